@@ -1,0 +1,30 @@
+# Everything runs in .venv, which is made from constraints.txt: the versions that the tests were run with.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check bench clean
+
+demo: $(READY)  ## index the handbook on the embedded Redis and ask it questions
+	$(BIN)/ragknn demo
+
+test: $(READY)  ## run all tests
+	$(BIN)/pytest
+
+check: $(READY)  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)  ## quality and speed on data sets in BEIR layout: make bench DATA=folder
+	$(BIN)/python -m benchmarks.retrieval $(DATA)
+
+clean:  ## remove what the other targets made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@

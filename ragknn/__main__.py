@@ -1,0 +1,6 @@
+"""Makes `python -m ragknn` work."""
+
+from ragknn.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""The command `ragknn`: each command is a few lines over the library.
+
+Exit codes: 0 done; 1 it failed, and one line on standard error says why; 2 wrong usage; 3 an index was written,
+but some documents could not be stored.
+"""
+
+from __future__ import annotations
+
+import click
+
+from ragknn.cli.documents import delete, demo, drop, index, info, list_, search
+from ragknn.cli.labels import classify, tune
+from ragknn.cli.options import Group
+from ragknn.cli.service import doctor, server
+from ragknn.version import __version__
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="ragknn")
+def cli() -> None:
+    """Search passages by meaning, in Redis.
+
+    Without a Redis of your own (--url, or RAGKNN_URL) an embedded one is started and its data kept in
+    RAGKNN_DATA. `ragknn server start` keeps it running between commands.
+    """
+
+
+def main() -> None:
+    """Run the command line."""
+    cli(prog_name="ragknn")
+
+
+for command in (demo, index, search, classify, tune, info, list_, delete, drop, server, doctor):
+    cli.add_command(command)

@@ -1,0 +1,230 @@
+"""The commands about documents: demo, index, search, info, list, delete, drop."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from ragknn.cli import terminal
+from ragknn.cli.options import common, name_argument, stderr, stdout, url_option
+from ragknn.embedding import embedder_named
+from ragknn.index import Index, list_indexes
+from ragknn.indexer import Indexer
+from ragknn.reading import read_documents
+from ragknn.records import DocumentSource, IngestReport
+from ragknn.retriever import Retriever
+from ragknn.schema import Algorithm, FieldType
+from ragknn.settings import load_settings
+from ragknn.splitting import Splitter
+from ragknn.vectors import DType, Metric
+
+SOME_FAILED = 3  # exit code
+
+DEMO_INDEX = "handbook"
+DEMO_QUESTIONS = (
+    "How do I reset my password?",
+    "my card was charged twice for the same month",
+    "the battery gets me only half as far in the cold",
+    "can my employer see where I ride?",
+)
+
+
+@click.command()
+@url_option
+@common
+def demo(url: str | None, as_json: bool) -> None:
+    """Index the handbook that comes with ragknn, and ask it some questions."""
+    folder = _demo_folder()
+    with Index(DEMO_INDEX, url=url) as index:
+        if not as_json:
+            stdout.print(f"Redis {_dotted(index.server.version)} with search {_dotted(index.server.search or ())}")
+            stdout.print(f"reading {folder}", highlight=False, soft_wrap=True)
+        _ingest(Indexer(index).sync, read_documents(folder), as_json)
+        for retrieval in Retriever(index).retrieve_many(DEMO_QUESTIONS, k=3):
+            if as_json:
+                terminal.print_json(terminal.retrieval_as_dict(retrieval))
+            else:
+                terminal.print_retrieval(retrieval, stdout)
+    if not as_json:
+        stdout.print(f'ask your own: ragknn search {DEMO_INDEX} "QUESTION"', highlight=False)
+
+
+def _demo_folder() -> Path:
+    package = Path(__file__).parent.parent
+    installed, checkout = package / "corpora" / "handbook", package.parent / "corpora" / "handbook"
+    return installed if installed.is_dir() else checkout
+
+
+def _dotted(version: Iterable[int]) -> str:
+    return ".".join(map(str, version))
+
+
+def _field(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str] | None:
+    fields = {}
+    for value in values:
+        name, equals, kind = value.partition("=")
+        if not equals or kind not in get_args(FieldType):
+            raise click.BadParameter(f"expected NAME={'|'.join(get_args(FieldType))}, got {value!r}")
+        fields[name] = kind
+    return fields or None
+
+
+@click.command()
+@name_argument
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--sync", is_flag=True, help="Also remove the documents that PATH no longer has.")
+@click.option("--model", metavar="NAME", help="sentence-transformers model of a new index.")
+@click.option("--metric", type=click.Choice(get_args(Metric)), help="Of a new index.  [default: cosine]")
+@click.option("--algorithm", type=click.Choice(get_args(Algorithm)), help="Of a new index.  [default: flat]")
+@click.option("--dtype", type=click.Choice(get_args(DType)), help="Of the stored vectors.  [default: float32]")
+@click.option(
+    "--field",
+    "fields",
+    multiple=True,
+    callback=_field,
+    metavar="NAME=TYPE",
+    help=f"Metadata to filter on; TYPE is {', '.join(get_args(FieldType))}. May be repeated.",
+)
+@click.option("--size", type=click.IntRange(min=1), help="Longest passage.  [default: what the model reads, up to 256]")
+@click.option("--overlap", type=click.IntRange(min=0), help="Shared by neighboring passages.  [default: size / 8]")
+@click.option(
+    "--unit", type=click.Choice(["tokens", "words", "characters"]), default="tokens", show_default=True, help="Of both."
+)
+@click.option("--text-field", metavar="NAME", help="Where the text stands in JSON and CSV.  [default: text]")
+@click.option("--id-field", metavar="NAME", help="Where the id stands.  [default: id or _id]")
+@click.option("--label-field", metavar="NAME", help="Where the label stands.  [default: label]")
+@url_option
+@common
+def index(
+    name: str,
+    path: Path,
+    sync: bool,
+    model: str | None,
+    metric: Metric | None,
+    algorithm: Algorithm | None,
+    dtype: DType | None,
+    fields: dict[str, FieldType] | None,
+    size: int | None,
+    overlap: int | None,
+    unit: Any,
+    text_field: str | None,
+    id_field: str | None,
+    label_field: str | None,
+    url: str | None,
+    as_json: bool,
+) -> None:
+    """Read PATH, a file or a folder, into the index NAME.
+
+    Reads .txt .md .jsonl .json .csv .tsv .html .pdf. A document that is in the index already is replaced, one
+    that has not changed is left alone.
+    """
+    source = read_documents(path, text_field=text_field, id_field=id_field, label_field=label_field)
+    splitter = Splitter(size, overlap, unit)
+    embedder = embedder_named(model, {}, load_settings().device) if model else None
+    options: dict[str, Any] = {"metric": metric, "algorithm": algorithm, "dtype": dtype, "fields": fields}
+    with Index(name, url=url, embedder=embedder, **options) as opened:
+        indexer = Indexer(opened, splitter)
+        report = _ingest(indexer.sync if sync else indexer.add, source, as_json)
+        opened.wait_until_searchable()
+    if report.failed:
+        sys.exit(SOME_FAILED)
+
+
+def _ingest(write: Callable[..., IngestReport], source: DocumentSource, as_json: bool) -> IngestReport:
+    # Reading twice is cheap beside embedding, and only a known number of documents gives a time left.
+    total = sum(1 for _ in source.outcomes()) if stderr.is_terminal else None
+    with terminal.progress_bar(total, stderr) as progress:
+        report = write(source, progress=progress)
+    if as_json:
+        terminal.print_json(asdict(report))
+    else:
+        terminal.print_report(report, stdout)
+    return report
+
+
+@click.command()
+@name_argument
+@click.argument("queries", nargs=-1, required=True, metavar="QUERY...")
+@click.option("-k", default=5, show_default=True, help="Number of passages.")
+@click.option("--ef-runtime", type=int, help="hnsw only: candidates that a search keeps.")
+@url_option
+@common
+def search(name: str, queries: tuple[str, ...], k: int, ef_runtime: int | None, url: str | None, as_json: bool) -> None:
+    """Print the k passages of index NAME that are nearest to each QUERY; `-` reads queries from standard input."""
+    if queries == ("-",):
+        queries = tuple(line.strip() for line in sys.stdin if line.strip())
+    with Index(name, url=url, create=False) as opened:
+        for retrieval in Retriever(opened).retrieve_many(queries, k, ef_runtime=ef_runtime):
+            if as_json:
+                terminal.print_json(terminal.retrieval_as_dict(retrieval))
+            else:
+                terminal.print_retrieval(retrieval, stdout)
+
+
+@click.command()
+@name_argument
+@url_option
+@common
+def info(name: str, url: str | None, as_json: bool) -> None:
+    """Print what the index NAME is made of and how much it holds."""
+    with Index(name, url=url, create=False) as opened:
+        facts = asdict(opened.describe())
+    if as_json:
+        terminal.print_json(facts)
+    else:
+        terminal.print_facts(facts, stdout)
+
+
+@click.command("list")
+@url_option
+@common
+def list_(url: str | None, as_json: bool) -> None:
+    """Print the indexes on the server."""
+    found = []
+    for name in list_indexes(url):
+        with Index(name, url=url, create=False) as opened:
+            found.append(opened.describe())
+    if as_json:
+        for described in found:
+            terminal.print_json(asdict(described))
+    elif found:
+        terminal.print_indexes(found, stdout)
+    else:
+        stdout.print("no index yet; make one with: ragknn index NAME PATH")
+
+
+@click.command()
+@name_argument
+@click.argument("document_ids", nargs=-1, required=True, metavar="ID...")
+@url_option
+@common
+def delete(name: str, document_ids: tuple[str, ...], url: str | None, as_json: bool) -> None:
+    """Remove documents from the index NAME."""
+    with Index(name, url=url, create=False) as opened:
+        removed = Indexer(opened).delete(document_ids)
+    if as_json:
+        terminal.print_json({"deleted": removed, "asked": len(document_ids)})
+    else:
+        stdout.print(f"{removed} of {len(document_ids)} documents deleted")
+
+
+@click.command()
+@name_argument
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@url_option
+@common
+def drop(name: str, yes: bool, url: str | None, as_json: bool) -> None:
+    """Remove the index NAME with everything in it."""
+    with Index(name, url=url, create=False) as opened:
+        if not yes:
+            click.confirm(f"remove index {name} with {opened.describe().documents} documents?", abort=True, err=True)
+        removed = opened.drop()
+    if as_json:
+        terminal.print_json({"dropped": name, "documents": removed})
+    else:
+        stdout.print(f"{name} dropped, {removed} documents", highlight=False)

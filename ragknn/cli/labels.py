@@ -1,0 +1,131 @@
+"""The commands about labels: classify, tune."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+from rich.progress import Progress
+
+from ragknn.ballot import Rules
+from ragknn.cli import terminal
+from ragknn.cli.options import common, name_argument, stderr, stdout, url_option
+from ragknn.index import Index
+from ragknn.reading import read_documents
+from ragknn.records import Label
+from ragknn.retriever import Retriever
+from ragknn.scoring import score_votes
+from ragknn.tuning import DEFAULT_KS
+from ragknn.tuning import tune as tune_index
+from ragknn.voter import LabelVoter
+
+
+@click.command()
+@name_argument
+@click.argument("texts", nargs=-1, metavar="[TEXT...]")
+@click.option("-k", default=5, show_default=True, help="Number of votes.")
+@click.option("--weights", type=click.Choice(["uniform", "distance"]), default="uniform", show_default=True)
+@click.option("--max-distance", type=float, help="Neighbors further away do not vote.")
+@click.option("--min-share", type=float, default=0.0, help="Abstain where the winner has less; 0 to 1.")
+@click.option("--min-votes", type=int, default=1, help="Abstain where fewer vote.")
+@click.option("--balanced", is_flag=True, help="Correct the shares for how frequent each class is.")
+@click.option("--count-duplicates", is_flag=True, help="Let exact duplicates of a text each vote.")
+@click.option("--exclude", multiple=True, metavar="ID", help="Document that may not vote. May be repeated.")
+@click.option("--explain", is_flag=True, help="Print the neighbors that voted.")
+@click.option("--file", "path", type=click.Path(path_type=Path), help="Label the documents of a file or folder.")
+@click.option(
+    "--evaluate", type=click.Path(path_type=Path), help="Score the votes on the labelled documents of a file or folder."
+)
+@url_option
+@common
+def classify(
+    name: str,
+    texts: tuple[str, ...],
+    k: int,
+    weights: Literal["uniform", "distance"],
+    max_distance: float | None,
+    min_share: float,
+    min_votes: int,
+    balanced: bool,
+    count_duplicates: bool,
+    exclude: tuple[str, ...],
+    explain: bool,
+    path: Path | None,
+    evaluate: Path | None,
+    url: str | None,
+    as_json: bool,
+) -> None:
+    """Let the nearest neighbors in index NAME vote on the label of each TEXT; `-` reads texts from standard input."""
+    if sum((bool(texts), path is not None, evaluate is not None)) != 1:
+        raise click.UsageError("expected one of TEXT, --file and --evaluate")
+    options: dict[str, Any] = {
+        "weights": weights,
+        "max_distance": max_distance,
+        "min_share": min_share,
+        "min_votes": min_votes,
+        "priors": "balanced" if balanced else None,
+        "count_duplicates": count_duplicates,
+    }
+    asked, truth = _texts(texts, path or evaluate)
+    with Index(name, url=url, create=False) as opened:
+        voter = LabelVoter(Retriever(opened), k, **options)
+        votes = voter.vote_many(asked, exclude=exclude)
+    if evaluate is not None:
+        labelled = [(label, vote) for label, vote in zip(truth, votes, strict=True) if label is not None]
+        scores = score_votes([label for label, _ in labelled], [vote for _, vote in labelled])
+        if as_json:
+            terminal.print_json(asdict(scores))
+        else:
+            terminal.print_scores(scores, explain, stdout)
+        return
+    for text, vote in zip(asked, votes, strict=True):
+        if as_json:
+            terminal.print_json(terminal.vote_as_dict(text, vote))
+        else:
+            terminal.print_vote(text, vote, explain, stdout)
+
+
+def _texts(texts: tuple[str, ...], path: Path | None) -> tuple[list[str], list[Label | None]]:
+    if path is not None:
+        documents = list(read_documents(path))
+        return [document.text for document in documents], [document.label for document in documents]
+    asked = [line.strip() for line in sys.stdin if line.strip()] if texts == ("-",) else list(texts)
+    return asked, [None] * len(asked)
+
+
+def _ks(ctx: click.Context, parameter: click.Parameter, value: str) -> list[int]:
+    parts = value.replace(",", " ").split()
+    if not parts or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise click.BadParameter(f"expected numbers like 1,5,15, got {value!r}")
+    return [int(part) for part in parts]
+
+
+@click.command()
+@name_argument
+@click.option(
+    "-k", "ks", default=",".join(map(str, DEFAULT_KS)), callback=_ks, show_default=True, help="Numbers of votes to try."
+)
+@click.option("--count-duplicates", is_flag=True, help="Let exact duplicates of a text each vote.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw the scores into a .png, .svg or .pdf file.")
+@url_option
+@common
+def tune(name: str, ks: list[int], count_duplicates: bool, plot: Path | None, url: str | None, as_json: bool) -> None:
+    """Find the k and weights with which votes in index NAME do best, by leaving each document out of its own vote."""
+    bar = Progress(console=stderr, disable=not stderr.is_terminal)
+    with Index(name, url=url, create=False) as opened, bar:
+        task = bar.add_task("asking", total=None)
+        tuning = tune_index(
+            opened,
+            ks,
+            rules=Rules(count_duplicates=count_duplicates),
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    if plot is not None:
+        tuning.plot(plot)
+    if as_json:
+        terminal.print_json({**asdict(tuning), "best": asdict(tuning.best)})
+    else:
+        terminal.print_tuning(tuning, stdout)

@@ -1,0 +1,49 @@
+"""What all commands share: the options, the two consoles, and how an error is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+
+from ragknn.errors import RagKNNError
+
+stdout = Console()
+stderr = Console(stderr=True)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+url_option = click.option("--url", metavar="URL", help="Redis to use.  [default: RAGKNN_URL, else the embedded server]")
+name_argument = click.argument("name")
+
+
+class Group(click.Group):
+    """Shows an error of ragknn as one line, or with --debug as a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except (RagKNNError, ValueError, TimeoutError) as error:
+            if ctx.meta.get("debug"):
+                raise
+            click.echo(f"error: {error}", err=True)
+            # What is no error of ragknn's own is a wrong argument.
+            ctx.exit(1 if isinstance(error, RagKNNError | TimeoutError) else 2)
+
+
+def common(command: F) -> F:
+    """Add the options that every command has."""
+
+    def remember(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+        ctx.meta["debug"] = value
+
+    debug = click.option("--debug", is_flag=True, expose_value=False, callback=remember, help="Show tracebacks.")
+    as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON lines, for programs.")
+    return as_json(debug(command))
+
+
+_url = click.option("--url", metavar="URL", help="Redis to use.  [default: RAGKNN_URL, else the embedded server]")
+_name = click.argument("name")

@@ -1,0 +1,68 @@
+"""The commands about the machinery: server, doctor."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+
+import click
+
+from ragknn.cli import terminal
+from ragknn.cli.options import Group, common, stdout, url_option
+from ragknn.doctor import examine
+from ragknn.server import ServerStatus, server_status, start_to_stay, stop_server
+from ragknn.settings import load_settings
+
+
+@click.group(cls=Group)
+def server() -> None:
+    """Start, stop or look at the embedded Redis."""
+
+
+@server.command()
+@common
+def start(as_json: bool) -> None:
+    """Start the embedded Redis and let it stay between commands."""
+    _print_status(start_to_stay(load_settings()), as_json)
+
+
+@server.command()
+@click.option("--force", is_flag=True, help="Even while other processes use it.")
+@common
+def stop(force: bool, as_json: bool) -> None:
+    """Stop the embedded Redis; its data stays in the data folder."""
+    stopped = stop_server(load_settings(), force=force)
+    if as_json:
+        terminal.print_json({"stopped": stopped})
+    else:
+        stdout.print("stopped" if stopped else "it was not running")
+
+
+@server.command()
+@common
+def status(as_json: bool) -> None:
+    """Print whether the embedded Redis runs, and where."""
+    _print_status(server_status(load_settings()), as_json)
+
+
+def _print_status(found: ServerStatus, as_json: bool) -> None:
+    if as_json:
+        terminal.print_json(asdict(found))
+    else:
+        terminal.print_facts({name: value for name, value in asdict(found).items() if value is not None}, stdout)
+
+
+@click.command()
+@url_option
+@common
+def doctor(url: str | None, as_json: bool) -> None:
+    """Check everything that a first retrieval needs, and say what to do."""
+    healthy = True
+    for check in examine(load_settings(), url):
+        healthy &= check.verdict != "fail"
+        if as_json:
+            terminal.print_json(asdict(check))
+        else:
+            terminal.print_check(check, stdout)
+    if not healthy:
+        sys.exit(1)

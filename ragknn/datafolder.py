@@ -1,0 +1,287 @@
+"""The data folder of an embedded Redis: its files, its locks, and what it remembers of its server.
+
+Three locked files tell who is there. The locks are the kernel's (flock): a process that is killed lets go by itself,
+and none can be stale.
+
+    users.lock    held shared by each user of the server; free: nobody uses it
+    server.lock   held by the server, which inherits it from the process that starts it; free: no server runs
+    start.lock    held for a moment by whoever looks at the other two, or starts or stops the server
+
+The pid is written down for people and for the last resort. It does not tell whether the server runs: a pid is used
+again, and the start time of a process moves when the clock is set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+import sys
+import tempfile
+import time
+import weakref
+from collections.abc import Iterator
+from io import FileIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+
+from ragknn.errors import ConfigurationError, ServerError
+
+if sys.platform != "win32":  # it has no flock, and there the import must do no harm
+    import fcntl
+
+if TYPE_CHECKING:
+    import psutil
+
+LOCK_SECONDS = 60.0  # to wait for start.lock: longer than a server takes to stop
+POLL_SECONDS = 0.02
+SOCKET_BYTES = 103 if sys.platform == "darwin" else 107  # of a path in sockaddr_un, without the closing zero
+
+_open_locks: weakref.WeakSet[FileIO] = weakref.WeakSet()
+
+
+class ServerState(BaseModel):
+    """What the folder remembers of its server.
+
+    Attributes:
+        pid: of the server's process.
+        created: when that process started, in seconds since the epoch; 0 if unknown. With the pid, its identity.
+        socket: where it listens; remembered because another process may have another temporary folder.
+        stays: whether it goes on when nobody uses it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    pid: PositiveInt
+    created: float
+    socket: Path
+    stays: bool = False
+
+    @classmethod
+    def of_process(cls, pid: int, socket: Path) -> Self:
+        """Describe a process that runs now."""
+        return cls(pid=pid, created=_created(pid), socket=socket)
+
+    def process(self) -> psutil.Process | None:
+        """Find the process, unless it is gone or its pid is another's by now."""
+        import psutil  # late: an optional package
+
+        if abs(_created(self.pid) - self.created) > 1.0:
+            return None
+        try:
+            return psutil.Process(self.pid)
+        except psutil.Error:
+            return None
+
+
+class DataFolder:
+    """The files and locks of one data folder.
+
+    Attributes:
+        path: absolute and without links, so that all processes mean the same.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(os.path.realpath(path.expanduser()))
+        self.configuration = self.path / "redis.conf"
+        self.log = self.path / "server.log"
+        self._state = self.path / "server.json"
+        self._start_lock = self.path / "start.lock"
+        self._users_lock = self.path / "users.lock"
+        self._server_lock = self.path / "server.lock"
+
+    def prepare(self) -> None:
+        """Make the folder, for this user alone, and try to write to it.
+
+        Raises:
+            ConfigurationError: it is a file, or cannot be made or written.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with _open_lock(self._start_lock) as file:
+                _try_lock(file)  # there are file systems that have no locks
+        except OSError as error:
+            reason = "a file" if self.path.is_file() else error.strerror
+            raise ConfigurationError(
+                f"expected a folder to write the embedded server's data to, got {str(self.path)!r}: {reason}; "
+                "set RAGKNN_DATA to another folder"
+            ) from error
+
+    def exists(self) -> bool:
+        """Tell whether a server ever started here, and the folder is still there."""
+        return self._start_lock.exists()
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep others from starting or stopping the server: needed for all that follows but the log.
+
+        Raises:
+            ServerError: another process kept the lock for 60 seconds.
+        """
+        file = _open_lock(self._start_lock)
+        deadline = time.monotonic() + LOCK_SECONDS
+        try:
+            while not _try_lock(file):
+                if time.monotonic() > deadline:
+                    raise ServerError(
+                        f"expected {str(self._start_lock)!r} to be free within {LOCK_SECONDS:.0f} s, but another "
+                        "process keeps starting or stopping the embedded server; end that process and try again"
+                    )
+                time.sleep(POLL_SECONDS)
+            yield
+        finally:
+            release(file)
+
+    def is_running(self) -> bool:
+        """Tell whether the server's process lives."""
+        return _is_locked(self._server_lock)
+
+    def is_used(self) -> bool:
+        """Tell whether any process uses the server, this one included."""
+        return _is_locked(self._users_lock)
+
+    def use(self) -> FileIO:
+        """Become a user, until the returned file is released."""
+        file = _open_lock(self._users_lock)
+        _try_lock(file, shared=True)  # cannot fail: otherwise only `is_used` locks it, under `lock`
+        return file
+
+    def claim(self) -> FileIO | None:
+        """Return the lock that a new server must inherit, or None if a server runs."""
+        file = _open_lock(self._server_lock)
+        if _try_lock(file):
+            return file
+        file.close()
+        return None
+
+    def users(self) -> tuple[int, ...]:
+        """Return the pids of the processes that use the server, as far as this user may see them."""
+        import psutil  # late: an optional package
+
+        path, pids = str(self._users_lock), []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):  # of another user, or just gone
+                if any(file.path == path for file in process.open_files()):
+                    pids.append(process.pid)
+        return tuple(pids)
+
+    def read_state(self) -> ServerState | None:
+        """Read what is remembered of the server, or None if that is missing or damaged."""
+        try:
+            return ServerState.model_validate_json(self._state.read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def write_state(self, state: ServerState) -> None:
+        """Remember the server; a reader finds the old state or the new one."""
+        new = self._state.with_suffix(".new")
+        new.write_text(state.model_dump_json(), encoding="utf-8")
+        new.replace(self._state)
+
+    def forget_state(self) -> None:
+        """Remember no server."""
+        self._state.unlink(missing_ok=True)
+
+    def put_log_aside(self) -> None:
+        """Begin a new log, so that it tells of one server; the one before is kept."""
+        if self.log.exists():
+            self.log.replace(self.log.with_suffix(".log.old"))
+
+    def log_tail(self, n: int) -> str:
+        """Return the last n lines of the log, of at most 64 kB."""
+        if not self.log.exists():
+            return ""
+        with self.log.open("rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - 64_000))
+            return "\n".join(file.read().decode(errors="replace").splitlines()[-n:])
+
+    def socket(self) -> Path:
+        """Choose the socket: in the folder, or in a private temporary folder where that makes the path too long.
+
+        Raises:
+            ConfigurationError: the temporary folder is not private, or its path is too long as well.
+        """
+        inside = self.path / "redis.sock"
+        if _can_be_socket(inside):
+            return inside
+        folder = _private_temporary_folder()
+        outside = folder / f"{hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]}.sock"
+        if not _can_be_socket(outside):
+            raise ConfigurationError(
+                f"expected a path of at most {SOCKET_BYTES} bytes for the server's socket, got {str(outside)!r}; "
+                "set RAGKNN_DATA or TMPDIR to a shorter path"
+            )
+        return outside
+
+
+def release(file: FileIO) -> None:
+    """Let go of a lock."""
+    fcntl.flock(file, fcntl.LOCK_UN)  # to close it would not do while a child that was just forked has a copy
+    file.close()
+
+
+def _open_lock(path: Path) -> FileIO:
+    file = path.open("ab", buffering=0)
+    _open_locks.add(file)
+    return file
+
+
+def _try_lock(file: FileIO, *, shared: bool = False) -> bool:
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_locked(path: Path) -> bool:
+    if not path.exists():
+        return False
+    file = _open_lock(path)
+    try:
+        return not _try_lock(file)
+    finally:
+        release(file)
+
+
+def _close_locks_of_parent() -> None:
+    # Closed, not unlocked: a lock is one for parent and child, and it is the parent's.
+    for file in list(_open_locks):
+        file.close()
+
+
+def _created(pid: int) -> float:
+    import psutil  # late: an optional package
+
+    try:
+        return psutil.Process(pid).create_time()
+    except psutil.Error:  # gone already, or in another container: never to be signalled
+        return 0.0
+
+
+def _private_temporary_folder() -> Path:
+    folder = Path(tempfile.gettempdir(), f"ragknn-{os.getuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    # Anyone may have made it, and then could stand between us and the server.
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise ConfigurationError(
+            f"expected {str(folder)!r} to be a folder of this user alone (mode 0700) for the server's socket, got mode "
+            f"{stat.filemode(found.st_mode)} of user {found.st_uid}; remove it, or set RAGKNN_DATA to a shorter path"
+        )
+    return folder
+
+
+def _can_be_socket(path: Path) -> bool:
+    try:
+        return len(str(path).encode()) <= SOCKET_BYTES
+    except UnicodeEncodeError:  # bytes that are not UTF-8 would not survive in a URL
+        return False
+
+
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_close_locks_of_parent)

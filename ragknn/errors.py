@@ -1,0 +1,141 @@
+"""Every error that ragknn raises of its own.
+
+    RagKNNError
+    ├── ConfigurationError        a setting, or what is installed, cannot work
+    │   └── MissingDependency     (also an ImportError) an optional package is not installed
+    ├── ServerError               the Redis server
+    │   ├── ServerNotFound        no redis-server or search module for the embedded server
+    │   ├── ServerStartError      the embedded server did not come up; carries the end of its log
+    │   ├── ConnectionFailed      nobody answers at the URL, or refuses the login
+    │   ├── UnsupportedServer     too old, or without search
+    │   └── CommandRefused        the server answered a command with an error
+    ├── IndexNotFound             no index of that name
+    ├── IndexNotOpen              the index was not opened yet, or is closed
+    ├── SchemaMismatch            the index was built otherwise; carries the differences
+    ├── EmbeddingError            the model failed
+    │   ├── ModelNotFound         neither installed nor to be had from the hub
+    │   ├── TextTooLong           (also a ValueError) more tokens than the model reads
+    │   └── InvalidVectors        (also a ValueError) wrong shape, NaN, infinite or zero vectors
+    ├── ReadError                 a file or a record in it cannot be read
+    └── IncompleteRetrieval       the server stopped before it had looked everywhere
+
+A wrong argument is a plain `ValueError` or `TypeError`. Messages name what was expected, what came and
+the next step. Errors of redis-py are translated in `connection.py` and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ragknn.records import Retrieval
+
+
+class RagKNNError(Exception):
+    """Base of every error that ragknn raises of its own."""
+
+
+class ConfigurationError(RagKNNError):
+    """A setting, or what is installed, cannot work."""
+
+
+class MissingDependency(ConfigurationError, ImportError):
+    """An optional package is not installed; the message holds the install command."""
+
+    def __init__(self, package: str, purpose: str, extra: str) -> None:
+        super().__init__(f"{purpose} needs the package {package}: expected it installed; pip install 'ragknn[{extra}]'")
+
+
+class ServerError(RagKNNError):
+    """Something about the Redis server."""
+
+
+class ServerNotFound(ServerError):
+    """There is no redis-server, or no search module, that the embedded server could use."""
+
+
+class ServerStartError(ServerError):
+    """The embedded server did not come up. The message ends with the last lines of its log."""
+
+
+class ConnectionFailed(ServerError):
+    """Nobody answers at the URL, or the login was refused."""
+
+
+class UnsupportedServer(ServerError):
+    """The server is too old, or has no search module."""
+
+
+class CommandRefused(ServerError):
+    """The server answered a command with an error."""
+
+
+class IndexNotFound(RagKNNError):
+    """There is no index of that name on the server."""
+
+
+class IndexNotOpen(RagKNNError):
+    """The index was not opened yet, or is closed already."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"expected index {name!r} to be open: use it in a `with` block, or call open() first")
+
+
+class SchemaMismatch(RagKNNError):
+    """The index was built in another way than it is opened.
+
+    Attributes:
+        differences: for each property that differs, the pair (expected, found).
+    """
+
+    def __init__(self, name: str, differences: Mapping[str, tuple[Any, Any]]) -> None:
+        self.name = name
+        self.differences = dict(differences)
+        listed = "; ".join(f"{key}: expected {e!r}, found {f!r}" for key, (e, f) in self.differences.items())
+        super().__init__(
+            f"index {name!r} was built otherwise: {listed}. "
+            "Open it with what was found, choose another name, or drop the index and build it again."
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.name, self.differences)
+
+
+class EmbeddingError(RagKNNError):
+    """The embedding model failed."""
+
+
+class ModelNotFound(EmbeddingError):
+    """The model is neither installed nor to be had from the hub."""
+
+
+class TextTooLong(EmbeddingError, ValueError):
+    """A text has more tokens than the model reads; what is beyond would be cut without a word."""
+
+
+class InvalidVectors(EmbeddingError, ValueError):
+    """Vectors of a wrong shape, or with values that have no distance."""
+
+
+class ReadError(RagKNNError):
+    """A file, or a record in it, cannot be read as documents."""
+
+
+class IncompleteRetrieval(RagKNNError):
+    """The server stopped before it had looked everywhere: nearer neighbors may be missing.
+
+    Attributes:
+        retrieval: what came nevertheless, with `complete` False.
+    """
+
+    def __init__(self, retrieval: Retrieval) -> None:
+        self.retrieval = retrieval
+        super().__init__(
+            f"expected a complete answer, got {len(retrieval)} neighbors and the warning: "
+            f"{'; '.join(retrieval.warnings)}. Raise the timeout, or take what comes with on_incomplete='return'."
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.retrieval,)

@@ -1,0 +1,316 @@
+"""The records that travel between the stages: small, frozen, and printed well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any, Protocol, TypeAlias, overload, runtime_checkable
+
+Label: TypeAlias = str | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text that the user has.
+
+    Attributes:
+        id: unique in its index, not empty.
+        text: what is split, embedded and searched.
+        label: a class (str, int) or a number (float), or None where there is none.
+        metadata: anything that JSON can hold, given back with each passage.
+
+    Raises:
+        TypeError: the id or the text is no string, or the label no str, int or float.
+        ValueError: the id is empty.
+    """
+
+    id: str
+    text: str
+    label: Label | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.id, str):
+            raise TypeError(f"expected a document id of type str, got {self.id!r} of type {type(self.id).__name__}")
+        if not self.id:
+            raise ValueError("expected a document id, got an empty string")
+        if not isinstance(self.text, str):
+            raise TypeError(f"expected the text of document {self.id!r} as str, got {type(self.text).__name__}")
+        if self.label is not None and not isinstance(self.label, str | int | float):
+            raise TypeError(
+                f"expected the label of document {self.id!r} as str, int or float, got {type(self.label).__name__}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of a document: what is embedded, stored and returned.
+
+    Attributes:
+        id: the document's id, `#`, and the passage's number in the document from 0.
+        document_id: the document that it is cut from.
+        text: equal to `document.text[start:end]`.
+        start: offset of the first character in the document's text.
+        end: offset behind the last character.
+        label: the document's label.
+        metadata: the document's metadata.
+        digest: equal for passages of the same text; empty until it is stored.
+    """
+
+    id: str
+    document_id: str
+    text: str
+    start: int
+    end: int
+    label: Label | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    digest: str = field(default="", repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbor:
+    """A passage and how far it lies from the query.
+
+    Attributes:
+        passage: the passage found.
+        distance: in the index's metric; smaller is nearer. Cosine lies in 0..2, L2 is the Euclidean
+            distance, and ip is 1 - u.v, which may be negative.
+        score: larger is better; None where the result is ordered by distance.
+    """
+
+    passage: Passage
+    distance: float
+    score: float | None = None
+
+
+class Retrieval(Sequence[Neighbor]):
+    """The neighbors of one query, nearest first: an immutable sequence.
+
+    Attributes:
+        query: the text that was asked, or None for a ready vector.
+        complete: False if the server stopped early or passages vanished while they were read.
+        warnings: why it is not complete, one sentence each.
+    """
+
+    __slots__ = ("complete", "neighbors", "query", "warnings")
+
+    def __init__(
+        self,
+        neighbors: Sequence[Neighbor],
+        *,
+        query: str | None = None,
+        complete: bool = True,
+        warnings: Sequence[str] = (),
+    ) -> None:
+        self.neighbors = tuple(neighbors)
+        self.query = query
+        self.complete = complete
+        self.warnings = tuple(warnings)
+
+    @property
+    def passages(self) -> tuple[Passage, ...]:
+        """The passages, nearest first."""
+        return tuple(neighbor.passage for neighbor in self.neighbors)
+
+    @property
+    def distances(self) -> tuple[float, ...]:
+        """The distances, smallest first."""
+        return tuple(neighbor.distance for neighbor in self.neighbors)
+
+    @overload
+    def __getitem__(self, index: int) -> Neighbor: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Neighbor, ...]: ...
+    def __getitem__(self, index: int | slice) -> Neighbor | tuple[Neighbor, ...]:
+        return self.neighbors[index]
+
+    def __len__(self) -> int:
+        return len(self.neighbors)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Retrieval):
+            return NotImplemented
+        mine = (self.neighbors, self.query, self.complete, self.warnings)
+        return mine == (other.neighbors, other.query, other.complete, other.warnings)
+
+    __hash__ = None  # type: ignore[assignment]  # metadata is a mapping, which has no hash
+
+    def __repr__(self) -> str:
+        head = f"Retrieval({self.query!r}, {len(self)} neighbors{'' if self.complete else ', incomplete'})"
+        return "\n".join([head, *(f"  {n.distance:.4f}  {n.passage.id}  {_brief(n.passage.text, 80)}" for n in self)])
+
+    def _repr_html_(self) -> str:
+        """Show the neighbors as a table in a notebook."""
+        rows = "".join(
+            f"<tr><td>{rank}</td><td>{n.distance:.4f}</td><td><code>{escape(n.passage.document_id)}</code><br>"
+            f"{n.passage.start}&ndash;{n.passage.end}</td>"
+            f"<td>{'' if n.passage.label is None else escape(str(n.passage.label))}</td>"
+            f"<td style='text-align:left;white-space:pre-wrap'>{escape(_brief(n.passage.text, 400))}</td></tr>"
+            for rank, n in enumerate(self, start=1)
+        )
+        notes = "".join(f"<p><b>incomplete:</b> {escape(warning)}</p>" for warning in self.warnings)
+        caption = "" if self.query is None else f"<caption>{escape(self.query)}</caption>"
+        return (
+            f"<table>{caption}<thead><tr><th>#</th><th>distance</th><th>document</th><th>label</th><th>passage</th>"
+            f"</tr></thead><tbody>{rows}</tbody></table>{notes}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """What the neighbors of a text say of its label.
+
+    Attributes:
+        label: the winning class, or the average of numbers; None if abstained.
+        shares: for each class with votes its share of them, largest first; empty where numbers are averaged.
+        neighbors: the neighbors that voted, nearest first.
+        weights: how much of the whole each of them weighs; they sum to 1.
+        abstained: whether the vote was not clear enough to be given.
+        reason: why it abstained; empty if it did not.
+        complete: False if the retrieval behind it was not complete.
+    """
+
+    label: Label | None
+    shares: Mapping[Label, float]
+    neighbors: tuple[Neighbor, ...]
+    weights: tuple[float, ...]
+    abstained: bool = False
+    reason: str = ""
+    complete: bool = True
+
+    def __repr__(self) -> str:
+        shares = ", ".join(f"{label}: {share:.2f}" for label, share in self.shares.items())
+        head = f"Vote({self.label!r}, {{{shares}}}{f', abstained: {self.reason}' * self.abstained})"
+        lines = (
+            f"  {weight:.2f}  {n.distance:.4f}  {n.passage.label!s:24} {n.passage.document_id}"
+            for n, weight in zip(self.neighbors, self.weights, strict=True)
+        )
+        return "\n".join([head, *lines])
+
+    def _repr_html_(self) -> str:
+        """Show the vote and the neighbors behind it as a table in a notebook."""
+        shares = ", ".join(f"{escape(str(label))} {share:.0%}" for label, share in self.shares.items())
+        head = f"abstained: {escape(self.reason)}" if self.abstained else escape(str(self.label))
+        rows = "".join(
+            f"<tr><td>{weight:.2f}</td><td>{n.distance:.4f}</td><td>{escape(str(n.passage.label))}</td>"
+            f"<td><code>{escape(n.passage.document_id)}</code></td>"
+            f"<td style='text-align:left'>{escape(_brief(n.passage.text, 200))}</td></tr>"
+            for n, weight in zip(self.neighbors, self.weights, strict=True)
+        )
+        return (
+            f"<p><b>{head}</b> {shares}</p><table><thead><tr><th>weight</th><th>distance</th><th>label</th>"
+            f"<th>document</th><th>passage</th></tr></thead><tbody>{rows}</tbody></table>"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Something that should have become a document in the index, and did not.
+
+    Attributes:
+        source: the document's id, or the file (with `:line` where it has lines).
+        reason: what was expected, what came, what to do.
+        document_id: the document concerned, or None where reading did not get that far.
+    """
+
+    source: str
+    reason: str
+    document_id: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """What became of the documents that were handed in.
+
+    Attributes:
+        added: documents that are new in the index.
+        updated: documents that replaced an older text, label or metadata.
+        unchanged: documents that stand in the index as they are; they were not embedded again.
+        deleted: documents removed because the input no longer has them.
+        passages: passages embedded and written.
+        failed: what did not get in, and why; what the index held of it stays as it was.
+        kept: documents that the input no longer has and that were kept all the same, because part of the
+            input could not be read and they may come from there.
+        seconds: how long it took.
+    """
+
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    passages: int = 0
+    failed: tuple[Failure, ...] = ()
+    kept: int = 0
+    seconds: float = 0.0
+
+    @property
+    def documents(self) -> int:
+        """Number of documents looked at."""
+        return self.added + self.updated + self.unchanged + len(self.failed)
+
+    def __str__(self) -> str:
+        counts = f"{self.added} added, {self.updated} updated, {self.unchanged} unchanged, {self.deleted} deleted"
+        head = f"{counts}, {len(self.failed)} failed; {self.passages} passages in {self.seconds:.1f} s"
+        kept = [f"  {self.kept} missing from the input were kept, since not all of it could be read"] * bool(self.kept)
+        return "\n".join([head, *kept, *(f"  failed: {failure}" for failure in self.failed)])
+
+
+@dataclass(frozen=True, slots=True)
+class IndexInfo:
+    """An index at a glance.
+
+    Attributes:
+        name: of the index.
+        documents: number of documents.
+        passages: number of passages that can be found.
+        embedder: name of the embedder, or "ready vectors".
+        dim: values in a vector.
+        metric: cosine, ip or l2.
+        algorithm: flat or hnsw.
+        dtype: in which the vectors are stored.
+        fields: declared fields and their types.
+        memory_bytes: what the search index takes, without the texts and vectors in the hashes.
+        percent_indexed: 1.0 when everything stored can be found.
+        indexing_failures: passages that the server could not index.
+        redis_version: of the server.
+        search_version: of its search module; empty where the server does not tell.
+    """
+
+    name: str
+    documents: int
+    passages: int
+    embedder: str
+    dim: int
+    metric: str
+    algorithm: str
+    dtype: str
+    fields: Mapping[str, str]
+    memory_bytes: int
+    percent_indexed: float
+    indexing_failures: int
+    redis_version: str
+    search_version: str
+
+
+@runtime_checkable
+class DocumentSource(Protocol):
+    """Documents that can be read past a broken one: what `read_documents` returns.
+
+    Iterating raises at the first thing that cannot be read. An indexer takes `outcomes()` instead, so that
+    one broken file does not keep the others out of the index.
+    """
+
+    def __iter__(self) -> Iterator[Document]: ...
+
+    def outcomes(self) -> Iterator[Document | Failure]:
+        """Iterate over the documents, with a `Failure` in the place of each that cannot be read."""
+        ...
+
+
+def _brief(text: str, width: int) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= width else line[: width - 1].rstrip() + "…"

@@ -1,0 +1,212 @@
+"""What a raw reply of the server means, in RESP2 and in RESP3 shape, as bytes or as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ragknn.errors import CommandRefused
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One result of a search: its key, and its fields or None where it vanished while it was read."""
+
+    key: str
+    fields: Mapping[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchReply:
+    """The answer to one FT.SEARCH or FT.AGGREGATE.
+
+    Attributes:
+        total: number of results that the server counted.
+        rows: those that it sent.
+        warnings: what the server says against the answer being complete.
+        tells: whether it can say so at all; a RESP2 reply has no place for it.
+    """
+
+    total: int
+    rows: Sequence[Row]
+    warnings: Sequence[str]
+    tells: bool
+
+
+def as_text(value: Any) -> str:
+    """Return a string of the wire as str; bytes that are no UTF-8 show as replacement characters."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def as_mapping(reply: Any) -> dict[str, Any]:
+    """Return a map of the wire: a dict in RESP3, a flat list of keys and values in RESP2."""
+    pairs: Iterable[tuple[Any, Any]]
+    pairs = reply.items() if isinstance(reply, Mapping) else zip(reply[::2], reply[1::2], strict=True)
+    return {as_text(key): value for key, value in pairs}
+
+
+def checked(reply: Any) -> Any:
+    """Return the reply, unless it is an error.
+
+    Raises:
+        CommandRefused: with the server's words, and for the common cases what to do.
+    """
+    if isinstance(reply, Exception):
+        words = str(reply)
+        raise CommandRefused(f"the server refused a command: {words}{_advice(words)}") from reply
+    return reply
+
+
+def _advice(words: str) -> str:
+    # By the words, because redis-py takes the code (NOPERM, OOM, READONLY) off.
+    if "no permissions" in words.lower():
+        return "; give the user the commands and keys that it names"
+    if "maxmemory" in words:
+        return "; raise the server's maxmemory, or delete what is not needed"
+    if "read only replica" in words:
+        return "; connect to the primary, not to a replica"
+    return ""
+
+
+def parse_search(reply: Any) -> SearchReply:
+    """Read the answer to FT.SEARCH, either wire shape.
+
+    Raises:
+        CommandRefused: the reply is an error.
+    """
+    checked(reply)
+    if isinstance(reply, Mapping):
+        parts = as_mapping(reply)
+        results = [as_mapping(result) for result in parts.get("results", ())]
+        # A search that ran out of time before its first result sends one without key and fields.
+        rows = [_row(result) for result in results if "id" in result]
+        warnings = [as_text(warning) for warning in parts.get("warning", ())]
+        return SearchReply(int(parts.get("total_results", len(rows))), rows, warnings, tells=True)
+    total, *rest = reply
+    rows = [
+        Row(as_text(key), None if values is None else _texts(values))
+        for key, values in zip(rest[::2], rest[1::2], strict=True)
+    ]
+    return SearchReply(int(total), rows, (), tells=False)
+
+
+def parse_aggregate(reply: Any) -> list[dict[str, str]]:
+    """Read the rows of FT.AGGREGATE without a cursor, either wire shape.
+
+    Raises:
+        CommandRefused: the reply is an error.
+    """
+    checked(reply)
+    if isinstance(reply, Mapping):
+        return [_texts(as_mapping(row)["extra_attributes"]) for row in as_mapping(reply).get("results", ())]
+    return [_texts(row) for row in reply[1:]]
+
+
+def _row(result: Mapping[str, Any]) -> Row:
+    values = result.get("extra_attributes")
+    return Row(as_text(result["id"]), None if values is None else _texts(values))
+
+
+def _texts(values: Any) -> dict[str, str]:
+    return {key: as_text(value) for key, value in as_mapping(values).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """What HELLO says of the server.
+
+    Attributes:
+        version: of Redis, e.g. (8, 2, 3).
+        search: version of the search module, e.g. (2, 10, 5); None where there is none.
+        protocol: RESP version of the connection.
+    """
+
+    version: tuple[int, ...]
+    search: tuple[int, ...] | None
+    protocol: int
+
+
+def parse_hello(reply: Any) -> ServerInfo:
+    """Read the answer to HELLO, either wire shape."""
+    parts = as_mapping(checked(reply))
+    version = tuple(int(part) for part in as_text(parts["version"]).split(".") if part.isdigit())
+    modules = [as_mapping(module) for module in parts.get("modules", ())]
+    numbers = [int(module["ver"]) for module in modules if as_text(module["name"]) in ("search", "searchlight")]
+    search = _module_version(numbers[0]) if numbers else None
+    return ServerInfo(version, search, int(parts["proto"]))
+
+
+def _module_version(number: int) -> tuple[int, int, int]:
+    return number // 10_000, number // 100 % 100, number % 100
+
+
+@dataclass(frozen=True, slots=True)
+class SearchIndexInfo:
+    """What FT.INFO says of a search index.
+
+    Attributes:
+        passages: number of passages indexed.
+        building: whether the server is still reading what is stored; until then searches miss some of it.
+        percent_indexed: share of what is stored that can be found, 0 to 1.
+        failures: passages that the server could not index.
+        last_failure: the server's words on the last of them, and its key.
+        memory_bytes: what the index takes, without the hashes.
+    """
+
+    passages: int
+    building: bool
+    percent_indexed: float
+    failures: int
+    last_failure: tuple[str, str]
+    memory_bytes: int
+
+
+def parse_info(reply: Any) -> SearchIndexInfo:
+    """Read the answer to FT.INFO, either wire shape.
+
+    Raises:
+        CommandRefused: the reply is an error.
+    """
+    parts = as_mapping(checked(reply))
+    errors = as_mapping(parts.get("Index Errors", {}))
+    building = _number(parts.get("indexing", 0)) > 0
+    # After a restart the server answers numbers far above 1 while it builds.
+    share = _number(parts.get("percent_indexed", 1))
+    total, vectors = (_number(parts.get(f"{size}_sz_mb", 0)) for size in ("total_index_memory", "vector_index"))
+    return SearchIndexInfo(
+        passages=int(_number(parts["num_docs"])),
+        building=building,
+        percent_indexed=min(share, 0.99) if building else 1.0,
+        failures=int(_number(parts.get("hash_indexing_failures", 0))),
+        last_failure=(
+            as_text(errors.get("last indexing error", "")),
+            as_text(errors.get("last indexing error key", "")),
+        ),
+        # Older modules leave the vectors out of the total.
+        memory_bytes=round((total if total >= vectors else total + vectors) * 2**20),
+    )
+
+
+def parse_configuration(reply: Any) -> dict[str, str]:
+    """Read the answer to CONFIG GET or FT.CONFIG GET, either wire shape; what was refused shows as nothing."""
+    if isinstance(reply, Exception):
+        return {}
+    if isinstance(reply, list) and reply and isinstance(reply[0], list):  # FT.CONFIG in RESP2: a list of pairs
+        reply = [part for pair in reply for part in pair]
+    return {key.lower(): as_text(value) for key, value in as_mapping(reply).items()}
+
+
+def _number(value: Any) -> float:
+    return float(as_text(value))
+
+
+def is_unknown_index(reply: Any) -> bool:
+    """Tell whether the reply is the server's error for a search index that does not exist."""
+    words = str(reply).lower() if isinstance(reply, Exception) else ""
+    return "no such index" in words or "unknown index name" in words or "index not found" in words
+
+
+def already_exists(reply: Any) -> bool:
+    """Tell whether the reply is the server's error for an index or alias that exists."""
+    return isinstance(reply, Exception) and "already exists" in str(reply).lower()

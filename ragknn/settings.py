@@ -1,0 +1,47 @@
+"""What the environment may set: the only module that reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from platformdirs import user_data_path
+from pydantic import Field, PositiveFloat, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ragknn.errors import ConfigurationError
+
+
+class Settings(BaseSettings):
+    """Settings from the environment, each `RAGKNN_` and its name in capitals.
+
+    An argument in code wins over the environment, the environment over the default.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="RAGKNN_", env_ignore_empty=True, frozen=True, extra="ignore")
+
+    url: str | None = Field(None, description="Redis to use, e.g. redis://localhost:6379; none: the embedded server")
+    data: Path = Field(
+        default_factory=lambda: user_data_path("ragknn"), description="folder of the embedded server's data"
+    )
+    model: str | None = Field(None, description="sentence-transformers model of new indexes; none: all-MiniLM-L6-v2")
+    device: str | None = Field(None, description="torch device of the model, e.g. cpu, cuda, mps; none: the best here")
+    timeout: PositiveFloat = Field(10.0, description="seconds that one search, or the wait for one reply, may take")
+    protocol: int = Field(
+        3, ge=2, le=3, description="RESP version; with 2 the server cannot say that it ran out of time"
+    )
+    redis_server: Path | None = Field(None, description="redis-server program (8 or later) for the embedded server")
+    search_module: Path | None = Field(None, description="search module (redisearch.so) for the embedded server")
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        ConfigurationError: a variable holds a value that cannot work.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "RAGKNN_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise ConfigurationError(f"{name}: {first['msg'].lower()}, got {first['input']!r}") from error

@@ -1,0 +1,128 @@
+"""Vectors on their way to the server and distances on their way back: checks, bytes, square roots."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ragknn.errors import InvalidVectors
+
+Metric: TypeAlias = Literal["cosine", "ip", "l2"]
+DType: TypeAlias = Literal["float32", "float16", "bfloat16", "float64"]
+
+BYTES_PER_VALUE: Mapping[DType, int] = {"float32": 4, "float16": 2, "bfloat16": 2, "float64": 8}
+LARGEST_VALUE: Mapping[DType, float] = {
+    "float32": float(np.finfo(np.float32).max),
+    "float16": float(np.finfo(np.float16).max),
+    "bfloat16": 3.3895313892515355e38,
+    "float64": float(np.finfo(np.float64).max),
+}
+# A vector without a value as large as this has no cosine distance: the dtype rounds it to zeros, or the server
+# finds that its squares, added up in float32 (float64 for float64), are zero.
+SMALLEST_VALUE: Mapping[DType, float] = {
+    "float32": float(np.finfo(np.float32).tiny),
+    "float16": float(np.finfo(np.float16).smallest_subnormal),
+    "bfloat16": math.sqrt(np.finfo(np.float32).tiny),
+    "float64": math.sqrt(np.finfo(np.float64).tiny),
+}
+
+
+def as_vectors(values: ArrayLike, dim: int) -> NDArray[Any]:
+    """Return the values as a float array of shape (n, dim); one vector of shape (dim,) becomes (1, dim).
+
+    Raises:
+        InvalidVectors: the values are no numbers, or their shape is another.
+    """
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind in "cmMSU":  # NumPy would make numbers of them
+            raise TypeError(f"their dtype is {array.dtype}")
+        if array.dtype.kind != "f":
+            array = array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidVectors(f"expected vectors of {dim} numbers, got values that are no numbers: {error}") from error
+    if array.ndim == 1 and array.size:
+        array = array[np.newaxis, :]
+    if array.ndim != 2 or array.shape[1] != dim:
+        raise InvalidVectors(
+            f"expected vectors of shape (n, {dim}), got {array.shape}: "
+            "embed with the model that the index was built with"
+        )
+    return array
+
+
+def find_faults(vectors: NDArray[Any], metric: Metric, dtype: DType) -> dict[int, str]:
+    """Return for each row that has no distance the reason why.
+
+    The server stores such rows without complaint and then answers `nan`, or leaves them out.
+
+    Args:
+        vectors: shape (n, dim).
+        metric: of the index; only cosine has no distance to the zero vector.
+        dtype: in which the index stores; float16 overflows beyond 65,504.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        # As float64, because the limits are infinite in a shorter dtype.
+        largest = np.abs(vectors).max(axis=1, initial=0).astype(np.float64)
+    faults: dict[int, str] = {}
+    for row in np.flatnonzero(~(largest <= LARGEST_VALUE[dtype])):
+        if np.isfinite(largest[row]):
+            faults[int(row)] = f"a value of {largest[row]:.6g} does not fit {dtype}; store the index as float32"
+        else:
+            faults[int(row)] = "NaN or infinite values; look at what the embedder makes of this text"
+    if metric == "cosine":
+        for row in np.flatnonzero(largest < SMALLEST_VALUE[dtype]):
+            too_small = f"no value above {largest[row]:.6g}, which is too little for {dtype}"
+            what = too_small if largest[row] else "only zeros"
+            faults[int(row)] = f"{what}: a vector without direction has no cosine distance"
+    return dict(sorted(faults.items()))
+
+
+def check_vectors(values: ArrayLike, dim: int, metric: Metric, dtype: DType) -> NDArray[Any]:
+    """Return the values as an array of shape (n, dim) of which every row has a distance.
+
+    Raises:
+        InvalidVectors: a wrong shape, or a row without a distance; the message names the first such row.
+    """
+    vectors = as_vectors(values, dim)
+    for row, reason in find_faults(vectors, metric, dtype).items():
+        raise InvalidVectors(f"expected finite vectors with a direction, got in row {row}: {reason}")
+    return vectors
+
+
+def to_bytes(vectors: NDArray[Any], dtype: DType) -> list[bytes]:
+    """Return each row of `vectors`, shape (n, dim), as the little-endian bytes that the server stores."""
+    if dtype == "bfloat16":
+        rows = _round_to_bfloat16(vectors)
+    else:
+        rows = np.ascontiguousarray(vectors, dtype=np.dtype(dtype).newbyteorder("<"))
+    return [row.tobytes() for row in rows]
+
+
+def from_bytes(blob: bytes, dtype: DType) -> NDArray[Any]:
+    """Return the vector, shape (dim,), that `to_bytes` made a blob of; bfloat16 comes back as float32."""
+    if dtype == "bfloat16":
+        return (np.frombuffer(blob, dtype="<u2").astype(np.uint32) << 16).view(np.float32)
+    return np.frombuffer(blob, dtype=np.dtype(dtype).newbyteorder("<"))
+
+
+def _round_to_bfloat16(vectors: NDArray[Any]) -> NDArray[np.uint16]:
+    # The upper half of a float32, rounded to nearest with ties to even; numpy has no bfloat16 of its own.
+    bits = np.ascontiguousarray(vectors, dtype=np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
+
+
+def true_distance(answered: float, metric: Metric) -> float:
+    """Return the distance behind the number that the server answers.
+
+    The server leaves out the root of L2, and rounding takes the cosine of equal vectors to about -1e-7.
+    """
+    if metric == "l2":
+        return math.sqrt(max(answered, 0.0))
+    if metric == "cosine":
+        return min(max(answered, 0.0), 2.0)
+    return answered
