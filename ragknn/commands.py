@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -284,7 +285,9 @@ def count_labels(keys: Keys) -> Flow[LabelCensus]:
             *("REDUCE", "COUNT_DISTINCT", 1, "@document_id", "AS", "n", "TIMEOUT", COUNT_TIMEOUT, "DIALECT", 2),
         )
     ]
-    counts = {decode_tag(row["label"]): int(row["n"]) for row in parse_aggregate(reply)}
+    counts: Counter[Label] = Counter()
+    for row in parse_aggregate(reply):
+        counts[decode_tag(row["label"])] += int(row["n"])  # 1 and 1.0 are stored apart, and are one label
     labelled = yield from count_passages(keys, labelled_only=True)
     return LabelCensus(counts, labelled, (yield from count_passages(keys)))
 

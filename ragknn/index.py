@@ -69,7 +69,7 @@ class _IndexBase:
             "text_search": text_search,
         }
         self.name = name
-        self.keys = Keys(name)
+        self._keys = Keys(name)
         self.client = client
         self._url = url
         self._owns_client = client is None
@@ -89,6 +89,12 @@ class _IndexBase:
     def schema(self) -> Schema:
         """What the index is made of, as its manifest says."""
         return self._state.schema
+
+    @property
+    def keys(self) -> Keys:
+        """Where everything of the index stands in Redis."""
+        self._state  # noqa: B018  # refuses an index that is not open
+        return self._keys
 
     @property
     def server(self) -> ServerInfo:
@@ -124,16 +130,11 @@ class _IndexBase:
         return self._opened
 
     @property
-    def _open_keys(self) -> Keys:
-        self._state  # noqa: B018  # refuses an index that is not open
-        return self.keys
-
-    @property
     def _settings(self) -> Settings:
         return _load_settings()
 
     def _opening(self) -> Flow[Opened]:
-        return open_index(self.keys, self._wanted, self._new_schema if self._create else None, self.timeout)
+        return open_index(self._keys, self._wanted, self._new_schema if self._create else None, self.timeout)
 
     def _wanted(self) -> Mapping[str, Any]:
         wanted = dict(self._named)
@@ -152,13 +153,13 @@ class _IndexBase:
         return Schema(**_embedder_properties(self._embedder), **self._named)
 
     def _counting(self) -> Flow[int]:
-        return count_passages(self._open_keys)
+        return count_passages(self.keys)
 
     def _dropping(self) -> Flow[int]:
-        return drop_index(self._open_keys)
+        return drop_index(self.keys)
 
     def _waiting(self, timeout: float) -> Flow[None]:
-        return wait_until_searchable(self._open_keys, timeout)
+        return wait_until_searchable(self.keys, timeout)
 
     def _describing(self) -> Flow[IndexInfo]:
         schema, server = self.schema, self.server

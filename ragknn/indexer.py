@@ -195,5 +195,4 @@ def _whole(document: Document) -> Passage:
 def _deleting(index: Index | AsyncIndex, document_ids: Iterable[str]) -> Flow[int]:
     if isinstance(document_ids, str):
         raise TypeError(f"expected an iterable of document ids, got the str {document_ids!r}; put it into a list")
-    index.schema  # noqa: B018  # refuses an index that is not open
     return delete_documents(index.keys, list(document_ids))

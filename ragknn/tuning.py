@@ -97,13 +97,15 @@ class Tuning:
             raise MissingDependency("matplotlib", "plotting", "plot") from error
         figure = Figure(figsize=(6, 3.5), layout="constrained")
         axes = figure.add_subplot(xlabel="k", ylabel=self.scoring, title=f"{self.index}: {self.passages} passages")
-        for weights in dict.fromkeys(setting.weights for setting in self.settings):
+        kinds = list(dict.fromkeys(setting.weights for setting in self.settings))
+        lines = []
+        for weights in kinds:
             line = [setting for setting in self.settings if setting.weights == weights]
-            axes.plot([s.k for s in line], [s.score for s in line], marker="o", label=weights)
+            lines += axes.plot([s.k for s in line], [s.score for s in line], marker="o", label=weights)
         best = self.best
         axes.annotate(f"k={best.k}: {best.score:.3f}", (best.k, best.score), (4, 6), textcoords="offset points")
         axes.grid(alpha=0.3)
-        axes.legend(title="weights")
+        axes.legend(lines, kinds, title="weights")  # named, since matplotlib leaves out labels like "_private"
         if path is not None:
             figure.savefig(path)
         return figure
@@ -227,8 +229,7 @@ def _scores(
     whole = Poll.of(electorates, classes)
     truth: NDArray[Any]
     truth = np.array(labels, dtype=float) if classes is None else np.array([classes.index(label) for label in labels])
-    for kind in weights:
-        name = kind if isinstance(kind, str) else getattr(kind, "__name__", repr(kind))
+    for kind, name in zip(weights, _names(weights), strict=True):
         for k in ks:
             part = whole.first(k)
             each = neighbor_weights(part.distances, part.present, kind)
@@ -244,3 +245,16 @@ def _scores(
                     shares = correct_priors(shares, priors)
                 score = float(np.mean(voted & (winners(shares) == truth)))
             yield Setting(k, name, score)
+
+
+def _names(weights: Sequence[Weights]) -> list[str]:
+    """Return a name for each kind of weights, different ones for different callables."""
+    names: list[str] = []
+    for kind in weights:
+        name = plain = kind if isinstance(kind, str) else getattr(kind, "__name__", repr(kind))
+        number = 1
+        while name in names:
+            number += 1
+            name = f"{plain} ({number})"
+        names.append(name)
+    return names

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
+os.environ["SCIPY_ARRAY_API"] = "1"  # read by SciPy when it is imported; some of scikit-learn's checks ask for it
+
 import pytest
 import redis
 from hypothesis import settings

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from ragknn.connection import run
 from ragknn.errors import ConnectionFailed, IncompleteRetrieval, IndexNotFound, RagKNNError, SchemaMismatch
+from ragknn.estimators.rows import fetch_rows, remove_rows
 from ragknn.index import Index
 from ragknn.records import Retrieval
-from ragknn.rows import fetch_rows, remove_rows
 from ragknn.schema import Keys
 from ragknn.searching import IDS, Ask, nearest, within
 

@@ -23,10 +23,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ragknn.commands import stored_ids
 from ragknn.connection import run
 from ragknn.errors import IndexNotFound, SchemaMismatch
+from ragknn.estimators.rows import store_rows
+from ragknn.estimators.rowstore import Address, Rows
 from ragknn.index import Index
 from ragknn.records import Label
-from ragknn.rows import store_rows
-from ragknn.rowstore import Address, Rows
 from ragknn.schema import READY_VECTORS, Algorithm
 from ragknn.vectors import Metric, find_faults
 

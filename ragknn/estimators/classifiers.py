@@ -1,0 +1,217 @@
+"""Classifiers: the nearest rows vote."""
+
+# ruff: noqa: N803  # X is the word of the field
+
+from __future__ import annotations
+
+import warnings
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ragknn.estimators.neighbors import KNeighborsMixin, RadiusNeighborsMixin, padded
+from ragknn.estimators.supervised import ZERO_WEIGHTS, Classifying, Supervised
+from ragknn.records import Label
+from ragknn.voting import class_shares, winners
+
+
+class KNeighborsClassifier(KNeighborsMixin, Classifying):
+    """Classify by a vote of the k nearest rows, which Redis finds.
+
+    Of equally near rows the first come first, so that answers do not depend on anything but the data; of classes
+    with equal shares the first in sorted order wins.
+
+    Args:
+        n_neighbors: how many rows vote.
+        weights: "uniform", "distance" (1/d; rows at distance 0 outvote all others), or a callable that makes
+            weights of distances, shape (n_queries, n_neighbors).
+        algorithm: "auto", "flat" and "brute" look at every row and are exact; "hnsw" walks a graph and is
+            approximate.
+        metric: "euclidean" (the same as "l2", and as "minkowski" with p=2) or "cosine", which refuses zero vectors.
+        url: Redis to use; None: `RAGKNN_URL`, or where that is not set the embedded server. A password in it shows
+            where the estimator is printed.
+        client: a client of redis-py to use instead of a URL. Clones share it; a pickled copy makes its own.
+        index: name of the index that `fit` fills. It stays, and a later `fit` replaces what an earlier one left
+            under the name. None: an index of its own for each fit, removed with the estimator. Copies made by pickle
+            or clone do not keep it alive.
+        ef_runtime: hnsw only: candidates that a search keeps; None: 100, or twice n_neighbors where that is more.
+
+    Attributes:
+        classes_: sorted classes, shape (n_classes,); a list of such for several outputs.
+        outputs_2d_: whether y has several outputs.
+        n_features_in_: columns of X.
+        feature_names_in_: their names, where X has some.
+        n_samples_fit_: number of rows.
+        effective_metric_: "euclidean" or "cosine"; "ip" on an index with that metric.
+        ids_: after `from_index`: the passage ids of the rows.
+
+    Example:
+        >>> model = KNeighborsClassifier(n_neighbors=3).fit([[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1])
+        >>> model.predict([[1.1]])
+        array([0])
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **Supervised._parameter_constraints,
+        **KNeighborsMixin._neighbors_constraints,
+    }
+
+    def __init__(
+        self,
+        n_neighbors: int = 5,
+        *,
+        weights: Any = "uniform",
+        algorithm: str = "auto",
+        metric: str = "euclidean",
+        url: str | None = None,
+        client: Any = None,
+        index: str | None = None,
+        ef_runtime: int | None = None,
+    ) -> None:
+        self.n_neighbors = n_neighbors
+        self.weights = weights
+        self.algorithm = algorithm
+        self.metric = metric
+        self.url = url
+        self.client = client
+        self.index = index
+        self.ef_runtime = ef_runtime
+
+    def _shares(self, X: ArrayLike | None) -> list[NDArray[np.float64]]:
+        distances, rows = self._find_k(X)
+        weights = self._weigh(distances, np.ones_like(distances, dtype=bool))
+        if (weights == 0).all(axis=1).any():
+            raise ValueError(ZERO_WEIGHTS)
+        return [class_shares(codes[rows], weights, len(classes)) for codes, classes in self._outputs]
+
+    def predict(self, X: ArrayLike | None) -> NDArray[Any]:
+        """Return the class of each query.
+
+        Args:
+            X: shape (n_queries, n_features); None: the fitted rows, each voted on by the others.
+
+        Returns:
+            Shape (n_queries,) or (n_queries, n_outputs).
+
+        Raises:
+            ValueError: wrong input, or votes that all weigh 0.
+            NotFittedError: not fitted yet.
+        """
+        shares = self._shares(X)
+        return self._as_y([classes[winners(s)] for s, (_, classes) in zip(shares, self._outputs, strict=True)])
+
+
+class RadiusNeighborsClassifier(RadiusNeighborsMixin, Classifying):
+    """Classify by a vote of all rows within a radius, which Redis finds.
+
+    Args:
+        radius: largest distance, inclusive.
+        weights: as for `KNeighborsClassifier`, and so on for all others. A callable is called for each query, with
+            shape (1, n_neighbors of the query), where queries have different numbers of neighbors.
+        algorithm: "hnsw" may miss rows within the radius.
+        metric: "euclidean", "minkowski", "l2" or "cosine".
+        outlier_label: class of a query without neighbors: one for all outputs, a list of one for each, or
+            "most_frequent"; None: such a query is an error.
+        url: Redis to use.
+        client: a client of redis-py to use.
+        index: name of the index.
+
+    Attributes:
+        outlier_label_: for each output the class of a query without neighbors, or None.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **Supervised._parameter_constraints,
+        **RadiusNeighborsMixin._neighbors_constraints,
+        "outlier_label": [Integral, str, "array-like", None],
+    }
+    del _parameter_constraints["ef_runtime"]
+    ef_runtime = None
+
+    def __init__(
+        self,
+        radius: float = 1.0,
+        *,
+        weights: Any = "uniform",
+        algorithm: str = "auto",
+        metric: str = "euclidean",
+        outlier_label: Any = None,
+        url: str | None = None,
+        client: Any = None,
+        index: str | None = None,
+    ) -> None:
+        self.radius = radius
+        self.weights = weights
+        self.algorithm = algorithm
+        self.metric = metric
+        self.outlier_label = outlier_label
+        self.url = url
+        self.client = client
+        self.index = index
+
+    def _take_targets(self, y: NDArray[Any]) -> list[Label] | None:
+        labels = super()._take_targets(y)
+        self.outlier_label_ = self._outlier_labels()
+        return labels
+
+    def _outlier_labels(self) -> list[Any] | None:
+        if self.outlier_label is None:
+            return None
+        if isinstance(self.outlier_label, str) and self.outlier_label == "most_frequent":
+            return [classes[np.bincount(codes).argmax()] for codes, classes in self._outputs]
+        several = not isinstance(self.outlier_label, str) and np.ndim(self.outlier_label) > 0
+        labels = list(self.outlier_label) if several else [self.outlier_label] * len(self._outputs)
+        if len(labels) != len(self._outputs):
+            raise ValueError(
+                f"The length of outlier_label: {self.outlier_label} is inconsistent with the output length: "
+                f"{len(self._outputs)}"
+            )
+        for (_, classes), label in zip(self._outputs, labels, strict=True):
+            if np.ndim(label) > 0:
+                raise TypeError(f"The outlier_label of classes {classes} is supposed to be a scalar, got {label}.")
+            if np.append(classes, label).dtype != classes.dtype:
+                raise TypeError(f"The dtype of outlier_label {label} is inconsistent with classes {classes} in y.")
+        return labels
+
+    def _shares(self, X: ArrayLike | None) -> list[NDArray[np.float64]]:
+        distances, rows = self._find_within(X)
+        outliers = np.flatnonzero([not len(row) for row in rows])
+        if outliers.size and self.outlier_label_ is None:
+            raise ValueError(
+                f"No neighbors found for test samples {outliers!r}, you can try using larger radius, giving a label "
+                "for outliers, or considering removing them from your dataset."
+            )
+        far, present = padded(distances)
+        near, _ = padded(rows)
+        weights = self._weigh(far, present)
+        shares = [class_shares(codes[near], weights, len(classes)) for codes, classes in self._outputs]
+        if outliers.size:
+            for share, (_, classes), label in zip(shares, self._outputs, self.outlier_label_ or (), strict=True):
+                share[outliers] = classes == label
+                if label not in classes:
+                    warnings.warn(
+                        f"Outlier label {label} is not in training classes. All class probabilities of outliers will "
+                        "be assigned with 0.",
+                        stacklevel=3,
+                    )
+        return shares
+
+    def predict(self, X: ArrayLike | None) -> NDArray[Any]:
+        """Return the class of each query; see `KNeighborsClassifier.predict`.
+
+        Raises:
+            ValueError: wrong input, a query without neighbors and no `outlier_label`, or votes that all weigh 0.
+            NotFittedError: not fitted yet.
+        """
+        columns = []
+        for output, share in enumerate(self._shares(X)):
+            column = self._outputs[output][1][winners(share)]
+            blank = ~share.any(axis=1)
+            if blank.any():
+                if self.outlier_label_ is None:
+                    raise ValueError(ZERO_WEIGHTS)
+                column[blank] = self.outlier_label_[output]
+            columns.append(column)
+        return self._as_y(columns)

@@ -1,0 +1,148 @@
+"""Transformers: from rows to the graph of their neighbors, and from texts to rows."""
+
+# ruff: noqa: N803  # X is the word of the field
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ragknn.embedding import DEFAULT_MODEL, Embedder, SentenceEmbedder
+from ragknn.estimators.neighbors import KNeighborsMixin, NeighborsBase, clone_sharing
+from ragknn.settings import load_settings
+
+
+class KNeighborsTransformer(KNeighborsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, NeighborsBase):  # type: ignore[misc]
+    """Turn rows into the graph of their nearest neighbors, for `metric="precomputed"`.
+
+    Args:
+        mode: "distance" for distances, with one neighbor more, since a fitted row is its own first neighbor;
+            "connectivity" for ones.
+        n_neighbors: how many.
+        algorithm: as for `KNeighborsClassifier`, and so on for all others.
+        metric: "euclidean", "minkowski", "l2" or "cosine".
+        url: Redis to use.
+        client: a client of redis-py to use.
+        index: name of the index.
+        ef_runtime: hnsw only: candidates that a search keeps.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **NeighborsBase._parameter_constraints,
+        **KNeighborsMixin._neighbors_constraints,
+        "mode": [StrOptions({"distance", "connectivity"})],
+    }
+
+    def __init__(
+        self,
+        *,
+        mode: Literal["distance", "connectivity"] = "distance",
+        n_neighbors: int = 5,
+        algorithm: str = "auto",
+        metric: str = "euclidean",
+        url: str | None = None,
+        client: Any = None,
+        index: str | None = None,
+        ef_runtime: int | None = None,
+    ) -> None:
+        self.mode = mode
+        self.n_neighbors = n_neighbors
+        self.algorithm = algorithm
+        self.metric = metric
+        self.url = url
+        self.client = client
+        self.index = index
+        self.ef_runtime = ef_runtime
+
+    def fit(self, X: ArrayLike, y: Any = None) -> Self:
+        """Store the rows of X, shape (n_samples, n_features), in Redis; y does not matter."""
+        self._validate_params()
+        self._store(validate_data(self, X, dtype=[np.float64, np.float32], order="C"))
+        self._n_features_out = self.n_samples_fit_
+        return self
+
+    def transform(self, X: ArrayLike) -> Any:
+        """Return the graph of the neighbors of X: CSR, shape (n_queries, n_samples_fit), rows sorted by distance."""
+        check_is_fitted(self)
+        return self.kneighbors_graph(X, self.n_neighbors + (self.mode == "distance"), self.mode)
+
+
+class TextEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # as above
+    """Turn texts into vectors, as the first step of a `Pipeline`.
+
+    Every text is embedded as a document, in `fit` and afterwards, so that the same text has the same vector.
+
+    Args:
+        embedder: what embeds; None: the sentence-transformers model of the settings, loaded once a process. Clones
+            share it.
+
+    Example:
+        >>> from sklearn.pipeline import make_pipeline
+        >>> model = make_pipeline(TextEmbedder(), KNeighborsClassifier(metric="cosine"))
+    """
+
+    def __init__(self, embedder: Embedder | None = None) -> None:
+        self.embedder = embedder
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.requires_fit = False
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    def __sklearn_clone__(self) -> Self:
+        twin: Self = clone_sharing(self, "embedder")
+        return twin
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    @property
+    def _n_features_out(self) -> int:
+        return self._embedder.dim
+
+    @property
+    def _embedder(self) -> Embedder:
+        if self.embedder is not None:
+            return self.embedder
+        settings = load_settings()
+        return _default_embedder(settings.model or DEFAULT_MODEL, settings.device)
+
+    def fit(self, X: Iterable[str], y: Any = None) -> Self:
+        """Check the texts; there is nothing to learn, and y does not matter."""
+        _check_texts(X)
+        return self
+
+    def transform(self, X: Iterable[str]) -> NDArray[np.float32]:
+        """Return one vector for each text, shape (n_samples, dim), dtype float32.
+
+        Raises:
+            ValueError: not an iterable of texts.
+            EmbeddingError: the model is missing, or cannot embed one of them.
+        """
+        return self._embedder.embed_documents(_check_texts(X))
+
+
+@cache
+def _default_embedder(model: str, device: str | None) -> SentenceEmbedder:
+    return SentenceEmbedder(model, device=device)
+
+
+def _check_texts(X: Iterable[str]) -> list[str]:
+    if isinstance(X, str):
+        raise ValueError("Iterable over raw text documents expected, string object received.")  # noqa: TRY004  # as scikit-learn
+    texts = list(X)
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            what = type(text).__name__
+            raise ValueError(f"Iterable over raw text documents expected, got {what} in row {row}.")  # noqa: TRY004
+    return [str(text) for text in texts]  # the strings of NumPy are not Python's
