@@ -5,8 +5,6 @@ python -m benchmarks.retrieval [FOLDER ...]
 A folder holds documents (corpus.jsonl, or any files that ragknn reads), queries.jsonl and qrels/test.tsv.
 """
 
-import csv
-import json
 import sys
 import time
 from pathlib import Path
@@ -15,70 +13,41 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from sklearn.metrics import ndcg_score
 
 import ragknn
+from ragknn import metrics
 from ragknn.embedding import SentenceEmbedder
+from ragknn.evaluation import rank_documents
+from ragknn.questions import Questions, read_questions
 
 K = 10
 PASSAGES = 100  # retrieved for each query, to see K different documents among them
 HANDBOOK = Path(__file__).parent.parent / "corpora" / "handbook"
 
 
-def read_questions(folder: Path) -> tuple[dict[str, str], dict[str, dict[str, int]]]:
-    """Return the queries by id, and for each the grades of its documents."""
-    lines = (folder / "queries.jsonl").read_text(encoding="utf-8").splitlines()
-    queries = {row["_id"]: row["text"] for row in map(json.loads, lines)}
-    grades: dict[str, dict[str, int]] = {}
-    with (folder / "qrels" / "test.tsv").open(encoding="utf-8") as file:
-        for row in csv.DictReader(file, delimiter="\t"):
-            grades.setdefault(row["query-id"], {})[row["corpus-id"]] = int(row["score"])
-    return {query: text for query, text in queries.items() if query in grades}, grades
+def ndcg(ranked: list[list[str]], questions: Questions) -> float:
+    """Return the mean nDCG@10 over the queries, whose best documents `ranked` holds."""
+    pairs = zip(ranked, questions.queries, strict=True)
+    return float(np.mean([metrics.ndcg(best, questions.grades[query], K) for best, query in pairs]))
 
 
-def ndcg(
-    ranked: list[dict[str, float]], queries: dict[str, str], grades: dict[str, dict[str, int]], ids: list[str]
-) -> float:
-    """Return the mean nDCG@10 with linear gain, as trec_eval and BEIR have it; larger score, better rank."""
-    column = {document_id: number for number, document_id in enumerate(ids)}
-    truth, scores = np.zeros((len(queries), len(ids))), np.full((len(queries), len(ids)), -1e9)
-    for row, (query, best) in enumerate(zip(queries, ranked, strict=True)):
-        for document_id, grade in grades[query].items():
-            truth[row, column[document_id]] = grade
-        for document_id, score in best.items():
-            scores[row, column[document_id]] = score
-    return float(ndcg_score(truth, scores, k=K))
-
-
-def best_of_documents(similarities: NDArray[np.float32], owners: list[str]) -> list[dict[str, float]]:
-    """Return for each query the K best documents, each with the similarity of its best passage."""
-    ranked = []
-    for row in similarities:
-        best: dict[str, float] = {}
-        for passage in np.argsort(-row):
-            best.setdefault(owners[passage], float(row[passage]))
-            if len(best) == K:
-                break
-        ranked.append(best)
-    return ranked
+def best_of_documents(similarities: NDArray[np.float32], owners: list[str]) -> list[list[str]]:
+    """Return for each query the K best documents, each at the place of its best passage."""
+    return [list(dict.fromkeys(owners[passage] for passage in np.argsort(-row)))[:K] for row in similarities]
 
 
 def measure(folder: Path, embedder: SentenceEmbedder) -> dict[str, str]:
     """Index the folder and return the figures as a row of the table."""
-    queries, grades = read_questions(folder)
+    questions = read_questions(folder)
     source = ragknn.read_documents(folder)
     documents = [outcome for outcome in source.outcomes() if isinstance(outcome, ragknn.Document)]
-    everything = [document.id for document in documents] + [
-        document_id for query in grades.values() for document_id in query
-    ]
-    ids = list(dict.fromkeys(everything))
     with ragknn.Index(f"benchmark-{folder.resolve().name}", embedder=embedder) as index:
         indexer = ragknn.Indexer(index)
-        indexer.delete(ids)
+        indexer.delete([document.id for document in documents])
         cold = indexer.sync(source)
         again = indexer.sync(source)
         retriever = ragknn.Retriever(index)
-        vectors = embedder.embed_queries(list(queries.values()))
+        vectors = embedder.embed_queries(list(questions.queries.values()))
         began = time.perf_counter()
         retrievals = retriever.kneighbors(vectors, PASSAGES)
         many = time.perf_counter() - began
@@ -88,12 +57,7 @@ def measure(folder: Path, embedder: SentenceEmbedder) -> dict[str, str]:
             retriever.kneighbors(vector, K)
             one_by_one.append(time.perf_counter() - began)
         index.drop()
-    found = []
-    for retrieval in retrievals:
-        best: dict[str, float] = {}
-        for neighbor in retrieval:
-            best.setdefault(neighbor.passage.document_id, -neighbor.distance)
-        found.append(dict(list(best.items())[:K]))
+    found = [rank_documents(retrieval)[:K] for retrieval in retrievals]
     passages = [
         passage
         for document in documents
@@ -110,14 +74,14 @@ def measure(folder: Path, embedder: SentenceEmbedder) -> dict[str, str]:
         "data set": folder.resolve().name,
         "documents": str(len(documents)),
         "passages": str(cold.passages),
-        "queries": str(len(queries)),
-        "nDCG@10": f"{ndcg(found, queries, grades, ids):.4f}",
-        "brute force, same passages": f"{ndcg(exact_ranked, queries, grades, ids):.4f}",
-        "brute force, cut documents": f"{ndcg(whole_ranked, queries, grades, ids):.4f}",
+        "queries": str(len(questions)),
+        "nDCG@10": f"{ndcg(found, questions):.4f}",
+        "brute force, same passages": f"{ndcg(exact_ranked, questions):.4f}",
+        "brute force, cut documents": f"{ndcg(whole_ranked, questions):.4f}",
         "cold, documents/s": f"{len(documents) / cold.seconds:.1f}",
         "unchanged, documents/s": f"{len(documents) / again.seconds:.0f}",
         "p50 of one search, k=10": f"{1000 * float(np.median(one_by_one)):.2f} ms",
-        f"searches/s pipelined, k={PASSAGES}": f"{len(queries) / many:.0f}",
+        f"searches/s pipelined, k={PASSAGES}": f"{len(questions) / many:.0f}",
     }
 
 

@@ -1,5 +1,6 @@
 """Retrieval and nearest-neighbour voting on Redis: one KNN search, two uses."""
 
+from ragknn.context import Context, abuild_context, build_context
 from ragknn.embedding import Embedder, HashingEmbedder, SentenceEmbedder
 from ragknn.errors import (
     CommandRefused,
@@ -21,10 +22,13 @@ from ragknn.errors import (
     TextTooLong,
     UnsupportedServer,
 )
+from ragknn.excerpts import Source
+from ragknn.fusion import ReciprocalRank, WeightedScores
 from ragknn.index import AsyncIndex, Index, alist_indexes, list_indexes
 from ragknn.indexer import AsyncIndexer, Indexer
 from ragknn.reading import read_documents
 from ragknn.records import Document, Failure, IndexInfo, IngestReport, Label, Neighbor, Passage, Retrieval, Vote
+from ragknn.reranking import CrossEncoderReranker, EmbeddingReranker
 from ragknn.retriever import AsyncRetriever, Retriever
 from ragknn.splitting import Splitter
 from ragknn.version import __version__
@@ -38,9 +42,12 @@ __all__ = [
     "CommandRefused",
     "ConfigurationError",
     "ConnectionFailed",
+    "Context",
+    "CrossEncoderReranker",
     "Document",
     "Embedder",
     "EmbeddingError",
+    "EmbeddingReranker",
     "Failure",
     "HashingEmbedder",
     "IncompleteRetrieval",
@@ -59,6 +66,7 @@ __all__ = [
     "Passage",
     "RagKNNError",
     "ReadError",
+    "ReciprocalRank",
     "Retrieval",
     "Retriever",
     "SchemaMismatch",
@@ -66,12 +74,16 @@ __all__ = [
     "ServerError",
     "ServerNotFound",
     "ServerStartError",
+    "Source",
     "Splitter",
     "TextTooLong",
     "UnsupportedServer",
     "Vote",
+    "WeightedScores",
     "__version__",
+    "abuild_context",
     "alist_indexes",
+    "build_context",
     "list_indexes",
     "read_documents",
 ]

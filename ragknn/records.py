@@ -75,17 +75,24 @@ class Neighbor:
     Attributes:
         passage: the passage found.
         distance: in the index's metric; smaller is nearer. Cosine lies in 0..2, L2 is the Euclidean
-            distance, and ip is 1 - u.v, which may be negative.
+            distance, and ip is 1 - u.v, which may be negative. NaN after a search for words alone.
         score: larger is better; None where the result is ordered by distance.
+        vector_rank: hybrid only: place in the vector search, from 1; None where it did not find the passage.
+        text_rank: hybrid only: the same in the search for words.
     """
 
     passage: Passage
     distance: float
     score: float | None = None
+    vector_rank: int | None = None
+    text_rank: int | None = None
 
 
 class Retrieval(Sequence[Neighbor]):
-    """The neighbors of one query, nearest first: an immutable sequence.
+    """The neighbors of one query, the best first: an immutable sequence.
+
+    The best are those with the largest score where neighbors have one, otherwise the nearest; a retrieval made diverse
+    has its own order.
 
     Attributes:
         query: the text that was asked, or None for a ready vector.
@@ -110,12 +117,12 @@ class Retrieval(Sequence[Neighbor]):
 
     @property
     def passages(self) -> tuple[Passage, ...]:
-        """The passages, nearest first."""
+        """The passages, the best first."""
         return tuple(neighbor.passage for neighbor in self.neighbors)
 
     @property
     def distances(self) -> tuple[float, ...]:
-        """The distances, smallest first."""
+        """The distances, in the order of the neighbors."""
         return tuple(neighbor.distance for neighbor in self.neighbors)
 
     @overload
@@ -138,13 +145,15 @@ class Retrieval(Sequence[Neighbor]):
 
     def __repr__(self) -> str:
         head = f"Retrieval({self.query!r}, {len(self)} neighbors{'' if self.complete else ', incomplete'})"
-        return "\n".join([head, *(f"  {n.distance:.4f}  {n.passage.id}  {_brief(n.passage.text, 80)}" for n in self)])
+        lines = (f"  {_figures(n)}  {n.passage.id}  {_brief(n.passage.text, 80)}" for n in self)
+        return "\n".join([head, *lines])
 
     def _repr_html_(self) -> str:
         """Show the neighbors as a table in a notebook."""
+        score = "<th>score</th>" if any(n.score is not None for n in self) else ""
         rows = "".join(
-            f"<tr><td>{rank}</td><td>{n.distance:.4f}</td><td><code>{escape(n.passage.document_id)}</code><br>"
-            f"{n.passage.start}&ndash;{n.passage.end}</td>"
+            f"<tr><td>{rank}</td>{'' if n.score is None else f'<td>{n.score:.4f}</td>'}<td>{n.distance:.4f}</td>"
+            f"<td><code>{escape(n.passage.document_id)}</code><br>{n.passage.start}&ndash;{n.passage.end}</td>"
             f"<td>{'' if n.passage.label is None else escape(str(n.passage.label))}</td>"
             f"<td style='text-align:left;white-space:pre-wrap'>{escape(_brief(n.passage.text, 400))}</td></tr>"
             for rank, n in enumerate(self, start=1)
@@ -152,8 +161,8 @@ class Retrieval(Sequence[Neighbor]):
         notes = "".join(f"<p><b>incomplete:</b> {escape(warning)}</p>" for warning in self.warnings)
         caption = "" if self.query is None else f"<caption>{escape(self.query)}</caption>"
         return (
-            f"<table>{caption}<thead><tr><th>#</th><th>distance</th><th>document</th><th>label</th><th>passage</th>"
-            f"</tr></thead><tbody>{rows}</tbody></table>{notes}"
+            f"<table>{caption}<thead><tr><th>#</th>{score}<th>distance</th><th>document</th><th>label</th>"
+            f"<th>passage</th></tr></thead><tbody>{rows}</tbody></table>{notes}"
         )
 
 
@@ -309,6 +318,11 @@ class DocumentSource(Protocol):
     def outcomes(self) -> Iterator[Document | Failure]:
         """Iterate over the documents, with a `Failure` in the place of each that cannot be read."""
         ...
+
+
+def _figures(neighbor: Neighbor) -> str:
+    score = "" if neighbor.score is None else f"{neighbor.score:.4f}  "
+    return f"{score}{neighbor.distance:.4f}"
 
 
 def _brief(text: str, width: int) -> str:

@@ -11,10 +11,19 @@ from ragknn.errors import CommandRefused
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One result of a search: its key, and its fields or None where it vanished while it was read."""
+    """One result of a search.
+
+    Attributes:
+        key: of the passage.
+        fields: those that were asked for; None where the passage vanished while it was read.
+        vector: the stored bytes, if they were asked for.
+        score: of a search for words.
+    """
 
     key: str
     fields: Mapping[str, str] | None
+    vector: bytes | None = None
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +78,12 @@ def _advice(words: str) -> str:
     return ""
 
 
-def parse_search(reply: Any) -> SearchReply:
+def parse_search(reply: Any, *, scored: bool = False) -> SearchReply:
     """Read the answer to FT.SEARCH, either wire shape.
+
+    Args:
+        reply: of the server.
+        scored: whether it was asked WITHSCORES, which a RESP2 reply does not tell.
 
     Raises:
         CommandRefused: the reply is an error.
@@ -84,9 +97,11 @@ def parse_search(reply: Any) -> SearchReply:
         warnings = [as_text(warning) for warning in parts.get("warning", ())]
         return SearchReply(int(parts.get("total_results", len(rows))), rows, warnings, tells=True)
     total, *rest = reply
+    width = 3 if scored else 2
+    scores = rest[1::width] if scored else [None] * (len(rest) // width)
     rows = [
-        Row(as_text(key), None if values is None else _texts(values))
-        for key, values in zip(rest[::2], rest[1::2], strict=True)
+        _row({"id": key, "score": score, "extra_attributes": values})
+        for key, score, values in zip(rest[::width], scores, rest[width - 1 :: width], strict=True)
     ]
     return SearchReply(int(total), rows, (), tells=False)
 
@@ -104,8 +119,15 @@ def parse_aggregate(reply: Any) -> list[dict[str, str]]:
 
 
 def _row(result: Mapping[str, Any]) -> Row:
-    values = result.get("extra_attributes")
-    return Row(as_text(result["id"]), None if values is None else _texts(values))
+    values, score = result.get("extra_attributes"), result.get("score")
+    fields = None if values is None else as_mapping(values)
+    vector = fields.pop("vector", None) if fields else None
+    return Row(
+        as_text(result["id"]),
+        None if fields is None else {key: as_text(value) for key, value in fields.items()},
+        vector,
+        None if score is None else _number(score),
+    )
 
 
 def _texts(values: Any) -> dict[str, str]:

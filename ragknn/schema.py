@@ -6,8 +6,9 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time
 from hashlib import blake2b
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from ragknn.errors import SchemaMismatch
 from ragknn.records import Document
+from ragknn.terms import LANGUAGES, TEXT_WORDS, default_stop_words, fold_stop_words, searchable
 from ragknn.vectors import DType, Metric
 
 Algorithm: TypeAlias = Literal["flat", "hnsw"]
@@ -27,6 +29,7 @@ _INDEX_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OWN_FIELDS = frozenset(
     {"id", "document_id", "text", "start", "end", "label", "metadata", "vector", "digest", "distance", "score"}
+    | {TEXT_WORDS}
 )
 _UNSAFE_IN_KEY = re.compile(r"[%{}\x00-\x1f\x7f]")
 
@@ -34,6 +37,11 @@ _UNSAFE_IN_KEY = re.compile(r"[%{}\x00-\x1f\x7f]")
 TAG_SEPARATOR = "\x1f"
 # The server indexes no more of a tag, and then finds nothing under the whole of it.
 LONGEST_TAG = 4_096  # bytes
+
+# ISO 8601 allows dates without hyphens too; those could as well be numbers in quotation marks.
+_ISO_DATE = re.compile(r"\d{4}-(\d{2}-\d{2}|W\d{2}-\d)([T ].+)?")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EXPECTED_NUMBER = "expected a number, a date or an ISO 8601 string such as '2024-02-29'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,9 @@ class Schema:
         ef_construction: hnsw only: candidates looked at while a node is added.
         fields: entries of the metadata that can be filtered on, and how.
         text_search: whether the words of the passages are indexed too.
+        language: by whose rules the server finds the stems of words.
+        stop_words: words that are not indexed; None becomes the default of the language.
+        required_filter: declared tag field that every filter must pin and every document must have; None for none.
     """
 
     embedder: str
@@ -63,6 +74,9 @@ class Schema:
     ef_construction: int = 200
     fields: Mapping[str, FieldType] = field(default_factory=dict)
     text_search: bool = True
+    language: str = "english"
+    stop_words: tuple[str, ...] | None = None
+    required_filter: str | None = None
 
     def __post_init__(self) -> None:
         _check_choice("metric", self.metric, get_args(Metric))
@@ -79,6 +93,14 @@ class Schema:
                     f"expected a field name of letters, digits and underscores that is none of "
                     f"{sorted(_OWN_FIELDS)}, got {name!r}"
                 )
+        if self.required_filter is not None and self.fields.get(self.required_filter) != "tag":
+            raise ValueError(
+                f"expected required_filter to be a field declared as tag, got {self.required_filter!r}: declare it, "
+                f'as in Index(..., fields={{{self.required_filter!r}: "tag"}})'
+            )
+        _check_choice("language", self.language, LANGUAGES)
+        folded = default_stop_words(self.language) if self.stop_words is None else fold_stop_words(self.stop_words)
+        object.__setattr__(self, "stop_words", folded)  # the manifest tells them, whatever a later default may be
 
     def dumps(self) -> str:
         """Return the schema as the JSON text that the manifest holds."""
@@ -126,6 +148,8 @@ class Schema:
             value = metadata.get(name)
             if value is not None:
                 values[stored_name(name)] = _ENCODERS[kind](name, value)
+            if name == self.required_filter and not values.get(stored_name(name)):
+                raise ValueError(f"field {name!r}: expected a value, which this index requires, got {value!r}")
         return values
 
 
@@ -222,6 +246,40 @@ def decode_tag(tag: str) -> Any:
     return json.loads(tag.replace("%5C", "\\").replace("%25", "%"))
 
 
+def as_number(value: Any) -> float:
+    """Return the value of a numeric field as the server keeps it: a float, and of a date the seconds since 1970 UTC.
+
+    Args:
+        value: a number, a bool (0 or 1), a date (its midnight), a datetime, or either as an ISO 8601 string; without a
+            time zone they are taken as UTC.
+
+    Raises:
+        ValueError: it is none of these, NaN, or a number too large for a float.
+    """
+    moment = _parse_iso(value) if isinstance(value, str) else value
+    if isinstance(moment, date) and not isinstance(moment, datetime):
+        moment = datetime.combine(moment, time())
+    if isinstance(moment, datetime):
+        moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
+        number = moment.total_seconds()
+    elif not isinstance(value, str) and hasattr(value, "__float__"):
+        try:
+            number = float(value)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"{_EXPECTED_NUMBER}, got {value!r}: {error}") from error
+    else:
+        raise ValueError(f"{_EXPECTED_NUMBER}, got {value!r}")
+    if number != number:
+        raise ValueError(f"{_EXPECTED_NUMBER}, got NaN")
+    return number
+
+
+def _parse_iso(text: str) -> datetime | None:
+    with suppress(ValueError):
+        return datetime.fromisoformat(text) if _ISO_DATE.fullmatch(text) else None
+    return None
+
+
 def digest(text: str, vector: bytes) -> str:
     """Return what exact duplicates among passages have in common: a digest of the text, or of a ready vector."""
     return blake2b(text.encode() or vector, digest_size=8).hexdigest()
@@ -295,21 +353,16 @@ def _encode_tags(name: str, value: Any) -> str:
 
 
 def _encode_number(name: str, value: Any) -> str:
-    if isinstance(value, str) or not hasattr(value, "__float__"):
-        raise ValueError(f"field {name!r}: expected a number, got {value!r}")
     try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"field {name!r}: expected a number, got {value!r}: {error}") from error
-    if number != number:
-        raise ValueError(f"field {name!r}: expected a number, got NaN")
-    return repr(number)
+        return repr(as_number(value))
+    except ValueError as error:
+        raise ValueError(f"field {name!r}: {error}") from error
 
 
 def _encode_text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"field {name!r}: expected a str, got {value!r}")  # noqa: TRY004  # as above
-    return value
+    return searchable(value)
 
 
 _ENCODERS = {"tag": _encode_tags, "numeric": _encode_number, "text": _encode_text}

@@ -1,234 +1,242 @@
-"""Which searches are sent, and how the replies become neighbors."""
+"""How searches are sent, and how the replies become neighbors."""
 
 from __future__ import annotations
 
 import json
 import math
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn.commands import count_passages
-from ragknn.errors import IncompleteRetrieval
-from ragknn.flows import Command, Flow
+from ragknn.commands import count_passages, params
+from ragknn.errors import CommandRefused, IncompleteRetrieval
+from ragknn.flows import Flow
 from ragknn.records import Neighbor, Passage, Retrieval
-from ragknn.replies import Row, SearchIndexInfo, SearchReply, parse_info, parse_search
+from ragknn.replies import Row, SearchReply, as_text, checked, parse_info, parse_search
 from ragknn.schema import Keys, Schema, decode_tag
-from ragknn.vectors import to_bytes, true_distance
-
-OnIncomplete: TypeAlias = Literal["raise", "return"]
+from ragknn.searches import SCORERS, SMALLEST_SCORE, Ask, Knn, OnIncomplete, Range, Search, Watch, Words
+from ragknn.terms import EVERYTHING, TEXT_WORDS, any_words
+from ragknn.vectors import distances_to, from_bytes, to_bytes, true_distance
 
 # Searches sent in one round trip. More would only fill buffers: 1,000 queries of 384 float32 are 1.5 MB.
-QUERIES_PER_ROUND = 1_000
+SEARCHES_PER_ROUND = 1_000
 
-# How far an HNSW search looks when the caller does not say. The server's own 10 loses every sixth neighbor at
-# 100,000 vectors; 100 loses none there, for 0.4 ms more. It must not be smaller than k.
-SMALLEST_EF_RUNTIME = 100
-EF_RUNTIME_PER_K = 2
+# Passages within a radius that come with the first answer; a search that has more is sent again, for all of them.
+RADIUS_PORTION = 1_000
 
-# Seconds after which a search asks again whether the index is complete. A server that restarts under a connected
-# client answers from a half-built index; asking costs a tenth of a small search, so not every one does.
-WATCH_INTERVAL = 1.0
-
-# How much more than the radius, relative and absolute, is asked for; what lies beyond it is left out afterwards.
-RADIUS_MARGIN = 1e-5
-LARGEST_RADIUS = 1e300  # stands for infinity
-
-# What a search brings back of a passage: all of it; what a vote needs; or nothing but which it is. The ids stand
-# in the key.
-WHOLE = ("text", "start", "end", "label", "metadata", "digest")
-LABELS = ("label", "digest")
-IDS: tuple[str, ...] = ()
+# Words of which the stems are remembered, for each index that is open.
+MOST_STEMS = 10_000
+_STEM = re.compile(rf"^\s*@{TEXT_WORDS}:(\S+?)(?:\(expanded\))?$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """How a search is to be made.
+class Found:
+    """What a search found.
 
     Attributes:
-        k: neighbors a query; fewer come where the index holds fewer passages.
-        ef_runtime: candidates that an HNSW search keeps; None chooses a number that fits k.
-        timeout: seconds that one search may take on the server.
-        on_incomplete: "raise", or "return" what came.
-        returned: `WHOLE`, `LABELS` or `IDS`; what is not brought back stays empty.
-        labelled_only: whether to look among the passages with a label only.
+        neighbors: the best first.
+        vectors: the stored vectors by passage id, shape (dim,) each, where they were asked for.
+        warnings: what speaks against the answer being complete.
+        is_all: whether nothing more can be found.
     """
 
-    k: int
-    ef_runtime: int | None
-    timeout: float
-    on_incomplete: OnIncomplete
-    returned: tuple[str, ...] = WHOLE
-    labelled_only: bool = False
+    neighbors: tuple[Neighbor, ...]
+    vectors: Mapping[str, NDArray[Any]]
+    warnings: tuple[str, ...]
+    is_all: bool
 
 
-class BuildWatch:
-    """Remembers whether the server is still building the index, and when that was last looked at."""
-
-    def __init__(self) -> None:
-        self._asked_at = -math.inf
-        self.percent_indexed = 1.0
-
-    @property
-    def is_due(self) -> bool:
-        """Whether the next search is to ask again."""
-        return self.percent_indexed < 1 or time.monotonic() - self._asked_at > WATCH_INTERVAL
-
-    def take(self, info: SearchIndexInfo) -> None:
-        """Remember what the server said."""
-        self._asked_at = time.monotonic()
-        self.percent_indexed = info.percent_indexed
+NOTHING = Found((), {}, (), is_all=True)
 
 
-def nearest(
-    keys: Keys,
-    schema: Schema,
-    vectors: NDArray[np.floating[Any]],
-    ask: Ask,
-    watch: BuildWatch,
-    queries: Sequence[str] | None = None,
-) -> Flow[list[Retrieval]]:
-    """Return the k nearest passages of each row of `vectors`, nearest first.
+def search(keys: Keys, schema: Schema, searches: Sequence[Search], ask: Ask, watch: Watch) -> Flow[list[Found]]:
+    """Send the searches, a thousand in a round trip, and return what each found.
+
+    A `Range` that has more than its limit is sent a second time, for all of them. In RESP2 the server cannot say that
+    it ran out of time. How many passages are nearest is known beforehand, but not how many lie within a radius or
+    have certain words: there only a RESP3 connection notices an incomplete answer.
 
     Args:
         keys: of the index.
         schema: of the index.
-        vectors: shape (n, dim), checked already.
-        ask: how to search.
+        searches: what to look for.
+        ask: how to look.
         watch: of the index.
-        queries: the n texts behind the vectors, if there are any.
+    """
+    texts = [one for one in searches if isinstance(one, Words)]
+    if texts and watch.scorer is None:
+        watch.scorer = yield from _best_scorer(keys)
+    if narrowed := [one.text for one in texts if ask.among != EVERYTHING or one.is_narrowed_by_itself]:
+        yield from _learn_stems(keys, schema, narrowed, watch)
+    answers = yield from _answers(keys, schema, searches, ask, watch)
+    more = {
+        row: replace(one, limit=answer.total)
+        for row, (one, answer) in enumerate(zip(searches, answers, strict=True))
+        if isinstance(one, Range) and answer.total > len(answer.rows) >= one.limit
+    }
+    if more:
+        again = yield from _answers(keys, schema, list(more.values()), ask, watch)
+        for row, answer in zip(more, again, strict=True):
+            answers[row] = answer
+    stored = yield from _passages_where_untold(keys, searches, answers, ask)
+    building = () if watch.percent_indexed == 1 else (_still_building(watch.percent_indexed),)
+    return [
+        _found(keys, schema, one, answer, ask, stored, building) for one, answer in zip(searches, answers, strict=True)
+    ]
+
+
+def nearest(
+    keys: Keys, schema: Schema, vectors: NDArray[np.floating[Any]], ask: Ask, watch: Watch
+) -> Flow[list[Retrieval]]:
+    """Return the k nearest passages of each row of `vectors`, shape (n, dim), nearest first.
 
     Raises:
         IncompleteRetrieval: a search was cut short, and `ask` says to raise.
     """
-    blobs = to_bytes(vectors, schema.dtype)
-    texts: Sequence[str | None] = [None] * len(blobs) if queries is None else queries
-    retrievals: list[Retrieval] = []
-    for start in range(0, len(blobs), QUERIES_PER_ROUND):
-        end = start + QUERIES_PER_ROUND
-        commands = [_knn_command(keys, schema, blob, ask) for blob in blobs[start:end]]
+    searches = [Knn(blob) for blob in to_bytes(vectors, schema.dtype)]
+    found = yield from search(keys, schema, searches, ask, watch)
+    return [settled(one.neighbors, None, one.warnings, ask.on_incomplete) for one in found]
+
+
+def within(
+    keys: Keys, schema: Schema, vectors: NDArray[np.floating[Any]], radius: float, ask: Ask, watch: Watch
+) -> Flow[list[Retrieval]]:
+    """Return all passages within the radius of each row of `vectors`, shape (n, dim), nearest first.
+
+    The radius is inclusive, and measured as `true_distance` has it; k and ef_runtime do not matter.
+
+    Raises:
+        IncompleteRetrieval: a search was cut short, and `ask` says to raise.
+    """
+    searches = [Range(blob, radius, RADIUS_PORTION) for blob in to_bytes(vectors, schema.dtype)]
+    found = yield from search(keys, schema, searches, ask, watch)
+    return [settled(one.neighbors, None, one.warnings, ask.on_incomplete) for one in found]
+
+
+def settled(
+    neighbors: Sequence[Neighbor], query: str | None, warnings: Sequence[str], on_incomplete: OnIncomplete
+) -> Retrieval:
+    """Return the neighbors as they are handed out; warnings say that they are not complete.
+
+    Raises:
+        IncompleteRetrieval: they are not, and that is to be an error.
+    """
+    retrieval = Retrieval(neighbors, query=query, complete=not warnings, warnings=warnings)
+    if warnings and on_incomplete == "raise":
+        raise IncompleteRetrieval(retrieval)
+    return retrieval
+
+
+def _best_scorer(keys: Keys) -> Flow[str]:
+    replies = yield [("FT.SEARCH", keys.alias, "*", "SCORER", scorer, "LIMIT", 0, 0) for scorer in SCORERS]
+    for scorer, reply in zip(SCORERS, replies, strict=True):
+        if not isinstance(reply, Exception):
+            return scorer
+    raise CommandRefused(f"expected a server that scores words by {' or '.join(SCORERS)}, got: {replies[-1]}")
+
+
+def _learn_stems(keys: Keys, schema: Schema, texts: Sequence[str], watch: Watch) -> Flow[None]:
+    """Ask what the server looks for in place of words; where a word is optional, it does not see to that by itself."""
+    found = [any_words(text, schema.stop_words or ()) for text in texts]
+    asked = dict.fromkeys(word for terms in found if terms for word in terms.params.values())
+    if len(watch.stems) > MOST_STEMS:
+        watch.stems.clear()
+    unknown = [word for word in asked if word not in watch.stems]
+    query = f"@{TEXT_WORDS}:$word"
+    replies = yield [("FT.EXPLAIN", keys.alias, query, *params({"word": word}), "DIALECT", 2) for word in unknown]
+    for word, reply in zip(unknown, replies, strict=True):
+        watch.stems[word] = tuple(dict.fromkeys(_STEM.findall(as_text(checked(reply))))) or (word,)
+
+
+def _answers(keys: Keys, schema: Schema, searches: Sequence[Search], ask: Ask, watch: Watch) -> Flow[list[SearchReply]]:
+    answers: list[SearchReply] = []
+    for start in range(0, len(searches), SEARCHES_PER_ROUND):
+        part = searches[start : start + SEARCHES_PER_ROUND]
+        commands = [one.command(keys, schema, ask, watch) for one in part]
         if watch.is_due:
             info, *replies = yield [("FT.INFO", keys.alias), *commands]
             watch.take(parse_info(info))
         else:
             replies = yield commands
-        answers = [parse_search(reply) for reply in replies]
-        stored = yield from _passages_where_untold(keys, answers, ask)
-        for query, answer in zip(texts[start:end], answers, strict=True):
-            retrieval = _retrieval(keys, schema, query, answer, min(ask.k, stored), watch.percent_indexed)
-            if not retrieval.complete and ask.on_incomplete == "raise":
-                raise IncompleteRetrieval(retrieval)
-            retrievals.append(retrieval)
-    return retrievals
+        answers += [
+            parse_search(reply, scored=isinstance(one, Words)) for one, reply in zip(part, replies, strict=True)
+        ]
+    return answers
 
 
-def within(
-    keys: Keys, schema: Schema, vectors: NDArray[np.floating[Any]], radius: float, ask: Ask, watch: BuildWatch
-) -> Flow[list[Retrieval]]:
-    """Return all passages within the radius of each row of `vectors`, nearest first.
-
-    The passages are asked for in portions of `ask.k`: a query that has more is asked a second time, for all of them.
-    In RESP2 the server cannot say that it ran out of time, and how many there are is not known beforehand, so that
-    only a RESP3 connection notices an incomplete answer.
-
-    Args:
-        keys: of the index.
-        schema: of the index.
-        vectors: shape (n, dim), checked already.
-        radius: largest distance, inclusive, as `true_distance` has it.
-        ask: how to search; `ef_runtime` does not matter.
-        watch: of the index.
-
-    Raises:
-        IncompleteRetrieval: a search was cut short, and `ask` says to raise.
-    """
-    blobs = to_bytes(vectors, schema.dtype)
-    retrievals: list[Retrieval] = []
-    for start in range(0, len(blobs), QUERIES_PER_ROUND):
-        asked = blobs[start : start + QUERIES_PER_ROUND]
-        commands = [_range_command(keys, schema, blob, radius, ask, ask.k) for blob in asked]
-        info, *replies = yield [("FT.INFO", keys.alias), *commands]
-        watch.take(parse_info(info))
-        answers = [parse_search(reply) for reply in replies]
-        more = [row for row, answer in enumerate(answers) if answer.total > len(answer.rows) >= ask.k]
-        if more:
-            replies = yield [_range_command(keys, schema, asked[row], radius, ask, answers[row].total) for row in more]
-            for row, reply in zip(more, replies, strict=True):
-                answers[row] = parse_search(reply)
-        for answer in answers:
-            retrieval = _retrieval(keys, schema, None, answer, answer.total, watch.percent_indexed)
-            missing = answer.total - len(answer.rows)
-            if missing and retrieval.complete:
-                reason = f"the server kept back {missing} of {answer.total} passages; see its MAXSEARCHRESULTS"
-                retrieval = Retrieval(retrieval.neighbors, complete=False, warnings=[reason])
-            near = [neighbor for neighbor in retrieval if neighbor.distance <= radius]
-            retrieval = Retrieval(near, complete=retrieval.complete, warnings=retrieval.warnings)
-            if not retrieval.complete and ask.on_incomplete == "raise":
-                raise IncompleteRetrieval(retrieval)
-            retrievals.append(retrieval)
-    return retrievals
+# ---- replies ---------------------------------------------------------------------------------------------------
 
 
-def _range_command(keys: Keys, schema: Schema, blob: bytes, radius: float, ask: Ask, limit: int) -> Command:
-    among = "(-ismissing(@label)) " if ask.labelled_only else ""
-    # The server compares what it computes in the dtype of the index, where L2 is squared: ask for a little more.
-    reach = (radius * radius if schema.metric == "l2" else radius) * (1 + RADIUS_MARGIN) + RADIUS_MARGIN
-    returned: Command = (*ask.returned, "distance")
-    return (
-        *("FT.SEARCH", keys.alias, f"{among}@vector:[VECTOR_RANGE $radius $vector]=>{{$YIELD_DISTANCE_AS: distance}}"),
-        *("PARAMS", 4, "radius", min(reach, LARGEST_RADIUS), "vector", blob),
-        "RETURN",
-        len(returned),
-        *returned,
-        *("SORTBY", "distance", "LIMIT", 0, limit, "TIMEOUT", max(1, round(ask.timeout * 1000)), "DIALECT", 2),
-    )
-
-
-def _knn_command(keys: Keys, schema: Schema, blob: bytes, ask: Ask) -> Command:
-    among = "(-ismissing(@label))" if ask.labelled_only else "*"
-    effort = ""
-    if schema.algorithm == "hnsw":
-        effort = f" EF_RUNTIME {ask.ef_runtime or max(SMALLEST_EF_RUNTIME, EF_RUNTIME_PER_K * ask.k)}"
-    returned: Command = (*ask.returned, "distance")
-    return (
-        *("FT.SEARCH", keys.alias, f"{among}=>[KNN $k @vector $vector{effort} AS distance]"),
-        *("PARAMS", 4, "k", ask.k, "vector", blob),
-        "RETURN",
-        len(returned),
-        *returned,
-        *("SORTBY", "distance", "LIMIT", 0, ask.k, "TIMEOUT", max(1, round(ask.timeout * 1000)), "DIALECT", 2),
-    )
-
-
-def _passages_where_untold(keys: Keys, answers: Sequence[SearchReply], ask: Ask) -> Flow[int]:
+def _passages_where_untold(
+    keys: Keys, searches: Sequence[Search], answers: Sequence[SearchReply], ask: Ask
+) -> Flow[int]:
     # A RESP2 reply cannot say that the time ran out, so a short one is compared with what there is.
-    if any(not answer.tells and len(answer.rows) < ask.k for answer in answers):
-        return (yield from count_passages(keys, ask.labelled_only))
+    pairs = zip(searches, answers, strict=True)
+    if any(isinstance(one, Knn) and not answer.tells and len(answer.rows) < ask.k for one, answer in pairs):
+        return (yield from count_passages(keys, ask.among))
     return 0
 
 
-def _retrieval(
-    keys: Keys, schema: Schema, query: str | None, answer: SearchReply, expected: int, share: float
-) -> Retrieval:
-    neighbors = [_neighbor(keys, schema, row) for row in answer.rows if row.fields and "distance" in row.fields]
-    warnings = list(answer.warnings)
-    if share < 1:
-        warnings.append(f"the server is still building the index, {share:.0%} of it can be found")
-    if vanished := len(answer.rows) - len(neighbors):
+def _found(
+    keys: Keys, schema: Schema, one: Search, answer: SearchReply, ask: Ask, stored: int, building: tuple[str, ...]
+) -> Found:
+    rows = [row for row in answer.rows if row.fields and (isinstance(one, Words) or "distance" in row.fields)]
+    warnings = [*answer.warnings, *building]
+    if vanished := len(answer.rows) - len(rows):
         warnings.append(f"{vanished} passages were removed while they were read")
-    if not answer.tells and len(answer.rows) < expected:
-        warnings.append(f"{len(answer.rows)} of {expected} neighbors came; the server may have run out of time")
-    return Retrieval(neighbors, query=query, complete=not warnings, warnings=warnings)
+    match one:
+        case Knn():
+            expected = min(ask.k, stored)
+            if not answer.tells and len(answer.rows) < expected:
+                came = len(answer.rows)
+                warnings.append(f"{came} of {expected} neighbors came; the server may have run out of time")
+            is_all = len(answer.rows) < ask.k
+        case Range():
+            if (missing := answer.total - len(answer.rows)) and not warnings:
+                reason = f"the server kept back {missing} of {answer.total} passages; see its MAXSEARCHRESULTS"
+                warnings.append(reason)
+            is_all = True
+        case Words():
+            rows = [row for row in rows if row.score is not None and row.score > SMALLEST_SCORE]
+            is_all = len(rows) < ask.k
+    passages = [_passage(keys, row) for row in rows]
+    vectors = {
+        passage.id: from_bytes(row.vector, schema.dtype)
+        for passage, row in zip(passages, rows, strict=True)
+        if row.vector is not None
+    }
+    distances = _distances(schema, one, passages, rows, vectors)
+    neighbors = [
+        Neighbor(passage, distance, row.score)
+        for passage, distance, row in zip(passages, distances, rows, strict=True)
+        if not isinstance(one, Range) or distance <= one.radius
+    ]
+    return Found(tuple(neighbors), vectors, tuple(warnings), is_all)
 
 
-def _neighbor(keys: Keys, schema: Schema, row: Row) -> Neighbor:
+def _distances(
+    schema: Schema, one: Search, passages: Sequence[Passage], rows: Sequence[Row], vectors: Mapping[str, NDArray[Any]]
+) -> list[float]:
+    if not isinstance(one, Words):
+        return [true_distance(float((row.fields or {})["distance"]), schema.metric) for row in rows]
+    if one.vector is None or not rows:
+        return [math.nan] * len(rows)
+    stored = np.stack([vectors[passage.id] for passage in passages])
+    return [float(distance) for distance in distances_to(one.vector, stored, schema.metric)]
+
+
+def _still_building(share: float) -> str:
+    return f"the server is still building the index, {share:.0%} of it can be found"
+
+
+def _passage(keys: Keys, row: Row) -> Passage:
     fields = row.fields or {}
     passage_id = keys.passage_id(row.key)
-    passage = Passage(
+    return Passage(
         id=passage_id,
         document_id=passage_id.rpartition("#")[0],
         text=fields.get("text", ""),
@@ -238,4 +246,3 @@ def _neighbor(keys: Keys, schema: Schema, row: Row) -> Neighbor:
         metadata=json.loads(fields.get("metadata", "{}")),
         digest=fields.get("digest", ""),
     )
-    return Neighbor(passage, true_distance(float(fields["distance"]), schema.metric))

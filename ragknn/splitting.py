@@ -279,6 +279,11 @@ def _resume(text: str, measure: _Measure, sentences: Sequence[int], first: int, 
     return word.start() if word else cut
 
 
+def sentence_starts(text: str) -> list[int]:
+    """Return the offsets at which a sentence or a paragraph begins, ascending; the first one may be left out."""
+    return _boundaries(text)[1]
+
+
 def _boundaries(text: str) -> tuple[list[int], list[int]]:
     """Find where paragraphs and where sentences begin: positions in ascending order."""
     headings = [(heading.start(1), heading.end(2)) for heading in _HEADING.finditer(text)]

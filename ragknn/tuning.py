@@ -17,11 +17,12 @@ from ragknn.ballot import Poll, Rules, are_numbers, sorted_labels
 from ragknn.commands import count_labels, labelled_vectors
 from ragknn.connection import arun, run
 from ragknn.errors import MissingDependency
+from ragknn.filters import Where
 from ragknn.flows import Flow
 from ragknn.index import AsyncIndex, Index
 from ragknn.records import Label, Neighbor
-from ragknn.searching import LABELS, Ask
-from ragknn.voter import Absent, check_enough, most_votes, poll
+from ragknn.searches import LABELS, Ask
+from ragknn.voter import Absent, check_enough, most_votes, only_labelled, poll
 from ragknn.voting import (
     Weights,
     check_weights,
@@ -137,6 +138,7 @@ def tune(
     weights: Sequence[Weights] = DEFAULT_WEIGHTS,
     *,
     rules: Rules | None = None,
+    where: Where | None = None,
     progress: Progress | None = None,
 ) -> Tuning:
     """Score votes with each k and kind of weights by leaving one out, from one retrieval of the largest k.
@@ -149,12 +151,13 @@ def tune(
         ks: numbers of votes; those that the index has too few labelled documents for are left out.
         weights: "uniform", "distance" or callables.
         rules: everything else about the vote (`LabelVoter(...).rules`); k and weights in it do not matter.
+        where: only passages that match are asked and vote; `ragknn.filters` explains it.
         progress: called with the number of passages asked and of all.
 
     Raises:
         ValueError: there are too few labelled documents for any k, or an empty choice.
     """
-    return run(index.client, _tuning(index, ks, weights, rules or Rules(), progress))
+    return run(index.client, _tuning(index, ks, weights, rules or Rules(), where, progress))
 
 
 async def atune(
@@ -163,10 +166,11 @@ async def atune(
     weights: Sequence[Weights] = DEFAULT_WEIGHTS,
     *,
     rules: Rules | None = None,
+    where: Where | None = None,
     progress: Progress | None = None,
 ) -> Tuning:
     """Async twin of `tune`."""
-    return await arun(index.client, _tuning(index, ks, weights, rules or Rules(), progress))
+    return await arun(index.client, _tuning(index, ks, weights, rules or Rules(), where, progress))
 
 
 def _tuning(
@@ -174,6 +178,7 @@ def _tuning(
     ks: Sequence[int],
     weights: Sequence[Weights],
     rules: Rules,
+    where: Where | None,
     progress: Progress | None,
 ) -> Flow[Tuning]:
     if not len(ks) or not len(weights):
@@ -183,11 +188,11 @@ def _tuning(
     wanted = sorted({as_integer(k) for k in ks})
     if wanted[0] < 1:
         raise ValueError(f"expected each k >= 1, got {wanted[0]}")
-    census = yield from count_labels(index.keys)
+    census = yield from count_labels(index.keys, among := index.filter(where))
     # One more than k, since each document is left out of its own vote.
     check_enough(index.name, census, replace(rules, k=wanted[0] + 1, min_votes=1))
     usable = [k for k in wanted if k < most_votes(census, rules)]
-    stored = yield from labelled_vectors(index.keys, index.schema)
+    stored = yield from labelled_vectors(index.keys, index.schema, among)
     largest = replace(rules, k=usable[-1], min_votes=1)
     ask = Ask(
         k=largest.k,
@@ -195,7 +200,7 @@ def _tuning(
         timeout=index.timeout,
         on_incomplete="raise",
         returned=LABELS,
-        labelled_only=census.labelled < census.passages,
+        among=only_labelled(among, census),
     )
     electorates: list[list[Neighbor]] = []
     for start in range(0, len(stored), PASSAGES_PER_ROUND):

@@ -126,3 +126,18 @@ def true_distance(answered: float, metric: Metric) -> float:
     if metric == "cosine":
         return min(max(answered, 0.0), 2.0)
     return answered
+
+
+def distances_to(query: NDArray[Any], vectors: NDArray[Any], metric: Metric) -> NDArray[np.float64]:
+    """Return the distance of each row of `vectors`, shape (n, dim), to the query, shape (dim,): shape (n,).
+
+    The same as `true_distance` of what the server answers, but for rounding.
+    """
+    rows, target = vectors.astype(np.float64), query.astype(np.float64)
+    if metric == "l2":
+        return np.sqrt(((rows - target) ** 2).sum(axis=1))  # type: ignore[no-any-return]
+    products = rows @ target
+    if metric == "ip":
+        return 1 - products
+    lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(target)
+    return np.clip(1 - products / lengths, 0.0, 2.0)  # type: ignore[no-any-return]

@@ -10,13 +10,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ragknn.ballot import Priors, Rules, are_numbers, electorate, hold_votes, sorted_labels
-from ragknn.commands import LabelCensus, count_labels
+from ragknn.commands import LABELLED, LabelCensus, count_labels
 from ragknn.connection import arun, run
+from ragknn.filters import Where
 from ragknn.flows import Flow, Work
 from ragknn.index import AsyncIndex, Index
 from ragknn.records import Label, Neighbor, Retrieval, Vote
 from ragknn.retriever import AsyncRetriever, Retriever, check_queries
-from ragknn.searching import LABELS, WHOLE, Ask, nearest
+from ragknn.searches import LABELS, WHOLE, Ask
+from ragknn.searching import nearest
+from ragknn.terms import Fragment, intersection
 from ragknn.vectors import check_vectors
 from ragknn.voting import Weights
 
@@ -39,8 +42,10 @@ class _VoterBase:
         min_share: float = 0.0,
         min_votes: int = 1,
         priors: Priors = None,
+        where: Where | None = None,
     ) -> None:
         self.retriever = retriever
+        self.where = where
         self.rules = Rules(
             k=k,
             weights=weights,
@@ -119,6 +124,7 @@ class LabelVoter(_VoterBase):
         min_votes: abstain where there are fewer votes.
         priors: "balanced" divides each share by how frequent the class is in the index, so that rare classes are
             not outvoted by frequent ones.
+        where: only passages that match vote; `ragknn.filters` explains it.
 
     Raises:
         ValueError: a value that cannot be.
@@ -190,7 +196,8 @@ class AsyncLabelVoter(_VoterBase):
 
 
 def _counting(voter: _VoterBase) -> Flow[LabelCensus]:
-    voter.census = yield from count_labels(voter.retriever.index.keys)
+    index = voter.retriever.index
+    voter.census = yield from count_labels(index.keys, index.filter(voter.where))
     return voter.census
 
 
@@ -201,6 +208,7 @@ def _voting(
     absent = Absent(_checked_ids(exclude))
     index = voter.retriever.index
     embedder = index.embedder
+    among = index.filter(voter.where)
     vectors = yield Work(lambda: embedder.embed_queries(texts))
     census = voter.census or (yield from _counting(voter))
     if most_votes(census, voter.rules) < voter.rules.k:
@@ -212,7 +220,7 @@ def _voting(
         timeout=index.timeout,
         on_incomplete=voter.retriever.on_incomplete,
         returned=returned,
-        labelled_only=census.labelled < census.passages,
+        among=only_labelled(among, census),
     )
     polled = yield from poll(index, vectors, voter.rules, ask, [absent] * len(texts))
     electorates = [voters for voters, _ in polled]
@@ -230,6 +238,11 @@ def _checked_ids(exclude: Collection[str]) -> frozenset[str]:
 def most_votes(census: LabelCensus, rules: Rules) -> int:
     """Return how many may vote at most: all labelled documents, or passages where each of these votes."""
     return sum(census.documents.values()) if rules.one_vote_per_document else census.labelled
+
+
+def only_labelled(among: Fragment, census: LabelCensus) -> Fragment:
+    """Return what finds the passages that may vote; where all have a label, they need not be told apart."""
+    return intersection(among, LABELLED) if census.labelled < census.passages else among
 
 
 def check_enough(name: str, census: LabelCensus, rules: Rules) -> None:

@@ -1,6 +1,7 @@
 """The flows, driven by hand with replies as a server sends them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -29,7 +30,9 @@ from ragknn.replies import ServerInfo
 from ragknn.schema import Keys, Schema, digest
 
 KEYS = Keys("doc")
-SCHEMA = Schema(embedder="e", dim=2, fields={"topic": "tag", "year": "numeric"})
+SCHEMA = Schema(
+    embedder="e", dim=2, fields={"topic": "tag", "year": "numeric"}, language="german", stop_words=("der", "das")
+)
 HELLO = {
     b"server": b"redis",
     b"version": b"8.2.3",
@@ -55,8 +58,9 @@ SETTING = [
 TAG = ("TAG", "SEPARATOR", "\x1f", "CASESENSITIVE")
 CREATING = [
     (
-        *("FT.CREATE", "ragknn:doc:v1", "ON", "HASH", "PREFIX", 1, "ragknn:doc:p:", "STOPWORDS", 0, "SCHEMA"),
-        *("document_id", *TAG, "label", *TAG, "INDEXMISSING", "text", "TEXT"),
+        *("FT.CREATE", "ragknn:doc:v1", "ON", "HASH", "PREFIX", 1, "ragknn:doc:p:"),
+        *("LANGUAGE", "german", "STOPWORDS", 2, "das", "der", "SCHEMA"),
+        *("document_id", *TAG, "label", *TAG, "INDEXMISSING", "text_words", "TEXT"),
         *("f:topic", "AS", "topic", *TAG, "INDEXMISSING", "f:year", "AS", "year", "NUMERIC", "INDEXMISSING"),
         *("vector", "VECTOR", "FLAT", 6, "TYPE", "FLOAT32", "DIM", 2, "DISTANCE_METRIC", "COSINE"),
     ),
@@ -123,7 +127,7 @@ def test_the_first_to_set_the_manifest_decides_and_the_other_is_told_how_it_diff
 
 
 def test_the_loser_of_the_race_goes_on_with_the_winners_schema_where_they_agree():
-    theirs = Schema(embedder="e", dim=2, m=32, fields=SCHEMA.fields)
+    theirs = replace(SCHEMA, m=32)
     exists = redis.ResponseError("Index already exists"), redis.ResponseError("Alias already exists")
     steps, opened = play(
         opening(), [HELLO, [], None, UNKNOWN], SCHEMA, [0, theirs.dumps()], {"dim": 2}, [*exists], [INFO]
@@ -325,6 +329,7 @@ def test_a_document_is_replaced_in_one_transaction():
         *("HSET", "ragknn:doc:p:{a}:0", "text", "text 0", "start", 0, "end", 1),
         *("digest", digest("text 0", vector), "vector", vector),
         *("document_id", '"a"', "metadata", "{}", "label", '"x"', "f:year", "2020.0"),
+        *("text_words", "text 0"),
     )
     assert second[1] == "ragknn:doc:p:{a}:1"
     assert document == ("HSET", "ragknn:doc:d:{a}", "hash", "hash", "passages", 2)

@@ -65,6 +65,7 @@ def test_an_index_is_opened_again_with_what_it_was_built_with(faces, redis_url, 
     options = {
         **{"metric": "l2", "algorithm": "hnsw", "m": 8, "ef_construction": 32, "dtype": "float16"},
         **{"fields": {"year": "numeric", "topic": "tag", "title": "text"}, "text_search": False},
+        **{"language": "german", "stop_words": ("das", "der")},
     }
     with faces.index(index_name, url=redis_url, embedder=embedder, **options) as index:
         built = index.schema
@@ -99,6 +100,32 @@ def test_opening_an_index_otherwise_than_it_was_built_lists_all_that_differs(fac
     }
     for words in (repr(index_name), "metric: expected 'ip', found 'cosine'", "embedder: expected 'two', found 'one'"):
         assert words in str(refused.value)
+
+
+def test_language_and_stop_words_are_compared_as_they_are_kept(faces, redis_url, index_name, client, embedder):
+    with faces.index(index_name, url=redis_url, embedder=embedder, language="german", stop_words=["Der", "das", "der"]):
+        pass
+    info = client.execute_command("FT.INFO", f"ragknn:{index_name}")
+    parts = info if isinstance(info, dict) else dict(zip(info[::2], info[1::2], strict=True))
+    assert sorted(parts[b"stopwords_list"]) == [b"das", b"der"]
+    with faces.index(index_name, url=redis_url, stop_words=("das", "der")) as index:
+        assert index.schema.language == "german"
+    with pytest.raises(SchemaMismatch) as refused:
+        faces.index(index_name, url=redis_url, language="english", stop_words=()).open()
+    assert refused.value.differences == {"language": ("english", "german"), "stop_words": ((), ("das", "der"))}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"language": "klingon"}, ValueError, "expected language to be one of arabic, .*, got 'klingon'"),
+        ({"stop_words": "the"}, TypeError, "expected stop_words to be several words, got the str 'the'"),
+        ({"stop_words": ["to be"]}, ValueError, "expected each of stop_words to be one word, got 'to be'"),
+    ],
+)
+def test_a_language_or_stop_words_that_cannot_be_are_refused_before_anything_is_opened(faces, wrong, error, message):
+    with pytest.raises(error, match=message):
+        faces.index("doc", **wrong)
 
 
 def test_an_index_that_was_not_opened_for_a_mismatch_is_left_as_it_is(faces, redis_url, index_name, embedder):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import ragknn
-from ragknn import connection, index, tuning
+from ragknn import connection, context, evaluation, index, recall, steps, tuning
 
 PACKAGE = Path(ragknn.__file__).parent
 ROOT = Path(__file__).parent.parent
@@ -19,11 +19,17 @@ LAYERS = [
     {"version", "errors"},
     {"records", "settings"},
     # stages: pure, no I/O
-    {"vectors", "flows", "splitting", "embedding", "voting"},
+    {"vectors", "flows", "splitting", "embedding", "voting", "fusion", "excerpts", "terms"},
     {"schema", "replies"},
+    {"diversity", "reranking", "filters"},
+    {"plan"},
+    {"metrics", "significance", "tables"},
+    {"questions"},
     # protocol: which commands are sent, what a reply means
     {"commands", "ballot"},
-    {"searching", "ingestion"},
+    {"searches", "ingestion"},
+    {"searching"},
+    {"selection"},
     # I/O: the only modules that touch sockets or processes
     {"connection", "binaries", "datafolder"},
     {"process"},
@@ -32,7 +38,13 @@ LAYERS = [
     {"index"},
     {"indexer", "retriever"},
     {"voter"},
+    {"context"},
     {"tuning", "scoring"},
+    {"steps"},
+    {"recall"},
+    {"charts"},
+    {"results"},
+    {"evaluation"},
     # users
     {"formats"},
     {"conversion"},
@@ -50,7 +62,7 @@ LAYERS = [
     {"doctor"},
     {"cli.terminal"},
     {"cli.options"},
-    {"cli.documents", "cli.labels", "cli.service"},
+    {"cli.documents", "cli.evaluation", "cli.labels", "cli.search", "cli.service"},
     {"cli"},
     {"__main__"},
 ]
@@ -63,11 +75,23 @@ PURE = {
     "splitting",
     "embedding",
     "voting",
+    "fusion",
+    "excerpts",
+    "diversity",
+    "reranking",
+    "terms",
+    "metrics",
+    "significance",
+    "tables",
     "schema",
+    "filters",
     "replies",
     "commands",
     "ballot",
+    "plan",
+    "searches",
     "searching",
+    "selection",
     "ingestion",
     "estimators.rows",
 }
@@ -127,7 +151,7 @@ def test_a_module_imports_only_from_lower_layers(height):
 @pytest.mark.parametrize("module", sorted(PURE))
 def test_the_stages_and_the_protocol_do_no_io(module):
     roots = {name.partition(".")[0] for name in imports(module)}
-    allowed = {"threading"} if module == "embedding" else set()  # a lock around the loading of the model
+    allowed = {"threading"} if module in ("embedding", "reranking") else set()  # a lock around the loading of the model
     assert roots & IO - allowed == set()
 
 
@@ -233,6 +257,10 @@ def test_the_async_twin_names_the_method_that_it_is_the_twin_of(sync, twin):
         (connection.run, connection.arun),
         (index.list_indexes, index.alist_indexes),
         (tuning.tune, tuning.atune),
+        (context.build_context, context.abuild_context),
+        (evaluation.evaluate, evaluation.aevaluate),
+        (recall.scan_recall, recall.ascan_recall),
+        (steps.follow, steps.afollow),
     ],
 )
 def test_twin_functions_have_the_same_parameters(sync, twin):

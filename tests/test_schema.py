@@ -20,12 +20,14 @@ from ragknn.schema import (
     TAG_SEPARATOR,
     Keys,
     Schema,
+    as_number,
     content_hash,
     decode_tag,
     dump_metadata,
     encode_tag,
     index_names,
 )
+from ragknn.terms import LANGUAGES
 
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]))  # all but lone surrogates, which UTF-8 cannot hold
 IDS = UNICODE.filter(bool)
@@ -163,6 +165,7 @@ def test_a_field_name_of_letters_digits_and_underscores_is_accepted(name):
         "vector",
         "distance",
         "score",
+        "text_words",
     ],
 )
 def test_any_other_field_name_is_refused(name):
@@ -182,12 +185,30 @@ def test_any_other_field_name_is_refused(name):
         ({"dim": "2"}, "expected dim >= 1, got '2'"),
         ({"m": 0}, "expected m >= 1, got 0"),
         ({"ef_construction": -1}, "expected ef_construction >= 1, got -1"),
+        ({"stop_words": ["to be"]}, "expected each of stop_words to be one word, got 'to be'"),
     ],
 )
 def test_a_choice_that_cannot_be_is_refused_with_what_can(wrong, message):
     with pytest.raises(ValueError, match="expected") as refused:
         Schema(**{"embedder": "e", "dim": 2, **wrong})
     assert str(refused.value) == message
+
+
+@pytest.mark.parametrize("language", ["klingon", "English", "de", "", None])
+def test_a_language_without_stems_on_the_server_is_refused_with_those_that_have(language):
+    with pytest.raises(ValueError, match=r"expected language to be one of arabic, armenian, basque, .*, yiddish, got "):
+        Schema(embedder="e", dim=2, language=language)
+
+
+def test_stop_words_are_the_servers_for_english_none_elsewhere_and_otherwise_as_said():
+    assert Schema(embedder="e", dim=2).stop_words[:4] == ("a", "an", "and", "are")
+    assert Schema(embedder="e", dim=2, language="german").stop_words == ()
+    assert Schema(embedder="e", dim=2, stop_words=()).stop_words == ()
+    assert Schema(embedder="e", dim=2, stop_words=["The", "über", "the"]).stop_words == ("the", "über")
+
+
+def test_the_manifest_tells_the_stop_words_that_were_not_named():
+    assert json.loads(Schema(embedder="e", dim=2).dumps())["stop_words"][-2:] == ["will", "with"]
 
 
 SCHEMAS = st.builds(
@@ -202,6 +223,8 @@ SCHEMAS = st.builds(
     ef_construction=st.integers(1, 512),
     fields=st.dictionaries(st.from_regex(r"f_[a-z]{1,5}", fullmatch=True), st.sampled_from(["tag", "numeric", "text"])),
     text_search=st.booleans(),
+    language=st.sampled_from(LANGUAGES),
+    stop_words=st.none() | st.lists(st.from_regex(r"[a-z]{1,5}", fullmatch=True)).map(tuple),
 )
 
 
@@ -401,11 +424,11 @@ DECLARED = Schema(embedder="e", dim=2, fields={"year": "numeric", "topic": "tag"
 
 
 def test_declared_fields_are_encoded_by_their_type_and_others_are_left_out():
-    metadata = {"year": 2020, "topic": ["a b", 1, 1.5, True], "title": "The title", "other": "x"}
+    metadata = {"year": 2020, "topic": ["a b", 1, 1.5, True], "title": "The “title”!", "other": "x"}
     assert DECLARED.field_values(metadata) == {
         "f:year": "2020.0",
         "f:topic": '"a b"\x1f1\x1f1.5\x1ftrue',
-        "f:title": "The title",
+        "f:title": "the title",
     }
 
 
@@ -421,10 +444,50 @@ def test_a_numeric_field_takes_any_real_number(value, stored):
     assert DECLARED.field_values({"year": value}) == {"f:year": stored}
 
 
-@pytest.mark.parametrize("value", ["2020", math.nan, [2020], object(), {"a": 1}, 1j, b"1"])
+NO_NUMBER = r"field 'year': expected a number, a date or an ISO 8601 string such as '2024-02-29', got "
+
+
+@pytest.mark.parametrize("value", ["2020", math.nan, [2020], object(), {"a": 1}, 1j, b"1", np.datetime64("2024-02-29")])
 def test_a_numeric_field_refuses_what_is_no_number(value):
-    with pytest.raises(ValueError, match="field 'year': expected a number, got"):
+    with pytest.raises(ValueError, match=NO_NUMBER):
         DECLARED.field_values({"year": value})
+
+
+@pytest.mark.parametrize("text", ["", "20240229", "2024", "2024-02", "2024-02-30", "2024-02-29T25:00", "2024-02-29 x"])
+def test_a_numeric_field_refuses_text_that_is_no_date(text):
+    with pytest.raises(ValueError, match=NO_NUMBER):
+        DECLARED.field_values({"year": text})
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (datetime.date(1970, 1, 2), 86_400.0),
+        (datetime.datetime(1970, 1, 1, 0, 0, 1, 500_000), 1.5),
+        (datetime.datetime(1970, 1, 1, 1, tzinfo=datetime.timezone(datetime.timedelta(hours=1))), 0.0),
+        (datetime.date(1969, 12, 31), -86_400.0),
+        (datetime.date(1, 1, 1), -62_135_596_800.0),
+        (datetime.datetime.max, 253_402_300_799.999999),
+        ("1970-01-02", 86_400.0),
+        ("1970-W01-5", 86_400.0),
+        ("1970-01-01T00:00:01.5Z", 1.5),
+        ("1970-01-01 01:00:00+01:00", 0.0),
+    ],
+)
+def test_a_date_is_the_seconds_since_1970_and_utc_where_it_does_not_say(value, seconds):
+    assert as_number(value) == seconds
+    assert DECLARED.field_values({"year": value}) == {"f:year": repr(seconds)}
+
+
+@given(st.datetimes(timezones=st.timezones() | st.none()))
+def test_a_date_and_its_iso_text_are_the_same_number(moment):
+    assert as_number(moment) == as_number(moment.isoformat())
+
+
+def test_dates_are_the_same_number_before_and_after_the_metadata_was_stored_as_json():
+    metadata = {"year": datetime.datetime(2024, 2, 29, 12, 30, tzinfo=datetime.UTC)}
+    stored = json.loads(dump_metadata(Document("a", "x", None, metadata)))
+    assert DECLARED.field_values(stored) == DECLARED.field_values(metadata)
 
 
 @pytest.mark.parametrize("value", [[None], [["a"]], {"a": 1}, object(), b"x"])
@@ -445,7 +508,7 @@ def test_a_number_too_large_for_the_server_is_refused():
 
 
 def test_arrays_of_numpy_are_no_number():
-    with pytest.raises(ValueError, match="field 'year': expected a number, got"):
+    with pytest.raises(ValueError, match=NO_NUMBER):
         DECLARED.field_values({"year": np.array([1.0, 2.0])})
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import click
 
-from ragknn.cli.documents import delete, demo, drop, index, info, list_, search
+from ragknn.cli.documents import delete, demo, drop, index, info, list_
+from ragknn.cli.evaluation import evaluate
 from ragknn.cli.labels import classify, tune
 from ragknn.cli.options import Group
+from ragknn.cli.search import search
 from ragknn.cli.service import doctor, server
 from ragknn.version import __version__
 
@@ -30,5 +32,5 @@ def main() -> None:
     cli(prog_name="ragknn")
 
 
-for command in (demo, index, search, classify, tune, info, list_, delete, drop, server, doctor):
+for command in (demo, index, search, classify, tune, evaluate, info, list_, delete, drop, server, doctor):
     cli.add_command(command)

@@ -1,17 +1,18 @@
-"""The commands about documents: demo, index, search, info, list, delete, drop."""
+"""The commands about documents: demo, index, info, list, delete, drop."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 
 from ragknn.cli import terminal
-from ragknn.cli.options import common, name_argument, stderr, stdout, url_option
+from ragknn.cli.options import common, name_argument, stderr, stdout, url_option, where_option
 from ragknn.embedding import embedder_named
 from ragknn.index import Index, list_indexes
 from ragknn.indexer import Indexer
@@ -78,6 +79,7 @@ def _field(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ..
 @name_argument
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--sync", is_flag=True, help="Also remove the documents that PATH no longer has.")
+@where_option("With --sync: leave alone what does not match.")
 @click.option("--model", metavar="NAME", help="sentence-transformers model of a new index.")
 @click.option("--metric", type=click.Choice(get_args(Metric)), help="Of a new index.  [default: cosine]")
 @click.option("--algorithm", type=click.Choice(get_args(Algorithm)), help="Of a new index.  [default: flat]")
@@ -90,6 +92,10 @@ def _field(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ..
     metavar="NAME=TYPE",
     help=f"Metadata to filter on; TYPE is {', '.join(get_args(FieldType))}. May be repeated.",
 )
+@click.option(
+    "--required-filter", metavar="NAME", help="Declared tag field, such as a tenant, that everything must filter on."
+)
+@click.option("--language", metavar="NAME", help="Of the words, for --mode text and hybrid.  [default: english]")
 @click.option("--size", type=click.IntRange(min=1), help="Longest passage.  [default: what the model reads, up to 256]")
 @click.option("--overlap", type=click.IntRange(min=0), help="Shared by neighboring passages.  [default: size / 8]")
 @click.option(
@@ -104,11 +110,14 @@ def index(
     name: str,
     path: Path,
     sync: bool,
+    where: dict[str, Any] | None,
     model: str | None,
     metric: Metric | None,
     algorithm: Algorithm | None,
     dtype: DType | None,
     fields: dict[str, FieldType] | None,
+    required_filter: str | None,
+    language: str | None,
     size: int | None,
     overlap: int | None,
     unit: Any,
@@ -126,10 +135,18 @@ def index(
     source = read_documents(path, text_field=text_field, id_field=id_field, label_field=label_field)
     splitter = Splitter(size, overlap, unit)
     embedder = embedder_named(model, {}, load_settings().device) if model else None
-    options: dict[str, Any] = {"metric": metric, "algorithm": algorithm, "dtype": dtype, "fields": fields}
+    options: dict[str, Any] = {
+        "metric": metric,
+        "algorithm": algorithm,
+        "dtype": dtype,
+        "fields": fields,
+        "required_filter": required_filter,
+        "language": language,
+    }
     with Index(name, url=url, embedder=embedder, **options) as opened:
         indexer = Indexer(opened, splitter)
-        report = _ingest(indexer.sync if sync else indexer.add, source, as_json)
+        write = partial(indexer.sync, where=where) if sync else indexer.add
+        report = _ingest(write, source, as_json)
         opened.wait_until_searchable()
     if report.failed:
         sys.exit(SOME_FAILED)
@@ -145,25 +162,6 @@ def _ingest(write: Callable[..., IngestReport], source: DocumentSource, as_json:
     else:
         terminal.print_report(report, stdout)
     return report
-
-
-@click.command()
-@name_argument
-@click.argument("queries", nargs=-1, required=True, metavar="QUERY...")
-@click.option("-k", default=5, show_default=True, help="Number of passages.")
-@click.option("--ef-runtime", type=int, help="hnsw only: candidates that a search keeps.")
-@url_option
-@common
-def search(name: str, queries: tuple[str, ...], k: int, ef_runtime: int | None, url: str | None, as_json: bool) -> None:
-    """Print the k passages of index NAME that are nearest to each QUERY; `-` reads queries from standard input."""
-    if queries == ("-",):
-        queries = tuple(line.strip() for line in sys.stdin if line.strip())
-    with Index(name, url=url, create=False) as opened:
-        for retrieval in Retriever(opened).retrieve_many(queries, k, ef_runtime=ef_runtime):
-            if as_json:
-                terminal.print_json(terminal.retrieval_as_dict(retrieval))
-            else:
-                terminal.print_retrieval(retrieval, stdout)
 
 
 @click.command()
@@ -200,17 +198,23 @@ def list_(url: str | None, as_json: bool) -> None:
 
 @click.command()
 @name_argument
-@click.argument("document_ids", nargs=-1, required=True, metavar="ID...")
+@click.argument("document_ids", nargs=-1, metavar="[ID...]")
+@where_option("Remove only what matches; without an ID, all of it.")
 @url_option
 @common
-def delete(name: str, document_ids: tuple[str, ...], url: str | None, as_json: bool) -> None:
-    """Remove documents from the index NAME."""
+def delete(
+    name: str, document_ids: tuple[str, ...], where: dict[str, Any] | None, url: str | None, as_json: bool
+) -> None:
+    """Remove documents from the index NAME, by ID, by --where, or by both."""
+    if not document_ids and where is None:
+        raise click.UsageError("expected at least one ID, or --where; `ragknn drop` removes everything")
     with Index(name, url=url, create=False) as opened:
-        removed = Indexer(opened).delete(document_ids)
+        indexer = Indexer(opened)
+        removed = indexer.delete(document_ids, where=where) if document_ids else indexer.delete_where(where or {})
     if as_json:
-        terminal.print_json({"deleted": removed, "asked": len(document_ids)})
+        terminal.print_json({"deleted": removed} | ({"asked": len(document_ids)} if document_ids else {}))
     else:
-        stdout.print(f"{removed} of {len(document_ids)} documents deleted")
+        stdout.print(f"{removed} of {len(document_ids)} documents deleted" if document_ids else f"{removed} deleted")
 
 
 @click.command()

@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from ragknn.ballot import Rules
 from ragknn.cli import terminal
-from ragknn.cli.options import common, name_argument, stderr, stdout, url_option
+from ragknn.cli.options import common, name_argument, stderr, stdout, url_option, where_option
 from ragknn.index import Index
 from ragknn.reading import read_documents
 from ragknn.records import Label
@@ -33,6 +33,7 @@ from ragknn.voter import LabelVoter
 @click.option("--min-votes", type=int, default=1, help="Abstain where fewer vote.")
 @click.option("--balanced", is_flag=True, help="Correct the shares for how frequent each class is.")
 @click.option("--count-duplicates", is_flag=True, help="Let exact duplicates of a text each vote.")
+@where_option("Let only passages that match vote.")
 @click.option("--exclude", multiple=True, metavar="ID", help="Document that may not vote. May be repeated.")
 @click.option("--explain", is_flag=True, help="Print the neighbors that voted.")
 @click.option("--file", "path", type=click.Path(path_type=Path), help="Label the documents of a file or folder.")
@@ -51,6 +52,7 @@ def classify(
     min_votes: int,
     balanced: bool,
     count_duplicates: bool,
+    where: dict[str, Any] | None,
     exclude: tuple[str, ...],
     explain: bool,
     path: Path | None,
@@ -68,6 +70,7 @@ def classify(
         "min_votes": min_votes,
         "priors": "balanced" if balanced else None,
         "count_duplicates": count_duplicates,
+        "where": where,
     }
     asked, truth = _texts(texts, path or evaluate)
     with Index(name, url=url, create=False) as opened:

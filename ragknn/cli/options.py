@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -17,6 +18,25 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 url_option = click.option("--url", metavar="URL", help="Redis to use.  [default: RAGKNN_URL, else the embedded server]")
 name_argument = click.argument("name")
+
+
+def where_option(help_: str) -> Callable[[F], F]:
+    """Return an option that takes a filter as JSON."""
+    return click.option(
+        "--where", metavar="JSON", callback=_filter, help=f'{help_} Such as \'{{"year": {{"$gte": 2020}}}}\'.'
+    )
+
+
+def _filter(ctx: click.Context, parameter: click.Parameter, value: str | None) -> dict[str, Any] | None:
+    if value is None:
+        return None
+    try:
+        where = json.loads(value)
+    except json.JSONDecodeError as error:
+        raise click.BadParameter(f'expected JSON such as {{"label": "billing"}}, got {value!r}: {error}') from error
+    if not isinstance(where, dict):
+        raise click.BadParameter(f'expected a JSON object such as {{"label": "billing"}}, got {value!r}')
+    return where
 
 
 class Group(click.Group):
@@ -43,7 +63,3 @@ def common(command: F) -> F:
     debug = click.option("--debug", is_flag=True, expose_value=False, callback=remember, help="Show tracebacks.")
     as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON lines, for programs.")
     return as_json(debug(command))
-
-
-_url = click.option("--url", metavar="URL", help="Redis to use.  [default: RAGKNN_URL, else the embedded server]")
-_name = click.argument("name")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -14,9 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from ragknn.context import Context
 from ragknn.doctor import Check
 from ragknn.ingestion import Progress as Report
-from ragknn.records import IndexInfo, IngestReport, Label, Passage, Retrieval, Vote
+from ragknn.records import IndexInfo, IngestReport, Label, Neighbor, Passage, Retrieval, Vote
 from ragknn.scoring import Scores
 from ragknn.tuning import Tuning
 
@@ -38,7 +40,7 @@ def _plain(value: Any) -> Any:
 def retrieval_as_dict(retrieval: Retrieval) -> dict[str, Any]:
     """Return the retrieval as plain values, for JSON."""
     neighbors = [
-        {"rank": rank, "distance": neighbor.distance, **_passage_as_dict(neighbor.passage)}
+        {"rank": rank, **_figures_as_dict(neighbor), **_passage_as_dict(neighbor.passage)}
         for rank, neighbor in enumerate(retrieval, start=1)
     ]
     return {
@@ -49,6 +51,31 @@ def retrieval_as_dict(retrieval: Retrieval) -> dict[str, Any]:
     }
 
 
+def _figures_as_dict(neighbor: Neighbor) -> dict[str, Any]:
+    figures = {
+        "score": neighbor.score,
+        "vector_rank": neighbor.vector_rank,
+        "text_rank": neighbor.text_rank,
+    }
+    distance = None if math.isnan(neighbor.distance) else neighbor.distance  # JSON has no NaN
+    return {"distance": distance} | {name: figure for name, figure in figures.items() if figure is not None}
+
+
+def context_as_dict(query: str | None, context: Context) -> dict[str, Any]:
+    """Return a context as plain values, for JSON."""
+    sources = [asdict(source) for source in context.sources]
+    for source in sources:
+        source["distance"] = None if math.isnan(source["distance"]) else source["distance"]
+    return {
+        "query": query,
+        "text": context.text,
+        "tokens": context.tokens,
+        "sources": sources,
+        "left_out": list(context.left_out),
+        "warnings": list(context.warnings),
+    }
+
+
 def _passage_as_dict(passage: Passage) -> dict[str, Any]:
     return {name: value for name, value in asdict(passage).items() if name != "digest"}
 
@@ -56,7 +83,10 @@ def _passage_as_dict(passage: Passage) -> dict[str, Any]:
 def print_retrieval(retrieval: Retrieval, console: Console) -> None:
     """Print the neighbors of one query as a table."""
     table = Table(title=Text(retrieval.query or ""), title_justify="left", title_style="bold", show_lines=True)
+    scored = any(neighbor.score is not None for neighbor in retrieval)
     table.add_column("#", justify="right")
+    if scored:
+        table.add_column("score", justify="right")
     table.add_column("distance", justify="right")
     table.add_column("document", overflow="fold", ratio=1)
     table.add_column("passage", ratio=3)
@@ -64,7 +94,9 @@ def print_retrieval(retrieval: Retrieval, console: Console) -> None:
         passage = neighbor.passage
         place = f"{passage.document_id}\n{passage.start}–{passage.end}"
         # Text, since a document may hold what rich would take for markup.
-        table.add_row(str(rank), f"{neighbor.distance:.3f}", Text(place), Text(_brief(passage.text)))
+        score = [f"{neighbor.score:.3f}"] if neighbor.score is not None else [""] * scored
+        distance = "" if math.isnan(neighbor.distance) else f"{neighbor.distance:.3f}"
+        table.add_row(str(rank), *score, distance, Text(place), Text(_brief(passage.text)))
     console.print(table)
     for warning in retrieval.warnings:
         console.print(Text(f"incomplete: {warning}", style="yellow"))

@@ -15,13 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ragknn.commands import LABELLED
 from ragknn.connection import run
 from ragknn.errors import ConnectionFailed, IncompleteRetrieval, IndexNotFound, RagKNNError, SchemaMismatch
 from ragknn.estimators.rows import fetch_rows, remove_rows
 from ragknn.index import Index
 from ragknn.records import Retrieval
 from ragknn.schema import Keys
-from ragknn.searching import IDS, Ask, nearest, within
+from ragknn.searches import IDS, Ask
+from ragknn.searching import nearest, within
+from ragknn.terms import EVERYTHING
 
 logger = logging.getLogger(__name__)
 
@@ -29,9 +32,6 @@ logger = logging.getLogger(__name__)
 # in float32, and 5.6e-15 in float64 (200 random vectors each of 1 to 4,096 values).
 COSINE_ZERO = {"float64": 1e-13}
 COSINE_ZERO_ELSEWHERE = 5e-7
-
-# Neighbors within a radius that come with the first answer; a query that has more is asked again.
-RADIUS_PORTION = 1_000
 
 
 class Address:
@@ -134,12 +134,12 @@ class Rows:
     def within(self, X: NDArray[Any], radius: float) -> list[Retrieval]:
         """Return all rows within the radius of each row of X, shape (n_queries, n_features)."""
         index = self.index
-        flow = within(index.keys, index.schema, X, radius, self._ask(RADIUS_PORTION, None), index.watch)
+        flow = within(index.keys, index.schema, X, radius, self._ask(1, None), index.watch)
         return run(index.client, flow)
 
     def _ask(self, k: int, ef_runtime: int | None) -> Ask:
-        labelled_only = self.ids is not None
-        return Ask(k, ef_runtime, self.index.timeout, "raise", returned=IDS, labelled_only=labelled_only)
+        among = EVERYTHING if self.ids is None else LABELLED
+        return Ask(k, ef_runtime, self.index.timeout, "raise", returned=IDS, among=among)
 
     def _explain(self, retrieval: Retrieval, k: int) -> None:
         found = self.index.count()

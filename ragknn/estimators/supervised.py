@@ -87,6 +87,11 @@ class Supervised(NeighborsBase):
 
     def _attach(self, index: Index) -> None:
         schema = index.schema
+        if schema.required_filter is not None:
+            raise ValueError(
+                f"Expected an index without a required filter, but index {index.name!r} requires one on "
+                f"{schema.required_filter!r}: vote with ragknn.LabelVoter(..., where=...)"
+            )
         labels = run(index.client, stored_labels(index.keys))
         if not labels:
             raise ValueError(f"Expected labelled passages in index {index.name!r}, but none has a label")

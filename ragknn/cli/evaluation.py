@@ -1,0 +1,211 @@
+"""The command about quality: evaluate."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import secrets
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
+
+from ragknn import tables
+from ragknn.charts import SUFFIXES, load_matplotlib
+from ragknn.cli import terminal
+from ragknn.cli.options import common, stderr, stdout, url_option
+from ragknn.embedding import embedder_named
+from ragknn.evaluation import DEPTH
+from ragknn.evaluation import evaluate as evaluate_settings
+from ragknn.index import Index
+from ragknn.indexer import Indexer
+from ragknn.plan import Mode
+from ragknn.questions import read_questions
+from ragknn.reading import read_documents
+from ragknn.recall import TARGET
+from ragknn.records import IngestReport
+from ragknn.results import Evaluation
+from ragknn.retriever import Retriever
+from ragknn.schema import Algorithm
+from ragknn.settings import load_settings
+
+SOME_FAILED = 3  # exit code
+
+MODES = get_args(Mode)  # what --compare knows
+
+_BEYOND_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
+
+
+def _modes(ctx: click.Context, parameter: click.Parameter, value: str) -> list[str]:
+    names = [name.strip() for name in value.split(",")]
+    for name in names:
+        if name not in MODES:
+            raise click.BadParameter(f"expected names among {', '.join(MODES)}, separated by commas, got {name!r}")
+    return names
+
+
+def _efs(ctx: click.Context, parameter: click.Parameter, value: str | None) -> list[int] | None:
+    parts = None if value is None else value.replace(",", " ").split()
+    if parts is None:
+        return None
+    if not parts or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise click.BadParameter(f"expected numbers like 10,50,100, got {value!r}")
+    return [int(part) for part in parts]
+
+
+def _picture(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    if value is not None:
+        _check_file(value, SUFFIXES)
+        load_matplotlib()
+    return value
+
+
+def _table(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    if value is not None:
+        _check_file(value, (".csv",))
+    return value
+
+
+def _check_file(path: Path, suffixes: Sequence[str]) -> None:
+    # Before the long work, not after it.
+    if path.suffix.lower() not in suffixes:
+        raise click.BadParameter(f"expected a file ending in {' or '.join(suffixes)}, got {path.name!r}")
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise click.BadParameter(f"expected a file in a folder that exists, got {str(path)!r}")
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--compare", "modes", default="vector", callback=_modes, show_default=True, help="Modes to compare.")
+@click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Documents that count.")
+@click.option("--depth", type=click.IntRange(min=1), default=DEPTH, show_default=True, help="Passages retrieved.")
+@click.option("--split", default="test", show_default=True, help="Judgements to take: a file in DIR/qrels.")
+@click.option("--index", "name", metavar="NAME", help="Index to add DIR to, and keep.  [default: a temporary one]")
+@click.option("--model", metavar="NAME", help="sentence-transformers model of a new index.")
+@click.option("--algorithm", type=click.Choice(get_args(Algorithm)), help="Of a new index.  [default: flat]")
+@click.option("--ef", "efs", callback=_efs, metavar="N,N...", help="Scan the recall of the index at these ef_runtime.")
+@click.option(
+    "--target", type=click.FloatRange(0, 1, min_open=True), default=TARGET, show_default=True, help="Of that."
+)
+@click.option("--plot", type=click.Path(path_type=Path), callback=_picture, help="Draw into a .png, .svg or .pdf file.")
+@click.option(
+    "--per-query", type=click.Path(path_type=Path), callback=_table, help="Write each query into a .csv file."
+)
+@url_option
+@common
+def evaluate(
+    folder: Path,
+    modes: list[str],
+    k: int,
+    depth: int,
+    split: str,
+    name: str | None,
+    model: str | None,
+    algorithm: Algorithm | None,
+    efs: list[int] | None,
+    target: float,
+    plot: Path | None,
+    per_query: Path | None,
+    url: str | None,
+    as_json: bool,
+) -> None:
+    """Score retrieval on DIR, a folder in BEIR's layout: documents, queries.jsonl and qrels/test.tsv.
+
+    The documents are read into an index of their own, evaluate-DIR-..., which is dropped afterwards; with --index
+    they are added to that index, which stays. Documents that it has already are not embedded again.
+    """
+    if depth < k:
+        raise click.UsageError(f"expected --depth to be at least k={k}, got {depth}")
+    questions = read_questions(folder, split)
+    source = read_documents(folder)
+    embedder = embedder_named(model, {}, load_settings().device) if model else None
+    with _opened(name, folder, url=url, embedder=embedder, algorithm=algorithm) as index:
+        total = sum(1 for _ in source.outcomes()) if stderr.is_terminal else None
+        with terminal.progress_bar(total, stderr) as ingesting:
+            report = Indexer(index).add(source, progress=ingesting)
+        index.wait_until_searchable()
+        with Progress(console=stderr, disable=not stderr.is_terminal) as bar:
+            task = bar.add_task("asking", total=None)
+            evaluation = evaluate_settings(
+                Retriever(index),
+                questions,
+                {mode: {"mode": mode, **({"candidates": depth} if mode == "hybrid" else {})} for mode in modes},
+                k=k,
+                depth=depth,
+                efs=efs,
+                target=target,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            )
+    if plot is not None:
+        evaluation.plot(plot)
+    if per_query is not None:
+        write_per_query(evaluation, per_query)
+    if as_json:
+        terminal.print_json(evaluation.to_dict())
+    else:
+        print_evaluation(evaluation, stdout)
+    _complain(report)
+
+
+@contextmanager
+def _opened(name: str | None, folder: Path, **options: Any) -> Iterator[Index]:
+    """Open the index of this name; or one with a name that nobody has, and drop it at the end."""
+    if name is not None:
+        with Index(name, **options) as index:
+            yield index
+        return
+    plain = _BEYOND_NAME.sub("-", folder.resolve().name)
+    with Index(f"evaluate-{plain}-{secrets.token_hex(3)}", **options) as index:
+        try:
+            yield index
+        finally:
+            index.drop()
+
+
+def _complain(report: IngestReport) -> None:
+    # On standard error, since --json promises figures only.
+    for failure in report.failed[: terminal.SHOWN_FAILURES]:
+        click.echo(f"failed: {failure}", err=True)
+    if report.failed:
+        click.echo(f"{len(report.failed)} documents could not be read or stored, and were not searched", err=True)
+        sys.exit(SOME_FAILED)
+
+
+def write_per_query(evaluation: Evaluation, path: Path) -> None:
+    """Write a line for each query and setting as CSV; the documents found stand as a JSON list."""
+    rows = list(evaluation.per_query())
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows({**row, "documents": json.dumps(row["documents"], ensure_ascii=False)} for row in rows)
+
+
+def print_evaluation(evaluation: Evaluation, console: Console) -> None:
+    """Print the figures of an evaluation as tables."""
+    _print_table(evaluation.table, evaluation.heading, console)
+    for note in evaluation.notes:
+        console.print(Text(f"note: {note}"), soft_wrap=True)
+    if evaluation.comparisons:
+        _print_table(evaluation.comparison_table, "query by query", console)
+    if evaluation.recall is not None:
+        _print_table(evaluation.recall.table, evaluation.recall.heading, console)
+        console.print(Text(evaluation.recall.advice), soft_wrap=True)
+
+
+def _print_table(contents: tables.Table, title: str, console: Console) -> None:
+    heads, rows = contents
+    console.print(Text(title, style="bold"), soft_wrap=True)  # as a title it would be folded to the table's width
+    table = Table()
+    for head in heads:
+        table.add_column(Text(head))
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console.print(table)

@@ -1,0 +1,248 @@
+"""How well an index answers questions whose answers are known, under one or more settings, and how quickly."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from operator import index as as_integer
+from typing import Any
+
+from ragknn.flows import Flow
+from ragknn.index import AsyncIndex, Index
+from ragknn.metrics import metrics_at
+from ragknn.questions import Questions
+from ragknn.recall import DEFAULT_EFS, SAMPLE, TARGET, Latency, Progress, RecallScan, in_even_steps, scanning
+from ragknn.records import Retrieval
+from ragknn.replies import checked
+from ragknn.results import Evaluation, SettingResult
+from ragknn.retriever import AsyncRetriever, Retriever
+from ragknn.significance import CONFIDENCE, bootstrap_means, check_confidence, compare
+from ragknn.steps import Steps, afollow, follow
+
+DEPTH = 100
+LATENCY_SAMPLE = 100  # queries; p99 is then the second slowest call
+QUERIES_PER_CALL = 64  # embedded and asked together, between two reports of progress
+KEYS_PER_ROUND = 1_000  # looked for in one round trip
+
+PLAIN: Mapping[str, Mapping[str, Any]] = {"vector": {}}
+
+
+def evaluate(
+    retriever: Retriever,
+    questions: Questions,
+    settings: Mapping[str, Mapping[str, Any]] = PLAIN,
+    *,
+    k: int = 10,
+    depth: int = DEPTH,
+    latency_sample: int = LATENCY_SAMPLE,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+    efs: Sequence[int] | None = None,
+    target: float = TARGET,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Ask all questions under each setting, and score the rankings against the judgements.
+
+    Documents are ranked, not passages: each by the best of its passages. So that k different documents are seen,
+    `depth` passages are retrieved; MAP looks at all documents among them. Time is taken apart, of single
+    `retrieve` calls for k passages, embedding included, the settings taking turns.
+
+    What an option is by default may follow from the number of passages (candidates, ef_runtime): for the rankings it
+    then follows from `depth`, and for the time from `k`. Name such an option in the setting to have it equal in both.
+
+    Args:
+        retriever: of the index.
+        questions: what `read_questions` returns.
+        settings: for each name the options that `retrieve` is called with; the others are compared with the first.
+        k: documents that count.
+        depth: passages retrieved for a query.
+        latency_sample: queries to take the time of; 0 takes none.
+        confidence: of the intervals.
+        seed: of the resampling behind intervals and p-values.
+        efs: measure also the recall against exact search with these ef_runtime (`scan_recall`); `()` for the usual.
+        target: the recall that the suggested ef_runtime is to reach.
+        progress: called with the number of searches of the recall scan made and of all, then with that of queries
+            asked, each once a setting.
+
+    Raises:
+        ValueError: an argument that cannot be, or none of the relevant documents is in the index.
+        IncompleteRetrieval: the server stopped early.
+    """
+    steps = _evaluating(
+        retriever, questions, settings, k, depth, latency_sample, confidence, seed, efs, target, progress
+    )
+    return follow(retriever.index.client, steps)
+
+
+async def aevaluate(
+    retriever: AsyncRetriever,
+    questions: Questions,
+    settings: Mapping[str, Mapping[str, Any]] = PLAIN,
+    *,
+    k: int = 10,
+    depth: int = DEPTH,
+    latency_sample: int = LATENCY_SAMPLE,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+    efs: Sequence[int] | None = None,
+    target: float = TARGET,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Async twin of `evaluate`."""
+    steps = _evaluating(
+        retriever, questions, settings, k, depth, latency_sample, confidence, seed, efs, target, progress
+    )
+    return await afollow(retriever.index.client, steps)
+
+
+def rank_documents(retrieval: Retrieval) -> list[str]:
+    """Return the ids of the documents that the passages are cut from, each at the place of its best passage."""
+    return list(dict.fromkeys(passage.document_id for passage in retrieval.passages))
+
+
+def _evaluating(
+    retriever: Retriever | AsyncRetriever,
+    questions: Questions,
+    settings: Mapping[str, Mapping[str, Any]],
+    k: int,
+    depth: int,
+    latency_sample: int,
+    confidence: float,
+    seed: int,
+    efs: Sequence[int] | None,
+    target: float,
+    progress: Progress | None,
+) -> Steps[Evaluation]:
+    if not settings or not len(questions):
+        raise ValueError(f"expected at least one setting and question, got {len(settings)} and {len(questions)}")
+    if not 1 <= as_integer(k) <= as_integer(depth):
+        raise ValueError(f"expected 1 <= k <= depth, got k={k} and depth={depth}")
+    if latency_sample < 0:
+        raise ValueError(f"expected latency_sample >= 0, got {latency_sample}")
+    check_confidence(confidence)
+    ids, texts = list(questions.queries), list(questions.queries.values())
+    metrics = metrics_at(k)
+    missing = yield _missing(retriever.index, questions)
+    scan: RecallScan | None = None
+    if efs is not None:
+        scan = yield from scanning(retriever, texts, k, efs if len(efs) else DEFAULT_EFS, target, SAMPLE, progress)
+    timed = in_even_steps(texts, latency_sample) if latency_sample else []
+    report = _counter(progress, len(settings) * (len(texts) + len(timed)))
+    results = []
+    for name, options in settings.items():
+        rankings, shallow = yield from _ranking(retriever, texts, k, depth, options, report)
+        judged = [(ranked, questions.grades[query]) for ranked, query in zip(rankings, ids, strict=True)]
+        scores = {metric: tuple(score(*pair) for pair in judged) for metric, score in metrics.items()}
+        estimates = bootstrap_means(list(scores.values()), confidence=confidence, seed=seed)
+        results.append(
+            SettingResult(
+                name=name,
+                options={option: repr(value) for option, value in options.items()},
+                estimates=dict(zip(metrics, estimates, strict=True)),
+                scores=scores,
+                documents=tuple(tuple(ranked[:k]) for ranked in rankings),
+                shallow=shallow,
+            )
+        )
+    seconds = yield from _timing(retriever, settings, timed, k, report)
+    first, *others = results
+    return Evaluation(
+        index=retriever.index.name,
+        k=k,
+        depth=depth,
+        confidence=confidence,
+        queries=dict(questions.queries),
+        missing=missing,
+        results=tuple(replace(one, latency=Latency.of(seconds[one.name]) if timed else None) for one in results),
+        comparisons=tuple(
+            compare(metric, first.column(metric), other.column(metric), confidence=confidence, seed=seed)
+            for other in others
+            for metric in metrics
+        ),
+        recall=scan,
+    )
+
+
+def _ranking(
+    retriever: Retriever | AsyncRetriever,
+    texts: Sequence[str],
+    k: int,
+    depth: int,
+    options: Mapping[str, Any],
+    report: Callable[[int], None],
+) -> Steps[tuple[list[list[str]], int]]:
+    """Return the documents of each query, best first, and how many queries show fewer than k of them."""
+    rankings: list[list[str]] = []
+    shallow = 0
+    for start in range(0, len(texts), QUERIES_PER_CALL):
+        part = texts[start : start + QUERIES_PER_CALL]
+        for retrieval in (yield _call(retriever.retrieve_many, part, depth, options)):
+            rankings.append(rank_documents(retrieval))
+            # As many passages as were asked for, and from fewer than k documents: more might have followed.
+            shallow += len(retrieval) >= depth and len(rankings[-1]) < k
+        report(len(part))
+    return rankings, shallow
+
+
+def _timing(
+    retriever: Retriever | AsyncRetriever,
+    settings: Mapping[str, Mapping[str, Any]],
+    texts: Sequence[str],
+    k: int,
+    report: Callable[[int], None],
+) -> Steps[dict[str, list[float]]]:
+    """Return for each setting the seconds of each single call; the settings take turns, so that none has the luck."""
+    seconds: dict[str, list[float]] = {name: [] for name in settings}
+    for number, text in enumerate(texts):
+        for name, options in settings.items():
+            if not number:  # the first call of its kind is slower, and is not timed
+                yield _call(retriever.retrieve, text, k, options)
+            began = time.perf_counter()
+            yield _call(retriever.retrieve, text, k, options)
+            seconds[name].append(time.perf_counter() - began)
+            report(1)
+    return seconds
+
+
+def _call(
+    method: Callable[..., Any], asked: str | Sequence[str], k: int, options: Mapping[str, Any]
+) -> Callable[[], Any]:
+    return lambda: method(asked, k, **options)
+
+
+def _missing(index: Index | AsyncIndex, questions: Questions) -> Flow[int]:
+    """Return how many of the relevant documents are not in the index: no setting can find them.
+
+    Raises:
+        ValueError: none is; the ids are others, or it is another index.
+    """
+    relevant = list(
+        dict.fromkeys(
+            document for grades in questions.grades.values() for document, grade in grades.items() if grade > 0
+        )
+    )
+    present = 0
+    for start in range(0, len(relevant), KEYS_PER_ROUND):
+        part = relevant[start : start + KEYS_PER_ROUND]
+        replies = yield [("EXISTS", index.keys.document(document)) for document in part]
+        present += sum(checked(reply) for reply in replies)
+    if not present:
+        named = f"such as {relevant[0]!r}" if relevant else "but none has a grade of 1 or more"
+        raise ValueError(
+            f"expected documents of the judgements, {named}, in index {index.name!r}, got none of them: "
+            "index the folder that the questions are from, and compare the ids"
+        )
+    return len(relevant) - present
+
+
+def _counter(progress: Progress | None, total: int) -> Callable[[int], None]:
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        if progress:
+            progress(done, total)
+
+    return count

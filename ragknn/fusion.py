@@ -1,0 +1,141 @@
+"""Several rankings into one: of a vector and a text search, or of several phrasings of a question. No I/O.
+
+A ranking is a sequence of (key, score), best first, in which a larger score is better; of a vector search the score
+is the negated distance. A key stands at most once in a ranking, and may be absent from some of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+Ranking: TypeAlias = Sequence[tuple[str, float]]
+
+
+class Fusion(Protocol):
+    """What makes one ranking of several. Any object with this method will do."""
+
+    def fuse(self, rankings: Sequence[Ranking]) -> list[tuple[str, float]]:
+        """Return each key of the rankings once with its fused score, best first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReciprocalRank:
+    """Reciprocal rank fusion: what stands high in several rankings comes first, whatever their scores are.
+
+    The score of a key is the sum of w / (constant + rank) over the rankings that hold it, with ranks from 1
+    (Cormack, Clarke and Buettcher 2009, "Reciprocal rank fusion outperforms Condorcet and individual rank learning
+    methods"; their constant is 60, and w is 1).
+
+    Args:
+        constant: the larger it is, the less the first places stand out.
+        weights: how much each ranking counts, in their order (in hybrid retrieval the vector search comes first);
+            None: all count alike.
+
+    Raises:
+        ValueError: a constant or a weight that is negative or not finite, or weights that are all 0.
+    """
+
+    constant: float = 60.0
+    weights: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.constant) and self.constant >= 0):
+            raise ValueError(f"expected constant >= 0, got {self.constant!r}")
+        if self.weights is None:
+            return
+        object.__setattr__(self, "weights", tuple(self.weights))
+        if not all(math.isfinite(weight) and weight >= 0 for weight in self.weights) or not any(self.weights):
+            raise ValueError(f"expected weights >= 0 that are not all 0, got {self.weights!r}")
+
+    def fuse(self, rankings: Sequence[Ranking]) -> list[tuple[str, float]]:
+        """Return each key of the rankings once with its fused score, best first.
+
+        Of equal scores the one with the better best rank comes first, then the one that has it in the earlier
+        ranking, then the one whose key sorts first.
+
+        Raises:
+            ValueError: there are not as many rankings as weights, or a key stands twice in one of them.
+        """
+        if self.weights is not None and len(self.weights) != len(rankings):
+            raise ValueError(f"expected {len(self.weights)} rankings, one for each weight, got {len(rankings)}")
+        weights = self.weights or [1.0] * len(rankings)
+        parts = [
+            [(key, weight / (self.constant + rank)) for rank, (key, _) in enumerate(ranking, start=1)]
+            for ranking, weight in zip(rankings, weights, strict=True)
+        ]
+        return _added_up(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedScores:
+    """The weighted sum of the scores of a vector and a text search, each scaled to 0..1.
+
+    A score s becomes (s - lowest) / (highest - lowest) of its own ranking, and 1 where all in it are equal; what is
+    absent from a ranking has 0 there (the convex combination of Bruch, Gai and Ingber 2023, "An analysis of fusion
+    functions for hybrid retrieval", with min-max scaling). Unlike ranks, scores keep how far apart two passages are,
+    and the last of a ranking counts no more than one that is absent.
+
+    Args:
+        vector: share of the vector search, 0 to 1; the text search has the rest.
+
+    Raises:
+        ValueError: the share is not between 0 and 1.
+    """
+
+    vector: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.vector <= 1:
+            raise ValueError(f"expected vector, the share of the vector search, between 0 and 1, got {self.vector!r}")
+
+    def fuse(self, rankings: Sequence[Ranking]) -> list[tuple[str, float]]:
+        """Return each key of the rankings once with its fused score, best first.
+
+        Of equal scores the one with the better best rank comes first, then the one that has it in the vector
+        search, then the one whose key sorts first.
+
+        Args:
+            rankings: that of the vector search, then that of the text search.
+
+        Raises:
+            ValueError: there are not two rankings, a key stands twice in one of them, or a score is not finite.
+        """
+        if len(rankings) != 2:
+            raise ValueError(
+                f"expected two rankings, of a vector and of a text search, got {len(rankings)}: "
+                "fuse other rankings with ReciprocalRank"
+            )
+        return _added_up(
+            [
+                [(key, share * score) for key, score in _scaled(ranking)]
+                for ranking, share in zip(rankings, (self.vector, 1 - self.vector), strict=True)
+            ]
+        )
+
+
+def _scaled(ranking: Ranking) -> list[tuple[str, float]]:
+    for key, score in ranking:
+        if not math.isfinite(score):
+            raise ValueError(f"expected finite scores, got {score!r} of {key!r}")
+    scores = [score for _, score in ranking]
+    lowest, highest = min(scores, default=0.0), max(scores, default=0.0)
+    span = highest - lowest
+    return [(key, (score - lowest) / span if span else 1.0) for key, score in ranking]
+
+
+def _added_up(rankings: Sequence[Ranking]) -> list[tuple[str, float]]:
+    parts: dict[str, list[float]] = {}
+    places: dict[str, tuple[int, int]] = {}
+    for number, ranking in enumerate(rankings):
+        for rank, (key, part) in enumerate(ranking):
+            places[key] = min(places.get(key, (rank, number)), (rank, number))
+            parts.setdefault(key, []).append(part)
+        if len({key for key, _ in ranking}) < len(ranking):
+            raise ValueError(f"expected each key once in a ranking, got one of them twice in ranking {number}")
+    # Exact, so that two keys with the same ranks in another order of rankings are equal.
+    scores = {key: math.fsum(terms) for key, terms in parts.items()}
+    return sorted(scores.items(), key=lambda item: (-item[1], places[item[0]], item[0]))

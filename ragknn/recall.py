@@ -1,0 +1,289 @@
+"""How many of the true neighbors the live index finds, and what finding more of them costs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+from operator import index as as_integer
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ragknn.commands import count_passages
+from ragknn.errors import IncompleteRetrieval
+from ragknn.flows import Command, Flow, Work
+from ragknn.index import AsyncIndex, Index
+from ragknn.records import Retrieval
+from ragknn.replies import parse_search
+from ragknn.retriever import AsyncRetriever, Retriever, check_queries
+from ragknn.steps import Steps, afollow, follow
+from ragknn.tables import Table, aligned, html_table
+from ragknn.vectors import check_vectors, to_bytes, true_distance
+
+DEFAULT_EFS = (10, 20, 50, 100, 200, 500)
+TARGET = 0.99
+SAMPLE = 500  # queries; a recall of .99 is then known to about .002 at k=10
+
+# Exact searches in one round trip: each looks at every vector, and may take 25 ms at 100,000 passages.
+SEARCHES_PER_ROUND = 50
+
+# A passage as near as the last of the true neighbors is no worse than it; distances are float32.
+TIE = 1e-6
+
+Progress: TypeAlias = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """How long single calls took, one after the other.
+
+    Attributes:
+        p50: seconds that half of the calls stayed below.
+        p90: seconds that nine in ten stayed below.
+        p99: seconds that 99 in a hundred stayed below; of fewer than 100 calls it says little.
+        calls: how many were timed.
+    """
+
+    p50: float
+    p90: float
+    p99: float
+    calls: int
+
+    @classmethod
+    def of(cls, seconds: ArrayLike) -> Latency:
+        """Return the percentiles of the seconds that each call took."""
+        p50, p90, p99 = np.percentile(np.asarray(seconds, dtype=float), [50, 90, 99])
+        return cls(float(p50), float(p90), float(p99), np.size(seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class RecallPoint:
+    """One way to search, and how much it finds.
+
+    Attributes:
+        ef_runtime: candidates that the search kept; None for a flat index, which has no such choice.
+        recall: share of the k true neighbors that came, mean over the queries.
+        latency: of one search with a ready vector, passages included; embedding is not.
+    """
+
+    ef_runtime: int | None
+    recall: float
+    latency: Latency
+
+
+@dataclass(frozen=True, slots=True)
+class RecallScan:
+    """The recall of an index against exact search.
+
+    Attributes:
+        index: name of the index.
+        algorithm: flat, which is exact, or hnsw.
+        k: neighbors a query.
+        queries: number of queries asked.
+        passages: number of passages in the index.
+        target: the recall that `suggestion` is to reach.
+        points: by ef_runtime, smallest first.
+    """
+
+    index: str
+    algorithm: str
+    k: int
+    queries: int
+    passages: int
+    target: float
+    points: tuple[RecallPoint, ...]
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the index looks at every vector, so that there is nothing to choose."""
+        return self.algorithm == "flat"
+
+    @property
+    def suggestion(self) -> int | None:
+        """The smallest ef_runtime tried whose recall reaches the target; None where none does, or all is exact."""
+        return next((point.ef_runtime for point in self.points if point.recall >= self.target), None)
+
+    @property
+    def advice(self) -> str:
+        """What follows from it, in one sentence."""
+        if self.is_exact:
+            return f"{self.index} is flat: every search looks at every vector and is exact"
+        if self.suggestion is not None:
+            return f"ef_runtime={self.suggestion} is the smallest tried with recall@{self.k} >= {self.target:g}"
+        return (
+            f"no ef_runtime tried reaches recall@{self.k} >= {self.target:g}: try larger ones, "
+            "or build the index with a larger m and ef_construction"
+        )
+
+    @property
+    def heading(self) -> str:
+        """What was measured, in one line."""
+        return (
+            f"{self.index}: recall@{self.k} against exact search, {self.queries} queries, {self.passages} passages, "
+            "without embedding"
+        )
+
+    @property
+    def table(self) -> Table:
+        """The points for people, a row for each."""
+        return ("ef_runtime", f"recall@{self.k}", "p50", "p90", "p99"), [
+            (
+                "-" if point.ef_runtime is None else str(point.ef_runtime),
+                f"{point.recall:.4f}",
+                *(f"{1000 * getattr(point.latency, name):.2f} ms" for name in ("p50", "p90", "p99")),
+            )
+            for point in self.points
+        ]
+
+    def __str__(self) -> str:
+        return "\n".join([self.heading, *aligned(self.table), self.advice])
+
+    def _repr_html_(self) -> str:
+        """Show the points as a table in a notebook."""
+        return f"{html_table(self.heading, self.table)}<p>{escape(self.advice)}</p>"
+
+
+def scan_recall(
+    retriever: Retriever,
+    queries: Sequence[str],
+    k: int = 10,
+    *,
+    efs: Sequence[int] = DEFAULT_EFS,
+    target: float = TARGET,
+    sample: int = SAMPLE,
+    progress: Progress | None = None,
+) -> RecallScan:
+    """Measure how many of the k true neighbors searches find, for several ef_runtime.
+
+    The truth comes from the live index: a search that the server is told to make without the graph. A neighbor
+    counts as found where one at most as far away as the k-th true neighbor came, since among equally near passages
+    the choice is free (so do M. Aumüller, E. Bernhardsson, A. Faithfull: ANN-Benchmarks. Information Systems 87,
+    2020).
+
+    Args:
+        retriever: of the index.
+        queries: texts like those that will be asked.
+        k: neighbors a query.
+        efs: which ef_runtime to try; the server takes one below k for k.
+        target: share of the true neighbors that is enough.
+        sample: most queries to ask; of more, as many in even steps.
+        progress: called with the number of searches made and of all.
+
+    Raises:
+        ValueError: no queries, no passages, or an argument that cannot be.
+    """
+    return follow(retriever.index.client, scanning(retriever, queries, k, efs, target, sample, progress))
+
+
+async def ascan_recall(
+    retriever: AsyncRetriever,
+    queries: Sequence[str],
+    k: int = 10,
+    *,
+    efs: Sequence[int] = DEFAULT_EFS,
+    target: float = TARGET,
+    sample: int = SAMPLE,
+    progress: Progress | None = None,
+) -> RecallScan:
+    """Async twin of `scan_recall`."""
+    return await afollow(retriever.index.client, scanning(retriever, queries, k, efs, target, sample, progress))
+
+
+def scanning(
+    retriever: Retriever | AsyncRetriever,
+    queries: Sequence[str],
+    k: int,
+    efs: Sequence[int],
+    target: float,
+    sample: int,
+    progress: Progress | None,
+) -> Steps[RecallScan]:
+    """Return the steps of `scan_recall`, with its arguments."""
+    check_queries(queries)
+    wanted = sorted({max(as_integer(ef), as_integer(k)) for ef in efs})
+    if not queries or not wanted or min(*efs, k, sample) < 1:
+        raise ValueError(
+            f"expected queries and numbers >= 1, got {len(queries)} queries, k={k}, efs={efs!r}, sample={sample}"
+        )
+    if not 0 < target <= 1:
+        raise ValueError(f"expected a target recall above 0 and at most 1, got {target}")
+    index = retriever.index
+    schema = index.schema
+    asked = in_even_steps(queries, sample)
+    choices: list[int | None] = list(wanted) if schema.algorithm == "hnsw" else [None]
+    vectors = yield _embedding(index, asked)
+    passages = yield count_passages(index.keys)
+    if not passages:
+        raise ValueError(f"expected passages in index {index.name!r}, got none; index documents first")
+    total, done = len(asked) * (len(choices) + 1), 0
+    furthest: list[float] = []
+    for start in range(0, len(asked), SEARCHES_PER_ROUND):
+        furthest += yield _exact(index, vectors[start : start + SEARCHES_PER_ROUND], min(k, passages))
+        done = len(furthest)
+        if progress:
+            progress(done, total)
+    shares, seconds = np.zeros((2, len(choices), len(asked)))
+    for row, (vector, limit) in enumerate(zip(vectors, furthest, strict=True)):
+        for number, ef in enumerate(choices):  # they take turns, so that none has a quieter machine
+            if not row:
+                yield _call(retriever, vector, k, ef)  # the first of its kind is slower, and is not timed
+            began = time.perf_counter()
+            [retrieval] = yield _call(retriever, vector, k, ef)
+            seconds[number, row] = time.perf_counter() - began
+            shares[number, row] = _share_found(retrieval, limit, min(k, passages))
+        done += len(choices)
+        if progress:
+            progress(done, total)
+    points = [RecallPoint(ef, float(shares[n].mean()), Latency.of(seconds[n])) for n, ef in enumerate(choices)]
+    return RecallScan(index.name, schema.algorithm, k, len(asked), passages, target, tuple(points))
+
+
+def in_even_steps(texts: Sequence[str], most: int) -> list[str]:
+    """Return at most so many of the texts, evenly spread over all."""
+    if len(texts) <= most:
+        return list(texts)
+    return [texts[position * len(texts) // most] for position in range(most)]
+
+
+def _call(
+    retriever: Retriever | AsyncRetriever, vector: NDArray[Any], k: int, ef_runtime: int | None
+) -> Callable[[], Any]:
+    return lambda: retriever.kneighbors(vector, k, ef_runtime=ef_runtime)
+
+
+def _share_found(retrieval: Retrieval, furthest: float, count: int) -> float:
+    limit = furthest + TIE * max(1.0, abs(furthest))
+    return sum(distance <= limit for distance in retrieval.distances) / count
+
+
+def _embedding(index: Index | AsyncIndex, texts: list[str]) -> Flow[NDArray[Any]]:
+    embedder = index.embedder
+    vectors = yield Work(lambda: embedder.embed_queries(texts))
+    return check_vectors(vectors, index.schema.dim, index.schema.metric, index.schema.dtype)
+
+
+def _exact(index: Index | AsyncIndex, vectors: NDArray[Any], count: int) -> Flow[list[float]]:
+    """Return for each row of `vectors`, shape (n, dim), the distance of the furthest of its `count` true neighbors."""
+    replies = yield [_exact_command(index, blob, count) for blob in to_bytes(vectors, index.schema.dtype)]
+    furthest = []
+    for reply in replies:
+        answer = parse_search(reply)
+        distances = [float(row.fields["distance"]) for row in answer.rows if row.fields]
+        if answer.warnings or len(distances) < count:
+            reasons = [*answer.warnings, f"{len(distances)} of {count} true neighbors came"]
+            raise IncompleteRetrieval(Retrieval((), complete=False, warnings=reasons))
+        furthest.append(true_distance(distances[-1], index.schema.metric))
+    return furthest
+
+
+def _exact_command(index: Index | AsyncIndex, blob: bytes, count: int) -> Command:
+    # The server lets a search say ADHOC_BF, which computes every distance, only beside a filter. This one lets all
+    # passages through: ids are stored as JSON, and `none` is no JSON, so that no passage has it.
+    query = "(-@document_id:{none})=>[KNN $k @vector $vector HYBRID_POLICY ADHOC_BF AS distance]"
+    return (
+        *("FT.SEARCH", index.keys.alias, query, "PARAMS", 4, "k", count, "vector", blob, "RETURN", 1, "distance"),
+        *("SORTBY", "distance", "LIMIT", 0, count, "TIMEOUT", max(1, round(index.timeout * 1000)), "DIALECT", 2),
+    )

@@ -1,0 +1,218 @@
+"""What an evaluation found: per query, on average, and one setting against another."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ragknn.charts import draw
+from ragknn.recall import Latency, RecallScan
+from ragknn.significance import Comparison, Estimate, compare
+from ragknn.tables import Table, aligned, html_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, slots=True)
+class SettingResult:
+    """How one setting does.
+
+    Attributes:
+        name: of the setting.
+        options: that `retrieve` was called with, each as its repr.
+        estimates: for each metric the mean over the queries, with its confidence interval.
+        scores: for each metric the value of each query, in the order of the queries.
+        documents: for each query the ids of the k best documents.
+        shallow: queries whose passages came from fewer than k documents; with a larger depth they may do better.
+        latency: of single calls for k passages, embedding of the query included; None if it was not taken.
+    """
+
+    name: str
+    options: Mapping[str, str]
+    estimates: Mapping[str, Estimate]
+    scores: Mapping[str, tuple[float, ...]]
+    documents: tuple[tuple[str, ...], ...]
+    shallow: int
+    latency: Latency | None = None
+
+    def column(self, metric: str) -> tuple[str, tuple[float, ...]]:
+        """Return the name and the values of one metric, as a comparison takes them."""
+        return self.name, self.scores[metric]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What an evaluation found; print it, show it in a notebook, plot it, or keep it as JSON.
+
+    Attributes:
+        index: name of the index.
+        k: documents that count.
+        depth: passages retrieved for a query.
+        confidence: of all intervals.
+        queries: the texts by id, in the order of all values that are kept per query.
+        missing: relevant documents that are not in the index, and so cannot be found.
+        results: one a setting, in the order given.
+        comparisons: of each further setting with the first, by metric.
+        recall: of the index against exact search, if it was measured.
+    """
+
+    index: str
+    k: int
+    depth: int
+    confidence: float
+    queries: Mapping[str, str]
+    missing: int
+    results: tuple[SettingResult, ...]
+    comparisons: tuple[Comparison, ...]
+    recall: RecallScan | None = None
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of what was measured; the first is the one that plots show."""
+        return tuple(self.results[0].scores)
+
+    def __getitem__(self, setting: str) -> SettingResult:
+        for result in self.results:
+            if result.name == setting:
+                return result
+        raise KeyError(f"expected one of the settings {', '.join(one.name for one in self.results)}, got {setting!r}")
+
+    def compare(self, first: str, second: str, metric: str | None = None, *, seed: int = 0) -> Comparison:
+        """Compare any two settings query by query, on the first metric unless another is named.
+
+        Raises:
+            KeyError: there is no such setting or metric.
+        """
+        metric = self.metrics[0] if metric is None else metric
+        if metric not in self.metrics:
+            raise KeyError(f"expected one of the metrics {', '.join(self.metrics)}, got {metric!r}")
+        columns = (self[first].column(metric), self[second].column(metric))
+        return compare(metric, *columns, confidence=self.confidence, seed=seed)
+
+    def per_query(self) -> Iterator[dict[str, Any]]:
+        """Iterate over queries and settings: the ids, the metrics and the k best documents of each, as a flat row."""
+        for row, (query, text) in enumerate(self.queries.items()):
+            for result in self.results:
+                values = {metric: scores[row] for metric, scores in result.scores.items()}
+                documents = list(result.documents[row])
+                yield {"query": query, "text": text, "setting": result.name, **values, "documents": documents}
+
+    def to_dict(self, *, per_query: bool = False) -> dict[str, Any]:
+        """Return the figures as plain values, for JSON; seconds are seconds.
+
+        Args:
+            per_query: with the rows of `per_query` too.
+        """
+        plain: dict[str, Any] = {
+            "index": self.index,
+            "k": self.k,
+            "depth": self.depth,
+            "confidence": self.confidence,
+            "queries": len(self.queries),
+            "missing": self.missing,
+            "settings": [
+                {
+                    "name": result.name,
+                    "options": dict(result.options),
+                    "metrics": {metric: asdict(estimate) for metric, estimate in result.estimates.items()},
+                    "latency": asdict(result.latency) if result.latency else None,
+                    "shallow": result.shallow,
+                }
+                for result in self.results
+            ],
+            "comparisons": [asdict(comparison) for comparison in self.comparisons],
+            "recall": None,
+        }
+        if self.recall is not None:
+            plain["recall"] = {
+                **asdict(self.recall),
+                "points": [asdict(point) for point in self.recall.points],
+                "suggestion": self.recall.suggestion,
+                "advice": self.recall.advice,
+            }
+        if per_query:
+            plain["per_query"] = list(self.per_query())
+        return plain
+
+    def to_json(self, *, per_query: bool = False) -> str:
+        """Return `to_dict` as one line of JSON."""
+        return json.dumps(self.to_dict(per_query=per_query), ensure_ascii=False)
+
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """Draw quality against latency, recall against latency if it was scanned, and the differences per query.
+
+        Args:
+            path: a file to save the picture in; the suffix says how (.png, .svg, .pdf).
+
+        Raises:
+            MissingDependency: matplotlib is not installed.
+        """
+        return draw(self.results, self.metrics[0], self.confidence, self.recall, path)
+
+    @property
+    def heading(self) -> str:
+        """What was evaluated, in one line."""
+        return (
+            f"{self.index}: {len(self.queries)} queries, documents by their best of {self.depth} passages, "
+            f"mean and {self.confidence:.0%} interval"
+        )
+
+    @property
+    def table(self) -> Table:
+        """The figures of all settings for people: a column for each setting, a row for each metric."""
+        rows: list[tuple[str, ...]] = [
+            (metric, *(str(result.estimates[metric]) for result in self.results)) for metric in self.metrics
+        ]
+        for percentile in ("p50", "p90", "p99"):
+            latencies = [result.latency for result in self.results if result.latency]
+            if latencies:
+                rows.append((percentile, *(f"{1000 * getattr(one, percentile):.1f} ms" for one in latencies)))
+        return ("", *(result.name for result in self.results)), rows
+
+    @property
+    def comparison_table(self) -> Table:
+        """The comparisons for people, a row for each."""
+        heads = ("metric", "setting", "against", "difference", "p", "better on", "worse on", "equal on")
+        rows = []
+        for one in self.comparisons:
+            counts = (str(one.wins), str(one.losses), str(one.ties))
+            rows.append((one.metric, one.second, one.first, f"{one.difference:+.4f}", f"{one.p_value:.4f}", *counts))
+        return heads, rows
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know before the figures are believed, one sentence each."""
+        notes = []
+        if self.missing:
+            notes.append(f"relevant documents that are not in the index, and cannot be found: {self.missing}")
+        notes += [
+            f"{result.name}: the {self.depth} passages of {result.shallow} queries come from fewer than {self.k} "
+            "documents; raise the depth"
+            for result in self.results
+            if result.shallow
+        ]
+        if self.results[0].latency:
+            notes.append(f"latency of one retrieve of {self.k} passages, embedding of the query included")
+        return tuple(notes)
+
+    def __str__(self) -> str:
+        lines = [self.heading, *aligned(self.table), *(f"note: {note}" for note in self.notes)]
+        if self.comparisons:
+            lines += ["", "query by query", *aligned(self.comparison_table)]
+        if self.recall is not None:
+            lines += ["", str(self.recall)]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """Show the means, the comparisons and the recall as tables in a notebook."""
+        parts = [html_table(self.heading, self.table), *(f"<p>{escape(note)}</p>" for note in self.notes)]
+        if self.comparisons:
+            parts.append(html_table("query by query", self.comparison_table))
+        if self.recall is not None:
+            parts.append(self.recall._repr_html_())
+        return "".join(parts)
