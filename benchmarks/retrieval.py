@@ -18,7 +18,7 @@ import ragknn
 from ragknn import metrics
 from ragknn.embedding import SentenceEmbedder
 from ragknn.evaluation import rank_documents
-from ragknn.questions import Questions, read_questions
+from ragknn.evaluation.questions import Questions, read_questions
 
 K = 10
 PASSAGES = 100  # retrieved for each query, to see K different documents among them

@@ -62,14 +62,14 @@ class Retriever:
             IncompleteRetrieval: the server stopped early.
             ServerError: the server cannot be reached, or refuses.
         """
-        return run(self.index.client, _asking(self, [query], k, options))[0]
+        return run(self.index.client, asking(self, [query], k, options))[0]
 
     def retrieve_many(self, queries: Sequence[str], k: int | None = 5, **options: Unpack[Options]) -> list[Retrieval]:
         """Return for each query what `retrieve` would: embedded together, and asked in one round trip.
 
         From 1,000 searches on, each thousand is a round trip.
         """
-        return run(self.index.client, _asking(self, queries, k, options))
+        return run(self.index.client, asking(self, queries, k, options))
 
     def retrieve_any(self, phrasings: Sequence[str], k: int | None = 5, **options: Unpack[Options]) -> Retrieval:
         """Return the passages that answer a question put in several ways, in one round trip.
@@ -110,7 +110,7 @@ class Retriever:
             InvalidVectors: a wrong shape, or a row without a distance.
             ValueError: an option that cannot be.
         """
-        return run(self.index.client, _searching(self, vectors, k, options))
+        return run(self.index.client, searching(self, vectors, k, options))
 
 
 class AsyncRetriever:
@@ -122,13 +122,13 @@ class AsyncRetriever:
 
     async def retrieve(self, query: str, k: int | None = 5, **options: Unpack[Options]) -> Retrieval:
         """Async twin of `Retriever.retrieve`."""
-        return (await arun(self.index.client, _asking(self, [query], k, options)))[0]
+        return (await arun(self.index.client, asking(self, [query], k, options)))[0]
 
     async def retrieve_many(
         self, queries: Sequence[str], k: int | None = 5, **options: Unpack[Options]
     ) -> list[Retrieval]:
         """Async twin of `Retriever.retrieve_many`."""
-        return await arun(self.index.client, _asking(self, queries, k, options))
+        return await arun(self.index.client, asking(self, queries, k, options))
 
     async def retrieve_any(self, phrasings: Sequence[str], k: int | None = 5, **options: Unpack[Options]) -> Retrieval:
         """Async twin of `Retriever.retrieve_any`."""
@@ -142,12 +142,13 @@ class AsyncRetriever:
 
     async def kneighbors(self, vectors: ArrayLike, k: int | None = 5, **options: Unpack[Options]) -> list[Retrieval]:
         """Async twin of `Retriever.kneighbors`."""
-        return await arun(self.index.client, _searching(self, vectors, k, options))
+        return await arun(self.index.client, searching(self, vectors, k, options))
 
 
-def _asking(
+def asking(
     retriever: Retriever | AsyncRetriever, queries: Sequence[str], k: int | None, options: Options
 ) -> Flow[list[Retrieval]]:
+    """Retrieve on the way of another flow; explained at `Retriever.retrieve_many`."""
     check_queries(queries)
     phrasings = yield from _embedded(retriever, queries, plan := _planned(retriever, k, options))
     questions = [Question(phrasing.text, (phrasing,)) for phrasing in phrasings]
@@ -195,9 +196,10 @@ def _embedded(retriever: Retriever | AsyncRetriever, texts: Sequence[str], plan:
     return [Phrasing(text, row) for text, row in zip(texts, rows, strict=True)]
 
 
-def _searching(
+def searching(
     retriever: Retriever | AsyncRetriever, vectors: ArrayLike, k: int | None, options: Options
 ) -> Flow[list[Retrieval]]:
+    """Retrieve on the way of another flow; explained at `Retriever.kneighbors`."""
     if options.get("mode", "vector") != "vector" or options.get("rerank"):
         raise ValueError("expected neither mode nor rerank with ready vectors, which have no words: use retrieve()")
     plan = _planned(retriever, k, options)

@@ -12,7 +12,7 @@ import pytest
 
 from ragknn import Index, list_indexes
 from ragknn.evaluation import evaluate
-from ragknn.questions import read_questions
+from ragknn.evaluation.questions import read_questions
 from ragknn.retriever import Retriever
 
 MODEL = "ragknn/hashing-64"

@@ -7,12 +7,12 @@ import pytrec_eval
 
 from ragknn import Document, Splitter
 from ragknn.evaluation import aevaluate, evaluate, rank_documents
-from ragknn.metrics import metrics_at
-from ragknn.questions import Questions
-from ragknn.recall import Latency
+from ragknn.evaluation.metrics import metrics_at
+from ragknn.evaluation.questions import Questions
+from ragknn.evaluation.recall import Latency
+from ragknn.evaluation.results import Evaluation, SettingResult
+from ragknn.evaluation.significance import bootstrap_mean, compare
 from ragknn.records import Neighbor, Passage, Retrieval
-from ragknn.results import Evaluation, SettingResult
-from ragknn.significance import bootstrap_mean, compare
 
 WORDS = Splitter(6, 0, "words")
 VOCABULARY = [f"word{n}" for n in range(60)]
@@ -185,7 +185,7 @@ def test_the_recall_of_the_index_is_scanned_where_efs_are_named(shelf, evaluated
 
 
 def test_progress_counts_queries_of_all_settings(shelf, evaluated, monkeypatch):
-    monkeypatch.setattr("ragknn.evaluation.QUERIES_PER_CALL", 10)
+    monkeypatch.setattr("ragknn.evaluation.evaluating.QUERIES_PER_CALL", 10)
     reports = []
     evaluated(
         shelf, QUESTIONS, {"a": {}, "b": {}}, k=2, latency_sample=3, progress=lambda *counts: reports.append(counts)

@@ -8,9 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import bootstrap, permutation_test
 
-from ragknn import metrics
-from ragknn.metrics import average_precision, hit, metrics_at, ndcg, precision, recall, reciprocal_rank
-from ragknn.significance import Comparison, Estimate, bootstrap_mean, bootstrap_means, compare, permutation_p_value
+from ragknn.evaluation import metrics
+from ragknn.evaluation.metrics import average_precision, hit, metrics_at, ndcg, precision, recall, reciprocal_rank
+from ragknn.evaluation.significance import (
+    Comparison,
+    Estimate,
+    bootstrap_mean,
+    bootstrap_means,
+    compare,
+    permutation_p_value,
+)
 
 # ---- against trec_eval -----------------------------------------------------------------------------------------
 
@@ -140,7 +147,7 @@ def test_several_measures_are_resampled_together_and_in_parts(monkeypatch):
     whole = bootstrap_means(columns)
     for estimate, column in zip(whole, columns, strict=True):
         assert astuple(estimate) == pytest.approx(astuple(bootstrap_mean(column)))
-    monkeypatch.setattr("ragknn.significance.VALUES_PER_DRAW", 70)
+    monkeypatch.setattr("ragknn.evaluation.significance.VALUES_PER_DRAW", 70)
     assert bootstrap_means(columns)[1].high == pytest.approx(whole[1].high, abs=0.01)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import ragknn
-from ragknn import connection, context, evaluation, index, recall, steps, tuning
+from ragknn import connection, context, evaluation, index, tuning
 
 PACKAGE = Path(ragknn.__file__).parent
 ROOT = Path(__file__).parent.parent
@@ -23,8 +23,6 @@ LAYERS = [
     {"schema", "replies"},
     {"diversity", "reranking", "filters"},
     {"plan"},
-    {"metrics", "significance", "tables"},
-    {"questions"},
     # protocol: which commands are sent, what a reply means
     {"commands", "ballot"},
     {"searches", "ingestion"},
@@ -40,11 +38,6 @@ LAYERS = [
     {"voter"},
     {"context"},
     {"tuning", "scoring"},
-    {"steps"},
-    {"recall"},
-    {"charts"},
-    {"results"},
-    {"evaluation"},
     # users
     {"formats"},
     {"conversion"},
@@ -59,6 +52,12 @@ LAYERS = [
     {"estimators.classifiers"},
     {"estimators.regressors"},
     {"estimators"},
+    {"evaluation.metrics", "evaluation.significance", "evaluation.tables"},
+    {"evaluation.questions", "evaluation.recall"},
+    {"evaluation.charts"},
+    {"evaluation.results"},
+    {"evaluation.evaluating"},
+    {"evaluation"},
     {"doctor"},
     {"cli.terminal"},
     {"cli.options"},
@@ -80,9 +79,9 @@ PURE = {
     "diversity",
     "reranking",
     "terms",
-    "metrics",
-    "significance",
-    "tables",
+    "evaluation.metrics",
+    "evaluation.significance",
+    "evaluation.tables",
     "schema",
     "filters",
     "replies",
@@ -259,8 +258,7 @@ def test_the_async_twin_names_the_method_that_it_is_the_twin_of(sync, twin):
         (tuning.tune, tuning.atune),
         (context.build_context, context.abuild_context),
         (evaluation.evaluate, evaluation.aevaluate),
-        (recall.scan_recall, recall.ascan_recall),
-        (steps.follow, steps.afollow),
+        (evaluation.scan_recall, evaluation.ascan_recall),
     ],
 )
 def test_twin_functions_have_the_same_parameters(sync, twin):

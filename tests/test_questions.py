@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragknn import ReadError
-from ragknn.questions import Questions, read_questions
+from ragknn.evaluation.questions import Questions, read_questions
 
 CORPORA = Path(__file__).parent.parent / "corpora"
 HEADER = "query-id\tcorpus-id\tscore\n"

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from ragknn import HashingEmbedder, IncompleteRetrieval
-from ragknn.recall import DEFAULT_EFS, Latency, RecallPoint, RecallScan, ascan_recall, in_even_steps, scan_recall
+from ragknn.evaluation.recall import (
+    DEFAULT_EFS,
+    Latency,
+    RecallPoint,
+    RecallScan,
+    ascan_recall,
+    in_even_steps,
+    scan_recall,
+)
 
 DIM = 16
 COUNT = 1_500

@@ -18,21 +18,21 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from ragknn import tables
-from ragknn.charts import SUFFIXES, load_matplotlib
 from ragknn.cli import terminal
 from ragknn.cli.options import common, stderr, stdout, url_option
 from ragknn.embedding import embedder_named
-from ragknn.evaluation import DEPTH
-from ragknn.evaluation import evaluate as evaluate_settings
+from ragknn.evaluation import tables
+from ragknn.evaluation.charts import SUFFIXES, load_matplotlib
+from ragknn.evaluation.evaluating import DEPTH
+from ragknn.evaluation.evaluating import evaluate as evaluate_settings
+from ragknn.evaluation.questions import read_questions
+from ragknn.evaluation.recall import TARGET
+from ragknn.evaluation.results import Evaluation
 from ragknn.index import Index
 from ragknn.indexer import Indexer
 from ragknn.plan import Mode
-from ragknn.questions import read_questions
 from ragknn.reading import read_documents
-from ragknn.recall import TARGET
 from ragknn.records import IngestReport
-from ragknn.results import Evaluation
 from ragknn.retriever import Retriever
 from ragknn.schema import Algorithm
 from ragknn.settings import load_settings

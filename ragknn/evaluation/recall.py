@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ragknn.commands import count_passages
+from ragknn.connection import arun, run
 from ragknn.errors import IncompleteRetrieval
+from ragknn.evaluation.tables import Table, aligned, html_table
 from ragknn.flows import Command, Flow, Work
 from ragknn.index import AsyncIndex, Index
 from ragknn.records import Retrieval
 from ragknn.replies import parse_search
-from ragknn.retriever import AsyncRetriever, Retriever, check_queries
-from ragknn.steps import Steps, afollow, follow
-from ragknn.tables import Table, aligned, html_table
+from ragknn.retriever import AsyncRetriever, Retriever, check_queries, searching
 from ragknn.vectors import check_vectors, to_bytes, true_distance
 
 DEFAULT_EFS = (10, 20, 50, 100, 200, 500)
@@ -175,7 +175,7 @@ def scan_recall(
     Raises:
         ValueError: no queries, no passages, or an argument that cannot be.
     """
-    return follow(retriever.index.client, scanning(retriever, queries, k, efs, target, sample, progress))
+    return run(retriever.index.client, scanning(retriever, queries, k, efs, target, sample, progress))
 
 
 async def ascan_recall(
@@ -189,7 +189,7 @@ async def ascan_recall(
     progress: Progress | None = None,
 ) -> RecallScan:
     """Async twin of `scan_recall`."""
-    return await afollow(retriever.index.client, scanning(retriever, queries, k, efs, target, sample, progress))
+    return await arun(retriever.index.client, scanning(retriever, queries, k, efs, target, sample, progress))
 
 
 def scanning(
@@ -200,8 +200,8 @@ def scanning(
     target: float,
     sample: int,
     progress: Progress | None,
-) -> Steps[RecallScan]:
-    """Return the steps of `scan_recall`, with its arguments."""
+) -> Flow[RecallScan]:
+    """Scan on the way of another flow; explained at `scan_recall`."""
     check_queries(queries)
     wanted = sorted({max(as_integer(ef), as_integer(k)) for ef in efs})
     if not queries or not wanted or min(*efs, k, sample) < 1:
@@ -214,14 +214,14 @@ def scanning(
     schema = index.schema
     asked = in_even_steps(queries, sample)
     choices: list[int | None] = list(wanted) if schema.algorithm == "hnsw" else [None]
-    vectors = yield _embedding(index, asked)
-    passages = yield count_passages(index.keys)
+    vectors = yield from _embedding(index, asked)
+    passages = yield from count_passages(index.keys)
     if not passages:
         raise ValueError(f"expected passages in index {index.name!r}, got none; index documents first")
     total, done = len(asked) * (len(choices) + 1), 0
     furthest: list[float] = []
     for start in range(0, len(asked), SEARCHES_PER_ROUND):
-        furthest += yield _exact(index, vectors[start : start + SEARCHES_PER_ROUND], min(k, passages))
+        furthest += yield from _exact(index, vectors[start : start + SEARCHES_PER_ROUND], min(k, passages))
         done = len(furthest)
         if progress:
             progress(done, total)
@@ -229,9 +229,10 @@ def scanning(
     for row, (vector, limit) in enumerate(zip(vectors, furthest, strict=True)):
         for number, ef in enumerate(choices):  # they take turns, so that none has a quieter machine
             if not row:
-                yield _call(retriever, vector, k, ef)  # the first of its kind is slower, and is not timed
+                # The first of its kind is slower, and is not timed.
+                yield from searching(retriever, vector, k, {"ef_runtime": ef})
             began = time.perf_counter()
-            [retrieval] = yield _call(retriever, vector, k, ef)
+            [retrieval] = yield from searching(retriever, vector, k, {"ef_runtime": ef})
             seconds[number, row] = time.perf_counter() - began
             shares[number, row] = _share_found(retrieval, limit, min(k, passages))
         done += len(choices)
@@ -246,12 +247,6 @@ def in_even_steps(texts: Sequence[str], most: int) -> list[str]:
     if len(texts) <= most:
         return list(texts)
     return [texts[position * len(texts) // most] for position in range(most)]
-
-
-def _call(
-    retriever: Retriever | AsyncRetriever, vector: NDArray[Any], k: int, ef_runtime: int | None
-) -> Callable[[], Any]:
-    return lambda: retriever.kneighbors(vector, k, ef_runtime=ef_runtime)
 
 
 def _share_found(retrieval: Retrieval, furthest: float, count: int) -> float:

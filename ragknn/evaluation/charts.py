@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ragknn.errors import MissingDependency
-from ragknn.recall import RecallScan
+from ragknn.evaluation.recall import RecallScan
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ragknn.results import SettingResult
+    from ragknn.evaluation.results import SettingResult
 
 SUFFIXES = (".png", ".svg", ".pdf")
 PANELS_A_ROW = 3

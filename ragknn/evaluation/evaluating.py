@@ -6,19 +6,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from operator import index as as_integer
-from typing import Any
+from typing import Any, cast
 
+from ragknn.connection import arun, run
+from ragknn.evaluation.metrics import metrics_at
+from ragknn.evaluation.questions import Questions
+from ragknn.evaluation.recall import DEFAULT_EFS, SAMPLE, TARGET, Latency, Progress, RecallScan, in_even_steps, scanning
+from ragknn.evaluation.results import Evaluation, SettingResult
+from ragknn.evaluation.significance import CONFIDENCE, bootstrap_means, check_confidence, compare
 from ragknn.flows import Flow
 from ragknn.index import AsyncIndex, Index
-from ragknn.metrics import metrics_at
-from ragknn.questions import Questions
-from ragknn.recall import DEFAULT_EFS, SAMPLE, TARGET, Latency, Progress, RecallScan, in_even_steps, scanning
+from ragknn.plan import Options
 from ragknn.records import Retrieval
 from ragknn.replies import checked
-from ragknn.results import Evaluation, SettingResult
-from ragknn.retriever import AsyncRetriever, Retriever
-from ragknn.significance import CONFIDENCE, bootstrap_means, check_confidence, compare
-from ragknn.steps import Steps, afollow, follow
+from ragknn.retriever import AsyncRetriever, Retriever, asking
 
 DEPTH = 100
 LATENCY_SAMPLE = 100  # queries; p99 is then the second slowest call
@@ -69,10 +70,10 @@ def evaluate(
         ValueError: an argument that cannot be, or none of the relevant documents is in the index.
         IncompleteRetrieval: the server stopped early.
     """
-    steps = _evaluating(
+    flow = _evaluating(
         retriever, questions, settings, k, depth, latency_sample, confidence, seed, efs, target, progress
     )
-    return follow(retriever.index.client, steps)
+    return run(retriever.index.client, flow)
 
 
 async def aevaluate(
@@ -90,10 +91,10 @@ async def aevaluate(
     progress: Progress | None = None,
 ) -> Evaluation:
     """Async twin of `evaluate`."""
-    steps = _evaluating(
+    flow = _evaluating(
         retriever, questions, settings, k, depth, latency_sample, confidence, seed, efs, target, progress
     )
-    return await afollow(retriever.index.client, steps)
+    return await arun(retriever.index.client, flow)
 
 
 def rank_documents(retrieval: Retrieval) -> list[str]:
@@ -113,7 +114,7 @@ def _evaluating(
     efs: Sequence[int] | None,
     target: float,
     progress: Progress | None,
-) -> Steps[Evaluation]:
+) -> Flow[Evaluation]:
     if not settings or not len(questions):
         raise ValueError(f"expected at least one setting and question, got {len(settings)} and {len(questions)}")
     if not 1 <= as_integer(k) <= as_integer(depth):
@@ -123,7 +124,7 @@ def _evaluating(
     check_confidence(confidence)
     ids, texts = list(questions.queries), list(questions.queries.values())
     metrics = metrics_at(k)
-    missing = yield _missing(retriever.index, questions)
+    missing = yield from _missing(retriever.index, questions)
     scan: RecallScan | None = None
     if efs is not None:
         scan = yield from scanning(retriever, texts, k, efs if len(efs) else DEFAULT_EFS, target, SAMPLE, progress)
@@ -171,13 +172,13 @@ def _ranking(
     depth: int,
     options: Mapping[str, Any],
     report: Callable[[int], None],
-) -> Steps[tuple[list[list[str]], int]]:
+) -> Flow[tuple[list[list[str]], int]]:
     """Return the documents of each query, best first, and how many queries show fewer than k of them."""
     rankings: list[list[str]] = []
     shallow = 0
     for start in range(0, len(texts), QUERIES_PER_CALL):
         part = texts[start : start + QUERIES_PER_CALL]
-        for retrieval in (yield _call(retriever.retrieve_many, part, depth, options)):
+        for retrieval in (yield from asking(retriever, part, depth, _as_options(options))):
             rankings.append(rank_documents(retrieval))
             # As many passages as were asked for, and from fewer than k documents: more might have followed.
             shallow += len(retrieval) >= depth and len(rankings[-1]) < k
@@ -191,24 +192,22 @@ def _timing(
     texts: Sequence[str],
     k: int,
     report: Callable[[int], None],
-) -> Steps[dict[str, list[float]]]:
+) -> Flow[dict[str, list[float]]]:
     """Return for each setting the seconds of each single call; the settings take turns, so that none has the luck."""
     seconds: dict[str, list[float]] = {name: [] for name in settings}
     for number, text in enumerate(texts):
         for name, options in settings.items():
             if not number:  # the first call of its kind is slower, and is not timed
-                yield _call(retriever.retrieve, text, k, options)
+                yield from asking(retriever, [text], k, _as_options(options))
             began = time.perf_counter()
-            yield _call(retriever.retrieve, text, k, options)
+            yield from asking(retriever, [text], k, _as_options(options))
             seconds[name].append(time.perf_counter() - began)
             report(1)
     return seconds
 
 
-def _call(
-    method: Callable[..., Any], asked: str | Sequence[str], k: int, options: Mapping[str, Any]
-) -> Callable[[], Any]:
-    return lambda: method(asked, k, **options)
+def _as_options(options: Mapping[str, Any]) -> Options:
+    return cast(Options, options)  # `make_plan` checks them
 
 
 def _missing(index: Index | AsyncIndex, questions: Questions) -> Flow[int]:

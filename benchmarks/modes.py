@@ -1,0 +1,80 @@
+"""What each way of retrieving buys and costs: quality with intervals, and latency, on data sets in BEIR layout.
+
+python -m benchmarks.modes [--queries N] [FOLDER ...]
+
+The reranker is the embedding model itself, asked again for every candidate: it shows what reranking costs and that it
+works, not what a cross-encoder would buy. `--queries` takes that many of each set, spread evenly.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+import ragknn
+from ragknn.embedding import SentenceEmbedder
+from ragknn.evaluation import evaluate
+from ragknn.evaluation.questions import Questions, read_questions
+
+HANDBOOK = Path(__file__).parent.parent / "corpora" / "handbook"
+
+
+class Remembering:
+    """An embedder that embeds each document text once, so that rescoring thousands of queries ends today."""
+
+    def __init__(self, embedder: SentenceEmbedder) -> None:
+        self.name, self.dim, self.max_tokens = embedder.name, embedder.dim, embedder.max_tokens
+        self.embed_queries = embedder.embed_queries
+        self.token_spans = embedder.token_spans
+        self._embedder = embedder
+        self._known: dict[str, NDArray[np.float32]] = {}
+
+    def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return one vector a text, shape (n, dim)."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if new:
+            self._known.update(zip(new, self._embedder.embed_documents(new), strict=True))
+        return np.stack([self._known[text] for text in texts])
+
+
+def measure(folder: Path, embedder: SentenceEmbedder, most: int | None, console: Console) -> None:
+    """Print the figures of one data set."""
+    questions = read_questions(folder)
+    if most is not None and most < len(questions):
+        kept = np.linspace(0, len(questions) - 1, most).round().astype(int)
+        names = [list(questions.queries)[row] for row in kept]
+        questions = Questions(
+            {name: questions.queries[name] for name in names}, {name: questions.grades[name] for name in names}
+        )
+    rescoring = ragknn.EmbeddingReranker(Remembering(embedder))
+    settings = {
+        "vector": {},
+        "text": {"mode": "text"},
+        "hybrid": {"mode": "hybrid", "candidates": 100},
+        "hybrid, weighted": {"mode": "hybrid", "candidates": 100, "fusion": ragknn.WeightedScores(0.7)},
+        "hybrid, rescored": {"mode": "hybrid", "candidates": 100, "rerank": rescoring},
+    }
+    with ragknn.Index(f"benchmark-{folder.resolve().name}", embedder=embedder) as index:
+        ragknn.Indexer(index).sync(ragknn.read_documents(folder))
+        evaluation = evaluate(ragknn.Retriever(index), questions, settings)
+        console.print(evaluation.table)
+        console.print(evaluation.comparison_table)
+        index.drop()
+
+
+def main() -> None:
+    """Measure the folders named on the command line, or the handbook."""
+    arguments = sys.argv[1:]
+    most = None
+    if arguments[:1] == ["--queries"]:
+        most, arguments = int(arguments[1]), arguments[2:]
+    embedder, console = SentenceEmbedder(), Console(width=150)
+    for folder in map(Path, arguments or [HANDBOOK]):
+        measure(folder, embedder, most, console)
+
+
+if __name__ == "__main__":
+    main()
