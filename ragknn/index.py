@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping
 from contextlib import aclosing, closing
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -150,7 +151,7 @@ class _IndexBase:
             raise IndexNotOpen(self.name)
         return self._opened
 
-    @property
+    @cached_property  # every search asks for its timeout, and reading the environment takes half as long as a search
     def _settings(self) -> Settings:
         return _load_settings()
 

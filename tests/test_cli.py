@@ -40,8 +40,8 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def rows(result: subprocess.CompletedProcess[str]) -> list[dict]:
-    assert result.returncode == 0, result.stderr
+def rows(result: subprocess.CompletedProcess[str], code: int = 0) -> list[dict]:
+    assert result.returncode == code, result.stderr
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
@@ -82,6 +82,51 @@ def test_people_get_tables(ragknn, folder: Path, index_name: str):
     assert "Tea is brewed with hot water." in shown.stdout
     assert MODEL in ragknn("info", index_name).stdout
     assert index_name in ragknn("list").stdout
+
+
+def test_search_takes_filters_modes_and_makes_contexts(ragknn, folder: Path, index_name: str):
+    ragknn("index", index_name, "texts", "--model", MODEL, "--field", "year=numeric")
+    search = ("search", index_name, "hot water and a chain", "--json")
+    [answer] = rows(ragknn(*search, "--where", '{"year": {"$gte": 2020}}'))
+    assert [neighbor["document_id"] for neighbor in answer["neighbors"]] == ["bikes.md"]
+    [answer] = rows(ragknn(*search, "--mode", "text", "-k", "1"))
+    assert answer["neighbors"][0]["distance"] is None
+    assert answer["neighbors"][0]["score"] > 0
+    [answer] = rows(ragknn(*search, "--mode", "hybrid", "--per-document", "1", "--diversity", "0.5"))
+    assert {"vector_rank", "text_rank", "score"} <= set(answer["neighbors"][0])
+    [context] = rows(ragknn(*search, "--context", "30"))
+    assert context["tokens"] <= 30
+    assert context["text"].startswith("[1] ")
+    shown = ragknn("search", index_name, "hot water", "--mode", "text")
+    assert "score" in shown.stdout
+    assert "nan" not in shown.stdout
+    assert ragknn("search", index_name, "hot water", "--context", "30").stdout.startswith("[1] ")
+
+
+def test_a_required_filter_holds_for_every_command(ragknn, folder: Path, index_name: str):
+    declared = ("--field", "tenant=tag", "--required-filter", "tenant")
+    (folder / "mine.md").write_text("---\nlabel: sport\ntenant: a\n---\nA bicycle of mine.")
+    [report] = rows(ragknn("index", index_name, "texts", "--model", MODEL, *declared, "--json"), 3)
+    assert (report["added"], len(report["failed"])) == (1, 3)
+    message = "error: expected a filter on 'tenant', which this index requires"
+    for command in (
+        ("search", index_name, "bicycle"),
+        ("classify", index_name, "bicycle", "-k", "1"),
+        ("delete", index_name, "mine.md"),
+        ("index", index_name, "texts", "--sync"),
+    ):
+        assert complaint(ragknn(*command), 2).startswith(message)
+    where = ("--where", '{"tenant": "a"}')
+    assert len(rows(ragknn("search", index_name, "bicycle", "--json", *where))[0]["neighbors"]) == 1
+    assert rows(ragknn("classify", index_name, "bicycle", "-k", "1", "--json", *where))[0]["label"] == "sport"
+    assert rows(ragknn("delete", index_name, "--json", *where)) == [{"deleted": 1}]
+
+
+@pytest.mark.parametrize("where", ["{year: 1}", "[1]", "3"])
+def test_a_filter_that_is_no_json_object_is_wrong_usage(ragknn, where):
+    result = ragknn("search", "nothing", "a question", "--where", where)
+    assert result.returncode == 2
+    assert "expected JSON" in result.stderr or "expected a JSON object" in result.stderr
 
 
 def test_queries_can_come_from_standard_input(ragknn, folder: Path, index_name: str):

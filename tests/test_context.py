@@ -157,12 +157,18 @@ def test_an_excerpt_is_the_text_of_its_document_and_no_character_comes_twice(giv
 
 
 @given(retrievals())
-def test_excerpts_of_a_document_have_something_between_them(given_retrieval):
+def test_passages_in_a_row_are_never_apart(given_retrieval):
     documents, hits = given_retrieval
     context = assemble(hits, order="document")
     for one, following in pairwise(context.sources):
         if one.document_id == following.document_id:
-            assert documents[one.document_id][0][one.end : following.start].strip()
+            last, first = (int(source.passage_ids[at].rpartition("#")[2]) for source, at in ((one, -1), (following, 0)))
+            assert first > last + 1
+            assert following.start > one.end
+            # A passage that lies wholly between them has text.
+            between = documents[one.document_id][1][last + 1 : first]
+            if any(one.end <= passage.start and passage.end <= following.start for passage in between):
+                assert documents[one.document_id][0][one.end : following.start].strip()
 
 
 @given(
