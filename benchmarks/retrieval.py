@@ -15,9 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 import ragknn
-from ragknn import metrics
 from ragknn.embedding import SentenceEmbedder
-from ragknn.evaluation import rank_documents
+from ragknn.evaluation import metrics, rank_documents
 from ragknn.evaluation.questions import Questions, read_questions
 
 K = 10
