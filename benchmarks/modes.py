@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 
 import ragknn
 from ragknn.embedding import SentenceEmbedder
@@ -40,7 +39,7 @@ class Remembering:
         return np.stack([self._known[text] for text in texts])
 
 
-def measure(folder: Path, embedder: SentenceEmbedder, most: int | None, console: Console) -> None:
+def measure(folder: Path, embedder: SentenceEmbedder, most: int | None) -> None:
     """Print the figures of one data set."""
     questions = read_questions(folder)
     if most is not None and most < len(questions):
@@ -60,8 +59,7 @@ def measure(folder: Path, embedder: SentenceEmbedder, most: int | None, console:
     with ragknn.Index(f"benchmark-{folder.resolve().name}", embedder=embedder) as index:
         ragknn.Indexer(index).sync(ragknn.read_documents(folder))
         evaluation = evaluate(ragknn.Retriever(index), questions, settings)
-        console.print(evaluation.table)
-        console.print(evaluation.comparison_table)
+        print(f"{folder.resolve().name}\n{evaluation}\n")
         index.drop()
 
 
@@ -71,9 +69,9 @@ def main() -> None:
     most = None
     if arguments[:1] == ["--queries"]:
         most, arguments = int(arguments[1]), arguments[2:]
-    embedder, console = SentenceEmbedder(), Console(width=150)
+    embedder = SentenceEmbedder()
     for folder in map(Path, arguments or [HANDBOOK]):
-        measure(folder, embedder, most, console)
+        measure(folder, embedder, most)
 
 
 if __name__ == "__main__":
