@@ -10,7 +10,7 @@ from operator import index as as_integer
 from textwrap import shorten
 from typing import TypeAlias
 
-from ragknn.commands import passages_around
+from ragknn.commands.looking import passages_around
 from ragknn.connection import arun, run
 from ragknn.embedding import Tokenizing
 from ragknn.excerpts import Order, Piece, Source, passage_number, sources_of

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ragknn.binaries import find_programs
-from ragknn.commands import examine_server
+from ragknn.commands.opening import examine_server
 from ragknn.connection import connect, mask_password, run
 from ragknn.embedding import DEFAULT_MODEL, WEIGHT_WHEELS, find_weights
 from ragknn.errors import RagKNNError

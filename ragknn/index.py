@@ -9,16 +9,8 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from ragknn.commands import (
-    Opened,
-    count_documents,
-    count_passages,
-    drop_index,
-    index_info,
-    listing,
-    open_index,
-    wait_until_searchable,
-)
+from ragknn.commands.looking import count_documents, count_passages, index_info, wait_until_searchable
+from ragknn.commands.opening import Opened, drop_index, listing, open_index
 from ragknn.connection import aconnect, arun, connect, run
 from ragknn.embedding import DEFAULT_MODEL, Embedder, Identified, SentenceEmbedder, embedder_named
 from ragknn.errors import IndexNotOpen

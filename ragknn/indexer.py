@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ragknn.commands import delete_documents, matching_ids
+from ragknn.commands.looking import matching_ids
+from ragknn.commands.writing import delete_documents
 from ragknn.connection import arun, run
 from ragknn.embedding import Tokenizing
 from ragknn.errors import InvalidVectors

@@ -11,15 +11,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn.commands import (
-    Prepared,
-    content_hashes,
-    delete_documents,
-    index_info,
-    matching_ids,
-    replace_documents,
-    stored_ids,
-)
+from ragknn.commands.looking import index_info, matching_ids, stored_ids
+from ragknn.commands.writing import Prepared, content_hashes, delete_documents, replace_documents
 from ragknn.errors import InvalidVectors
 from ragknn.flows import Flow, Work
 from ragknn.records import Document, Failure, IngestReport, Passage

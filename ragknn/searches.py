@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn.commands import params
+from ragknn.commands.looking import params
 from ragknn.flows import Command
 from ragknn.replies import SearchIndexInfo
 from ragknn.schema import Keys, Schema

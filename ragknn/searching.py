@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn.commands import count_passages, params
+from ragknn.commands.looking import count_passages, params
 from ragknn.errors import CommandRefused, IncompleteRetrieval
 from ragknn.flows import Flow
 from ragknn.records import Neighbor, Passage, Retrieval

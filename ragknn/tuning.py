@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragknn.ballot import Poll, Rules, are_numbers, sorted_labels
-from ragknn.commands import count_labels, labelled_vectors
+from ragknn.commands.looking import count_labels, labelled_vectors
 from ragknn.connection import arun, run
 from ragknn.errors import MissingDependency
 from ragknn.filters import Where

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ragknn.ballot import Priors, Rules, are_numbers, electorate, hold_votes, sorted_labels
-from ragknn.commands import LABELLED, LabelCensus, count_labels
+from ragknn.commands.looking import LABELLED, LabelCensus, count_labels
 from ragknn.connection import arun, run
 from ragknn.filters import Where
 from ragknn.flows import Flow, Work

@@ -8,23 +8,9 @@ import pytest
 import redis
 
 from ragknn import CommandRefused, IndexNotFound, Passage, SchemaMismatch, UnsupportedServer
-from ragknn.commands import (
-    KEYS_PER_ROUND,
-    Opened,
-    Prepared,
-    SearchLimits,
-    content_hashes,
-    count_documents,
-    count_passages,
-    delete_documents,
-    drop_index,
-    examine_server,
-    listing,
-    open_index,
-    replace_documents,
-    stored_ids,
-    wait_until_searchable,
-)
+from ragknn.commands.looking import KEYS_PER_ROUND, count_documents, count_passages, stored_ids, wait_until_searchable
+from ragknn.commands.opening import Opened, SearchLimits, drop_index, examine_server, listing, open_index
+from ragknn.commands.writing import Prepared, content_hashes, delete_documents, replace_documents
 from ragknn.flows import Pause, Work
 from ragknn.replies import ServerInfo
 from ragknn.schema import Keys, Schema, digest

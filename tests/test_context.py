@@ -20,7 +20,7 @@ from ragknn import (
     Retriever,
     Splitter,
 )
-from ragknn.commands import passages_around
+from ragknn.commands.looking import passages_around
 from ragknn.connection import run
 from ragknn.context import Context, Source, abuild_context, build_context, numbered
 from ragknn.schema import Keys

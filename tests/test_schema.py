@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from redis.crc import key_slot
 
 from ragknn import Document, SchemaMismatch
-from ragknn.commands import _create_command
+from ragknn.commands.opening import _create_command
 from ragknn.schema import (
     READY_VECTORS,
     TAG_SEPARATOR,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragknn import Document, HashingEmbedder, Index, Indexer
-from ragknn.commands import _create_command
+from ragknn.commands.opening import _create_command
 from ragknn.schema import Keys, Schema
 from ragknn.terms import (
     LANGUAGES,

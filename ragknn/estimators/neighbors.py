@@ -20,7 +20,7 @@ from sklearn.base import BaseEstimator, MultiOutputMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ragknn.commands import stored_ids
+from ragknn.commands.looking import stored_ids
 from ragknn.connection import run
 from ragknn.errors import IndexNotFound, SchemaMismatch
 from ragknn.estimators.rows import store_rows

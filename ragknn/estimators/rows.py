@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn.commands import KEYS_PER_ROUND, index_info
+from ragknn.commands.looking import KEYS_PER_ROUND, index_info
 from ragknn.errors import CommandRefused, SchemaMismatch
 from ragknn.flows import Command, Flow
 from ragknn.records import Document, Label

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn.commands import LABELLED
+from ragknn.commands.looking import LABELLED
 from ragknn.connection import run
 from ragknn.errors import ConnectionFailed, IncompleteRetrieval, IndexNotFound, RagKNNError, SchemaMismatch
 from ragknn.estimators.rows import fetch_rows, remove_rows

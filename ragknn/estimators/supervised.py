@@ -17,7 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from ragknn.ballot import sorted_labels
-from ragknn.commands import stored_labels
+from ragknn.commands.looking import stored_labels
 from ragknn.connection import run
 from ragknn.estimators.neighbors import NeighborsBase
 from ragknn.estimators.rowstore import Rows

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ragknn.commands import count_passages
+from ragknn.commands.looking import count_passages
 from ragknn.connection import arun, run
 from ragknn.errors import IncompleteRetrieval
 from ragknn.evaluation.tables import Table, aligned, html_table
