@@ -53,7 +53,7 @@ def measure(folder: Path, embedder: SentenceEmbedder, most: int | None) -> None:
         "vector": {},
         "text": {"mode": "text"},
         "hybrid": {"mode": "hybrid", "candidates": 100},
-        "hybrid, weighted": {"mode": "hybrid", "candidates": 100, "fusion": ragknn.WeightedScores(0.7)},
+        "hybrid, by rank": {"mode": "hybrid", "candidates": 100, "fusion": ragknn.ReciprocalRank()},
         "hybrid, rescored": {"mode": "hybrid", "candidates": 100, "rerank": rescoring},
     }
     with ragknn.Index(f"benchmark-{folder.resolve().name}", embedder=embedder) as index:

@@ -80,13 +80,14 @@ class WeightedScores:
     and the last of a ranking counts no more than one that is absent.
 
     Args:
-        vector: share of the vector search, 0 to 1; the text search has the rest.
+        vector: share of the vector search, 0 to 1; the text search has the rest. The default is not tuned: vectors
+            count more, since they find something for any question.
 
     Raises:
         ValueError: the share is not between 0 and 1.
     """
 
-    vector: float = 0.5
+    vector: float = 0.7
 
     def __post_init__(self) -> None:
         if not 0 <= self.vector <= 1:

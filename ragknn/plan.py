@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, TypedDict, get_args
 
 from ragknn.diversity import at_most_per_document, check_diversity, without_duplicates
 from ragknn.filters import Where
-from ragknn.fusion import Fusion, ReciprocalRank
+from ragknn.fusion import Fusion, WeightedScores
 from ragknn.records import Neighbor
 from ragknn.reranking import Reranker
 from ragknn.schema import Schema
@@ -106,7 +106,7 @@ def make_plan(schema: Schema, among: Fragment, k: int | None, options: Options) 
         diversity=options.get("diversity", 0.0),
         per_document=options.get("per_document"),
         breadth=1,
-        fusion=options.get("fusion", ReciprocalRank()),
+        fusion=options.get("fusion", WeightedScores()),
         ef_runtime=ef_runtime,
     )
     check_diversity(plan.diversity)

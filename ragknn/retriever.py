@@ -44,7 +44,7 @@ class Retriever:
                     `ragknn.filters` explains.
                 mode: "vector" for the nearest passages; "text" for those that have the words of the query (BM25), with
                     no embedding, in which the distances are NaN; "hybrid" for both in one round trip, fused.
-                fusion: hybrid only: `ReciprocalRank()` or `WeightedScores()`.
+                fusion: hybrid only: `WeightedScores()`, the default, or `ReciprocalRank()`.
                 max_distance: leave out passages that lie further away. With k=None, an hnsw index may miss some that do
                     not.
                 rerank: gives the candidates new scores, such as `CrossEncoderReranker()`: a callable from the query

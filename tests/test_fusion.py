@@ -148,7 +148,7 @@ def test_an_example_of_scores_with_numbers():
 
 
 def test_equal_weighted_scores_are_ordered_by_best_rank_then_the_vector_search_then_key():
-    fused = WeightedScores().fuse([[("b", 1.0), ("z", 0.0)], [("a", 3.0), ("y", 1.0)]])
+    fused = WeightedScores(0.5).fuse([[("b", 1.0), ("z", 0.0)], [("a", 3.0), ("y", 1.0)]])
     assert fused == [("b", 0.5), ("a", 0.5), ("z", 0.0), ("y", 0.0)]
 
 

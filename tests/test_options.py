@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ragknn import Document, IncompleteRetrieval
-from ragknn.fusion import WeightedScores
+from ragknn.fusion import ReciprocalRank, WeightedScores
 
 WORDS = (
     *("card", "payment", "refund", "brake", "wheel", "saddle", "lock", "charger", "battery", "range", "cold"),
@@ -72,10 +72,11 @@ class Naive:
 
     def fuse(self, vector, words, fusion):
         scores = Counter()
-        for ranking, share in ((vector, 0.8), (words, 0.2)):
+        share_of_vectors = 0.7 if fusion is None else getattr(fusion, "vector", None)
+        for ranking, share in ((vector, share_of_vectors), (words, 1 - (share_of_vectors or 0))):
             values = [score for _, score in ranking]
             for rank, (id_, score) in enumerate(ranking, start=1):
-                if isinstance(fusion, WeightedScores):
+                if share_of_vectors is not None:
                     scores[id_] += share * (score - min(values)) / (max(values) - min(values))
                 else:
                     scores[id_] += 1 / (60 + rank)
@@ -117,6 +118,7 @@ OPTIONS = {
     "text": {"mode": "text"},
     "hybrid": {"mode": "hybrid"},
     "weighted": {"mode": "hybrid", "fusion": WeightedScores(0.8)},
+    "by rank": {"mode": "hybrid", "fusion": ReciprocalRank()},
     "max_distance": {"max_distance": 0.8},
     "rerank": {"rerank": longest, "candidates": 50},
     "diversity": {"diversity": 0.4, "candidates": 50},
@@ -315,7 +317,7 @@ def test_nothing_in_a_query_is_syntax(retriever, query):
 
 
 def test_hybrid_keeps_both_ranks_and_every_distance(retriever, naive):
-    found = retriever.retrieve(QUERY, k=44, mode="hybrid")
+    found = retriever.retrieve(QUERY, k=44, mode="hybrid", fusion=ReciprocalRank())
     vector, text = (retriever.retrieve(QUERY, k=44, mode=mode) for mode in ("vector", "text"))
     place = {n.passage.id: rank for rank, n in enumerate(vector, start=1)}
     words = {n.passage.id: rank for rank, n in enumerate(text, start=1)}
