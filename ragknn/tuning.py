@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from ragknn.ballot import Poll, Rules, are_numbers, sorted_labels
 from ragknn.commands.looking import count_labels, labelled_vectors
 from ragknn.connection import arun, run
-from ragknn.errors import MissingDependency
 from ragknn.filters import Where
 from ragknn.flows import Flow
 from ragknn.index import AsyncIndex, Index
+from ragknn.pictures import figure_class
 from ragknn.records import Label, Neighbor
 from ragknn.searches import LABELS, Ask
 from ragknn.voter import Absent, check_enough, most_votes, only_labelled, poll
@@ -92,11 +92,7 @@ class Tuning:
         Raises:
             MissingDependency: matplotlib is not installed.
         """
-        try:
-            from matplotlib.figure import Figure  # optional, and slow to import
-        except ImportError as error:
-            raise MissingDependency("matplotlib", "plotting", "plot") from error
-        figure = Figure(figsize=(6, 3.5), layout="constrained")
+        figure = figure_class()(figsize=(6, 3.5), layout="constrained")
         axes = figure.add_subplot(xlabel="k", ylabel=self.scoring, title=f"{self.index}: {self.passages} passages")
         kinds = list(dict.fromkeys(setting.weights for setting in self.settings))
         lines = []

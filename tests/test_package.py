@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     # words
     {"version", "errors"},
-    {"records", "settings"},
+    {"records", "settings", "pictures"},
     # stages: pure, no I/O
     {"vectors", "flows", "splitting", "embedding", "voting", "fusion", "excerpts", "terms"},
     {"schema", "replies"},

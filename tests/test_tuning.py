@@ -326,3 +326,8 @@ def test_two_callables_of_one_name_keep_their_own_scores(fill, plane, tuned):
     tuning = tuned(plane, [1, 3], [lambda d: 1 / d, lambda d: d * 0])
     assert len(tuning.plot().axes[0].lines) == 2
     assert tuning._repr_html_().count("<th>") == 3
+
+
+def test_a_picture_shows_itself_without_pyplot(fill, plane, tuned):
+    fill({f"d{n}": (f"{n} 0", "ab"[n % 2]) for n in range(6)})
+    assert tuned(plane, [1, 3]).plot()._repr_png_().startswith(b"\x89PNG")

@@ -22,7 +22,7 @@ from ragknn.cli import terminal
 from ragknn.cli.options import common, stderr, stdout, url_option
 from ragknn.embedding import embedder_named
 from ragknn.evaluation import tables
-from ragknn.evaluation.charts import SUFFIXES, load_matplotlib
+from ragknn.evaluation.charts import SUFFIXES
 from ragknn.evaluation.evaluating import DEPTH
 from ragknn.evaluation.evaluating import evaluate as evaluate_settings
 from ragknn.evaluation.questions import read_questions
@@ -30,6 +30,7 @@ from ragknn.evaluation.recall import TARGET
 from ragknn.evaluation.results import Evaluation
 from ragknn.index import Index
 from ragknn.indexer import Indexer
+from ragknn.pictures import figure_class
 from ragknn.plan import Mode
 from ragknn.reading import read_documents
 from ragknn.records import IngestReport
@@ -64,7 +65,7 @@ def _efs(ctx: click.Context, parameter: click.Parameter, value: str | None) -> l
 def _picture(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
     if value is not None:
         _check_file(value, SUFFIXES)
-        load_matplotlib()
+        figure_class()
     return value
 
 

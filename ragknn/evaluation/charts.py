@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ragknn.errors import MissingDependency
 from ragknn.evaluation.recall import RecallScan
+from ragknn.pictures import figure_class
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,12 +40,11 @@ def draw(
     Raises:
         MissingDependency: matplotlib is not installed.
     """
-    figure_class = load_matplotlib()
     first, *others = results
     count = 1 + (scan is not None) + len(others)
     columns = min(count, PANELS_A_ROW)
     rows = -(-count // columns)
-    figure = figure_class(figsize=(PANEL[0] * columns, PANEL[1] * rows), layout="constrained")
+    figure = figure_class()(figsize=(PANEL[0] * columns, PANEL[1] * rows), layout="constrained")
     panels = iter([figure.add_subplot(rows, columns, number + 1) for number in range(count)])
     draw_quality(next(panels), results, metric, confidence)
     if scan is not None:
@@ -55,19 +54,6 @@ def draw(
     if path is not None:
         figure.savefig(path)
     return figure
-
-
-def load_matplotlib() -> type[Figure]:
-    """Return matplotlib's Figure; it is optional, and slow to import.
-
-    Raises:
-        MissingDependency: it is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependency("matplotlib", "plotting", "plot") from error
-    return Figure  # type: ignore[no-any-return, unused-ignore]
 
 
 def draw_quality(axes: Any, results: Sequence[SettingResult], metric: str, confidence: float) -> None:

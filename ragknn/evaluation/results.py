@@ -45,7 +45,7 @@ class SettingResult:
         return self.name, self.scores[metric]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Evaluation:
     """What an evaluation found; print it, show it in a notebook, plot it, or keep it as JSON.
 
@@ -200,7 +200,7 @@ class Evaluation:
             notes.append(f"latency of one retrieve of {self.k} passages, embedding of the query included")
         return tuple(notes)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         lines = [self.heading, *aligned(self.table), *(f"note: {note}" for note in self.notes)]
         if self.comparisons:
             lines += ["", "query by query", *aligned(self.comparison_table)]
