@@ -56,7 +56,7 @@ def measure(folder: Path, embedder: SentenceEmbedder, most: int | None) -> None:
         "hybrid, by rank": {"mode": "hybrid", "candidates": 100, "fusion": ragknn.ReciprocalRank()},
         "hybrid, rescored": {"mode": "hybrid", "candidates": 100, "rerank": rescoring},
     }
-    with ragknn.Index(f"benchmark-{folder.resolve().name}", embedder=embedder) as index:
+    with ragknn.Index(f"modes-{folder.resolve().name}", embedder=embedder) as index:
         ragknn.Indexer(index).sync(ragknn.read_documents(folder))
         evaluation = evaluate(ragknn.Retriever(index), questions, settings)
         print(f"{folder.resolve().name}\n{evaluation}\n")
