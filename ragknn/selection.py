@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ragknn.diversity import maximal_marginal_relevance
 from ragknn.flows import Flow, Work
-from ragknn.fusion import Fusion, Ranking, ReciprocalRank
+from ragknn.fusion import Fusion, Ranking, ReciprocalRank, scaled
 from ragknn.plan import Plan
 from ragknn.records import Neighbor, Retrieval
 from ragknn.reranking import checked_scores, rerank
@@ -195,7 +195,4 @@ def _relevance(schema: Schema, neighbors: Sequence[Neighbor]) -> NDArray[np.floa
     # On the scale of a cosine, as that is what it is weighed against.
     if neighbors[0].score is None and schema.metric == "cosine":
         return 1 - np.array([neighbor.distance for neighbor in neighbors])
-    values = np.array([n.score if n.score is not None else -n.distance for n in neighbors], dtype=np.float64)
-    span = values.max() - values.min()
-    scaled: NDArray[np.float64] = (values - values.min()) / span if span else np.ones_like(values)
-    return scaled
+    return np.array(scaled([n.score if n.score is not None else -n.distance for n in neighbors]))
