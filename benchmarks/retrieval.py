@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 import ragknn
-from ragknn.embedding import SentenceEmbedder
-from ragknn.evaluation import metrics, rank_documents
+from ragknn.embedding._embedders import SentenceEmbedder
+from ragknn.evaluation import _metrics as metrics
+from ragknn.evaluation import rank_documents
 from ragknn.evaluation.questions import Questions, read_questions
 
 K = 10

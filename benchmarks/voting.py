@@ -15,7 +15,7 @@ from rich.table import Table
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 import ragknn
-from ragknn.scoring import Scores, score_votes
+from ragknn.voting.scoring import Scores, score_votes
 
 TICKETS = Path(__file__).parent.parent / "corpora" / "tickets"
 KS = (1, 5, 15)

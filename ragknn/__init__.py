@@ -1,7 +1,6 @@
 """Retrieval and nearest-neighbour voting on Redis: one KNN search, two uses."""
 
-from ragknn.context import Context, abuild_context, build_context
-from ragknn.embedding import Embedder, HashingEmbedder, SentenceEmbedder
+from ragknn.embedding._embedders import Embedder, HashingEmbedder, SentenceEmbedder
 from ragknn.errors import (
     CommandRefused,
     ConfigurationError,
@@ -22,17 +21,18 @@ from ragknn.errors import (
     TextTooLong,
     UnsupportedServer,
 )
-from ragknn.excerpts import Source
-from ragknn.fusion import ReciprocalRank, WeightedScores
-from ragknn.index import AsyncIndex, Index, alist_indexes, list_indexes
-from ragknn.indexer import AsyncIndexer, Indexer
-from ragknn.reading import read_documents
+from ragknn.files.reader import read_documents
+from ragknn.indexing.index import AsyncIndex, Index, alist_indexes, list_indexes
+from ragknn.indexing.indexer import AsyncIndexer, Indexer
 from ragknn.records import Document, Failure, IndexInfo, IngestReport, Label, Neighbor, Passage, Retrieval, Vote
-from ragknn.reranking import CrossEncoderReranker, EmbeddingReranker
-from ragknn.retriever import AsyncRetriever, Retriever
-from ragknn.splitting import Splitter
+from ragknn.retrieval._excerpts import Source
+from ragknn.retrieval.context import Context, abuild_context, build_context
+from ragknn.retrieval.fusion import ReciprocalRank, WeightedScores
+from ragknn.retrieval.reranking import CrossEncoderReranker, EmbeddingReranker
+from ragknn.retrieval.retriever import AsyncRetriever, Retriever
+from ragknn.text.splitting import Splitter
 from ragknn.version import __version__
-from ragknn.voter import AsyncLabelVoter, LabelVoter
+from ragknn.voting.voter import AsyncLabelVoter, LabelVoter
 
 __all__ = [
     "AsyncIndex",

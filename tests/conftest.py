@@ -48,7 +48,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if url := _TEST_URL:
         yield url
         return
-    from ragknn.server import RedisServer
+    from ragknn.server.embedded import RedisServer
 
     with RedisServer(tmp_path_factory.mktemp("redis")) as server:
         yield server.url

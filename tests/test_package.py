@@ -3,101 +3,30 @@ import inspect
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 import ragknn
-from ragknn import connection, context, evaluation, index, tuning
+from ragknn import evaluation
+from ragknn.indexing import index
+from ragknn.retrieval import context
+from ragknn.server import _connection as connection
+from ragknn.voting import tuning
 
 PACKAGE = Path(ragknn.__file__).parent
 ROOT = Path(__file__).parent.parent
 
-# From low to high: a module imports only from the layers below its own.
+# From low to high: a package, or a module at the top, imports only from those before it and from itself.
 LAYERS = [
-    # words
-    {"version", "errors"},
-    {"records", "settings", "pictures"},
-    # stages: pure, no I/O
-    {"vectors", "flows", "splitting", "embedding", "voting", "fusion", "excerpts", "terms"},
-    {"schema", "replies"},
-    {"diversity", "reranking", "filters"},
-    {"plan"},
-    # protocol: which commands are sent, what a reply means
-    {"commands.looking", "ballot"},
-    {"commands.opening", "commands.writing"},
-    {"commands"},
-    {"searches", "ingestion"},
-    {"searching"},
-    {"selection"},
-    # I/O: the only modules that touch sockets or processes
-    {"connection", "binaries", "datafolder"},
-    {"process"},
-    {"server"},
-    # faces
-    {"index"},
-    {"indexer", "retriever"},
-    {"voter"},
-    {"context"},
-    {"tuning", "scoring"},
-    # users
-    {"formats"},
-    {"conversion"},
-    {"reading"},
-    # the front door
-    {"__init__"},
-    # leaves
-    {"estimators.rows"},
-    {"estimators.rowstore"},
-    {"estimators.neighbors"},
-    {"estimators.supervised", "estimators.transformers"},
-    {"estimators.classifiers"},
-    {"estimators.regressors"},
-    {"estimators"},
-    {"evaluation.metrics", "evaluation.significance", "evaluation.tables"},
-    {"evaluation.questions", "evaluation.recall"},
-    {"evaluation.charts"},
-    {"evaluation.results"},
-    {"evaluation.evaluating"},
-    {"evaluation"},
-    {"doctor"},
-    {"cli.terminal"},
-    {"cli.options"},
-    {"cli.documents", "cli.evaluation", "cli.labels", "cli.search", "cli.service"},
-    {"cli"},
-    {"__main__"},
+    *("version", "errors", "records", "settings", "_plotting"),
+    *("text", "embedding", "_protocol", "server", "indexing", "retrieval", "voting", "files"),
+    "__init__",
+    *("estimators", "evaluation", "cli", "__main__"),
 ]
-# Modules without I/O of their own: they import neither redis nor sockets nor processes.
-PURE = {
-    "errors",
-    "records",
-    "vectors",
-    "flows",
-    "splitting",
-    "embedding",
-    "voting",
-    "fusion",
-    "excerpts",
-    "diversity",
-    "reranking",
-    "terms",
-    "evaluation.metrics",
-    "evaluation.significance",
-    "evaluation.tables",
-    "schema",
-    "filters",
-    "replies",
-    "commands.looking",
-    "commands.opening",
-    "commands.writing",
-    "ballot",
-    "plan",
-    "searches",
-    "searching",
-    "selection",
-    "ingestion",
-    "estimators.rows",
-}
+# These import neither redis nor sockets nor processes.
+PURE = {"errors", "records", "text", "embedding", "_protocol"}
 IO = {"redis", "socket", "subprocess", "asyncio", "psutil", "threading", "multiprocessing", "urllib"}
 
 
@@ -138,29 +67,39 @@ def modules_of_ragknn(names):
 # ---- layers ----------------------------------------------------------------------------------------------------
 
 
-def test_every_module_has_its_layer():
-    assert sorted(module for layer in LAYERS for module in layer) == sorted(MODULES)
+def room(module):
+    """Return the package that the module is in, or of one at the top its own name."""
+    return module.partition(".")[0]
 
 
-@pytest.mark.parametrize("height", range(len(LAYERS)), ids=lambda height: ",".join(sorted(LAYERS[height])))
-def test_a_module_imports_only_from_lower_layers(height):
-    below = set().union(*LAYERS[:height])
-    upwards = {module: modules_of_ragknn(imports(module)) - below - {module} for module in LAYERS[height]}
-    if height < LAYERS.index({"__init__"}):
-        assert all("__init__" not in found for found in upwards.values()), "import from the module, not the package"
-    assert {module: found for module, found in upwards.items() if found} == {}
+def test_every_package_has_its_layer():
+    assert sorted(LAYERS) == sorted({room(module) for module in MODULES})
 
 
-@pytest.mark.parametrize("module", sorted(PURE))
-def test_the_stages_and_the_protocol_do_no_io(module):
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_a_module_imports_only_from_its_own_and_lower_layers(module):
+    found = modules_of_ragknn(imports(module))
+    if LAYERS.index(room(module)) < LAYERS.index("__init__"):
+        assert "__init__" not in found, "import from the module, not from the front door"
+    allowed = LAYERS[: LAYERS.index(room(module)) + 1]
+    assert [other for other in sorted(found) if room(other) not in allowed] == []
+
+
+def test_modules_do_not_import_each_other_in_a_circle():
+    TopologicalSorter({module: modules_of_ragknn(imports(module)) - {module} for module in MODULES}).prepare()
+
+
+@pytest.mark.parametrize("module", sorted(module for module in MODULES if room(module) in PURE))
+def test_words_stages_and_protocol_do_no_io(module):
     roots = {name.partition(".")[0] for name in imports(module)}
-    allowed = {"threading"} if module in ("embedding", "reranking") else set()  # a lock around the loading of the model
+    allowed = {"threading"} if room(module) == "embedding" else set()  # a lock around the loading of the model
     assert roots & IO - allowed == set()
 
 
 def test_the_layer_test_sees_late_imports_and_imports_from_the_package():
-    assert "server" in modules_of_ragknn(imports("index"))
-    assert modules_of_ragknn({"ragknn", "ragknn.schema", "ragknn.Index", "redis"}) == {"__init__", "schema"}
+    assert "server.embedded" in modules_of_ragknn(imports("indexing.index"))
+    names = {"ragknn", "ragknn._protocol.schema", "ragknn.Index", "redis"}
+    assert modules_of_ragknn(names) == {"__init__", "_protocol.schema"}
 
 
 # ---- what is public --------------------------------------------------------------------------------------------
@@ -298,7 +237,7 @@ def test_importing_ragknn_loads_nothing_slow():
 def test_importing_ragknn_reads_no_setting_and_starts_nothing():
     script = (
         "import os, sys, threading; os.environ['RAGKNN_PROTOCOL'] = 'nonsense'; import ragknn; "
-        "print(threading.active_count(), 'ragknn.server' in sys.modules, 'ragknn.settings' in sys.modules)"
+        "print(threading.active_count(), 'ragknn.server.embedded' in sys.modules, 'ragknn.settings' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "1 False False\n"

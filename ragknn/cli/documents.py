@@ -11,18 +11,18 @@ from typing import Any, get_args
 
 import click
 
+from ragknn._protocol.schema import Algorithm, FieldType
+from ragknn._protocol.vectors import DType, Metric
 from ragknn.cli import terminal
 from ragknn.cli.options import common, name_argument, stderr, stdout, url_option, where_option
-from ragknn.embedding import embedder_named
-from ragknn.index import Index, list_indexes
-from ragknn.indexer import Indexer
-from ragknn.reading import read_documents
+from ragknn.embedding._embedders import embedder_named
+from ragknn.files.reader import read_documents
+from ragknn.indexing.index import Index, list_indexes
+from ragknn.indexing.indexer import Indexer
 from ragknn.records import DocumentSource, IngestReport
-from ragknn.retriever import Retriever
-from ragknn.schema import Algorithm, FieldType
+from ragknn.retrieval.retriever import Retriever
 from ragknn.settings import load_settings
-from ragknn.splitting import Splitter
-from ragknn.vectors import DType, Metric
+from ragknn.text.splitting import Splitter
 
 SOME_FAILED = 3  # exit code
 

@@ -18,24 +18,24 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from ragknn._plotting import figure_class
+from ragknn._protocol.schema import Algorithm
 from ragknn.cli import terminal
 from ragknn.cli.options import common, stderr, stdout, url_option
-from ragknn.embedding import embedder_named
-from ragknn.evaluation import tables
-from ragknn.evaluation.charts import SUFFIXES
+from ragknn.embedding._embedders import embedder_named
+from ragknn.evaluation import _tables as tables
+from ragknn.evaluation._charts import SUFFIXES
 from ragknn.evaluation.evaluating import DEPTH
 from ragknn.evaluation.evaluating import evaluate as evaluate_settings
 from ragknn.evaluation.questions import read_questions
 from ragknn.evaluation.recall import TARGET
 from ragknn.evaluation.results import Evaluation
-from ragknn.index import Index
-from ragknn.indexer import Indexer
-from ragknn.pictures import figure_class
-from ragknn.plan import Mode
-from ragknn.reading import read_documents
+from ragknn.files.reader import read_documents
+from ragknn.indexing.index import Index
+from ragknn.indexing.indexer import Indexer
 from ragknn.records import IngestReport
-from ragknn.retriever import Retriever
-from ragknn.schema import Algorithm
+from ragknn.retrieval._plan import Mode
+from ragknn.retrieval.retriever import Retriever
 from ragknn.settings import load_settings
 
 SOME_FAILED = 3  # exit code

@@ -10,17 +10,17 @@ from typing import Any, Literal
 import click
 from rich.progress import Progress
 
-from ragknn.ballot import Rules
 from ragknn.cli import terminal
 from ragknn.cli.options import common, name_argument, stderr, stdout, url_option, where_option
-from ragknn.index import Index
-from ragknn.reading import read_documents
+from ragknn.files.reader import read_documents
+from ragknn.indexing.index import Index
 from ragknn.records import Label
-from ragknn.retriever import Retriever
-from ragknn.scoring import score_votes
-from ragknn.tuning import DEFAULT_KS
-from ragknn.tuning import tune as tune_index
-from ragknn.voter import LabelVoter
+from ragknn.retrieval.retriever import Retriever
+from ragknn.voting.rules import Rules
+from ragknn.voting.scoring import score_votes
+from ragknn.voting.tuning import DEFAULT_KS
+from ragknn.voting.tuning import tune as tune_index
+from ragknn.voting.voter import LabelVoter
 
 
 @click.command()

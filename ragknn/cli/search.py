@@ -9,11 +9,11 @@ import click
 
 from ragknn.cli import terminal
 from ragknn.cli.options import common, name_argument, stdout, url_option, where_option
-from ragknn.context import build_context
-from ragknn.index import Index
-from ragknn.plan import Mode, Options
-from ragknn.reranking import CrossEncoderReranker
-from ragknn.retriever import Retriever
+from ragknn.indexing.index import Index
+from ragknn.retrieval._plan import Mode, Options
+from ragknn.retrieval.context import build_context
+from ragknn.retrieval.reranking import CrossEncoderReranker
+from ragknn.retrieval.retriever import Retriever
 from ragknn.settings import load_settings
 
 

@@ -8,9 +8,9 @@ from dataclasses import asdict
 import click
 
 from ragknn.cli import terminal
+from ragknn.cli.doctor import examine
 from ragknn.cli.options import Group, common, stdout, url_option
-from ragknn.doctor import examine
-from ragknn.server import ServerStatus, server_status, start_to_stay, stop_server
+from ragknn.server.embedded import ServerStatus, server_status, start_to_stay, stop_server
 from ragknn.settings import load_settings
 
 

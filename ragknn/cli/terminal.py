@@ -15,12 +15,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from ragknn.context import Context
-from ragknn.doctor import Check
-from ragknn.ingestion import Progress as Report
+from ragknn.cli.doctor import Check
+from ragknn.indexing._ingestion import Progress as Report
 from ragknn.records import IndexInfo, IngestReport, Label, Neighbor, Passage, Retrieval, Vote
-from ragknn.scoring import Scores
-from ragknn.tuning import Tuning
+from ragknn.retrieval.context import Context
+from ragknn.voting.scoring import Scores
+from ragknn.voting.tuning import Tuning
 
 SHOWN_FAILURES = 20  # of an ingest, in a terminal; --json has them all
 PASSAGE_WIDTH = 300  # characters of a passage in a table

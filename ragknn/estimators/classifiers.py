@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ragknn.estimators.neighbors import KNeighborsMixin, RadiusNeighborsMixin, padded
-from ragknn.estimators.supervised import ZERO_WEIGHTS, Classifying, Supervised
+from ragknn.estimators._neighbors import KNeighborsMixin, RadiusNeighborsMixin, padded
+from ragknn.estimators._supervised import ZERO_WEIGHTS, Classifying, Supervised
 from ragknn.records import Label
-from ragknn.voting import class_shares, winners
+from ragknn.voting._arithmetic import class_shares, winners
 
 
 class KNeighborsClassifier(KNeighborsMixin, Classifying):

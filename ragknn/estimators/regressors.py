@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ragknn.estimators._neighbors import KNeighborsMixin, RadiusNeighborsMixin, padded
+from ragknn.estimators._supervised import Averaging
 from ragknn.estimators.classifiers import KNeighborsClassifier, RadiusNeighborsClassifier
-from ragknn.estimators.neighbors import KNeighborsMixin, RadiusNeighborsMixin, padded
-from ragknn.estimators.supervised import Averaging
-from ragknn.voting import weighted_average
+from ragknn.voting._arithmetic import weighted_average
 
 
 class KNeighborsRegressor(KNeighborsMixin, Averaging):

@@ -14,8 +14,8 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ragknn.embedding import DEFAULT_MODEL, Embedder, SentenceEmbedder
-from ragknn.estimators.neighbors import KNeighborsMixin, NeighborsBase, clone_sharing
+from ragknn.embedding._embedders import DEFAULT_MODEL, Embedder, SentenceEmbedder
+from ragknn.estimators._neighbors import KNeighborsMixin, NeighborsBase, clone_sharing
 from ragknn.settings import load_settings
 
 

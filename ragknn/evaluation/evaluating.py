@@ -8,18 +8,18 @@ from dataclasses import replace
 from operator import index as as_integer
 from typing import Any, cast
 
-from ragknn.connection import arun, run
-from ragknn.evaluation.metrics import metrics_at
+from ragknn._protocol.flows import Flow
+from ragknn._protocol.replies import checked
+from ragknn.evaluation._metrics import metrics_at
+from ragknn.evaluation._significance import CONFIDENCE, bootstrap_means, check_confidence, compare
 from ragknn.evaluation.questions import Questions
 from ragknn.evaluation.recall import DEFAULT_EFS, SAMPLE, TARGET, Latency, Progress, RecallScan, in_even_steps, scanning
 from ragknn.evaluation.results import Evaluation, SettingResult
-from ragknn.evaluation.significance import CONFIDENCE, bootstrap_means, check_confidence, compare
-from ragknn.flows import Flow
-from ragknn.index import AsyncIndex, Index
-from ragknn.plan import Options
+from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Retrieval
-from ragknn.replies import checked
-from ragknn.retriever import AsyncRetriever, Retriever, asking
+from ragknn.retrieval._plan import Options
+from ragknn.retrieval.retriever import AsyncRetriever, Retriever, asking
+from ragknn.server._connection import arun, run
 
 DEPTH = 100
 LATENCY_SAMPLE = 100  # queries; p99 is then the second slowest call

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ragknn.errors import ReadError
-from ragknn.evaluation.metrics import Grades
+from ragknn.evaluation._metrics import Grades
 
 HEADER = ("query-id", "corpus-id", "score")
 

@@ -12,16 +12,16 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ragknn.commands.looking import count_passages
-from ragknn.connection import arun, run
+from ragknn._protocol.flows import Command, Flow, Work
+from ragknn._protocol.looking import count_passages
+from ragknn._protocol.replies import parse_search
+from ragknn._protocol.vectors import check_vectors, to_bytes, true_distance
 from ragknn.errors import IncompleteRetrieval
-from ragknn.evaluation.tables import Table, aligned, html_table
-from ragknn.flows import Command, Flow, Work
-from ragknn.index import AsyncIndex, Index
+from ragknn.evaluation._tables import Table, aligned, html_table
+from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Retrieval
-from ragknn.replies import parse_search
-from ragknn.retriever import AsyncRetriever, Retriever, check_queries, searching
-from ragknn.vectors import check_vectors, to_bytes, true_distance
+from ragknn.retrieval.retriever import AsyncRetriever, Retriever, check_queries, searching
+from ragknn.server._connection import arun, run
 
 DEFAULT_EFS = (10, 20, 50, 100, 200, 500)
 TARGET = 0.99

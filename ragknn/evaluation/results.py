@@ -9,10 +9,10 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragknn.evaluation.charts import draw
+from ragknn.evaluation._charts import draw
+from ragknn.evaluation._significance import Comparison, Estimate, compare
+from ragknn.evaluation._tables import Table, aligned, html_table
 from ragknn.evaluation.recall import Latency, RecallScan
-from ragknn.evaluation.significance import Comparison, Estimate, compare
-from ragknn.evaluation.tables import Table, aligned, html_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,0 +1,211 @@
+"""Which commands opening, creating and dropping an index sends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from ragknn._protocol.flows import Command, Flow, Work
+from ragknn._protocol.looking import scan, wait_until_searchable
+from ragknn._protocol.replies import (
+    ServerInfo,
+    already_exists,
+    as_text,
+    checked,
+    is_unknown_index,
+    parse_configuration,
+    parse_hello,
+    parse_info,
+)
+from ragknn._protocol.schema import TAG_SEPARATOR, FieldType, Keys, Schema, index_names, stored_name
+from ragknn.errors import IndexNotFound, UnsupportedServer
+from ragknn.text._words import TEXT_WORDS
+
+# RESP3 and 16-bit vectors need these. Redis 8 carries search 8, Redis Stack 7.4 carries 2.10.
+OLDEST_REDIS = (7, 2)
+OLDEST_SEARCH = (2, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What opening an index found."""
+
+    server: ServerInfo
+    schema: Schema
+
+
+def open_index(
+    keys: Keys, wanted: Callable[[], Mapping[str, Any]], create: Callable[[], Schema] | None, patience: float
+) -> Flow[Opened]:
+    """Open the index, or create it where there is none.
+
+    A server that was just started builds the index again from what is stored; it is waited for, up to a point.
+
+    Args:
+        keys: of the index.
+        wanted: tells the properties that the caller named, to be compared with the manifest; it may load a model.
+        create: makes the schema of a new index; None if only an existing one will do.
+        patience: seconds to wait for the server to build the index.
+
+    Raises:
+        UnsupportedServer: the server is too old or has no search.
+        IndexNotFound: there is none, and `create` is None.
+        SchemaMismatch: it was built otherwise.
+    """
+    hello, listed, manifest, info = yield [
+        ("HELLO",),
+        ("FT._LIST",),
+        ("HGET", keys.manifest, "schema"),
+        ("FT.INFO", keys.alias),
+    ]
+    server = check_server(hello, listed)
+    is_new = False
+    if checked(manifest) is None:
+        if create is None:
+            raise IndexNotFound(_not_found(keys.name, listed))
+        schema = yield Work(create)
+        # Of several processes that create at once, the first to set the field decides; the others compare.
+        first, manifest = yield [
+            ("HSETNX", keys.manifest, "schema", schema.dumps()),
+            ("HGET", keys.manifest, "schema"),
+        ]
+        is_new = checked(first) == 1
+    schema = Schema.loads(keys.name, as_text(checked(manifest)))
+    schema.check(keys.name, (yield Work(wanted)))
+    if is_unknown_index(info):
+        replies = yield [_create_command(keys, schema), ("FT.ALIASADD", keys.alias, keys.search_index())]
+        refused = [reply for reply in replies if isinstance(reply, Exception) and not already_exists(reply)]
+        if refused and is_new:
+            yield [("UNLINK", keys.manifest)]
+        for reply in refused:
+            checked(reply)
+    if is_unknown_index(info) or parse_info(info).building:
+        with suppress(TimeoutError):  # each search looks again, and says that it is incomplete
+            yield from wait_until_searchable(keys, patience)
+    return Opened(server, schema)
+
+
+def check_server(hello: Any, listed: Any) -> ServerInfo:
+    """Return what HELLO and FT._LIST say of the server.
+
+    Raises:
+        UnsupportedServer: it is too old or has no search.
+    """
+    server = parse_hello(hello)
+    found = ".".join(map(str, server.version))
+    advice = "use Redis 8, for instance `docker run -p 6379:6379 redis:8`, or the embedded server (no URL)"
+    if server.version < OLDEST_REDIS:
+        raise UnsupportedServer(f"expected Redis {_dotted(OLDEST_REDIS)} or later, got {found}: {advice}")
+    if isinstance(listed, Exception) and "unknown command" in str(listed).lower():
+        raise UnsupportedServer(f"expected a Redis with search (FT.* commands), got Redis {found} without: {advice}")
+    checked(listed)
+    if server.search is not None and server.search < OLDEST_SEARCH:
+        raise UnsupportedServer(
+            f"expected a search module {_dotted(OLDEST_SEARCH)} or later, got {_dotted(server.search)}: {advice}"
+        )
+    return server
+
+
+def _dotted(version: Sequence[int]) -> str:
+    return ".".join(map(str, version))
+
+
+def _not_found(name: str, listed: Any) -> str:
+    names = index_names([as_text(item) for item in checked(listed)])
+    there = f"the server has {', '.join(names)}" if names else "the server has none"
+    return f"expected an index named {name!r}, {there}. Create it with `ragknn index {name} PATH`, or check the URL"
+
+
+def _create_command(keys: Keys, schema: Schema) -> Command:
+    stop_words = schema.stop_words or ()
+    tag = ("TAG", "SEPARATOR", TAG_SEPARATOR, "CASESENSITIVE")
+    # The words of a text field are tags too. As TEXT the server would take the stem for the word, yet not behind `-`.
+    words = ("TAG", "SEPARATOR", " ", "CASESENSITIVE")
+    types: dict[FieldType, tuple[str, ...]] = {"tag": tag, "numeric": ("NUMERIC",), "text": words}
+    vector: list[str | int] = ["TYPE", schema.dtype.upper(), "DIM", schema.dim]
+    vector += ["DISTANCE_METRIC", schema.metric.upper()]
+    if schema.algorithm == "hnsw":
+        vector += ["M", schema.m, "EF_CONSTRUCTION", schema.ef_construction]
+    return (
+        *("FT.CREATE", keys.search_index(), "ON", "HASH", "PREFIX", 1, keys.passage_prefix),
+        *("LANGUAGE", schema.language, "STOPWORDS", len(stop_words), *stop_words, "SCHEMA"),
+        *("document_id", *tag),
+        *("label", *tag, "INDEXMISSING"),  # so that a search can leave out what has no label
+        *((TEXT_WORDS, "TEXT") if schema.text_search else ()),
+        *(
+            part
+            for name, kind in schema.fields.items()
+            for part in (stored_name(name), "AS", name, *types[kind], "INDEXMISSING")
+        ),
+        *("vector", "VECTOR", schema.algorithm.upper(), len(vector), *vector),
+    )
+
+
+def drop_index(keys: Keys) -> Flow[int]:
+    """Remove the index and everything that it keeps; return the number of documents removed.
+
+    The manifest goes last: a drop that was cut short can be repeated.
+    """
+    for reply in (yield [("FT.ALIASDEL", keys.alias), ("FT.DROPINDEX", keys.search_index())]):
+        if not is_unknown_index(reply) and "does not exist" not in str(reply):
+            checked(reply)
+    removed = 0
+    for prefix in (keys.passage_prefix, keys.document_prefix):
+        cursor = 0
+        while True:
+            cursor, found = yield from scan(prefix, cursor)
+            if found:
+                removed += prefix == keys.document_prefix and len(found)
+                [reply] = yield [("UNLINK", *found)]
+                checked(reply)
+            if not cursor:
+                break
+    [reply] = yield [("UNLINK", keys.manifest)]
+    checked(reply)
+    return removed
+
+
+def listing() -> Flow[list[str]]:
+    """Return the names of ragknn's indexes on the server.
+
+    Raises:
+        UnsupportedServer: the server is too old or has no search.
+    """
+    hello, listed = yield [("HELLO",), ("FT._LIST",)]
+    check_server(hello, listed)
+    return index_names([as_text(item) for item in listed])
+
+
+@dataclass(frozen=True, slots=True)
+class SearchLimits:
+    """How long the server lets a search run, and what it does then.
+
+    Attributes:
+        timeout: milliseconds; 0 for no limit.
+        policy: "return" hands out what was found so far, "fail" answers with an error.
+    """
+
+    timeout: int
+    policy: str
+
+
+def examine_server() -> Flow[tuple[ServerInfo, SearchLimits | None]]:
+    """Return the server's versions and its limits on searches, None where it does not show them.
+
+    Raises:
+        UnsupportedServer: the server is too old or has no search.
+    """
+    hello, listed, *answers = yield [
+        ("HELLO",),
+        ("FT._LIST",),
+        ("CONFIG", "GET", "search-timeout", "search-on-timeout"),  # from Redis 8 on
+        ("FT.CONFIG", "GET", "TIMEOUT"),
+        ("FT.CONFIG", "GET", "ON_TIMEOUT"),
+    ]
+    values = {key: value for answer in answers for key, value in parse_configuration(answer).items()}
+    timeout = values.get("search-timeout", values.get("timeout"))
+    policy = values.get("search-on-timeout", values.get("on_timeout"))
+    limits = SearchLimits(int(timeout), policy.lower()) if timeout and policy else None
+    return check_server(hello, listed), limits

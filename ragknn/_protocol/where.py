@@ -1,0 +1,292 @@
+"""What `where` means, and how it becomes a query. Pure: nothing here talks to Redis.
+
+A `where` is a mapping of fields to values; whoever passes it wants the passages of the documents for which all of it
+holds. It is written as users of vector stores write it:
+
+    {"label": "billing"}                                        equal; the same as {"label": {"$eq": "billing"}}
+    {"year": {"$gte": 2020, "$lt": date(2024, 1, 1)}}           all operators on a field must hold
+    {"source": {"$in": ["faq", "manual"]}, "year": 2020}        and so must all fields
+    {"$or": [{"year": 2020}, {"$not": {"source": "faq"}}]}      $and and $or take lists, $not one mapping
+    {"title": {"$contains": "password reset"}}                  all the words, in any order
+
+The fields are those that the index declares, `label` and `document_id`.
+
+    tag      $eq $ne $in $nin $contains     A list has each of its elements: $eq and $contains mean the same. 1 equals
+                                            1.0; True and "1" are other values.
+    numeric  $eq $ne $in $nin               Numbers, True and False as 1 and 0, dates and ISO 8601 strings as seconds
+             $gt $gte $lt $lte              since 1970 UTC; compared as 64-bit floats.
+    text     $contains                      Whole words as `ragknn.text._words` finds them, without case but with their
+                                            endings.
+    any      $not                           {"year": {"$not": {"$gt": 2020}}}
+
+None stands for a field that a document lacks: {"year": None} finds those without, {"year": {"$ne": None}} those with
+it. $ne, $nin and $not find what lacks the field too; all others do not. None and {} find everything.
+
+Whatever cannot be meant is an error before anything is sent: a filter that is misspelled must not find too much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from ragknn._protocol.schema import FieldType, Schema, as_number, encode_tag
+from ragknn.text._words import EVERYTHING, Fragment, words
+
+Where: TypeAlias = Mapping[str, Any]
+
+# The server's parser runs out of stack where expressions stand within 83 others; some room is left for the search
+# that the filter becomes a part of.
+DEEPEST = 32
+
+_EQUALITY = ("$eq", "$ne", "$in", "$nin")
+_ORDER = ("$gt", "$gte", "$lt", "$lte")
+_OPERATORS: dict[FieldType, tuple[str, ...]] = {
+    "tag": (*_EQUALITY, "$contains", "$not"),
+    "numeric": (*_EQUALITY, *_ORDER, "$not"),
+    "text": ("$contains", "$not"),
+}
+
+
+def compile_filter(where: Where | None, schema: Schema) -> Fragment:
+    """Return the filter that `where` means in an index; its params are named w0, w1, and so on.
+
+    Raises:
+        TypeError: a value of a type that does not fit.
+        ValueError: an unknown field or operator, an empty list, a value that cannot be, or too deep a nesting.
+    """
+    if where is None or (isinstance(where, Mapping) and not where):
+        return EVERYTHING
+    compiler = _Compiler(schema)
+    query = compiler.mapping(where)
+    return Fragment(query if query.startswith("(") else f"({query})", compiler.params)
+
+
+def check_required(where: Where | None, field: str) -> None:
+    """Check that `where` pins the field: that it must equal a value, or one of several, whatever else is asked.
+
+    Only conditions at the top, or in a `$and` there, can promise that.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if not _pins(where, field):
+        raise ValueError(
+            f"expected a filter on {field!r}, which this index requires, got {where!r}: "
+            f'add {{"{field}": VALUE}} or {{"{field}": {{"$in": [VALUE, ...]}}}} at the top of where'
+        )
+
+
+def _pins(where: Any, field: str, depth: int = 0) -> bool:
+    if not isinstance(where, Mapping) or depth > DEEPEST:
+        return False
+    condition = where.get(field)
+    if isinstance(condition, Mapping):
+        choices = list(condition["$in"]) if _is_several(condition.get("$in")) else []
+        if condition.get("$eq") is not None or (choices and None not in choices):
+            return True
+    elif condition is not None:
+        return True
+    parts = where.get("$and")
+    return isinstance(parts, Sequence) and any(_pins(part, field, depth + 1) for part in parts)
+
+
+class _Compiler:
+    """Turns a `where` into a query, and gathers its values as params on the way.
+
+    What is denied is denied part by part, not (a and b) as not a or not b, and never twice: where `-` stands within
+    another and anything else beside them, the server finds wrong passages.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        self.params: dict[str, str] = {}
+        self._declared = schema.fields
+        self._kinds: dict[str, FieldType] = {"label": "tag", "document_id": "tag", **schema.fields}
+
+    def mapping(self, where: Any, depth: int = 0, denied: bool = False) -> str:
+        """Return the query for all of `where`; denied, for what `where` does not find."""
+        if not isinstance(where, Mapping):
+            raise TypeError(
+                f'expected a filter as a mapping such as {{"label": "billing"}}, got {where!r} of type '
+                f"{type(where).__name__}"
+            )
+        if not where:
+            raise ValueError('expected at least one condition such as {"label": "billing"}, got an empty mapping')
+        if depth > DEEPEST:
+            raise ValueError(f"expected a filter of at most {DEEPEST} levels, got a deeper one: $in takes many values")
+        return _joined([self._entry(key, value, depth, denied) for key, value in where.items()], denied)
+
+    def _entry(self, key: Any, value: Any, depth: int, denied: bool) -> str:
+        if key == "$not":
+            return self.mapping(value, depth + 1, not denied)
+        if key in ("$and", "$or"):
+            if isinstance(value, str) or not isinstance(value, Sequence):
+                raise TypeError(f"expected {key} with a list of mappings, got {value!r}")
+            if not value:
+                raise ValueError(f"expected {key} with at least one mapping, got an empty list; leave {key} out")
+            return _joined([self.mapping(part, depth + 1, denied) for part in value], (key == "$or") != denied)
+        if isinstance(key, str) and key.startswith("$"):
+            raise ValueError(
+                f"expected a field, $and, $or or $not, got {key!r}: other operators stand below a field, as in "
+                '{"year": {"$gte": 2020}}'
+            )
+        if key not in self._kinds:
+            raise ValueError(f"expected a field that can be filtered on, got {key!r}: {self._fields_there_are()}")
+        return self._field(key, value, depth, denied)
+
+    def _fields_there_are(self) -> str:
+        declared = ", ".join(f"{name} ({kind})" for name, kind in self._declared.items())
+        return (
+            f"there are label, document_id and {declared or 'no declared ones'}; declare others when the index is "
+            'built, as in Index(..., fields={"year": "numeric"})'
+        )
+
+    def _field(self, name: str, value: Any, depth: int, denied: bool) -> str:
+        if not isinstance(value, Mapping):
+            if value is not None and self._kinds[name] == "text":
+                raise ValueError(
+                    f"field {name!r}: expected an operator on text, $contains, got the value {value!r}: declare the "
+                    "field as tag to look for whole values"
+                )
+            return self._condition(name, "$eq", value, depth, denied)
+        if not value:
+            raise ValueError(f"field {name!r}: expected a value or an operator, got an empty mapping")
+        if depth > DEEPEST:
+            raise ValueError(f"field {name!r}: expected at most {DEEPEST} levels of $not, got more")
+        conditions = [self._condition(name, operator, operand, depth, denied) for operator, operand in value.items()]
+        return _joined(conditions, denied)
+
+    def _condition(self, name: str, operator: Any, value: Any, depth: int, denied: bool) -> str:
+        kind = self._kinds[name]
+        if operator not in _OPERATORS[kind] and not (value is None and operator in ("$eq", "$ne")):
+            raise ValueError(
+                f"field {name!r}: expected an operator that {kind} fields have, {', '.join(_OPERATORS[kind])}, or "
+                f"None as value of $eq or $ne, got {operator!r}{_advice(kind, operator)}"
+            )
+        if operator == "$not":
+            if not isinstance(value, Mapping):
+                raise TypeError(f"field {name!r}: expected $not with operators, got {value!r}; for a value take $ne")
+            return self._field(name, value, depth + 1, not denied)
+        found = self._affirmed(name, operator, value)
+        return f"(-{found})" if (operator in ("$ne", "$nin")) != denied else found
+
+    def _affirmed(self, name: str, operator: str, value: Any) -> str:
+        if operator in ("$eq", "$ne"):
+            return self._missing(name) if value is None else self._equal(name, [value])
+        if operator in ("$in", "$nin"):
+            return self._one_of(name, operator, value)
+        if operator == "$contains":
+            return self._equal(name, [value]) if self._kinds[name] == "tag" else self._words(name, value)
+        return self._range(name, operator, value)
+
+    def _missing(self, name: str) -> str:
+        if name == "document_id":
+            raise ValueError(f"field {name!r}: expected a str, got None, but every document has an id")
+        return f"ismissing(@{name})"
+
+    def _one_of(self, name: str, operator: str, values: Any) -> str:
+        if not _is_several(values):
+            raise TypeError(f"field {name!r}: expected {operator} with a list of values, got {values!r}")
+        several = list(values)
+        if not several:
+            raise ValueError(f"field {name!r}: expected {operator} with at least one value, got none")
+        present = [value for value in several if value is not None]
+        parts = [self._equal(name, present)] if present else []
+        return _joined(parts if len(present) == len(several) else [*parts, self._missing(name)], either=True)
+
+    def _equal(self, name: str, values: Sequence[Any]) -> str:
+        if self._kinds[name] == "numeric":
+            return _joined([f"@{name}:[{bound} {bound}]" for bound in self._bounds(name, values)], either=True)
+        tags = dict.fromkeys(tag for value in values for tag in _tags_of(name, value))
+        return f"@{name}:{{{'|'.join(map(self._param, tags))}}}"
+
+    def _range(self, name: str, operator: str, value: Any) -> str:
+        [bound] = self._bounds(name, [value])
+        edge = bound if operator.endswith("e") else f"({bound}"
+        return f"@{name}:[{edge} inf]" if operator.startswith("$g") else f"@{name}:[-inf {edge}]"
+
+    def _bounds(self, name: str, values: Sequence[Any]) -> list[str]:
+        numbers = dict.fromkeys(_number(name, value) for value in values)
+        # The server takes infinity within a query but not as a param; repr names every float exactly.
+        return [repr(number) if number in (np.inf, -np.inf) else self._param(repr(number)) for number in numbers]
+
+    def _words(self, name: str, value: Any) -> str:
+        if not isinstance(value, str):
+            raise TypeError(f"field {name!r}: expected $contains with words as a str, got {value!r}")
+        found = dict.fromkeys(words(value))
+        if not found:
+            raise ValueError(
+                f"field {name!r}: expected $contains with at least one word, got {value!r}, which has none"
+            )
+        return _joined([f"@{name}:{{{self._param(word)}}}" for word in found], either=False)
+
+    def _param(self, value: str) -> str:
+        name = f"w{len(self.params)}"
+        self.params[name] = value
+        return f"${name}"
+
+
+def _advice(kind: FieldType, operator: Any) -> str:
+    if operator in _ORDER:
+        return "; declare the field as numeric to compare"
+    if kind == "text" and operator in _EQUALITY:
+        return "; declare the field as tag to look for whole values"
+    return "; declare the field as text to look for words" if operator == "$contains" else ""
+
+
+def _is_several(values: Any) -> bool:
+    return isinstance(values, Collection) and not isinstance(values, str | bytes | Mapping)
+
+
+def _number(name: str, value: Any) -> float:
+    _refuse_several(name, value)
+    try:
+        number = as_number(value)
+    except ValueError as error:
+        kind = ValueError if isinstance(value, str | int | float) else TypeError
+        raise kind(f"field {name!r}: {error}") from error
+    return number or 0.0  # -0.0 equals it
+
+
+def _tags_of(name: str, value: Any) -> list[str]:
+    """Return all tags under which what equals the value may be stored: 1 and 1.0 have different ones."""
+    _refuse_several(name, value)
+    plain = value.item() if isinstance(value, np.generic) else value
+    expected = "a str" if name == "document_id" else "a str, a number or a bool"
+    if not isinstance(plain, str if name == "document_id" else str | int | float):
+        raise TypeError(f"field {name!r}: expected {expected}, got {value!r} of type {type(value).__name__}")
+    equals: list[str | int | float] = [plain]
+    if isinstance(plain, float) and plain.is_integer():
+        equals += [int(plain)]
+    elif isinstance(plain, int) and not isinstance(plain, bool) and _is_float(plain):
+        equals += [float(plain)]
+    if plain == 0 and not isinstance(plain, bool):
+        equals = [0, 0.0, -0.0]
+    try:
+        tags = [encode_tag(equal) for equal in equals]
+        "".join(tags).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"field {name!r}: expected text that UTF-8 can hold, got a lone surrogate") from error
+    except ValueError as error:
+        raise ValueError(f"field {name!r}: {error}") from error
+    return tags
+
+
+def _is_float(number: int) -> bool:
+    try:
+        return float(number) == number
+    except OverflowError:
+        return False
+
+
+def _refuse_several(name: str, value: Any) -> None:
+    if isinstance(value, Mapping):
+        raise TypeError(f"field {name!r}: expected a value, got the mapping {value!r}; operators take no operators")
+    if _is_several(value):
+        raise TypeError(f'field {name!r}: expected one value, got {value!r}; for one of several take {{"$in": [...]}}')
+
+
+def _joined(queries: Sequence[str], either: bool) -> str:
+    return queries[0] if len(queries) == 1 else f"({('|' if either else ' ').join(queries)})"

@@ -1,0 +1,204 @@
+"""The rows of a fitted estimator in Redis: reached, searched, and removed when nobody needs them any more."""
+
+# ruff: noqa: N803  # X is the word of the field
+
+from __future__ import annotations
+
+import atexit
+import logging
+import multiprocessing
+import os
+import weakref
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragknn._protocol.looking import LABELLED
+from ragknn._protocol.schema import Keys
+from ragknn.errors import ConnectionFailed, IncompleteRetrieval, IndexNotFound, RagKNNError, SchemaMismatch
+from ragknn.estimators._rows import fetch_rows, remove_rows
+from ragknn.indexing.index import Index
+from ragknn.records import Retrieval
+from ragknn.retrieval._answers import nearest, within
+from ragknn.retrieval._searches import IDS, Ask
+from ragknn.server._connection import run
+from ragknn.text._words import EVERYTHING
+
+logger = logging.getLogger(__name__)
+
+# A cosine distance below this is rounding, and counts as 0: of a vector to itself the server answers up to 2.4e-7
+# in float32, and 5.6e-15 in float64 (200 random vectors each of 1 to 4,096 values).
+COSINE_ZERO = {"float64": 1e-13}
+COSINE_ZERO_ELSEWHERE = 5e-7
+
+
+class Address:
+    """How to reach the server of a client again, from another process or when the client is gone."""
+
+    def __init__(self, client: Any) -> None:
+        pool = client.connection_pool
+        self._classes = type(client), type(pool), pool.connection_class
+        plain = str | bytes | int | float | None
+        options = pool.connection_kwargs.items()
+        self._options = {key: value for key, value in options if isinstance(value, plain) or key == "retry"}
+
+    def client(self) -> Any:
+        """Return a new client; it connects when it is first used."""
+        client_class, pool_class, connection_class = self._classes
+        return client_class.from_pool(pool_class(connection_class=connection_class, **self._options))
+
+
+class Rows:
+    """The rows of a fitted estimator: an index that is opened when it is first asked, in a pickled copy too.
+
+    Args:
+        name: of the index.
+        url: Redis to use, or None.
+        client: the user's client, or None.
+        size: number of rows.
+        ids: for each row the id of its passage; None: row n is the document "n", as `fit` stores it.
+    """
+
+    def __init__(self, name: str, url: str | None, client: Any, size: int, ids: list[str] | None = None) -> None:
+        self.name = name
+        self.size = size
+        self.ids = ids
+        self._url = url
+        self._client = client
+        self._index: Index | None = None
+        self._finalizer: Any = None
+        self._places = None if ids is None else {passage_id: row for row, passage_id in enumerate(ids)}
+
+    def __getstate__(self) -> dict[str, Any]:
+        client = None if self._client is None else Address(self._client)
+        return {**self.__dict__, "_index": None, "_client": client, "_finalizer": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._client is not None:
+            self._client = self._client.client()
+
+    @property
+    def index(self) -> Index:
+        """The index, open."""
+        if self._index is None:
+            return self.attach(Index(self.name, url=self._url, client=self._client, create=False))
+        return self._index
+
+    def attach(self, index: Index) -> Index:
+        """Use this index, opened if it is not."""
+        try:
+            self._index = index.__enter__()
+            return self._index
+        except IndexNotFound as error:
+            raise IndexNotFound(
+                f"expected the index {self.name!r} of a fitted estimator, got none: an index without a name of its "
+                "own is removed with the estimator that was fitted. Name it (index=...) to use it from copies in "
+                "other processes, or fit again"
+            ) from error
+
+    def remove_with_me(self) -> None:
+        """Remove the index when nobody has this object any more, and at the end of the process."""
+        arguments = (Address(self.index.client), Keys(self.name), self.size, os.getpid())
+        self._finalizer = weakref.finalize(self, _remove, *arguments)
+        self._finalizer.atexit = False  # at exit `_remove_all` does it: in time, before the server is let go
+        _owned.add(self)
+        # What was registered last runs first, and the embedded server may have been registered just now.
+        atexit.unregister(_remove_all)
+        atexit.register(_remove_all)
+        if multiprocessing.parent_process() is not None:
+            _remove_at_end_of_worker(os.getpid())
+
+    def remove(self) -> None:
+        """Remove the index now, if it is to be removed with this object."""
+        if self._finalizer is not None:
+            self._finalizer()
+
+    def vectors(self) -> NDArray[Any]:
+        """Return all rows, shape (n_samples_fit, n_features), in the dtype of the index."""
+        ids = self.ids or [f"{row}#0" for row in range(self.size)]
+        index = self.index
+        return run(index.client, fetch_rows(index.keys, index.schema, ids))
+
+    def nearest(self, X: NDArray[Any], k: int, ef_runtime: int | None) -> list[Retrieval]:
+        """Return the k nearest rows of each row of X, shape (n_queries, n_features)."""
+        index = self.index
+        retrievals = run(index.client, nearest(index.keys, index.schema, X, self._ask(k, ef_runtime), index.watch))
+        for retrieval in retrievals:
+            if len(retrieval) < k:
+                self._explain(retrieval, k)
+        return retrievals
+
+    def within(self, X: NDArray[Any], radius: float) -> list[Retrieval]:
+        """Return all rows within the radius of each row of X, shape (n_queries, n_features)."""
+        index = self.index
+        flow = within(index.keys, index.schema, X, radius, self._ask(1, None), index.watch)
+        return run(index.client, flow)
+
+    def _ask(self, k: int, ef_runtime: int | None) -> Ask:
+        among = EVERYTHING if self.ids is None else LABELLED
+        return Ask(k, ef_runtime, self.index.timeout, "raise", returned=IDS, among=among)
+
+    def _explain(self, retrieval: Retrieval, k: int) -> None:
+        found = self.index.count()
+        if found < self.size:
+            raise SchemaMismatch(self.name, {"rows": (self.size, found)})
+        reason = f"the hnsw graph led to {len(retrieval)} of {k} neighbors; raise ef_runtime"
+        raise IncompleteRetrieval(Retrieval(retrieval.neighbors, complete=False, warnings=[reason]))
+
+    def as_arrays(self, retrieval: Retrieval) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """Return distances and rows of the neighbors, by distance and among equal ones by row."""
+        distances = np.array(retrieval.distances, dtype=np.float64)
+        if self.index.schema.metric == "cosine":
+            distances[distances < self.cosine_zero] = 0.0
+        rows = np.array([self._row(passage.id) for passage in retrieval.passages], dtype=np.intp)
+        order = np.lexsort((rows, distances))
+        return distances[order], rows[order]
+
+    @property
+    def cosine_zero(self) -> float:
+        """Below this a cosine distance is rounding; 0 with other metrics."""
+        schema = self.index.schema
+        return COSINE_ZERO.get(schema.dtype, COSINE_ZERO_ELSEWHERE) if schema.metric == "cosine" else 0.0
+
+    def _row(self, passage_id: str) -> int:
+        if self._places is not None:
+            row = self._places.get(passage_id, -1)
+        else:
+            document_id = passage_id.removesuffix("#0")
+            row = int(document_id) if document_id.isdecimal() else -1
+        if not 0 <= row < self.size:
+            raise SchemaMismatch(self.name, {"rows": (f"the {self.size} that were fitted", f"passage {passage_id}")})
+        return row
+
+
+_owned: weakref.WeakSet[Rows] = weakref.WeakSet()
+
+
+def _remove(address: Address, keys: Keys, size: int, pid: int) -> None:
+    if os.getpid() != pid:  # in a child made by fork: the index is the parent's
+        return
+    client = address.client()
+    try:
+        run(client, remove_rows(keys, size))
+    except RagKNNError as error:
+        # A server that is gone, as at the end of a test, is no reason to trouble anybody.
+        level = logging.INFO if isinstance(error, ConnectionFailed) else logging.WARNING
+        logger.log(level, "could not remove index %r of an estimator: %s", keys.name, error)
+    finally:
+        client.close()
+
+
+def _remove_all() -> None:
+    for rows in list(_owned):
+        rows.remove()
+
+
+@cache
+def _remove_at_end_of_worker(pid: int) -> None:
+    # A process that multiprocessing has forked ends without atexit, but runs these, the largest priority first.
+    from multiprocessing import util  # late: only a worker needs it
+
+    util.Finalize(None, _remove_all, exitpriority=1)

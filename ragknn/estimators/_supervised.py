@@ -1,0 +1,189 @@
+"""What learns from targets: fitting, attaching to an index, and the way from votes to classes and averages."""
+
+# ruff: noqa: N803  # X is the word of the field
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import ClassifierMixin, RegressorMixin, is_regressor
+from sklearn.exceptions import DataConversionWarning
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import validate_data
+
+from ragknn._protocol.looking import stored_labels
+from ragknn.estimators._neighbors import NeighborsBase
+from ragknn.estimators._rowstore import Rows
+from ragknn.indexing.index import Index
+from ragknn.records import Label
+from ragknn.server._connection import run
+from ragknn.voting._arithmetic import neighbor_weights
+from ragknn.voting.rules import sorted_labels
+
+ZERO_WEIGHTS = (
+    "All neighbors of some sample is getting zero weights. Please modify 'weights' to avoid this case if you are "
+    "using a user-defined function."
+)
+
+
+class Supervised(NeighborsBase):
+    """Fitting with targets, or with the labels that an index holds already."""
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **NeighborsBase._parameter_constraints,
+        "weights": [StrOptions({"uniform", "distance"}), callable, None],
+    }
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Store the rows of X in Redis, and keep y.
+
+        Args:
+            X: shape (n_samples, n_features); float32 is stored as float32, everything else as float64.
+            y: targets, shape (n_samples,) or (n_samples, n_outputs).
+
+        Raises:
+            ValueError: parameters or input that cannot be.
+            SchemaMismatch: `index` names one that was built otherwise, or that no `fit` has filled.
+            ServerError: the server cannot be reached, started or used.
+        """
+        self._validate_params()
+        checked = {"dtype": [np.float64, np.float32], "order": "C", "y_numeric": is_regressor(self)}
+        rows, targets = validate_data(self, X, y, multi_output=True, **checked)
+        labels = self._take_targets(targets)
+        self._store(rows, labels)
+        return self
+
+    @classmethod
+    def from_index(cls, name: str, *, url: str | None = None, client: Any = None, **params: Any) -> Self:
+        """Return an estimator on the labelled passages of an index, fitted without `fit`.
+
+        The rows are the passages with a label, sorted by the length of their ids and then by these; `ids_` holds
+        them. The labels are read once: attach again when the index has changed.
+
+        Args:
+            name: of the index; it stays as it is.
+            url: Redis to use; None: `RAGKNN_URL`, or where that is not set the embedded server.
+            client: a client of redis-py to use instead of a URL.
+            params: others of the estimator, but for `metric` and `algorithm`, which are those of the index.
+
+        Raises:
+            IndexNotFound: there is none of that name.
+            ValueError: it holds no labels, or not such as this estimator can learn.
+        """
+        estimator = cls(index=name, url=url, client=client, metric="euclidean", algorithm="auto", **params)
+        estimator._validate_params()
+        index = Index(name, url=url, client=client, create=False).open()
+        try:
+            estimator._attach(index)
+        except BaseException:
+            index.close()
+            raise
+        return estimator
+
+    def _attach(self, index: Index) -> None:
+        schema = index.schema
+        if schema.required_filter is not None:
+            raise ValueError(
+                f"Expected an index without a required filter, but index {index.name!r} requires one on "
+                f"{schema.required_filter!r}: vote with ragknn.LabelVoter(..., where=...)"
+            )
+        labels = run(index.client, stored_labels(index.keys))
+        if not labels:
+            raise ValueError(f"Expected labelled passages in index {index.name!r}, but none has a label")
+        sorted_labels(labels.values())  # refuses strings among numbers
+        ids = sorted(labels, key=lambda passage_id: (len(passage_id), passage_id))
+        y = np.array([labels[passage_id] for passage_id in ids])
+        if is_regressor(self) and y.dtype.kind not in "biuf":
+            raise ValueError(
+                f"Expected numbers as labels in index {index.name!r}, but got {labels[ids[0]]!r}: use a classifier"
+            )
+        self._take_targets(y)
+        rows = Rows(index.name, self.url, self.client, len(ids), ids)
+        rows.attach(index)
+        self._rows = rows
+        self.metric = {"l2": "euclidean"}.get(schema.metric, schema.metric)
+        self.algorithm = schema.algorithm
+        self.ids_ = np.array(ids)
+        self.n_features_in_ = schema.dim
+        self._describe(len(ids))
+
+    def _take_targets(self, y: NDArray[Any]) -> list[Label] | None:
+        """Keep the targets; return them as labels if they can be stored as such."""
+        raise NotImplementedError
+
+    def _weigh(self, distances: NDArray[np.float64], present: NDArray[np.bool_]) -> NDArray[np.float64]:
+        return neighbor_weights(distances, present, "uniform" if self.weights is None else self.weights)
+
+
+class Classifying(ClassifierMixin, Supervised):  # type: ignore[misc]  # scikit-learn has no types
+    """From shares to classes."""
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+    def _take_targets(self, y: NDArray[Any]) -> list[Label] | None:
+        if y.ndim == 2 and y.shape[1] == 1:
+            warnings.warn(
+                "A column-vector y was passed when a 1d array was expected. Please change the shape of y to "
+                "(n_samples,), for example using ravel().",
+                DataConversionWarning,
+                stacklevel=3,
+            )
+            y = y.ravel()
+        check_classification_targets(y)
+        self.outputs_2d_ = y.ndim == 2
+        columns = [np.unique(column, return_inverse=True) for column in (y.T if self.outputs_2d_ else [y])]
+        classes = [values for values, _ in columns]
+        codes = [np.asarray(inverse, dtype=np.intp).ravel() for _, inverse in columns]
+        self.classes_ = classes if self.outputs_2d_ else classes[0]
+        self._y = np.stack(codes, axis=1) if self.outputs_2d_ else codes[0]
+        return _as_labels(y)
+
+    @property
+    def _outputs(self) -> list[tuple[NDArray[np.intp], NDArray[Any]]]:
+        """For each output the class codes of the rows, and the classes."""
+        if isinstance(self.classes_, list):
+            return [(self._y[:, output], classes) for output, classes in enumerate(self.classes_)]
+        return [(self._y, self.classes_)]
+
+    def _shares(self, X: ArrayLike | None) -> list[NDArray[np.float64]]:
+        raise NotImplementedError
+
+    def _as_y(self, columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        return np.stack(columns, axis=1) if self.outputs_2d_ else columns[0]
+
+    def predict_proba(self, X: ArrayLike | None) -> NDArray[np.float64] | list[NDArray[np.float64]]:
+        """Return the share of each class in the votes.
+
+        Args:
+            X: shape (n_queries, n_features); None: the fitted rows, each voted on by the others.
+
+        Returns:
+            Shape (n_queries, n_classes), dtype float64, classes as in `classes_`; for several outputs a list of such.
+
+        Raises:
+            ValueError: wrong input, or votes that all weigh 0.
+            NotFittedError: not fitted yet.
+        """
+        shares = self._shares(X)
+        return shares if self.outputs_2d_ else shares[0]
+
+
+class Averaging(RegressorMixin, Supervised):  # type: ignore[misc]  # scikit-learn has no types
+    """From weights to averages."""
+
+    def _take_targets(self, y: NDArray[Any]) -> list[Label] | None:
+        self._y = y if y.dtype.kind in "biuf" else y.astype(np.float64)
+        return _as_labels(y)
+
+
+def _as_labels(y: NDArray[Any]) -> list[Label] | None:
+    labels = y.tolist()
+    return labels if y.ndim == 1 and all(isinstance(label, str | int | float) for label in labels) else None

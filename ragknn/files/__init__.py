@@ -1,0 +1,4 @@
+"""From files to documents: folders are walked, formats parsed, and rows checked.
+
+Nothing here knows of vectors or Redis; an indexer takes what is read here.
+"""

@@ -1,0 +1,89 @@
+"""From the rows of a file to documents, checked at this border by pydantic."""
+
+from __future__ import annotations
+
+import json
+import re
+import reprlib
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ragknn.files._formats import TEXT_FIELDS, Fields, Row, find_field
+from ragknn.records import Document, Failure
+
+# The fields of a row that are taken for its id and label where none is named, the first there is.
+_IDS = ("id", "_id")
+_LABELS = ("label", "target")
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class _Checked(BaseModel):
+    """What the fields with a meaning must be; the descriptions are for messages."""
+
+    model_config = ConfigDict(strict=True, defer_build=True)  # building takes longer than importing the rest
+
+    id: Annotated[str, Field(min_length=1)] | int = Field(description="a string, not empty, or an integer")
+    text: str = Field(description="a string")
+    title: str | int | float | None = Field(None, description="a string")
+    label: str | int | float | bool | None = Field(None, description="a string, number or boolean")
+
+
+def to_document(row: Row, name: str, fields: Fields) -> Document | Failure:
+    """Return the document that a row of the file `name` holds, or why it holds none."""
+    source = name + row.place
+    if not isinstance(row.values, dict):
+        return Failure(source, f"expected a JSON object, got {reprlib.repr(row.values)}; correct it")
+    keys = {
+        "id": find_field(row.values, fields.id, _IDS),
+        "text": find_field(row.values, fields.text, TEXT_FIELDS) if row.body is None else None,
+        "title": find_field(row.values, None, ("title",)),
+        "label": find_field(row.values, fields.label, _LABELS),
+    }
+    values = {role: row.values[key] for role, key in keys.items() if key is not None}
+    if row.body is not None:
+        values["text"] = row.body
+    if row.body is not None or fields.id is None:
+        values.setdefault("id", name + row.place.replace(":", "#"))
+    document_id = str(values["id"]) if type(values.get("id")) in (str, int) else None
+    try:
+        whole = json.dumps([row.values, row.body], ensure_ascii=False)
+    except RecursionError:  # how many levels can be read, and how many written, differs between Pythons
+        return Failure(source, "expected plain metadata, got it nested too deeply; flatten it", document_id)
+    if half := _SURROGATE.search(whole):
+        known = None if document_id is None or _SURROGATE.search(document_id) else document_id
+        got = f"half a character, \\u{ord(half[0]):04x}"
+        return Failure(source, f"expected Unicode text, got {got}; write or remove the whole character", known)
+    try:
+        checked = _Checked.model_validate(values)
+    except ValidationError as error:
+        return Failure(source, _explain(error, row.values, keys, fields), document_id or None)
+
+    inner = row.values.get("metadata")
+    metadata = dict(inner) if isinstance(inner, dict) else {}
+    taken = {keys["id"], keys["text"], keys["label"], "metadata" if isinstance(inner, dict) else None}
+    metadata.update((key, value) for key, value in row.values.items() if value is not None and key not in taken)
+    document = Document(str(checked.id), _titled(checked.title, checked.text), checked.label, metadata)
+    if not document.text.strip():
+        return Failure(source, "expected text, got nothing but whitespace; fill or remove it", document_id)
+    return document
+
+
+def _explain(error: ValidationError, row: Mapping[str, Any], keys: Mapping[str, str | None], fields: Fields) -> str:
+    role = str(error.errors(include_url=False)[0]["loc"][0])
+    key = keys[role]
+    got = f"only the fields {reprlib.repr(list(row))}" if key is None else reprlib.repr(row[key])
+    wanted = key or getattr(fields, role) or role
+    other = "" if role == "title" else f", or name another field with {role}_field"
+    return f"expected {wanted!r} as {_Checked.model_fields[role].description}, got {got}; correct it{other}"
+
+
+def _titled(title: str | float | None, text: str) -> str:
+    head = "" if title is None else str(title).strip()
+    begin = text.lstrip("# \t\n")
+    begins_with_it = begin[: len(head)].casefold() == head.casefold() and not begin[len(head) : len(head) + 1].isalnum()
+    if not head or begins_with_it:
+        return text
+    return f"{head}\n\n{text}" if text.strip() else head

@@ -1,0 +1,381 @@
+"""The index: a name, a manifest and a client; `Index` in sync code, `AsyncIndex` in async code."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from contextlib import aclosing, closing
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from ragknn._protocol.flows import Flow
+from ragknn._protocol.looking import count_documents, count_passages, index_info, wait_until_searchable
+from ragknn._protocol.opening import Opened, drop_index, listing, open_index
+from ragknn._protocol.replies import ServerInfo
+from ragknn._protocol.schema import READY_VECTORS, Algorithm, FieldType, Keys, Schema
+from ragknn._protocol.vectors import DType, Metric
+from ragknn._protocol.watch import Watch
+from ragknn._protocol.where import Where, check_required, compile_filter
+from ragknn.embedding._embedders import DEFAULT_MODEL, Embedder, Identified, SentenceEmbedder, embedder_named
+from ragknn.errors import IndexNotOpen
+from ragknn.records import IndexInfo
+from ragknn.server._connection import aconnect, arun, connect, run
+from ragknn.text._words import Fragment
+
+if TYPE_CHECKING:
+    from ragknn.settings import Settings
+
+
+class _IndexBase:
+    """What both faces share: everything but the waiting. The arguments are explained at `Index`."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        url: str | None = None,
+        client: Any = None,
+        embedder: Embedder | None = None,
+        dim: int | None = None,
+        metric: Metric | None = None,
+        algorithm: Algorithm | None = None,
+        m: int | None = None,
+        ef_construction: int | None = None,
+        dtype: DType | None = None,
+        fields: Mapping[str, FieldType] | None = None,
+        text_search: bool | None = None,
+        language: str | None = None,
+        stop_words: Collection[str] | None = None,
+        required_filter: str | None = None,
+        create: bool = True,
+        timeout: float | None = None,
+    ) -> None:
+        if url is not None and client is not None:
+            raise ValueError("expected either url or client, got both")
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"expected timeout > 0 seconds, got {timeout!r}")
+        if embedder is not None and dim is not None:
+            raise ValueError("expected either embedder or dim, got both: the embedder knows its dimension")
+        named: dict[str, Any] = {
+            "metric": metric,
+            "algorithm": algorithm,
+            "m": m,
+            "ef_construction": ef_construction,
+            "dtype": dtype,
+            "fields": None if fields is None else dict(fields),
+            "text_search": text_search,
+            "language": language,
+            "stop_words": stop_words,
+            "required_filter": required_filter,
+        }
+        self.name = name
+        self._keys = Keys(name)
+        self.client = client
+        self._url = url
+        self._owns_client = client is None
+        self._embedder = embedder
+        self._dim = dim
+        named = {key: value for key, value in named.items() if value is not None}
+        schema = Schema(embedder=READY_VECTORS, dim=1 if dim is None else dim, **named)  # refuses bad choices here
+        self._named = {key: getattr(schema, key) for key in named}  # as the manifest has them
+        self._create = create
+        self._timeout = timeout
+        self._opened: Opened | None = None
+        self.watch = Watch()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}{'' if self._opened else ', not open'})"
+
+    @property
+    def schema(self) -> Schema:
+        """What the index is made of, as its manifest says."""
+        return self._state.schema
+
+    @property
+    def keys(self) -> Keys:
+        """Where everything of the index stands in Redis."""
+        self._state  # noqa: B018  # refuses an index that is not open
+        return self._keys
+
+    def filter(self, where: Where | None = None) -> Fragment:
+        """Return what `where` means in this index, as the server takes it.
+
+        Raises:
+            TypeError: a value of a type that does not fit.
+            ValueError: it means nothing here (`ragknn.filters` explains), or leaves out the filter that the index
+                requires.
+        """
+        if (field := self.schema.required_filter) is not None:
+            check_required(where, field)
+        return compile_filter(where, self.schema)
+
+    @property
+    def server(self) -> ServerInfo:
+        """Versions of the server."""
+        return self._state.server
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that one search may take."""
+        return self._settings.timeout if self._timeout is None else self._timeout
+
+    @property
+    def embedder(self) -> Embedder:
+        """What turns texts into vectors.
+
+        Raises:
+            ValueError: this is an index of ready vectors, opened without an embedder.
+        """
+        if self._embedder is None:
+            schema = self.schema
+            if schema.embedder == READY_VECTORS:
+                raise ValueError(
+                    f"index {self.name!r} holds ready vectors: open it with the embedder that they come from, "
+                    "or hand in vectors (add_vectors, kneighbors)"
+                )
+            self._embedder = embedder_named(schema.embedder, schema.identity, self._settings.device)
+        return self._embedder
+
+    @property
+    def _state(self) -> Opened:
+        if self._opened is None:
+            raise IndexNotOpen(self.name)
+        return self._opened
+
+    @cached_property  # every search asks for its timeout, and reading the environment takes half as long as a search
+    def _settings(self) -> Settings:
+        return _load_settings()
+
+    def _opening(self) -> Flow[Opened]:
+        return open_index(self._keys, self._wanted, self._new_schema if self._create else None, self.timeout)
+
+    def _wanted(self) -> Mapping[str, Any]:
+        wanted = dict(self._named)
+        if self._dim is not None:
+            wanted["dim"] = self._dim
+        if self._embedder is not None:
+            wanted.update(_embedder_properties(self._embedder))
+        return wanted
+
+    def _new_schema(self) -> Schema:
+        if self._dim is not None:
+            return Schema(embedder=READY_VECTORS, dim=self._dim, **self._named)
+        if self._embedder is None:
+            settings = self._settings
+            self._embedder = SentenceEmbedder(settings.model or DEFAULT_MODEL, device=settings.device)
+        return Schema(**_embedder_properties(self._embedder), **self._named)
+
+    def _counting(self, where: Where | None) -> Flow[int]:
+        return count_passages(self.keys, self.filter(where))
+
+    def _dropping(self) -> Flow[int]:
+        return drop_index(self.keys)
+
+    def _waiting(self, timeout: float) -> Flow[None]:
+        return wait_until_searchable(self.keys, timeout)
+
+    def _describing(self) -> Flow[IndexInfo]:
+        schema, server = self.schema, self.server
+        info = yield from index_info(self.keys)
+        return IndexInfo(
+            name=self.name,
+            documents=(yield from count_documents(self.keys)),
+            passages=info.passages,
+            embedder=schema.embedder,
+            dim=schema.dim,
+            metric=schema.metric,
+            algorithm=schema.algorithm,
+            dtype=schema.dtype,
+            fields=schema.fields,
+            memory_bytes=info.memory_bytes,
+            percent_indexed=info.percent_indexed,
+            indexing_failures=info.failures,
+            redis_version=".".join(map(str, server.version)),
+            search_version=".".join(map(str, server.search or ())),
+        )
+
+
+def _load_settings() -> Settings:
+    # Late, because pydantic-settings takes longer to import than all the rest of ragknn.
+    from ragknn.settings import load_settings
+
+    return load_settings()
+
+
+def _resolve_url(url: str | None, settings: Settings) -> str:
+    """Return the URL to use; starts the embedded server where none is named."""
+    url = url or settings.url
+    if url is None:
+        # Late, because those who run their own Redis need nothing of it.
+        from ragknn.server.embedded import shared_server
+
+        url = shared_server(settings).url
+    return url
+
+
+def list_indexes(url: str | None = None) -> list[str]:
+    """Return the names of all indexes on the server, sorted.
+
+    Args:
+        url: Redis to use; None: `RAGKNN_URL`, or where that is not set the embedded server.
+
+    Raises:
+        ServerError: the server cannot be reached, started or used.
+    """
+    settings = _load_settings()
+    url = _resolve_url(url, settings)
+    with closing(connect(url, timeout=settings.timeout, protocol=settings.protocol)) as client:
+        return run(client, listing())
+
+
+async def alist_indexes(url: str | None = None) -> list[str]:
+    """Async twin of `list_indexes`."""
+    settings = _load_settings()
+    url = await asyncio.to_thread(_resolve_url, url, settings)
+    async with aclosing(aconnect(url, timeout=settings.timeout, protocol=settings.protocol)) as client:
+        return await arun(client, listing())
+
+
+def _embedder_properties(embedder: Embedder) -> dict[str, Any]:
+    identity = dict(embedder.identity) if isinstance(embedder, Identified) else {}
+    return {"embedder": embedder.name, "dim": embedder.dim, "identity": identity}
+
+
+class Index(_IndexBase):
+    """An index of passages in Redis: open it in a `with` block, or with `open()` and `close()`.
+
+    Args:
+        name: letters, digits, `_`, `.` and `-`.
+        url: Redis to use; None: `RAGKNN_URL`, or where that is not set the embedded server.
+        client: a client of redis-py to use instead of a URL (`redis.asyncio` for the async face); it stays
+            yours to close.
+        embedder: what turns texts into vectors; None: the one that the index was built with, and for a new
+            index sentence-transformers' all-MiniLM-L6-v2.
+        dim: for a new index of ready vectors without an embedder: values in a vector.
+        metric: "cosine", "ip" or "l2"; None: as the index was built, and cosine for a new one. The same
+            holds for each of the following.
+        algorithm: "flat" (exact; the default) or "hnsw" (approximate, quicker from about 100,000 passages on).
+        m: hnsw only: edges of a node; 16.
+        ef_construction: hnsw only: candidates looked at while a node is added; 200.
+        dtype: "float32", "float16", "bfloat16" or "float64" for the stored vectors.
+        fields: entries of the metadata to filter on, each "tag", "numeric" or "text"; none.
+        text_search: whether the words of the passages are indexed too; True. Without it, storing is several
+            times quicker on the server, which matters for ready vectors.
+        language: by whose rules the server finds the stems of words, such as "german"; "english".
+        stop_words: words that are not indexed; the server's English ones for "english", none for other languages.
+        required_filter: a declared tag field, such as "tenant", that every retrieval, vote, count and deletion must
+            filter on and every document must have; whoever opens the index is held to it. None.
+        create: whether to create the index where there is none.
+        timeout: seconds that one search may take; None: `RAGKNN_TIMEOUT`, or 10.
+
+    Raises:
+        ValueError: a name, a choice or a field name that cannot be.
+    """
+
+    def open(self) -> Self:
+        """Connect, check the server and the manifest, and create the index where there is none.
+
+        Raises:
+            ServerError: the server cannot be reached, started or used.
+            IndexNotFound: there is none, and it was opened with `create=False`.
+            SchemaMismatch: it was built otherwise than it is opened.
+        """
+        if self._owns_client and self.client is None:
+            url = _resolve_url(self._url, self._settings)
+            self.client = connect(url, timeout=self.timeout, protocol=self._settings.protocol)
+        try:
+            self._opened = run(self.client, self._opening())
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def close(self) -> None:
+        """Let go of the connections. A client that was handed in stays open."""
+        self._opened = None
+        if self._owns_client and self.client is not None:
+            self.client.close()
+            self.client = None
+
+    def __enter__(self) -> Self:
+        return self if self._opened else self.open()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def count(self, where: Where | None = None) -> int:
+        """Return the number of passages in the index, or of those that match; `ragknn.filters` explains `where`."""
+        return run(self.client, self._counting(where))
+
+    def describe(self) -> IndexInfo:
+        """Return what the index is made of, how much it holds, and how it fares."""
+        return run(self.client, self._describing())
+
+    def wait_until_searchable(self, timeout: float = 60.0) -> None:
+        """Wait until everything stored can be found; the server may index in the background.
+
+        Args:
+            timeout: seconds.
+
+        Raises:
+            TimeoutError: it took longer.
+        """
+        run(self.client, self._waiting(timeout))
+
+    def drop(self) -> int:
+        """Remove the index with all its documents, close it, and return how many documents there were."""
+        removed = run(self.client, self._dropping())
+        self.close()
+        return removed
+
+
+class AsyncIndex(_IndexBase):
+    """Async twin of `Index`, with the same arguments; `client` is one of `redis.asyncio`."""
+
+    async def open(self) -> Self:
+        """Async twin of `Index.open`."""
+        if self._owns_client and self.client is None:
+            url = await asyncio.to_thread(_resolve_url, self._url, self._settings)
+            self.client = aconnect(url, timeout=self.timeout, protocol=self._settings.protocol)
+        try:
+            self._opened = await arun(self.client, self._opening())
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def close(self) -> None:
+        """Async twin of `Index.close`."""
+        self._opened = None
+        if self._owns_client and self.client is not None:
+            await self.client.aclose()
+            self.client = None
+
+    async def __aenter__(self) -> Self:
+        return self if self._opened else await self.open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def count(self, where: Where | None = None) -> int:
+        """Async twin of `Index.count`."""
+        return await arun(self.client, self._counting(where))
+
+    async def describe(self) -> IndexInfo:
+        """Async twin of `Index.describe`."""
+        return await arun(self.client, self._describing())
+
+    async def wait_until_searchable(self, timeout: float = 60.0) -> None:
+        """Async twin of `Index.wait_until_searchable`."""
+        await arun(self.client, self._waiting(timeout))
+
+    async def drop(self) -> int:
+        """Async twin of `Index.drop`."""
+        removed = await arun(self.client, self._dropping())
+        await self.close()
+        return removed

@@ -1,0 +1,199 @@
+"""From a question to its neighbors: which searches are made, and what becomes of what they find.
+
+    searches ─▶ one ranking (fusion) ─▶ cut (max_distance) ─▶ rerank ─▶ thin out (per_document, diversity) ─▶ first k
+
+Each option works on the outcome of the one before it, so that any of them can be combined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragknn._protocol.flows import Flow, Work
+from ragknn._protocol.schema import Keys, Schema
+from ragknn._protocol.vectors import to_bytes
+from ragknn._protocol.watch import Watch
+from ragknn.records import Neighbor, Retrieval
+from ragknn.retrieval._answers import NOTHING, RADIUS_PORTION, Found, search, settled
+from ragknn.retrieval._diversity import maximal_marginal_relevance
+from ragknn.retrieval._plan import Plan
+from ragknn.retrieval._searches import WHOLE, Ask, Knn, OnIncomplete, Range, Search, Words
+from ragknn.retrieval.fusion import Fusion, Ranking, ReciprocalRank, scaled
+from ragknn.retrieval.reranking import checked_scores, rerank
+from ragknn.text._words import any_words
+
+# A question with too few neighbors left is asked again for this many times more.
+WIDER = 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Phrasing:
+    """One way to put a question.
+
+    Attributes:
+        text: its words; None where there are none.
+        vector: shape (dim,); None where nothing asks for distances.
+    """
+
+    text: str | None
+    vector: NDArray[Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked.
+
+    Attributes:
+        text: as it is shown and reranked against; None for a ready vector.
+        phrasings: at least one; the neighbors of several are fused by their ranks.
+    """
+
+    text: str | None
+    phrasings: tuple[Phrasing, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to search: the index as the protocol sees it."""
+
+    keys: Keys
+    schema: Schema
+    watch: Watch
+    timeout: float
+    on_incomplete: OnIncomplete
+
+
+def select(place: Place, questions: Sequence[Question], plan: Plan) -> Flow[list[Retrieval]]:
+    """Return the neighbors of each question, as the plan says.
+
+    Raises:
+        IncompleteRetrieval: a search was cut short, and that is to be an error.
+        ValueError: a reranker returns other than one finite number a passage.
+    """
+    found = [NOTHING] * len(questions)
+    pending, breadth = list(range(len(questions))), plan.breadth
+    while pending:
+        candidates = yield from _candidates(place, [questions[row] for row in pending], plan, breadth)
+        for row, candidate in zip(pending, candidates, strict=True):
+            found[row] = candidate
+        if plan.k is None:
+            break
+        wanted = plan.k
+        # What is thinned out takes up places among the candidates: those with too few left are asked again, together.
+        pending = [row for row in pending if not found[row].is_all and len(plan.thinned(found[row].neighbors)) < wanted]
+        breadth *= WIDER
+    if plan.rerank:
+        found = yield Work(lambda: [_reranked(plan, *pair) for pair in zip(questions, found, strict=True)])
+    return [
+        settled(_first(place.schema, one, plan), question.text, one.warnings, place.on_incomplete)
+        for question, one in zip(questions, found, strict=True)
+    ]
+
+
+def _candidates(place: Place, questions: Sequence[Question], plan: Plan, breadth: int) -> Flow[list[Found]]:
+    ask = Ask(
+        k=breadth,
+        ef_runtime=plan.ef_runtime,
+        timeout=place.timeout,
+        on_incomplete=place.on_incomplete,
+        returned=(*WHOLE, "vector") if plan.diversity else WHOLE,
+        among=plan.among,
+    )
+    phrasings = [phrasing for question in questions for phrasing in question.phrasings]
+    legs = [list(_searches(place.schema, phrasing, plan)) for phrasing in phrasings]
+    searches = [one for each in legs for one in each]
+    found = iter((yield from search(place.keys, place.schema, searches, ask, place.watch)))
+    of_phrasings = iter([_of_phrasing([next(found) for _ in each], plan) for each in legs])
+    return [_of_question([next(of_phrasings) for _ in question.phrasings], plan) for question in questions]
+
+
+def _searches(schema: Schema, phrasing: Phrasing, plan: Plan) -> Iterator[Search]:
+    if plan.mode != "text" and phrasing.vector is not None:
+        [blob] = to_bytes(phrasing.vector[np.newaxis], schema.dtype)
+        if plan.k is None and plan.max_distance is not None:
+            yield Range(blob, plan.max_distance, RADIUS_PORTION)
+        else:
+            yield Knn(blob)
+    text = phrasing.text if plan.mode != "vector" else None
+    if text is not None and any_words(text, schema.stop_words or ()):
+        yield Words(text, phrasing.vector, plan.max_distance)
+
+
+def _of_phrasing(legs: Sequence[Found], plan: Plan) -> Found:
+    if plan.mode != "hybrid":
+        return _cut(legs[0] if legs else NOTHING, plan)
+    by_vector, by_words = legs if len(legs) == 2 else (legs[0], NOTHING)
+    rankings = [
+        [(neighbor.passage.id, -neighbor.distance) for neighbor in by_vector.neighbors],
+        [(neighbor.passage.id, neighbor.score or 0.0) for neighbor in by_words.neighbors],
+    ]
+    ranks = [{key: rank for rank, (key, _) in enumerate(ranking, start=1)} for ranking in rankings]
+    neighbors = [
+        replace(neighbor, vector_rank=ranks[0].get(neighbor.passage.id), text_rank=ranks[1].get(neighbor.passage.id))
+        for neighbor in _fused(plan.fusion, rankings, (by_vector, by_words))
+    ]
+    return _cut(_together(neighbors, (by_vector, by_words)), plan)
+
+
+def _of_question(phrasings: Sequence[Found], plan: Plan) -> Found:
+    if len(phrasings) == 1:
+        return phrasings[0]
+    rankings = [[(neighbor.passage.id, 0.0) for neighbor in one.neighbors] for one in phrasings]
+    fusion = ReciprocalRank(plan.fusion.constant if isinstance(plan.fusion, ReciprocalRank) else 60.0)
+    return _together(_fused(fusion, rankings, phrasings), phrasings)
+
+
+def _fused(fusion: Fusion, rankings: Sequence[Ranking], found: Sequence[Found]) -> list[Neighbor]:
+    nearest: dict[str, Neighbor] = {}
+    for one in found:
+        for neighbor in one.neighbors:
+            known = nearest.get(neighbor.passage.id)
+            if known is None or neighbor.distance < known.distance:
+                nearest[neighbor.passage.id] = neighbor
+    return [replace(nearest[key], score=score) for key, score in fusion.fuse(rankings)]
+
+
+def _together(neighbors: Sequence[Neighbor], found: Sequence[Found]) -> Found:
+    vectors: dict[str, NDArray[Any]] = {}
+    for one in found:
+        vectors.update(one.vectors)
+    warnings = dict.fromkeys(warning for one in found for warning in one.warnings)
+    return Found(tuple(neighbors), vectors, tuple(warnings), all(one.is_all for one in found))
+
+
+def _cut(found: Found, plan: Plan) -> Found:
+    if plan.max_distance is None:
+        return found
+    near = tuple(neighbor for neighbor in found.neighbors if neighbor.distance <= plan.max_distance)
+    # Nearest first: where one lies too far, all that are still to come do.
+    all_seen = plan.mode == "vector" and len(near) < len(found.neighbors)
+    return replace(found, neighbors=near, is_all=found.is_all or all_seen)
+
+
+def _reranked(plan: Plan, question: Question, found: Found) -> Found:
+    if plan.rerank is None or question.text is None or not found.neighbors:
+        return found
+    passages = [neighbor.passage for neighbor in found.neighbors]
+    scores = checked_scores(plan.rerank(question.text, passages), len(passages), plan.rerank)
+    return replace(found, neighbors=tuple(rerank(found.neighbors, scores)))
+
+
+def _first(schema: Schema, found: Found, plan: Plan) -> Sequence[Neighbor]:
+    neighbors = plan.thinned(found.neighbors)
+    if plan.diversity and neighbors:
+        vectors = np.stack([found.vectors[neighbor.passage.id] for neighbor in neighbors])
+        order = maximal_marginal_relevance(_relevance(schema, neighbors), vectors, plan.diversity, plan.k)
+        return [neighbors[row] for row in order]
+    return neighbors[: plan.k]
+
+
+def _relevance(schema: Schema, neighbors: Sequence[Neighbor]) -> NDArray[np.float64]:
+    # On the scale of a cosine, as that is what it is weighed against.
+    if neighbors[0].score is None and schema.metric == "cosine":
+        return 1 - np.array([neighbor.distance for neighbor in neighbors])
+    return np.array(scaled([n.score if n.score is not None else -n.distance for n in neighbors]))

@@ -1,0 +1,138 @@
+"""What a retrieval can be told, and whether it makes sense together. Pure: nothing here talks to Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from operator import index as as_integer
+from typing import Literal, TypeAlias, TypedDict, get_args
+
+from ragknn._protocol.schema import Schema
+from ragknn._protocol.where import Where
+from ragknn.records import Neighbor
+from ragknn.retrieval._diversity import at_most_per_document, check_diversity, without_duplicates
+from ragknn.retrieval.fusion import Fusion, WeightedScores
+from ragknn.retrieval.reranking import Reranker
+from ragknn.text._words import Fragment
+
+Mode: TypeAlias = Literal["vector", "text", "hybrid"]
+
+# Passages that are fused, reranked or made diverse where the caller does not say how many.
+CANDIDATES = 50
+CANDIDATES_PER_K = 4
+
+
+class Options(TypedDict, total=False):
+    """What a retrieval can be told beside the question and k; explained at `Retriever.retrieve`."""
+
+    where: Where | None
+    mode: Mode
+    max_distance: float | None
+    rerank: Reranker | None
+    diversity: float
+    per_document: int | None
+    candidates: int | None
+    fusion: Fusion
+    ef_runtime: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The options of a retrieval, checked and with nothing left to choose."""
+
+    k: int | None
+    among: Fragment
+    mode: Mode
+    max_distance: float | None
+    rerank: Reranker | None
+    diversity: float
+    per_document: int | None
+    breadth: int
+    fusion: Fusion
+    ef_runtime: int | None
+
+    @property
+    def needs_vectors(self) -> bool:
+        """Whether the questions must be embedded."""
+        return self.mode != "text" or self.max_distance is not None
+
+    def thinned(self, neighbors: Sequence[Neighbor]) -> Sequence[Neighbor]:
+        """Return the neighbors without those that the plan has too many of."""
+        if self.diversity:
+            neighbors = without_duplicates(neighbors)
+        if self.per_document is not None:
+            neighbors = at_most_per_document(neighbors, self.per_document)
+        return neighbors
+
+
+def make_plan(schema: Schema, among: Fragment, k: int | None, options: Options) -> Plan:
+    """Check the options of a retrieval; `among` is what became of its `where`.
+
+    Raises:
+        TypeError: an option that does not exist, or a value of another type.
+        ValueError: a value that cannot be, or that does not go with another or with the index.
+    """
+    if unknown := set(options) - set(Options.__annotations__):
+        expected = ", ".join(Options.__annotations__)
+        raise TypeError(f"expected options among {expected}, got {', '.join(sorted(unknown))}")
+    mode: Mode = options.get("mode", "vector")
+    max_distance, ef_runtime = options.get("max_distance"), options.get("ef_runtime")
+    if mode not in get_args(Mode):
+        raise ValueError(f"expected mode to be one of {', '.join(get_args(Mode))}, got {mode!r}")
+    if mode != "vector" and not schema.text_search:
+        raise ValueError(
+            f"expected an index with text_search for mode={mode!r}, got one without: build it again with "
+            "text_search=True, or search by mode='vector'"
+        )
+    if max_distance is not None and not max_distance >= 0 and schema.metric != "ip":
+        raise ValueError(f"expected max_distance >= 0, got {max_distance}")
+    if k is None and (max_distance is None or mode != "vector"):
+        raise ValueError(
+            "expected k >= 1, got None, which means all passages within max_distance, and goes with max_distance and "
+            f"mode='vector' only: got max_distance={max_distance}, mode={mode!r}"
+        )
+    if ef_runtime is not None:
+        _check_at_least_one("ef_runtime", ef_runtime)
+        if schema.algorithm != "hnsw":
+            raise ValueError(
+                f"expected ef_runtime with an hnsw index only, got it with {schema.algorithm}, which is exact"
+            )
+    plan = Plan(
+        k=None if k is None else _check_at_least_one("k", k),
+        among=among,
+        mode=mode,
+        max_distance=max_distance,
+        rerank=options.get("rerank"),
+        diversity=options.get("diversity", 0.0),
+        per_document=options.get("per_document"),
+        breadth=1,
+        fusion=options.get("fusion", WeightedScores()),
+        ef_runtime=ef_runtime,
+    )
+    check_diversity(plan.diversity)
+    if plan.rerank is not None and not callable(plan.rerank):
+        raise TypeError(
+            f"expected rerank to be a callable such as CrossEncoderReranker({plan.rerank!r}), got {plan.rerank!r} of "
+            f"type {type(plan.rerank).__name__}"
+        )
+    if plan.per_document is not None:
+        _check_at_least_one("per_document", plan.per_document)
+    return replace(plan, breadth=_breadth(plan, options.get("candidates")))
+
+
+def _breadth(plan: Plan, candidates: int | None) -> int:
+    if plan.k is None:
+        return 1
+    if candidates is not None:
+        if as_integer(candidates) < plan.k:
+            raise ValueError(f"expected candidates >= k = {plan.k}, got {candidates}")
+        return as_integer(candidates)
+    if plan.mode == "hybrid" or plan.rerank or plan.diversity:
+        return max(CANDIDATES, CANDIDATES_PER_K * plan.k)
+    return plan.k if plan.per_document is None else 2 * plan.k
+
+
+def _check_at_least_one(name: str, value: int) -> int:
+    if as_integer(value) < 1:
+        raise ValueError(f"expected {name} >= 1, got {value}")
+    return as_integer(value)

@@ -1,0 +1,336 @@
+"""From a retrieval to the text that goes into a prompt, and from an answer back to what it cites."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from operator import index as as_integer
+from textwrap import shorten
+from typing import TypeAlias
+
+from ragknn._protocol.flows import Flow, Work
+from ragknn._protocol.looking import passages_around
+from ragknn.embedding._embedders import Tokenizing
+from ragknn.indexing.index import AsyncIndex, Index
+from ragknn.records import Neighbor, Passage, Retrieval
+from ragknn.retrieval._excerpts import Order, Piece, Source, passage_number, sources_of
+from ragknn.server._connection import arun, run
+from ragknn.text.splitting import sentence_starts
+
+# [2], [1, 3], [1][2], [2-4]. Six digits, because int() refuses very many.
+_CITATION = re.compile(r"\[\s*(\d{1,6}(?:\s*[-–]\s*\d{1,6})?(?:\s*[,;]\s*\d{1,6}(?:\s*[-–]\s*\d{1,6})?)*)\s*\]")
+_NUMBERS = re.compile(r"(\d+)(?:\s*[-–]\s*(\d+))?")
+
+
+Template: TypeAlias = Callable[[Source], str]
+
+
+def numbered(source: Source) -> str:
+    """Return the source as it stands in a context by default: `[1] document-id`, and below it the text."""
+    return f"[{source.number}] {source.document_id}\n{source.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The text for a prompt, and what it is made of.
+
+    Attributes:
+        text: the sources one after the other, with an empty line between them.
+        sources: in the order of the text.
+        tokens: of the text; None where nothing was there to count them.
+        left_out: ids of passages that the budget left no room for, in whole or in part, in order of rank.
+        warnings: what may be missing or outdated, one sentence each.
+    """
+
+    text: str
+    sources: tuple[Source, ...]
+    tokens: int | None = None
+    left_out: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def citations(self, answer: str) -> list[Source]:
+        """Return the sources that an answer cites, in the order of their first mention, each once.
+
+        Citations are numbers in brackets: `[2]`, `[1, 3]`, `[1][3]`, `[2-4]`. Numbers of no source are ignored.
+        """
+        cited: dict[int, Source] = {}
+        for mark in _CITATION.finditer(answer):
+            for numbers in _NUMBERS.finditer(mark[1]):
+                first, last = int(numbers[1]), int(numbers[2] or numbers[1])
+                for source in self.sources:
+                    if first <= source.number <= last:
+                        cited.setdefault(source.number, source)
+        return list(cited.values())
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        lines = (f"  [{s.number}] {s.document_id} {s.start}-{s.end}  {_brief(s.text, 80)}" for s in self.sources)
+        return "\n".join([f"Context({self._summary()})", *lines])
+
+    def _repr_html_(self) -> str:
+        """Show the sources as a table in a notebook."""
+        rows = "".join(
+            f"<tr><td>[{s.number}]</td><td>{s.distance:.4f}</td><td><code>{escape(s.document_id)}</code><br>"
+            f"{s.start}&ndash;{s.end}</td><td>{'' if s.label is None else escape(str(s.label))}</td>"
+            f"<td style='text-align:left;white-space:pre-wrap'>{escape(_brief(s.text, 400))}</td></tr>"
+            for s in self.sources
+        )
+        notes = "".join(f"<p><b>note:</b> {escape(warning)}</p>" for warning in self.warnings)
+        return (
+            f"<table><caption>{escape(self._summary())}</caption><thead><tr><th>#</th><th>distance</th>"
+            f"<th>document</th><th>label</th><th>excerpt</th></tr></thead><tbody>{rows}</tbody></table>{notes}"
+        )
+
+    def _summary(self) -> str:
+        tokens = "" if self.tokens is None else f", {self.tokens} tokens"
+        left_out = f", {_counted(len(self.left_out), 'passage')} left out" if self.left_out else ""
+        return f"{_counted(len(self.sources), 'source')}{tokens}{left_out}"
+
+
+def build_context(
+    index: Index,
+    retrieval: Retrieval | Sequence[Neighbor],
+    *,
+    window: int = 0,
+    budget: int | None = None,
+    tokens: Callable[[str], int] | None = None,
+    template: Template = numbered,
+    order: Order = "rank",
+) -> Context:
+    """Make of a retrieval the text for the prompt of a language model, with numbered sources.
+
+    Passages of one document that overlap, adjoin, or have only whitespace between them become one excerpt, in which
+    no text is repeated. Where something lies between two passages, they are two excerpts with a number each.
+
+    The budget is spent in order of rank, on each retrieved passage and then on its window, until a passage does not
+    fit. Of that one as many whole sentences are taken as fit, if it was retrieved; all that follow are left out.
+
+    Args:
+        index: that the retrieval comes from.
+        retrieval: neighbors, best first; each with the text of its passage.
+        window: passages to add before and after each one retrieved, from the same document. They are read from the
+            index in two round trips; without a window nothing is read.
+        budget: the most tokens that the whole text may have, numbers and document ids counted too; None: no limit.
+        tokens: counts the tokens of a text, as the language model does; None: as the index's embedder does.
+        template: makes text of a source.
+        order: "rank" for the best source first, "document" for excerpts of one document in the order in which they
+            stand there, and the document with the best one first.
+
+    Raises:
+        ValueError: a value that cannot be, a passage without text, or a budget without anything to count by.
+        TypeError: neighbors, a count or a source's text of another type.
+        ServerError: the server cannot be reached, or refuses.
+    """
+    return run(index.client, _building(index, retrieval, _Plan(window, budget, tokens, template, order)))
+
+
+async def abuild_context(
+    index: AsyncIndex,
+    retrieval: Retrieval | Sequence[Neighbor],
+    *,
+    window: int = 0,
+    budget: int | None = None,
+    tokens: Callable[[str], int] | None = None,
+    template: Template = numbered,
+    order: Order = "rank",
+) -> Context:
+    """Async twin of `build_context`."""
+    return await arun(index.client, _building(index, retrieval, _Plan(window, budget, tokens, template, order)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """The arguments of `build_context`."""
+
+    window: int
+    budget: int | None
+    tokens: Callable[[str], int] | None
+    template: Template
+    order: Order
+
+    def __post_init__(self) -> None:
+        if as_integer(self.window) < 0:
+            raise ValueError(f"expected window >= 0, got {self.window}")
+        if self.budget is not None and as_integer(self.budget) < 1:
+            raise ValueError(f"expected budget >= 1 tokens, or None for no limit, got {self.budget}")
+        if self.order not in ("rank", "document"):
+            raise ValueError(f"expected order to be 'rank' or 'document', got {self.order!r}")
+
+    def render(self, sources: Iterable[Source]) -> str:
+        """Return the text of a context of these sources."""
+        parts = [self.template(source) for source in sources]
+        for part in parts:
+            if not isinstance(part, str):
+                raise TypeError(f"expected template to return a str, got {part!r} of type {type(part).__name__}")
+        return "\n\n".join(parts)
+
+
+def _building(index: Index | AsyncIndex, retrieval: Retrieval | Sequence[Neighbor], plan: _Plan) -> Flow[Context]:
+    hits = _distinct(retrieval)
+    warnings = list(retrieval.warnings) if isinstance(retrieval, Retrieval) else []
+    if not hits:
+        return Context("", (), 0, (), tuple(warnings))
+    around: Mapping[str, Sequence[Passage]] = {}
+    if plan.window:
+        numbers: dict[str, list[int]] = {}
+        for hit in hits:
+            if (number := passage_number(hit.passage)) is not None:
+                numbers.setdefault(hit.passage.document_id, []).append(number)
+        stored = yield from passages_around(index.keys, numbers, plan.window)
+        outdated = {hit.passage.document_id for hit in hits if not _is_stored(hit.passage, stored)}
+        warnings += [
+            f"document {document_id!r} was changed or removed after it was retrieved: its passages have no window"
+            for document_id in sorted(outdated)
+        ]
+        current = [hit.passage for hit in hits if hit.passage.document_id not in outdated]
+        around = {passage.id: list(_outwards(passage, stored, plan.window)) for passage in current}
+    count = plan.tokens or _embedder_count(index, plan.budget)
+    context: Context = yield Work(lambda: _assembled(hits, around, plan, count, tuple(warnings)))
+    return context
+
+
+def _distinct(retrieval: Sequence[Neighbor]) -> list[Neighbor]:
+    """Return the neighbors, each passage once.
+
+    Raises:
+        TypeError: something else is among them.
+        ValueError: a passage has no text.
+    """
+    hits: dict[str, Neighbor] = {}
+    for neighbor in retrieval:
+        if not isinstance(neighbor, Neighbor):
+            raise TypeError(
+                f"expected one retrieval, a sequence of neighbors, got a {type(neighbor).__name__} in it: "
+                "build a context for each retrieval"
+            )
+        if not neighbor.passage.text:
+            raise ValueError(
+                f"expected passages with text, got {neighbor.passage.id!r} without: an index of ready vectors keeps "
+                "no text to make a context of; add documents instead"
+            )
+        hits.setdefault(neighbor.passage.id, neighbor)
+    return list(hits.values())
+
+
+def _embedder_count(index: Index | AsyncIndex, budget: int | None) -> Callable[[str], int] | None:
+    embedder = index.embedder
+    if isinstance(embedder, Tokenizing):
+        return lambda text: len(embedder.token_spans(text))
+    if budget is not None:
+        raise ValueError(
+            f"expected tokens, a function that counts the tokens of a text, got none, and {embedder.name} counts none"
+        )
+    return None
+
+
+# ---- the window ------------------------------------------------------------------------------------------------
+
+
+def _is_stored(passage: Passage, stored: Mapping[str, Passage]) -> bool:
+    found = stored.get(passage.id)
+    return found is not None and (found.text, found.start, found.end) == (passage.text, passage.start, passage.end)
+
+
+def _outwards(passage: Passage, stored: Mapping[str, Passage], window: int) -> Iterator[Passage]:
+    """Iterate over the passages around one, nearest first and the one before it first, as far as they follow."""
+    number = passage_number(passage)
+    directions = [] if number is None else [(number, -1), (number, 1)]
+    for step in range(1, window + 1):
+        for origin, sign in list(directions):
+            found = stored.get(f"{passage.document_id}#{origin + sign * step}")
+            if found is None:
+                directions.remove((origin, sign))
+            else:
+                yield found
+
+
+# ---- the budget ------------------------------------------------------------------------------------------------
+
+
+def _assembled(
+    hits: Sequence[Neighbor],
+    around: Mapping[str, Sequence[Passage]],
+    plan: _Plan,
+    count: Callable[[str], int] | None,
+    warnings: tuple[str, ...],
+) -> Context:
+    taken: dict[str, Piece] = {}
+    for rank, hit in enumerate(hits):
+        for passage in (hit.passage, *around.get(hit.passage.id, ())):
+            taken.setdefault(passage.id, Piece(passage, rank))
+    queue = list(taken.values())
+
+    def context_of(pieces: Sequence[Piece]) -> Context:
+        sources = tuple(sources_of(pieces, hits, plan.order))
+        text = plan.render(sources)
+        tokens = None if count is None else _checked_count(count, text) if sources else 0
+        whole = {piece.passage.id for piece in pieces if piece.whole}
+        left_out = tuple(passage_id for passage_id in taken if passage_id not in whole)
+        return Context(text, sources, tokens, left_out, warnings)
+
+    def of_first(length: int) -> Context:
+        return context_of(queue[:length])
+
+    if plan.budget is None:
+        return of_first(len(queue))
+    length, best = _longest(of_first, len(queue), plan.budget)
+    if length < len(queue) and queue[length].passage.id in {hit.passage.id for hit in hits}:
+        full = queue[length]
+        cuts = [Piece(part, full.rank, whole=False) for part in _beginnings(full.passage)]
+
+        def with_cut(number: int) -> Context:
+            return context_of([*queue[:length], *cuts[number - 1 : number]]) if number else best
+
+        _, best = _longest(with_cut, len(cuts), plan.budget)
+    return best
+
+
+def _longest(make: Callable[[int], Context], most: int, budget: int) -> tuple[int, Context]:
+    """Return the largest number up to `most` whose context is within the budget, and the context.
+
+    By bisection, since counting is slow: a context of more is taken to have more tokens. Of 0 it has none.
+    """
+    low, found = 0, make(0)
+    high = most + 1
+    number = most  # first of all, since mostly everything fits
+    while high - low > 1:
+        context = make(number)
+        if context.tokens is not None and context.tokens <= budget:
+            low, found = number, context
+        else:
+            high = number
+        number = (low + high) // 2
+    return low, found
+
+
+def _beginnings(passage: Passage) -> list[Passage]:
+    """Return the first sentence of a passage, the first two, and so on, but not all of them."""
+    texts = [passage.text[:start].rstrip() for start in sentence_starts(passage.text)]
+    return [
+        Passage(passage.id, passage.document_id, text, passage.start, passage.start + len(text))
+        for text in texts
+        if 0 < len(text) < len(passage.text)
+    ]
+
+
+def _checked_count(count: Callable[[str], int], text: str) -> int:
+    tokens = count(text)
+    try:
+        return as_integer(tokens)
+    except TypeError as error:
+        raise TypeError(
+            f"expected tokens to return the number of tokens, got a {type(tokens).__name__}: "
+            "for a tokenizer that returns a list, lambda text: len(tokenizer.encode(text))"
+        ) from error
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _brief(text: str, width: int) -> str:
+    return shorten(text, width, placeholder="…")

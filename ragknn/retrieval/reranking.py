@@ -1,0 +1,175 @@
+"""A second, closer look at what a search found: passages are scored against the query once more, and sorted."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ragknn.embedding._embedders import Embedder, loading_model
+from ragknn.errors import EmbeddingError, ModelNotFound
+from ragknn.records import Neighbor, Passage
+
+Reranker: TypeAlias = Callable[[str, Sequence[Passage]], ArrayLike]
+"""Scores passages against a query: (query, n passages) to n finite scores, larger is better."""
+
+DEFAULT_CROSS_ENCODER = "cross-encoder/ms-marco-MiniLM-L6-v2"
+
+
+class CrossEncoderReranker:
+    """Score with a cross-encoder of sentence-transformers, which reads query and passage together.
+
+    That is closer reading than comparing two vectors, and as slow as embedding every candidate anew. The model is
+    loaded on first use. Of a pair that is longer than it reads, it does not see the end.
+
+    Args:
+        model: a name on the model hub, or a folder; of a cross-encoder that gives one score to a pair.
+        device: torch device; None chooses cuda, then mps, then cpu, by what is there.
+        batch_size: pairs that the model reads at a time.
+
+    Raises:
+        ModelNotFound: on first use, if the model is neither in a folder nor to be had from the hub, or is none
+            that was trained to score pairs.
+    """
+
+    def __init__(
+        self, model: str | Path = DEFAULT_CROSS_ENCODER, *, device: str | None = None, batch_size: int = 32
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"expected batch_size >= 1, got {batch_size}")
+        self.model = str(model)
+        self.device = device
+        self.batch_size = batch_size
+        self._loaded: Any = None
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"CrossEncoderReranker({self.model!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A loaded model and a lock do not travel to another process; it is loaded again there.
+        return {**self.__dict__, "_loaded": None, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
+    def __call__(self, query: str, passages: Sequence[Passage]) -> NDArray[np.float64]:
+        """Return a score for each passage, larger is better, shape (n,).
+
+        Raises:
+            ModelNotFound: on first use, as said above.
+            EmbeddingError: the device failed.
+            ValueError: a passage without text, or a model that gives several scores to a pair.
+        """
+        pairs = [(query, text) for text in _texts(passages)]
+        if not pairs:
+            return np.empty(0)
+        with self._lock:  # the tokenizer is not safe to use from two threads
+            if self._loaded is None:
+                self._loaded = _load_cross_encoder(self.model, self.device)
+            model = self._loaded
+            try:
+                scores = model.predict(pairs, batch_size=self.batch_size, show_progress_bar=False)
+            except RuntimeError as error:  # torch's class for whatever goes wrong on a device
+                raise EmbeddingError(
+                    f"{self.model} failed on {model.device}: {error}; try a smaller batch_size or device='cpu'"
+                ) from error
+        return checked_scores(scores, len(pairs), self)
+
+
+class EmbeddingReranker:
+    """Score by the cosine of another embedder's vectors: a quick model finds, a larger one sorts.
+
+    Args:
+        embedder: such as a `SentenceEmbedder` of a larger model. It must read passages as long as those of the
+            index.
+    """
+
+    def __init__(self, embedder: Embedder) -> None:
+        self.embedder = embedder
+
+    def __repr__(self) -> str:
+        return f"EmbeddingReranker({self.embedder!r})"
+
+    def __call__(self, query: str, passages: Sequence[Passage]) -> NDArray[np.float64]:
+        """Return for each passage the cosine of its vector and the query's, shape (n,); 0 where one has no length.
+
+        Raises:
+            EmbeddingError: the embedder failed, or a text is longer than it reads.
+            ValueError: a passage without text, or vectors that are not finite.
+        """
+        texts = _texts(passages)
+        if not texts:
+            return np.empty(0)
+        wanted = np.asarray(self.embedder.embed_queries([query]), dtype=np.float64)[0]
+        vectors = np.asarray(self.embedder.embed_documents(texts), dtype=np.float64)
+        lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(wanted)
+        return checked_scores(vectors @ wanted / np.where(lengths == 0, 1.0, lengths), len(texts), self)
+
+
+def checked_scores(scores: ArrayLike, n: int, reranker: Reranker) -> NDArray[np.float64]:
+    """Return what a reranker gave to n passages as an array of shape (n,).
+
+    Raises:
+        ValueError: it is of another shape, or holds what is no finite number.
+    """
+    try:
+        array = np.asarray(scores, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"expected {n} numbers, larger is better, from {reranker!r}, got: {error}") from error
+    if array.shape != (n,):
+        raise ValueError(
+            f"expected scores of shape ({n},), one for each passage, from {reranker!r}, got {array.shape}: "
+            "it must give one number to a pair of query and passage"
+        )
+    if not np.isfinite(array).all():
+        row = int(np.flatnonzero(~np.isfinite(array))[0])
+        raise ValueError(f"expected finite scores from {reranker!r}, got {array[row]} for passage {row} of {n}")
+    return array
+
+
+def rerank(neighbors: Sequence[Neighbor], scores: ArrayLike) -> list[Neighbor]:
+    """Return the neighbors with their new scores, best first; those of equal scores keep their order.
+
+    Args:
+        neighbors: n neighbors.
+        scores: larger is better, shape (n,).
+    """
+    array = np.asarray(scores, dtype=np.float64)
+    order = np.argsort(-array, kind="stable")
+    return [replace(neighbors[row], score=float(array[row])) for row in order]
+
+
+def _texts(passages: Sequence[Passage]) -> list[str]:
+    for passage in passages:
+        if not passage.text:
+            raise ValueError(
+                f"expected passages with text to rerank, got {passage.id!r} without: "
+                "an index of ready vectors keeps none, so rerank with a callable of your own"
+            )
+    return [passage.text for passage in passages]
+
+
+def _load_cross_encoder(name: str, device: str | None) -> Any:
+    advice = "name a folder with a cross-encoder, or rerank with EmbeddingReranker or a callable of your own"
+    with loading_model(name, f"a cross-encoder named {name!r}", advice):
+        from sentence_transformers import CrossEncoder
+
+        model = CrossEncoder(name, device=device)
+        trained = model.config.architectures or []
+        loaded = type(model[0].auto_model).__name__
+        if trained and loaded not in trained:
+            # It would be given a last layer of random numbers, and so would the scores be.
+            raise ValueError(f"a {trained[0]}, which was not trained to score pairs")
+    if model.num_labels != 1:
+        raise ModelNotFound(
+            f"expected a cross-encoder that gives one score to a pair, got {model.num_labels} from {name!r}: "
+            "choose one that was trained to rank passages"
+        )
+    return model

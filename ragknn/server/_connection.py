@@ -1,0 +1,165 @@
+"""The only file that talks to Redis: clients, the two drivers of flows, and the translation of errors."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any, TypeVar, cast
+
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from ragknn._protocol.flows import Command, Flow, Pause, Work
+from ragknn.errors import CommandRefused, ConfigurationError, ConnectionFailed, ServerError
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT = 5.0  # seconds; a server that is there answers in milliseconds
+# A restart or a failover shows as a few refused connections: try again after 0.05, 0.1 and 0.2 seconds.
+RETRIES = 3
+FIRST_RETRY, LONGEST_RETRY = 0.05, 0.5
+# Seconds that the client waits longer than the server may search, so that the server's own limit comes first.
+GRACE = 2.0
+
+
+def connect(url: str, *, timeout: float, protocol: int) -> redis.Redis:
+    """Return a client for the URL; it connects when it is first used.
+
+    Args:
+        url: redis://, rediss:// or unix://.
+        timeout: seconds that a search may take.
+        protocol: RESP version, 2 or 3.
+
+    Raises:
+        ConfigurationError: the URL has another form.
+    """
+    with _checked_url(url):
+        retry = Retry(ExponentialBackoff(cap=LONGEST_RETRY, base=FIRST_RETRY), RETRIES)
+        return redis.Redis.from_url(url, **_options(timeout, protocol), retry=retry)
+
+
+def aconnect(url: str, *, timeout: float, protocol: int) -> redis.asyncio.Redis:
+    """Async twin of `connect`."""
+    with _checked_url(url):
+        retry = AsyncRetry(ExponentialBackoff(cap=LONGEST_RETRY, base=FIRST_RETRY), RETRIES)
+        return redis.asyncio.Redis.from_url(url, **_options(timeout, protocol), retry=retry)
+
+
+def _options(timeout: float, protocol: int) -> dict[str, Any]:
+    return {"protocol": protocol, "socket_timeout": timeout + GRACE, "socket_connect_timeout": CONNECT_TIMEOUT}
+
+
+@contextmanager
+def _checked_url(url: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigurationError(
+            f"expected a URL like redis://localhost:6379, rediss://user:password@host:6380/0 or "
+            f"unix:///run/redis.sock, got {mask_password(url)!r}: {error}"
+        ) from error
+
+
+def mask_password(url: str) -> str:
+    """Return the URL with its password, if any, as three stars."""
+    scheme, slashes, rest = url.partition("://")
+    login, at, host = rest.rpartition("@")
+    user, colon, _ = login.partition(":")
+    host = re.sub(r"(?<=[?&]password=)[^&]*", "***", host)
+    return f"{scheme}{slashes}{user}{colon}{'***' if colon else ''}{at}{host}"
+
+
+def run(client: redis.Redis, flow: Flow[T]) -> T:
+    """Drive a flow in sync code and return what it returns.
+
+    Raises:
+        ConnectionFailed: the server cannot be reached, went away, or refused the login.
+    """
+    sent: Any = None
+    with closing(flow):
+        while True:
+            try:
+                step = flow.send(sent)
+            except StopIteration as stop:
+                return cast(T, stop.value)
+            match step:
+                case Work(call):
+                    sent = call()
+                case Pause(seconds):
+                    time.sleep(seconds)
+                    sent = None
+                case commands:
+                    with _translated(client):
+                        sent = _pipeline(client, commands).execute(raise_on_error=False)
+
+
+async def arun(client: redis.asyncio.Redis, flow: Flow[T]) -> T:
+    """Async twin of `run`."""
+    sent: Any = None
+    with closing(flow):
+        while True:
+            try:
+                step = flow.send(sent)
+            except StopIteration as stop:
+                return cast(T, stop.value)
+            match step:
+                case Work(call):
+                    sent = await asyncio.to_thread(call)
+                case Pause(seconds):
+                    await asyncio.sleep(seconds)
+                    sent = None
+                case commands:
+                    with _translated(client):
+                        sent = await _pipeline(client, commands).execute(raise_on_error=False)
+
+
+def _pipeline(client: Any, commands: list[Command]) -> Any:
+    pipeline = client.pipeline(transaction=False)
+    for command in commands:
+        # Only buffers, in both worlds. A client that decodes replies would stumble over vectors.
+        pipeline.execute_command(*command, NEVER_DECODE=True)
+    return pipeline
+
+
+@contextmanager
+def _translated(client: Any) -> Iterator[None]:
+    try:
+        yield
+    except (redis.RedisError, OSError) as error:
+        raise _explain(error, _address(client)) from error
+
+
+def _explain(error: Exception, address: str) -> ServerError:
+    # The async client wraps what goes wrong while it connects.
+    cause = error.__cause__ if isinstance(error.__cause__, redis.RedisError) else error
+    match cause:
+        case redis.AuthenticationError():
+            return ConnectionFailed(
+                f"expected a login that Redis at {address} takes, got: {cause}; "
+                "put user and password into the URL: redis://user:password@host:6379"
+            )
+        case redis.BusyLoadingError():
+            return ConnectionFailed(f"Redis at {address} is still loading its data; try again soon")
+        case redis.TimeoutError():
+            return ConnectionFailed(
+                f"expected an answer from Redis at {address} in time, got none ({cause}); "
+                "look at the server's load, or raise the timeout"
+            )
+        case redis.ConnectionError() | OSError():
+            return ConnectionFailed(
+                f"expected Redis at {address}, got: {cause}; check the URL and that the server runs "
+                "(`ragknn doctor` looks at both)"
+            )
+        case _:
+            return CommandRefused(f"Redis at {address} answered: {cause}")
+
+
+def _address(client: Any) -> str:
+    options = client.connection_pool.connection_kwargs
+    return str(options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}")

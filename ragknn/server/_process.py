@@ -1,0 +1,222 @@
+"""The process of an embedded Redis: started, waited for and stopped. Who may do so is settled in `server.py`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import time
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from ragknn._protocol.replies import parse_info
+from ragknn.errors import ServerError, ServerStartError, UnsupportedServer
+from ragknn.server._folder import POLL_SECONDS, DataFolder, ServerState
+from ragknn.server._programs import find_programs
+from ragknn.settings import Settings
+
+START_SECONDS = 30.0  # until the server answers, which takes it about 0.1
+LOADING_SECONDS = 600.0  # instead, once it says that it loads its data: some GB from a slow disk
+STOP_SECONDS = 10.0  # for each of three ways to stop it, the mildest first
+REPLY_SECONDS = 2.0  # for one reply of a server that may hang
+COLLECT_SECONDS = 0.5  # for what makes scores right, but is not needed to answer
+LOG_LINES = 15  # at the end of an error
+
+
+def spawn(folder: DataFolder, settings: Settings, socket: Path, lock: FileIO) -> subprocess.Popen[bytes]:
+    """Start a server that inherits the lock, and remember it in the folder.
+
+    Returns:
+        The process, which is not ready yet; or it has ended already.
+
+    Raises:
+        RagKNNError: as `find_programs`.
+        ServerStartError: the program cannot be run.
+    """
+    programs = find_programs(settings)
+    folder.configuration.write_bytes(_configuration(folder.path, socket, programs.module))
+    folder.put_log_aside()
+    with folder.configuration.open("rb") as stdin, folder.log.open("ab") as stdout:
+        try:
+            child = subprocess.Popen(
+                # Not the file's name: the server takes that for a pattern if it holds *, ? or [, and where the
+                # pattern matches nothing it goes on without any configuration, on a TCP port.
+                [programs.server, "-"],
+                stdin=stdin,
+                stdout=stdout,
+                stderr=subprocess.STDOUT,
+                cwd=folder.path,
+                umask=0o077,
+                start_new_session=True,
+                pass_fds=[lock.fileno()],
+            )
+        except OSError as error:
+            raise _start_error(folder, f"{str(programs.server)!r} cannot be run: {error.strerror}") from error
+    try:
+        folder.write_state(ServerState.of_process(child.pid, socket))
+    except BaseException:
+        child.kill()
+        child.wait()
+        raise
+    return child
+
+
+def _configuration(data: Path, socket: Path, module: Path | None) -> bytes:
+    lines = [
+        b"port 0",
+        b"unixsocket " + _quoted(socket),
+        b"unixsocketperm 700",
+        b"dir " + _quoted(data),
+        b"appendonly yes",
+        b"appendfsync everysec",
+        b'save ""',
+        b"daemonize no",
+        b"locale-collate C",  # the user's may name a locale that is not installed, and with that the server ends
+    ]
+    if module is not None:
+        # What is said of `_collect` is true of replaced passages too; by default the server waits for 100 of them.
+        lines.append(b"loadmodule " + _quoted(module) + b" FORK_GC_CLEAN_THRESHOLD 1 FORK_GC_RUN_INTERVAL 5")
+    return b"\n".join([*lines, b""])
+
+
+def _quoted(path: Path) -> bytes:
+    escaped = (b"\\x%02x" % byte if byte < 0x20 or byte in b'"\\' else b"%c" % byte for byte in os.fsencode(path))
+    return b'"%b"' % b"".join(escaped)
+
+
+def wait_until_ready(folder: DataFolder, socket: Path, child: subprocess.Popen[bytes] | None) -> int | None:
+    """Wait until the server answers and knows search.
+
+    Args:
+        folder: its data folder.
+        socket: where it listens.
+        child: its process if it was just started, None if it was joined.
+
+    Returns:
+        The pid of the server, or None if it was joined and has ended.
+
+    Raises:
+        ServerStartError: it was started and has ended, or does not answer.
+        UnsupportedServer: it has no search module.
+    """
+    began, patience = time.monotonic(), START_SECONDS
+    try:
+        while time.monotonic() - began < patience:
+            try:
+                with connect(socket) as client:
+                    client.ping()
+                    indexes = client.execute_command("FT._LIST")
+                    if child is not None:
+                        _collect(client, indexes)
+                    return int(client.info("server")["process_id"])
+            except redis.BusyLoadingError:
+                patience = LOADING_SECONDS
+            except (redis.ConnectionError, redis.TimeoutError):
+                pass  # it does not listen yet, or has ended
+            except redis.ResponseError as error:
+                if "unknown command" not in str(error):
+                    raise _start_error(folder, f"it answered: {error}") from error
+                raise UnsupportedServer(
+                    "expected a server with the search module, got one that does not know FT._LIST; "
+                    "set RAGKNN_SEARCH_MODULE to its redisearch.so, or pip install 'ragknn[embedded]'"
+                ) from error
+            if child is not None and child.poll() is not None:
+                raise _start_error(folder, f"it ended with status {child.returncode}")
+            if child is None:
+                with folder.lock():
+                    if not folder.is_running():
+                        return None
+            time.sleep(POLL_SECONDS)
+        raise _start_error(folder, f"it did not answer within {patience:.0f} s")
+    finally:
+        if child is not None and child.returncode is None:
+            child.returncode = 0  # it may outlive us, and Popen would warn of that
+
+
+def _collect(client: Any, indexes: list[bytes]) -> None:
+    """Have the server forget the words that it counts twice.
+
+    Search 2.10 indexes everything a second time when it has loaded its data. Until the first is collected, a word
+    seems to stand in more passages than there are, and in the score of words (BM25STD) such a word outweighs all
+    others. Large indexes take longer than anybody wants to wait here; the server goes on with them by itself.
+    """
+    patience = time.monotonic() + COLLECT_SECONDS
+    for index in indexes:
+        try:
+            while parse_info(client.execute_command("FT.INFO", index)).building and time.monotonic() < patience:
+                time.sleep(POLL_SECONDS)
+            left = round(1000 * (patience - time.monotonic()))
+            if left > 0:
+                client.execute_command("FT.DEBUG", "GC_FORCEINVOKE", index, left)
+        except redis.ResponseError:
+            pass  # an index that went meanwhile, or a server without the command
+
+
+def _start_error(folder: DataFolder, what: str) -> ServerStartError:
+    return ServerStartError(
+        f"expected the embedded server to come up in {str(folder.path)!r}, but {what}. Mend what its log says, set "
+        "RAGKNN_REDIS_SERVER and RAGKNN_SEARCH_MODULE to other programs, or RAGKNN_URL to a server that runs. "
+        f"The end of {folder.log.name}:\n{folder.log_tail(LOG_LINES) or '(nothing)'}"
+    )
+
+
+def shut_down(folder: DataFolder, state: ServerState | None) -> None:
+    """Stop the server, by asking, then by signals to the process that the state names. To be done under the lock.
+
+    Raises:
+        ServerError: it goes on; or it does not answer and its process is not known for sure.
+    """
+    import psutil  # late: an optional package
+
+    socket = state.socket if state else folder.socket()
+    process = state.process() if state else None
+
+    def ask() -> None:
+        with contextlib.suppress(redis.RedisError), connect(socket) as client:
+            client.shutdown()
+
+    def is_gone() -> bool:
+        # Not the process first: while it is a zombie already, its other threads may still be writing.
+        if folder.exists():
+            return not folder.is_running()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return process is None or process.status() == psutil.STATUS_ZOMBIE
+        return True
+
+    steps = [ask]
+    if process is not None:
+        # No socket: it has only begun to start, or its folder was removed. A signal lets it write its data as well.
+        steps = [*(steps if socket.exists() else []), process.terminate, process.kill]
+    for step in steps:
+        deadline = time.monotonic() + STOP_SECONDS
+        while time.monotonic() < deadline:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                step()
+            if is_gone():
+                if process is not None:
+                    with contextlib.suppress(ChildProcessError):  # another process's child
+                        os.waitpid(process.pid, 0)
+                folder.forget_state()
+                return
+            time.sleep(POLL_SECONDS)
+    raise ServerError(
+        f"expected the embedded server of {str(folder.path)!r} to stop, but "
+        f"{f'process {process.pid} goes on' if process else 'it does not answer and its pid is not known'}; "
+        "end its redis-server process yourself"
+    )
+
+
+def connect(socket: Path) -> redis.Redis:
+    """Make a client that gives up soon."""
+    return redis.Redis(
+        unix_socket_path=str(socket),
+        socket_timeout=REPLY_SECONDS,
+        socket_connect_timeout=REPLY_SECONDS,
+        retry=Retry(NoBackoff(), 0),  # who asks, asks again or goes on
+        decode_responses=True,
+    )

@@ -1,0 +1,333 @@
+"""The embedded Redis: one server for each data folder, shared by the processes that name it.
+
+By the locks of `datafolder.py` they agree on who starts it and who stops it; `process.py` does so. Nothing starts on
+import.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import multiprocessing
+import os
+import sys
+import weakref
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import Self
+from urllib.parse import quote
+
+import redis
+
+from ragknn.errors import MissingDependency, RagKNNError, ServerError
+from ragknn.server._folder import DataFolder, ServerState, release
+from ragknn.server._process import LOG_LINES, connect, shut_down, spawn, wait_until_ready
+from ragknn.server._programs import Programs, find_programs, server_not_found
+from ragknn.settings import Settings, load_settings
+
+__all__ = [
+    "Programs",
+    "RedisServer",
+    "ServerStatus",
+    "find_programs",
+    "server_status",
+    "shared_server",
+    "start_to_stay",
+    "stop_server",
+]
+
+logger = logging.getLogger(__name__)
+
+_holders: weakref.WeakSet[RedisServer] = weakref.WeakSet()
+_shared: dict[Path, RedisServer] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
+    """What is known about the embedded server of a data folder.
+
+    Attributes:
+        data: the data folder.
+        running: whether its process lives, though it may be loading its data, or hang.
+        url: where it listens, or None if it does not run.
+        pid: of the server's process, or None.
+        stays: whether it goes on when nobody uses it.
+        redis_version: like this and the next ones, None if the server did not say.
+        search_version: of the search module.
+        memory_bytes: that the server has allocated.
+        uptime_seconds: since its start.
+        users: pids of the processes that use it, as far as this user may see them.
+    """
+
+    data: Path
+    running: bool
+    url: str | None = None
+    pid: int | None = None
+    stays: bool = False
+    redis_version: str | None = None
+    search_version: str | None = None
+    memory_bytes: int | None = None
+    uptime_seconds: int | None = None
+    users: tuple[int, ...] = ()
+
+
+class RedisServer:
+    """A hold on the embedded server of a data folder: `start` joins the server, or starts it if none runs.
+
+    The server stops when the last holder stops. All objects for one folder share one server, in one process or in
+    several. In a child made by fork the copy counts as stopped, and the parent's server is left alone.
+
+    Args:
+        data: the data folder; None: the one of the settings.
+        settings: None: those of the environment.
+
+    Example:
+        >>> with RedisServer("data") as server:
+        ...     client = redis.Redis.from_url(server.url)
+    """
+
+    def __init__(self, data: Path | str | None = None, *, settings: Settings | None = None) -> None:
+        self._settings = settings or load_settings()
+        self._folder = DataFolder(self._settings.data if data is None else Path(data))
+        self._hold: FileIO | None = None
+        self._state: ServerState | None = None
+
+    def start(self) -> Self:
+        """Join the server, or start it, and wait until it answers. If started already: revive it if it has died.
+
+        Raises:
+            ConfigurationError: the data folder cannot be used, or a setting names no such program.
+            MissingDependency: psutil is not installed.
+            ServerNotFound: there is no server program, or this system cannot run one.
+            ServerStartError: it did not come up; the message ends with its log.
+            UnsupportedServer: it is older than 8, or has no search module.
+            ServerError: another process has been starting or stopping it for 60 seconds.
+        """
+        _require_system()
+        self._folder.prepare()
+        held = self._is_held()
+        try:
+            while not self._join_or_start():
+                logger.debug("the embedded Redis of %s ended while it was joined", self.data)
+        except BaseException:
+            if not held:  # else other threads may be using it
+                self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Let go; the last to leave stops the server, which first writes its data. If stopped already: do nothing.
+
+        Raises:
+            ServerError: it did not stop, or another process has been starting or stopping it for 60 seconds.
+        """
+        hold, state = self._hold, self._state
+        if hold is None or hold.closed:
+            return
+        self._hold = self._state = None
+        _holders.discard(self)
+        release(hold)
+        if not self._folder.exists():  # removed under the server, which would go on for nobody
+            shut_down(self._folder, state)
+            return
+        with self._folder.lock():
+            recorded = self._folder.read_state()
+            if self._folder.is_running() and not self._folder.is_used() and not (recorded and recorded.stays):
+                shut_down(self._folder, recorded or state)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        return f"RedisServer({str(self.data)!r})"
+
+    @property
+    def data(self) -> Path:
+        """The data folder, absolute and without links."""
+        return self._folder.path
+
+    @property
+    def url(self) -> str:
+        """Where it listens, as `redis.Redis.from_url` takes it."""
+        return _url(self._started.socket)
+
+    @property
+    def pid(self) -> int:
+        """The id of the server's process, as `start` found it."""
+        return self._started.pid
+
+    @property
+    def _started(self) -> ServerState:
+        if self._state is None or not self._is_held():
+            raise ServerError(f"expected a started server, got {self!r} stopped: call start(), or use it in `with`")
+        return self._state
+
+    def log_tail(self, n: int = LOG_LINES) -> str:
+        """Return the last n lines of the server's log."""
+        return self._folder.log_tail(n)
+
+    def _is_held(self) -> bool:
+        return self._hold is not None and not self._hold.closed  # closed: in a child made by fork
+
+    def _join_or_start(self) -> bool:
+        """Return whether there is a server now: one that was joined may end while we wait for its answer."""
+        child = None
+        with self._folder.lock():
+            if not self._is_held():
+                self._hold = self._folder.use()
+                _holders.add(self)
+                _stop_at_end_of_worker()
+            state = self._folder.read_state() if self._folder.is_running() else None
+            socket = state.socket if state else self._folder.socket()
+            if lock := self._folder.claim():
+                with lock:  # at the end closed, not released: the server has inherited it
+                    child = spawn(self._folder, self._settings, socket, lock)
+        pid = wait_until_ready(self._folder, socket, child)
+        if pid is None:
+            return False
+        with self._folder.lock():
+            state = self._folder.read_state()
+            # The file may be damaged, or whoever started the server was killed before it wrote.
+            if state is None or state.pid != pid:
+                state = ServerState.of_process(pid, socket)
+                self._folder.write_state(state)
+        self._state = state
+        return True
+
+
+def shared_server(settings: Settings) -> RedisServer:
+    """Return the embedded server that this process shares, started on first use and stopped at exit.
+
+    There is one for each data folder. A child made by fork does not inherit it: it gets a hold of its own.
+
+    Raises:
+        RagKNNError: as `RedisServer.start`.
+    """
+    data = DataFolder(settings.data).path
+    if data in _shared:
+        return _shared[data].start()
+    server = RedisServer(data, settings=settings).start()
+    first = _shared.setdefault(data, server)
+    if first is server:
+        logger.info("no Redis URL given: using the embedded Redis with data in %s, pid %d", data, server.pid)
+    else:  # another thread's
+        server.stop()
+    return first
+
+
+def start_to_stay(settings: Settings) -> ServerStatus:
+    """Start the embedded server, or join it, so that it goes on when nobody uses it.
+
+    Raises:
+        RagKNNError: as `RedisServer.start`.
+    """
+    folder = DataFolder(settings.data)
+    with RedisServer(folder.path, settings=settings) as server, folder.lock():
+        folder.write_state(server._started.model_copy(update={"stays": True}))
+    return server_status(settings)
+
+
+def stop_server(settings: Settings, *, force: bool = False) -> bool:
+    """Stop the embedded server, even one that was started to stay. Return False if none runs.
+
+    Args:
+        settings: name the data folder.
+        force: stop it although processes use it.
+
+    Raises:
+        ServerError: processes use it, or it did not stop.
+    """
+    folder = DataFolder(settings.data)
+    if not folder.exists():
+        return False
+    _require_system()
+    with folder.lock():
+        if not folder.is_running():
+            return False
+        if not force and folder.is_used():
+            pids = ", ".join(map(str, folder.users())) or "not visible to this user"
+            raise ServerError(
+                f"expected nobody to use the embedded server of {str(folder.path)!r}, but processes do (pid {pids}); "
+                "end them first, or stop it by force"
+            )
+        shut_down(folder, folder.read_state())
+    return True
+
+
+def server_status(settings: Settings) -> ServerStatus:
+    """Look at the embedded server; nothing is started.
+
+    Raises:
+        MissingDependency: psutil is not installed.
+        ServerError: another process has been starting or stopping it for 60 seconds.
+    """
+    folder = DataFolder(settings.data)
+    if not folder.exists():
+        return ServerStatus(folder.path, running=False)
+    _require_system()
+    with folder.lock():
+        running, state = folder.is_running(), folder.read_state()
+    if not running:
+        return ServerStatus(folder.path, running=False)
+    socket = state.socket if state else folder.socket()
+    try:
+        with connect(socket) as client:
+            info = client.info("server", "memory", "modules")
+    except redis.RedisError:
+        info = {}  # it hangs, or has just ended
+    search = next((module["ver"] for module in info.get("modules", []) if module["name"] == "search"), None)
+    return ServerStatus(
+        folder.path,
+        running=True,
+        url=_url(socket),
+        pid=info.get("process_id", state and state.pid),
+        stays=state is not None and state.stays,
+        redis_version=info.get("redis_version"),
+        search_version=search and f"{search // 10000}.{search // 100 % 100}.{search % 100}",  # 21005 is 2.10.5
+        memory_bytes=info.get("used_memory"),
+        uptime_seconds=info.get("uptime_in_seconds"),
+        users=folder.users(),
+    )
+
+
+def _require_system() -> None:
+    if sys.platform == "win32":
+        raise server_not_found("Windows, on which the embedded server does not run")
+    try:
+        import psutil  # noqa: F401  # late: an optional package
+    except ImportError as error:
+        raise MissingDependency("psutil", "the embedded server", "embedded") from error
+
+
+def _url(socket: Path) -> str:
+    return f"unix://{quote(str(socket))}"
+
+
+def _stop_at_end_of_worker() -> None:
+    # A process that multiprocessing has forked ends without atexit, but runs these.
+    if multiprocessing.parent_process() is not None:
+        from multiprocessing import util  # late: only a worker needs it
+
+        util.Finalize(None, _stop_all, exitpriority=0)
+
+
+def _stop_all() -> None:
+    for server in list(_holders):
+        try:
+            server.stop()
+        except RagKNNError as error:
+            logger.warning("could not leave the embedded Redis of %s: %s", server.data, error)
+
+
+def _forget_parent() -> None:
+    _holders.clear()
+    _shared.clear()
+
+
+atexit.register(_stop_all)
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_forget_parent)

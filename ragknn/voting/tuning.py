@@ -1,0 +1,261 @@
+"""Choosing k and weights: every labelled passage is asked for its neighbors once, and all settings scored from that."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from operator import index as as_integer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragknn._plotting import figure_class
+from ragknn._protocol.flows import Flow
+from ragknn._protocol.looking import count_labels, labelled_vectors
+from ragknn._protocol.where import Where
+from ragknn.indexing.index import AsyncIndex, Index
+from ragknn.records import Label, Neighbor
+from ragknn.retrieval._searches import LABELS, Ask
+from ragknn.server._connection import arun, run
+from ragknn.voting._arithmetic import (
+    Weights,
+    check_weights,
+    class_shares,
+    correct_priors,
+    neighbor_weights,
+    weighted_average,
+    winners,
+)
+from ragknn.voting.rules import Poll, Rules, are_numbers, sorted_labels
+from ragknn.voting.voter import Absent, check_enough, most_votes, only_labelled, poll
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DEFAULT_KS = (1, 3, 5, 7, 10, 15, 20, 30)
+DEFAULT_WEIGHTS: tuple[Weights, ...] = ("uniform", "distance")
+
+# Passages asked for between two reports of progress.
+PASSAGES_PER_ROUND = 1_000
+
+Progress: TypeAlias = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One way to vote, and how well it does.
+
+    Attributes:
+        k: number of votes.
+        weights: "uniform", "distance", or the name of a callable.
+        score: accuracy of classes, larger is better; mean absolute error of numbers, smaller is better, and NaN
+            where nothing voted.
+    """
+
+    k: int
+    weights: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """How all settings do on the documents of the index, each left out of its own vote.
+
+    Attributes:
+        index: name of the index.
+        scoring: "accuracy" or "mean absolute error".
+        passages: number of passages that were asked.
+        settings: in the order of weights and k.
+    """
+
+    index: str
+    scoring: str
+    passages: int
+    settings: tuple[Setting, ...]
+
+    @property
+    def best(self) -> Setting:
+        """The best setting; of equal ones the first of those with the smallest k."""
+        sign = -1 if self.scoring == "accuracy" else 1
+        return min(self.settings, key=lambda setting: (math.isnan(setting.score), sign * setting.score, setting.k))
+
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """Draw the scores against k, one line for each kind of weights.
+
+        Args:
+            path: a file to save the picture in; the suffix says how (.png, .svg, .pdf).
+
+        Raises:
+            MissingDependency: matplotlib is not installed.
+        """
+        figure = figure_class()(figsize=(6, 3.5), layout="constrained")
+        axes = figure.add_subplot(xlabel="k", ylabel=self.scoring, title=f"{self.index}: {self.passages} passages")
+        kinds = list(dict.fromkeys(setting.weights for setting in self.settings))
+        lines = []
+        for weights in kinds:
+            line = [setting for setting in self.settings if setting.weights == weights]
+            lines += axes.plot([s.k for s in line], [s.score for s in line], marker="o", label=weights)
+        best = self.best
+        axes.annotate(f"k={best.k}: {best.score:.3f}", (best.k, best.score), (4, 6), textcoords="offset points")
+        axes.grid(alpha=0.3)
+        axes.legend(lines, kinds, title="weights")  # named, since matplotlib leaves out labels like "_private"
+        if path is not None:
+            figure.savefig(path)
+        return figure
+
+    def __str__(self) -> str:
+        best = self.best
+        return f"best {self.scoring} {best.score:.4f} with k={best.k}, weights={best.weights!r}"
+
+    def _repr_html_(self) -> str:
+        """Show the scores as a table in a notebook, the best one in bold."""
+        kinds = list(dict.fromkeys(setting.weights for setting in self.settings))
+        by_place = {(setting.k, setting.weights): setting for setting in self.settings}
+        rows = "".join(
+            f"<tr><td>{k}</td>" + "".join(self._cell(by_place[k, weights]) for weights in kinds) + "</tr>"
+            for k in dict.fromkeys(setting.k for setting in self.settings)
+        )
+        heads = "".join(f"<th>{escape(weights)}</th>" for weights in kinds)
+        caption = f"{escape(self.scoring)}, {self.passages} passages of {escape(self.index)}"
+        return f"<table><caption>{caption}</caption><tr><th>k</th>{heads}</tr>{rows}</table>"
+
+    def _cell(self, setting: Setting) -> str:
+        score = f"{setting.score:.4f}"
+        return f"<td>{f'<b>{score}</b>' if setting == self.best else score}</td>"
+
+
+def tune(
+    index: Index,
+    ks: Sequence[int] = DEFAULT_KS,
+    weights: Sequence[Weights] = DEFAULT_WEIGHTS,
+    *,
+    rules: Rules | None = None,
+    where: Where | None = None,
+    progress: Progress | None = None,
+) -> Tuning:
+    """Score votes with each k and kind of weights by leaving one out, from one retrieval of the largest k.
+
+    Each labelled passage is asked as if it were a new text. Its own document does not vote, nor do exact
+    duplicates of its text, unless the rules count them.
+
+    Args:
+        index: an open index.
+        ks: numbers of votes; those that the index has too few labelled documents for are left out.
+        weights: "uniform", "distance" or callables.
+        rules: everything else about the vote (`LabelVoter(...).rules`); k and weights in it do not matter.
+        where: only passages that match are asked and vote; `ragknn.filters` explains it.
+        progress: called with the number of passages asked and of all.
+
+    Raises:
+        ValueError: there are too few labelled documents for any k, or an empty choice.
+    """
+    return run(index.client, _tuning(index, ks, weights, rules or Rules(), where, progress))
+
+
+async def atune(
+    index: AsyncIndex,
+    ks: Sequence[int] = DEFAULT_KS,
+    weights: Sequence[Weights] = DEFAULT_WEIGHTS,
+    *,
+    rules: Rules | None = None,
+    where: Where | None = None,
+    progress: Progress | None = None,
+) -> Tuning:
+    """Async twin of `tune`."""
+    return await arun(index.client, _tuning(index, ks, weights, rules or Rules(), where, progress))
+
+
+def _tuning(
+    index: Index | AsyncIndex,
+    ks: Sequence[int],
+    weights: Sequence[Weights],
+    rules: Rules,
+    where: Where | None,
+    progress: Progress | None,
+) -> Flow[Tuning]:
+    if not len(ks) or not len(weights):
+        raise ValueError(f"expected at least one k and one kind of weights, got ks={ks!r}, weights={weights!r}")
+    for kind in weights:
+        check_weights(kind)
+    wanted = sorted({as_integer(k) for k in ks})
+    if wanted[0] < 1:
+        raise ValueError(f"expected each k >= 1, got {wanted[0]}")
+    census = yield from count_labels(index.keys, among := index.filter(where))
+    # One more than k, since each document is left out of its own vote.
+    check_enough(index.name, census, replace(rules, k=wanted[0] + 1, min_votes=1))
+    usable = [k for k in wanted if k < most_votes(census, rules)]
+    stored = yield from labelled_vectors(index.keys, index.schema, among)
+    largest = replace(rules, k=usable[-1], min_votes=1)
+    ask = Ask(
+        k=largest.k,
+        ef_runtime=None,
+        timeout=index.timeout,
+        on_incomplete="raise",
+        returned=LABELS,
+        among=only_labelled(among, census),
+    )
+    electorates: list[list[Neighbor]] = []
+    for start in range(0, len(stored), PASSAGES_PER_ROUND):
+        part = stored[start : start + PASSAGES_PER_ROUND]
+        absent = [Absent(frozenset([one.document_id]), "" if rules.count_duplicates else one.digest) for one in part]
+        vectors = np.stack([one.vector for one in part])
+        polled = yield from poll(index, vectors, largest, ask, absent)
+        electorates += [voters for voters, _ in polled]
+        if progress:
+            progress(len(electorates), len(stored))
+    labels = [one.label for one in stored]
+    classes = sorted_labels(labels)
+    numbers = are_numbers(classes)
+    priors = np.array([census.documents.get(label, 1) for label in classes], dtype=float) if rules.priors else None
+    return Tuning(
+        index=index.name,
+        scoring="mean absolute error" if numbers else "accuracy",
+        passages=len(stored),
+        settings=tuple(_scores(electorates, labels, None if numbers else classes, priors, usable, weights)),
+    )
+
+
+def _scores(
+    electorates: Sequence[Sequence[Neighbor]],
+    labels: Sequence[Label],
+    classes: Sequence[Label] | None,
+    priors: NDArray[np.float64] | None,
+    ks: Sequence[int],
+    weights: Sequence[Weights],
+) -> Iterator[Setting]:
+    whole = Poll.of(electorates, classes)
+    truth: NDArray[Any]
+    truth = np.array(labels, dtype=float) if classes is None else np.array([classes.index(label) for label in labels])
+    for kind, name in zip(weights, _names(weights), strict=True):
+        for k in ks:
+            part = whole.first(k)
+            each = neighbor_weights(part.distances, part.present, kind)
+            if classes is None:
+                errors = np.abs(weighted_average(part.labels, each) - truth)
+                voted = ~np.isnan(errors)
+                score = float(errors[voted].mean()) if voted.any() else math.nan
+            else:
+                # Nobody voted where all weights are 0: that is no right answer.
+                voted = each.any(axis=1)
+                shares = class_shares(part.labels, each, len(classes))
+                if priors is not None:
+                    shares = correct_priors(shares, priors)
+                score = float(np.mean(voted & (winners(shares) == truth)))
+            yield Setting(k, name, score)
+
+
+def _names(weights: Sequence[Weights]) -> list[str]:
+    """Return a name for each kind of weights, different ones for different callables."""
+    names: list[str] = []
+    for kind in weights:
+        name = plain = kind if isinstance(kind, str) else getattr(kind, "__name__", repr(kind))
+        number = 1
+        while name in names:
+            number += 1
+            name = f"{plain} ({number})"
+        names.append(name)
+    return names

@@ -1,0 +1,143 @@
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragknn import ReadError
+from ragknn.evaluation.questions import Questions, read_questions
+
+CORPORA = Path(__file__).parent.parent.parent / "corpora"
+HEADER = "query-id\tcorpus-id\tscore\n"
+
+
+@pytest.fixture
+def make(tmp_path: Path):
+    """Writes a folder in BEIR's layout: what stands in queries.jsonl, and in the judgements below their header."""
+
+    def write(queries: str, judgements: str, header: str = HEADER, split: str = "test") -> Path:
+        (tmp_path / "qrels").mkdir(exist_ok=True)
+        (tmp_path / "queries.jsonl").write_text(queries, encoding="utf-8")
+        (tmp_path / "qrels" / f"{split}.tsv").write_text(header + judgements, encoding="utf-8")
+        return tmp_path
+
+    return write
+
+
+QUERIES = '{"_id": "q1", "text": "one"}\n{"_id": "q2", "text": "two", "metadata": {}}\n{"_id": 3, "text": "three"}\n'
+
+
+def test_the_handbook_has_its_questions_in_the_order_of_the_file():
+    questions = read_questions(CORPORA / "handbook")
+    lines = (CORPORA / "handbook" / "queries.jsonl").read_text().splitlines()
+    assert questions.queries == {row["_id"]: row["text"] for row in map(json.loads, lines)}
+    assert list(questions.grades) == list(questions.queries)
+    assert questions.grades["q001"]["maintenance/error-codes.md"] == 2
+    assert repr(questions) == "Questions(171 queries, 231 judgements)"
+
+
+def test_queries_without_judgements_are_left_out_and_numbers_are_ids(make):
+    questions = read_questions(make(QUERIES, "3\tb\t1\nq1\ta\t2\nq1\tb\t0\nq1\tc\t-1\n"))
+    assert questions.queries == {"q1": "one", "3": "three"}
+    assert questions.grades == {"q1": {"a": 2, "b": 0, "c": -1}, "3": {"b": 1}}
+    assert list(questions.grades) == ["q1", "3"]
+
+
+def test_a_split_can_be_chosen(make):
+    make(QUERIES, "q1\ta\t1\n")
+    folder = make(QUERIES, "q2\tb\t1\n", split="dev")
+    assert list(read_questions(str(folder), "dev").queries) == ["q2"]
+
+
+def test_a_byte_order_mark_blank_lines_and_windows_line_ends_are_taken(make):
+    folder = make(
+        "\ufeff" + QUERIES.replace("\n", "\r\n\r\n"), "q1\ta\t1\r\n\r\n", "\ufeffquery-id\tcorpus-id\tscore\r\n"
+    )
+    assert read_questions(folder).grades == {"q1": {"a": 1}}
+
+
+def test_a_judgement_may_stand_twice_but_not_with_two_grades(make):
+    assert read_questions(make(QUERIES, "q1\ta\t1\nq1\ta\t1\n")).grades == {"q1": {"a": 1}}
+    with pytest.raises(ReadError, match=r"test.tsv:3: expected one grade of 'a' for query 'q1', got 1 and 2"):
+        read_questions(make(QUERIES, "q1\ta\t1\nq1\ta\t2\n"))
+
+
+@pytest.mark.parametrize(
+    ("queries", "judgements", "header", "message"),
+    [
+        ("{oops}\n", "", HEADER, "queries.jsonl:1: expected a JSON object a line, got '{oops}'"),
+        ('\n["q1"]\n', "", HEADER, 'queries.jsonl:2: expected {"_id": "...", "text": "..."}, got \'["q1"]\''),
+        ('{"_id": "q"}\n', "", HEADER, 'queries.jsonl:1: expected {"_id": "...", "text": "..."}'),
+        ('{"_id": true, "text": "x"}\n', "", HEADER, 'queries.jsonl:1: expected {"_id": "...", "text": "..."}'),
+        ('{"_id": "", "text": "x"}\n', "", HEADER, 'queries.jsonl:1: expected {"_id": "...", "text": "..."}'),
+        ('{"_id": "q", "text": " "}\n', "", HEADER, "queries.jsonl:1: expected words in the text of query 'q'"),
+        (QUERIES + '{"_id": "3", "text": "x"}\n', "", HEADER, "queries.jsonl:4: expected each query id once, got '3'"),
+        ("[" * 100_000, "", HEADER, "queries.jsonl:1: expected a JSON object a line, got '[[["),
+        (QUERIES, "", "", "test.tsv:1: expected the header query-id corpus-id score, separated by tabs, got an empty"),
+        (QUERIES, "q1\ta\t1\n", "", r"test.tsv:1: expected the header query-id corpus-id score, separated by tabs, "),
+        (QUERIES, "", HEADER, "test.tsv: expected judgements below the header, got none"),
+        (QUERIES, "q1\ta\t1\nq1 a 1\n", HEADER, "test.tsv:3: expected query-id, corpus-id, score separated by tabs"),
+        (QUERIES, "q1\t0\ta\t1\n", HEADER, "test.tsv:2: expected query-id, corpus-id, score separated by tabs"),
+        (QUERIES, "q1\ta\t1.5\n", HEADER, "test.tsv:2: expected a whole number as score, got '1.5'"),
+        (QUERIES, "q9\ta\t1\n", HEADER, "test.tsv:2: expected a query of queries.jsonl, got 'q9'; add it there"),
+        (QUERIES, "q1\t\t1\n", HEADER, "test.tsv:2: expected a document id, got an empty one"),
+    ],
+)
+def test_what_cannot_be_read_is_named_with_its_line(make, queries, judgements, header, message):
+    with pytest.raises(ReadError, match=re.escape(message)):
+        read_questions(make(queries, judgements, header))
+
+
+def test_missing_files_are_named(make, tmp_path: Path):
+    with pytest.raises(ReadError, match=r"nowhere: expected a folder with queries.jsonl and qrels/test.tsv, got no"):
+        read_questions(tmp_path / "nowhere")
+    with pytest.raises(ReadError, match=r"queries.jsonl: expected a file with a line .* a query, got none"):
+        read_questions(tmp_path)
+    folder = make(QUERIES, "q1\ta\t1\n", split="dev")
+    with pytest.raises(ReadError, match=r"test.tsv: expected judgements of the split 'test', there are dev; choose"):
+        read_questions(folder)
+    (folder / "qrels" / "dev.tsv").unlink()
+    with pytest.raises(ReadError, match="there is none; add it"):
+        read_questions(folder)
+
+
+def test_other_encodings_are_refused(make):
+    folder = make(QUERIES, "q1\ta\t1\n")
+    (folder / "queries.jsonl").write_bytes('{"_id": "q1", "text": "Größe"}'.encode("latin-1"))
+    with pytest.raises(ReadError, match="expected queries and judgements in UTF-8"):
+        read_questions(folder)
+
+
+def test_texts_and_grades_are_of_the_same_queries():
+    with pytest.raises(ValueError, match="expected text and grades of the same queries, got only one of them for 'b'"):
+        Questions({"a": "x"}, {"a": {"d": 1}, "b": {"d": 1}})
+
+
+ids = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8)
+
+
+@given(
+    st.dictionaries(
+        ids,
+        st.tuples(st.text(min_size=1).filter(str.strip), st.dictionaries(ids, st.integers(-2, 3), min_size=1)),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_whatever_is_written_in_the_layout_comes_back(tmp_path_factory, questions):
+    folder = tmp_path_factory.mktemp("beir")
+    (folder / "qrels").mkdir()
+    lines = [json.dumps({"_id": query, "text": text}) + "\n" for query, (text, _) in questions.items()]
+    (folder / "queries.jsonl").write_text("".join(lines), encoding="utf-8")
+    with (folder / "qrels" / "test.tsv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter="\t")
+        writer.writerow(["query-id", "corpus-id", "score"])
+        writer.writerows(
+            [query, document, grade] for query, (_, g) in questions.items() for document, grade in g.items()
+        )
+    read = read_questions(folder)
+    assert read.queries == {query: text for query, (text, _) in questions.items()}
+    assert read.grades == {query: grades for query, (_, grades) in questions.items()}

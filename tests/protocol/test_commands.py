@@ -1,0 +1,425 @@
+"""The flows, driven by hand with replies as a server sends them."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import redis
+
+from ragknn import CommandRefused, IndexNotFound, Passage, SchemaMismatch, UnsupportedServer
+from ragknn._protocol.flows import Pause, Work
+from ragknn._protocol.looking import KEYS_PER_ROUND, count_documents, count_passages, stored_ids, wait_until_searchable
+from ragknn._protocol.opening import Opened, SearchLimits, drop_index, examine_server, listing, open_index
+from ragknn._protocol.replies import ServerInfo
+from ragknn._protocol.schema import Keys, Schema, digest
+from ragknn._protocol.writing import Prepared, content_hashes, delete_documents, replace_documents
+
+KEYS = Keys("doc")
+SCHEMA = Schema(
+    embedder="e", dim=2, fields={"topic": "tag", "year": "numeric"}, language="german", stop_words=("der", "das")
+)
+HELLO = {
+    b"server": b"redis",
+    b"version": b"8.2.3",
+    b"proto": 3,
+    b"modules": [{b"name": b"search", b"ver": 21005}],
+}
+INFO = {b"num_docs": 0, b"indexing": 0, b"percent_indexed": 1.0}
+HALF = {b"num_docs": 0, b"indexing": 1, b"percent_indexed": 0.5}
+UNKNOWN = redis.ResponseError("Unknown index name")
+NO_COMMAND = redis.ResponseError("unknown command 'FT._LIST', with args beginning with: ")
+OPENED = Opened(ServerInfo((8, 2, 3), (2, 10, 5), 3), SCHEMA)
+
+LOOKING = [
+    ("HELLO",),
+    ("FT._LIST",),
+    ("HGET", "ragknn:doc:manifest", "schema"),
+    ("FT.INFO", "ragknn:doc"),
+]
+SETTING = [
+    ("HSETNX", "ragknn:doc:manifest", "schema", SCHEMA.dumps()),
+    ("HGET", "ragknn:doc:manifest", "schema"),
+]
+TAG = ("TAG", "SEPARATOR", "\x1f", "CASESENSITIVE")
+CREATING = [
+    (
+        *("FT.CREATE", "ragknn:doc:v1", "ON", "HASH", "PREFIX", 1, "ragknn:doc:p:"),
+        *("LANGUAGE", "german", "STOPWORDS", 2, "das", "der", "SCHEMA"),
+        *("document_id", *TAG, "label", *TAG, "INDEXMISSING", "text_words", "TEXT"),
+        *("f:topic", "AS", "topic", *TAG, "INDEXMISSING", "f:year", "AS", "year", "NUMERIC", "INDEXMISSING"),
+        *("vector", "VECTOR", "FLAT", 6, "TYPE", "FLOAT32", "DIM", 2, "DISTANCE_METRIC", "COSINE"),
+    ),
+    ("FT.ALIASADD", "ragknn:doc", "ragknn:doc:v1"),
+]
+ASKING = [("FT.INFO", "ragknn:doc")]
+
+
+def play(flow, *answers):
+    """Send the answers one after the other; return the steps that were taken, and what the flow returned."""
+    steps = [next(flow)]
+    for number, answer in enumerate(answers, start=1):
+        try:
+            step = flow.send(answer)
+        except StopIteration as stop:
+            assert number == len(answers), "the flow ended before the last answer"
+            return steps, stop.value
+        steps.append(step)
+    raise AssertionError(f"the flow goes on and asks for {steps[-1]!r}")
+
+
+def opening(create=True, wanted=None):
+    return open_index(KEYS, lambda: wanted or {}, (lambda: SCHEMA) if create else None, 60.0)
+
+
+def works(steps):
+    return ["work" if isinstance(step, Work) else step for step in steps]
+
+
+# ---- opening ---------------------------------------------------------------------------------------------------
+
+
+def test_a_new_index_is_written_to_the_manifest_and_then_created():
+    steps, opened = play(
+        opening(), [HELLO, [], None, UNKNOWN], SCHEMA, [1, SCHEMA.dumps().encode()], {}, [b"OK", b"OK"], [INFO]
+    )
+    assert works(steps) == [LOOKING, "work", SETTING, "work", CREATING, ASKING]
+    assert opened == OPENED
+
+
+def test_an_existing_index_is_only_looked_at():
+    steps, opened = play(opening(), [HELLO, [b"ragknn:doc:v1"], SCHEMA.dumps().encode(), INFO], {})
+    assert works(steps) == [LOOKING, "work"]
+    assert opened == OPENED
+
+
+def test_an_existing_index_is_opened_alike_with_decoded_replies_of_resp2():
+    hello = ["server", "redis", "version", "8.2.3", "proto", 2, "modules", [["name", "search", "ver", 21005]]]
+    steps, opened = play(opening(), [hello, ["ragknn:doc:v1"], SCHEMA.dumps(), ["num_docs", "0"]], {})
+    assert works(steps) == [LOOKING, "work"]
+    assert opened == Opened(ServerInfo((8, 2, 3), (2, 10, 5), 2), SCHEMA)
+
+
+def test_the_first_to_set_the_manifest_decides_and_the_other_is_told_how_it_differs():
+    theirs = Schema(embedder="e", dim=2, metric="l2")
+    flow = opening(wanted={"metric": "cosine"})
+    assert next(flow) == LOOKING
+    flow.send([HELLO, [], None, UNKNOWN])
+    assert flow.send(SCHEMA) == SETTING
+    work = flow.send([0, theirs.dumps().encode()])
+    with pytest.raises(SchemaMismatch) as refused:
+        flow.send(work.call())
+    assert refused.value.differences == {"metric": ("cosine", "l2")}
+
+
+def test_the_loser_of_the_race_goes_on_with_the_winners_schema_where_they_agree():
+    theirs = replace(SCHEMA, m=32)
+    exists = redis.ResponseError("Index already exists"), redis.ResponseError("Alias already exists")
+    steps, opened = play(
+        opening(), [HELLO, [], None, UNKNOWN], SCHEMA, [0, theirs.dumps()], {"dim": 2}, [*exists], [INFO]
+    )
+    assert works(steps) == [LOOKING, "work", SETTING, "work", CREATING, ASKING]
+    assert opened == Opened(OPENED.server, theirs)
+
+
+def test_a_search_index_that_was_lost_is_created_again_from_the_manifest():
+    steps, opened = play(
+        opening(create=False), [HELLO, [], SCHEMA.dumps().encode(), UNKNOWN], {}, [b"OK", b"OK"], [INFO]
+    )
+    assert works(steps) == [LOOKING, "work", CREATING, ASKING]
+    assert opened == OPENED
+
+
+def test_an_index_that_is_being_built_is_waited_for():
+    existing = [HELLO, [], SCHEMA.dumps().encode(), HALF]
+    steps, opened = play(opening(), existing, {}, [HALF], None, [INFO])
+    assert works(steps) == [LOOKING, "work", ASKING, Pause(0.01), ASKING]
+    assert opened == OPENED
+
+
+def test_an_index_that_takes_too_long_to_be_built_is_opened_nevertheless():
+    impatient = open_index(KEYS, dict, None, 0.0)
+    steps, opened = play(impatient, [HELLO, [], SCHEMA.dumps().encode(), HALF], {}, [HALF])
+    assert works(steps) == [LOOKING, "work", ASKING]
+    assert opened == OPENED
+
+
+REFUSED = [redis.ResponseError("Cannot create index on db != 0"), redis.ResponseError("Unknown index name")]
+
+
+def test_an_index_that_cannot_be_created_takes_its_manifest_back():
+    flow = opening()
+    next(flow)
+    for answer in ([HELLO, [], None, UNKNOWN], SCHEMA, [1, SCHEMA.dumps()], {}):
+        flow.send(answer)
+    assert flow.send(REFUSED) == [("UNLINK", "ragknn:doc:manifest")]
+    with pytest.raises(CommandRefused, match="Cannot create index on db != 0"):
+        flow.send([1])
+
+
+def test_a_search_index_that_cannot_be_created_again_leaves_the_manifest():
+    flow = opening()
+    next(flow)
+    flow.send([HELLO, [], SCHEMA.dumps(), UNKNOWN])
+    flow.send({})
+    with pytest.raises(CommandRefused, match="Cannot create index on db != 0"):
+        flow.send(REFUSED)
+
+
+def test_a_manifest_that_cannot_be_written_is_an_error_that_says_so():
+    flow = opening()
+    next(flow)
+    flow.send([HELLO, [], None, UNKNOWN])
+    flow.send(SCHEMA)
+    with pytest.raises(CommandRefused, match=r"You can't write against a read only replica\.; connect to the primary"):
+        flow.send([redis.ReadOnlyError("You can't write against a read only replica."), None])
+
+
+def test_an_index_that_may_not_be_created_names_those_there_are():
+    flow = opening(create=False)
+    next(flow)
+    with pytest.raises(IndexNotFound) as refused:
+        flow.send([HELLO, [b"ragknn:b:v1", b"other", b"ragknn:a:v1"], None, UNKNOWN])
+    assert str(refused.value) == (
+        "expected an index named 'doc', the server has a, b. Create it with `ragknn index doc PATH`, or check the URL"
+    )
+
+
+def test_an_index_that_may_not_be_created_on_an_empty_server_says_that_there_is_none():
+    flow = opening(create=False)
+    next(flow)
+    with pytest.raises(IndexNotFound, match="expected an index named 'doc', the server has none"):
+        flow.send([HELLO, [], None, UNKNOWN])
+
+
+def test_a_wrong_key_in_the_place_of_the_manifest_is_an_error():
+    flow = opening()
+    next(flow)
+    wrong = redis.ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value")
+    with pytest.raises(CommandRefused, match="WRONGTYPE"):
+        flow.send([HELLO, [], wrong, UNKNOWN])
+
+
+@pytest.mark.parametrize(
+    ("hello", "listed", "message"),
+    [
+        ({**HELLO, b"version": b"7.0.15"}, [], "expected Redis 7.2 or later, got 7.0.15"),
+        ({**HELLO, b"version": b"6.2.0"}, NO_COMMAND, "expected Redis 7.2 or later, got 6.2.0"),
+        (
+            {**HELLO, b"modules": []},
+            NO_COMMAND,
+            "expected a Redis with search (FT.* commands), got Redis 8.2.3 without",
+        ),
+        (
+            {**HELLO, b"modules": [{b"name": b"search", b"ver": 20806}]},
+            [],
+            "expected a search module 2.10 or later, got 2.8.6",
+        ),
+    ],
+)
+@pytest.mark.parametrize("flow", [opening, listing, examine_server])
+def test_a_server_that_cannot_do_it_is_refused_with_what_to_use(flow, hello, listed, message):
+    asked = flow()
+    rest = len(next(asked)) - 2
+    advice = ": use Redis 8, for instance `docker run -p 6379:6379 redis:8`, or the embedded server (no URL)"
+    with pytest.raises(UnsupportedServer) as refused:
+        asked.send([hello, listed, *[None if flow is opening else NO_COMMAND] * rest])
+    assert str(refused.value) == message + advice
+
+
+def test_the_oldest_versions_that_will_do_are_taken():
+    hello = {**HELLO, b"version": b"7.2.0", b"modules": [{b"name": b"search", b"ver": 21000}]}
+    _, opened = play(opening(), [hello, [], SCHEMA.dumps(), INFO], {})
+    assert opened.server == ServerInfo((7, 2, 0), (2, 10, 0), 3)
+
+
+# ---- looking ---------------------------------------------------------------------------------------------------
+
+
+def test_all_indexes_are_listed():
+    steps, names = play(listing(), [HELLO, [b"ragknn:b:v1", b"x", b"ragknn:a:v2"]])
+    assert steps == [[("HELLO",), ("FT._LIST",)]]
+    assert names == ["a", "b"]
+
+
+UNKNOWN_OPTION = redis.ResponseError("Unknown option")
+
+
+@pytest.mark.parametrize(
+    ("answers", "limits"),
+    [
+        ([{b"search-timeout": b"500", b"search-on-timeout": b"return"}, {}, {}], SearchLimits(500, "return")),
+        ([{}, {b"TIMEOUT": b"0"}, {b"ON_TIMEOUT": b"FAIL"}], SearchLimits(0, "fail")),
+        ([[], [[b"TIMEOUT", b"500"]], [[b"ON_TIMEOUT", b"return"]]], SearchLimits(500, "return")),
+        ([UNKNOWN_OPTION, UNKNOWN_OPTION, UNKNOWN_OPTION], None),
+    ],
+    ids=["Redis 8", "module RESP3", "module RESP2", "hidden"],
+)
+def test_the_limits_of_searches_are_read_wherever_the_server_keeps_them(answers, limits):
+    _, found = play(examine_server(), [HELLO, [], *answers])
+    assert found == (OPENED.server, limits)
+
+
+def test_passages_and_documents_are_counted_on_the_server():
+    steps, passages = play(count_passages(KEYS), [{b"total_results": 7, b"results": []}])
+    assert (steps, passages) == ([[("FT.SEARCH", "ragknn:doc", "*", "LIMIT", 0, 0, "DIALECT", 2)]], 7)
+    _, documents = play(count_documents(KEYS), [[1, [b"n", b"3"]]])
+    assert documents == 3
+    _, documents = play(count_documents(KEYS), [[0]])
+    assert documents == 0
+
+
+def test_the_stored_ids_are_scanned_to_the_end_and_each_is_told_once():
+    steps, ids = play(
+        stored_ids(KEYS), [[b"17", [b"ragknn:doc:d:{a}", b"ragknn:doc:d:{%7B}"]]], [[b"0", [b"ragknn:doc:d:{a}"]]]
+    )
+    assert [command for [command] in steps] == [
+        ("SCAN", 0, "MATCH", "ragknn:doc:d:*", "COUNT", KEYS_PER_ROUND),
+        ("SCAN", 17, "MATCH", "ragknn:doc:d:*", "COUNT", KEYS_PER_ROUND),
+    ]
+    assert sorted(ids) == ["a", "{"]
+
+
+def test_waiting_asks_again_until_everything_is_indexed():
+    steps, _ = play(wait_until_searchable(KEYS, 60.0), [HALF], None, [HALF], None, [INFO])
+    assert steps == [ASKING, Pause(0.01), ASKING, Pause(0.02), ASKING]
+
+
+def test_waiting_ends_at_the_deadline():
+    flow = wait_until_searchable(KEYS, 0.0)
+    next(flow)
+    with pytest.raises(TimeoutError, match="expected index 'doc' to be searchable, got 50% of it"):
+        flow.send([HALF])
+
+
+# ---- writing ---------------------------------------------------------------------------------------------------
+
+
+def prepared(document_id="a", passages=2, label="x"):
+    cut = [Passage(f"{document_id}#{i}", document_id, f"text {i}", i, i + 1, label) for i in range(passages)]
+    vectors = [np.array([1, i], dtype="<f4").tobytes() for i in range(passages)]
+    return Prepared(document_id, "hash", cut, vectors, {"f:year": "2020.0"}, "{}")
+
+
+DONE = [b"OK", b"QUEUED", b"QUEUED", b"QUEUED", b"QUEUED", [0, 8, 8, 2]]
+
+
+def test_a_document_is_replaced_in_one_transaction():
+    steps, outcomes = play(replace_documents(KEYS, [prepared()]), DONE)
+    [[multi, drop, first, second, document, execute]] = steps
+    assert (multi, execute) == (("MULTI",), ("EXEC",))
+    assert drop[0] == "EVAL"
+    assert drop[2:] == (1, "ragknn:doc:d:{a}", "ragknn:doc:p:{a}:")
+    vector = np.array([1, 0], dtype="<f4").tobytes()
+    assert first == (
+        *("HSET", "ragknn:doc:p:{a}:0", "text", "text 0", "start", 0, "end", 1),
+        *("digest", digest("text 0", vector), "vector", vector),
+        *("document_id", '"a"', "metadata", "{}", "label", '"x"', "f:year", "2020.0"),
+        *("text_words", "text 0"),
+    )
+    assert second[1] == "ragknn:doc:p:{a}:1"
+    assert document == ("HSET", "ragknn:doc:d:{a}", "hash", "hash", "passages", 2)
+    assert outcomes == [None]
+
+
+def test_a_document_without_a_label_stores_none():
+    [[*_, first, _, _]], _ = play(replace_documents(KEYS, [prepared(passages=1, label=None)]), [b"OK", 1, 2, 3, []])
+    assert "label" not in first
+
+
+OOM = redis.exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
+EXECABORT = redis.exceptions.ExecAbortError("Transaction discarded because of previous errors.")
+REFUSED_OOM = (
+    "the server refused a command: command not allowed when used memory > 'maxmemory'.; "
+    "raise the server's maxmemory, or delete what is not needed"
+)
+
+
+@pytest.mark.parametrize(
+    ("replies", "refusal"),
+    [
+        (DONE, None),
+        # Refused while queued: the first error says why, not EXEC's own.
+        ([b"OK", OOM, OOM, OOM, OOM, EXECABORT], REFUSED_OOM),
+        ([b"OK", b"QUEUED", OOM, b"QUEUED", b"QUEUED", EXECABORT], REFUSED_OOM),
+        # Refused while executed.
+        ([*DONE[:5], [0, OOM, 8, 2]], REFUSED_OOM),
+        ([*DONE[:5], [OOM, 8, 8, 2]], REFUSED_OOM),
+        ([*DONE[:5], EXECABORT], "the server refused a command: Transaction discarded because of previous errors."),
+        (
+            [redis.exceptions.NoPermissionError("User x has no permissions to run the 'multi' command"), *[OOM] * 5],
+            "the server refused a command: User x has no permissions to run the 'multi' command; "
+            "give the user the commands and keys that it names",
+        ),
+    ],
+)
+def test_a_refused_document_is_told_with_the_first_reason(replies, refusal):
+    assert play(replace_documents(KEYS, [prepared()]), replies)[1] == [refusal]
+
+
+def test_each_document_of_a_round_trip_has_its_own_outcome():
+    documents = [prepared("a", 2), prepared("b", 1), prepared("c", 3)]
+    replies = [*DONE, b"OK", b"QUEUED", OOM, b"QUEUED", EXECABORT, b"OK", *[b"QUEUED"] * 5, [1, 8, 8, 8, 2]]
+    steps, outcomes = play(replace_documents(KEYS, documents), replies)
+    assert [[command[0] for command in step].count("EXEC") for step in steps] == [3]
+    assert outcomes == [None, REFUSED_OOM, None]
+
+
+def test_the_hashes_of_many_documents_are_asked_in_one_round_trip():
+    steps, hashes = play(content_hashes(KEYS, ["a", "b", "c"]), [b"1", None, "3"])
+    assert steps == [[("HGET", f"ragknn:doc:d:{{{name}}}", "hash") for name in "abc"]]
+    assert hashes == ["1", None, "3"]
+
+
+def test_a_hash_that_cannot_be_read_is_an_error():
+    flow = content_hashes(KEYS, ["a"])
+    next(flow)
+    with pytest.raises(CommandRefused, match=r"(?i)no permissions"):
+        flow.send([redis.exceptions.NoPermissionError("No permissions to access a key")])
+
+
+def test_documents_are_deleted_a_thousand_in_a_round_trip():
+    steps, removed = play(delete_documents(KEYS, [str(n) for n in range(KEYS_PER_ROUND + 1)]), [1] * 1000, [0])
+    assert [len(step) for step in steps] == [1000, 1]
+    assert removed == 1000
+
+
+# ---- dropping --------------------------------------------------------------------------------------------------
+
+
+def test_dropping_removes_the_search_index_then_the_keys_and_the_manifest_last():
+    steps, removed = play(
+        drop_index(KEYS),
+        [b"OK", b"OK"],
+        [[b"5", [b"ragknn:doc:p:{a}:0"]]],
+        [1],
+        [[b"0", []]],
+        [[b"0", [b"ragknn:doc:d:{a}", b"ragknn:doc:d:{b}"]]],
+        [2],
+        [1],
+    )
+    assert [command[0] for step in steps for command in step] == [
+        *("FT.ALIASDEL", "FT.DROPINDEX", "SCAN", "UNLINK", "SCAN", "SCAN", "UNLINK", "UNLINK")
+    ]
+    assert steps[-1] == [("UNLINK", "ragknn:doc:manifest")]
+    assert removed == 2
+
+
+def test_a_drop_that_was_cut_short_is_taken_up_again():
+    gone = [redis.ResponseError("Alias does not exist"), redis.ResponseError("Unknown Index name")]
+    steps, removed = play(drop_index(KEYS), gone, [[b"0", []]], [[b"0", []]], [0])
+    assert steps[-1] == [("UNLINK", "ragknn:doc:manifest")]
+    assert removed == 0
+
+
+def test_a_drop_that_the_server_refuses_removes_nothing():
+    flow = drop_index(KEYS)
+    next(flow)
+    with pytest.raises(CommandRefused, match=r"(?i)no permissions"):
+        flow.send(
+            [b"OK", redis.exceptions.NoPermissionError("User x has no permissions to run the 'ft.dropindex' command")]
+        )
+
+
+def test_the_manifest_is_json_that_names_its_format():
+    assert json.loads(SCHEMA.dumps())["format"] == 1

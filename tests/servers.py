@@ -1,0 +1,31 @@
+"""Redis servers of their own, for tests that need other settings or kill them."""
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ragknn.server._programs import find_programs
+from ragknn.settings import Settings
+
+READY_SECONDS = 30  # until a server answers, which takes it about 0.1
+
+
+@contextmanager
+def private_server(folder: Path, *options: str, search: bool = True, url: str | None = None) -> Iterator[str]:
+    """Run a Redis for one test, and yield its URL."""
+    programs = find_programs(Settings())
+    socket = folder / "s.sock"
+    module = ["--loadmodule", str(programs.module)] if search and programs.module else []
+    base = [str(programs.server), "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(folder)]
+    with (folder / "log").open("w") as log, subprocess.Popen([*base, *options, *module], stdout=log) as process:
+        try:
+            deadline = time.monotonic() + READY_SECONDS
+            while not socket.exists():
+                assert process.poll() is None, (folder / "log").read_text()
+                assert time.monotonic() < deadline, (folder / "log").read_text()
+                time.sleep(0.01)
+            yield url or f"unix://{socket}"
+        finally:
+            process.kill()
