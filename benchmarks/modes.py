@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import ragknn
-from ragknn.embedding._embedders import SentenceEmbedder
+from ragknn.embedding.sentence import SentenceEmbedder
 from ragknn.evaluation import evaluate
 from ragknn.evaluation.questions import Questions, read_questions
 

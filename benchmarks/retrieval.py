@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 import ragknn
-from ragknn.embedding._embedders import SentenceEmbedder
+from ragknn.embedding.sentence import SentenceEmbedder
 from ragknn.evaluation import _metrics as metrics
 from ragknn.evaluation import rank_documents
 from ragknn.evaluation.questions import Questions, read_questions

@@ -1,6 +1,8 @@
 """Retrieval and nearest-neighbour voting on Redis: one KNN search, two uses."""
 
-from ragknn.embedding._embedders import Embedder, HashingEmbedder, SentenceEmbedder
+from ragknn.embedding.hashing import HashingEmbedder
+from ragknn.embedding.protocols import Embedder
+from ragknn.embedding.sentence import SentenceEmbedder
 from ragknn.errors import (
     CommandRefused,
     ConfigurationError,

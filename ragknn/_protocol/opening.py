@@ -7,8 +7,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from ragknn._protocol.counting import wait_until_searchable
+from ragknn._protocol.encoding import TAG_SEPARATOR
+from ragknn._protocol.fetching import scan
 from ragknn._protocol.flows import Command, Flow, Work
-from ragknn._protocol.looking import scan, wait_until_searchable
+from ragknn._protocol.keys import Keys, index_names, stored_name
+from ragknn._protocol.query import TEXT_WORDS
 from ragknn._protocol.replies import (
     ServerInfo,
     already_exists,
@@ -19,9 +23,8 @@ from ragknn._protocol.replies import (
     parse_hello,
     parse_info,
 )
-from ragknn._protocol.schema import TAG_SEPARATOR, FieldType, Keys, Schema, index_names, stored_name
+from ragknn._protocol.schema import FieldType, Schema
 from ragknn.errors import IndexNotFound, UnsupportedServer
-from ragknn.text._words import TEXT_WORDS
 
 # RESP3 and 16-bit vectors need these. Redis 8 carries search 8, Redis Stack 7.4 carries 2.10.
 OLDEST_REDIS = (7, 2)

@@ -32,8 +32,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ragknn._protocol.schema import FieldType, Schema, as_number, encode_tag
-from ragknn.text._words import EVERYTHING, Fragment, words
+from ragknn._protocol.encoding import as_number, encode_tag
+from ragknn._protocol.query import EVERYTHING, Fragment
+from ragknn._protocol.schema import FieldType, Schema
+from ragknn.text._words import words
 
 Where: TypeAlias = Mapping[str, Any]
 

@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ragknn._protocol.encoding import digest, encode_tag
+from ragknn._protocol.fetching import KEYS_PER_ROUND
 from ragknn._protocol.flows import Command, Flow
-from ragknn._protocol.looking import KEYS_PER_ROUND
+from ragknn._protocol.keys import Keys
+from ragknn._protocol.query import TEXT_WORDS
 from ragknn._protocol.replies import as_text, checked
-from ragknn._protocol.schema import Keys, digest, encode_tag
 from ragknn.errors import CommandRefused
 from ragknn.records import Passage
-from ragknn.text._words import TEXT_WORDS, searchable
+from ragknn.text._words import searchable
 
 # Removes the passages of a document, however many it has now. A script, since the number must be read and used
 # in one step: another writer may be replacing the same document.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ragknn._protocol.opening import examine_server
-from ragknn.embedding._embedders import DEFAULT_MODEL, WEIGHT_WHEELS, find_weights
+from ragknn.embedding._loading import DEFAULT_MODEL, WEIGHT_WHEELS, find_weights
 from ragknn.errors import RagKNNError
 from ragknn.server._connection import connect, mask_password, run
 from ragknn.server._programs import find_programs

@@ -15,7 +15,7 @@ from ragknn._protocol.schema import Algorithm, FieldType
 from ragknn._protocol.vectors import DType, Metric
 from ragknn.cli import terminal
 from ragknn.cli.options import common, name_argument, stderr, stdout, url_option, where_option
-from ragknn.embedding._embedders import embedder_named
+from ragknn.embedding._naming import embedder_named
 from ragknn.files.reader import read_documents
 from ragknn.indexing.index import Index, list_indexes
 from ragknn.indexing.indexer import Indexer

@@ -22,7 +22,7 @@ from ragknn._plotting import figure_class
 from ragknn._protocol.schema import Algorithm
 from ragknn.cli import terminal
 from ragknn.cli.options import common, stderr, stdout, url_option
-from ragknn.embedding._embedders import embedder_named
+from ragknn.embedding._naming import embedder_named
 from ragknn.evaluation import _tables as tables
 from ragknn.evaluation._charts import SUFFIXES
 from ragknn.evaluation.evaluating import DEPTH

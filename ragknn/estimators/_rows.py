@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ragknn._protocol.counting import index_info
+from ragknn._protocol.encoding import content_hash, digest, encode_tag
+from ragknn._protocol.fetching import KEYS_PER_ROUND
 from ragknn._protocol.flows import Command, Flow
-from ragknn._protocol.looking import KEYS_PER_ROUND, index_info
+from ragknn._protocol.keys import Keys
 from ragknn._protocol.replies import checked
-from ragknn._protocol.schema import Keys, Schema, content_hash, digest, encode_tag
+from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import from_bytes, to_bytes
 from ragknn.errors import CommandRefused, SchemaMismatch
 from ragknn.records import Document, Label

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn._protocol.looking import LABELLED
-from ragknn._protocol.schema import Keys
+from ragknn._protocol.keys import Keys
+from ragknn._protocol.query import EVERYTHING, LABELLED
 from ragknn.errors import ConnectionFailed, IncompleteRetrieval, IndexNotFound, RagKNNError, SchemaMismatch
 from ragknn.estimators._rows import fetch_rows, remove_rows
 from ragknn.indexing.index import Index
@@ -24,7 +24,6 @@ from ragknn.records import Retrieval
 from ragknn.retrieval._answers import nearest, within
 from ragknn.retrieval._searches import IDS, Ask
 from ragknn.server._connection import run
-from ragknn.text._words import EVERYTHING
 
 logger = logging.getLogger(__name__)
 

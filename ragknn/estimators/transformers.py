@@ -14,7 +14,9 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ragknn.embedding._embedders import DEFAULT_MODEL, Embedder, SentenceEmbedder
+from ragknn.embedding._loading import DEFAULT_MODEL
+from ragknn.embedding.protocols import Embedder
+from ragknn.embedding.sentence import SentenceEmbedder
 from ragknn.estimators._neighbors import KNeighborsMixin, NeighborsBase, clone_sharing
 from ragknn.settings import load_settings
 

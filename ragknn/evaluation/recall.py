@@ -10,13 +10,14 @@ from operator import index as as_integer
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from ragknn._protocol.counting import count_passages
 from ragknn._protocol.flows import Command, Flow, Work
-from ragknn._protocol.looking import count_passages
 from ragknn._protocol.replies import parse_search
 from ragknn._protocol.vectors import check_vectors, to_bytes, true_distance
 from ragknn.errors import IncompleteRetrieval
+from ragknn.evaluation._latency import Latency, in_even_steps
 from ragknn.evaluation._tables import Table, aligned, html_table
 from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Retrieval
@@ -34,29 +35,6 @@ SEARCHES_PER_ROUND = 50
 TIE = 1e-6
 
 Progress: TypeAlias = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """How long single calls took, one after the other.
-
-    Attributes:
-        p50: seconds that half of the calls stayed below.
-        p90: seconds that nine in ten stayed below.
-        p99: seconds that 99 in a hundred stayed below; of fewer than 100 calls it says little.
-        calls: how many were timed.
-    """
-
-    p50: float
-    p90: float
-    p99: float
-    calls: int
-
-    @classmethod
-    def of(cls, seconds: ArrayLike) -> Latency:
-        """Return the percentiles of the seconds that each call took."""
-        p50, p90, p99 = np.percentile(np.asarray(seconds, dtype=float), [50, 90, 99])
-        return cls(float(p50), float(p90), float(p99), np.size(seconds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,13 +218,6 @@ def scanning(
             progress(done, total)
     points = [RecallPoint(ef, float(shares[n].mean()), Latency.of(seconds[n])) for n, ef in enumerate(choices)]
     return RecallScan(index.name, schema.algorithm, k, len(asked), passages, target, tuple(points))
-
-
-def in_even_steps(texts: Sequence[str], most: int) -> list[str]:
-    """Return at most so many of the texts, evenly spread over all."""
-    if len(texts) <= most:
-        return list(texts)
-    return [texts[position * len(texts) // most] for position in range(most)]
 
 
 def _share_found(retrieval: Retrieval, furthest: float, count: int) -> float:

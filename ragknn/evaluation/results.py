@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ragknn.evaluation._charts import draw
+from ragknn.evaluation._latency import Latency
 from ragknn.evaluation._significance import Comparison, Estimate, compare
 from ragknn.evaluation._tables import Table, aligned, html_table
-from ragknn.evaluation.recall import Latency, RecallScan
+from ragknn.evaluation.recall import RecallScan
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,14 +11,17 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ragknn._protocol.counting import index_info
+from ragknn._protocol.encoding import content_hash, dump_metadata
+from ragknn._protocol.fetching import matching_ids, stored_ids
 from ragknn._protocol.flows import Flow, Work
-from ragknn._protocol.looking import index_info, matching_ids, stored_ids
-from ragknn._protocol.schema import Keys, Schema, content_hash, dump_metadata
+from ragknn._protocol.keys import Keys
+from ragknn._protocol.query import EVERYTHING, Fragment
+from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import as_vectors, find_faults, to_bytes
 from ragknn._protocol.writing import Prepared, content_hashes, delete_documents, replace_documents
 from ragknn.errors import InvalidVectors
 from ragknn.records import Document, Failure, IngestReport, Passage
-from ragknn.text._words import EVERYTHING, Fragment
 
 # Documents looked up, and written, in one round trip: enough to keep the model's batches full, few enough that
 # a progress bar moves and a crash costs little.

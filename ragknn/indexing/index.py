@@ -9,19 +9,23 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from ragknn._protocol.counting import count_documents, count_passages, index_info, wait_until_searchable
 from ragknn._protocol.flows import Flow
-from ragknn._protocol.looking import count_documents, count_passages, index_info, wait_until_searchable
+from ragknn._protocol.keys import Keys
 from ragknn._protocol.opening import Opened, drop_index, listing, open_index
+from ragknn._protocol.query import Fragment
 from ragknn._protocol.replies import ServerInfo
-from ragknn._protocol.schema import READY_VECTORS, Algorithm, FieldType, Keys, Schema
+from ragknn._protocol.schema import READY_VECTORS, Algorithm, FieldType, Schema
 from ragknn._protocol.vectors import DType, Metric
 from ragknn._protocol.watch import Watch
 from ragknn._protocol.where import Where, check_required, compile_filter
-from ragknn.embedding._embedders import DEFAULT_MODEL, Embedder, Identified, SentenceEmbedder, embedder_named
+from ragknn.embedding._loading import DEFAULT_MODEL
+from ragknn.embedding._naming import embedder_named
+from ragknn.embedding.protocols import Embedder, Identified
+from ragknn.embedding.sentence import SentenceEmbedder
 from ragknn.errors import IndexNotOpen
 from ragknn.records import IndexInfo
 from ragknn.server._connection import aconnect, arun, connect, run
-from ragknn.text._words import Fragment
 
 if TYPE_CHECKING:
     from ragknn.settings import Settings

@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ragknn._protocol.fetching import matching_ids
 from ragknn._protocol.flows import Flow
-from ragknn._protocol.looking import matching_ids
+from ragknn._protocol.query import EVERYTHING, Fragment
 from ragknn._protocol.vectors import as_vectors
 from ragknn._protocol.where import Where
 from ragknn._protocol.writing import delete_documents
-from ragknn.embedding._embedders import Tokenizing
+from ragknn.embedding.protocols import Tokenizing
 from ragknn.errors import InvalidVectors
 from ragknn.indexing._ingestion import Progress, Recipe, ingest
 from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Document, DocumentSource, Failure, IngestReport, Label, Passage
 from ragknn.server._connection import arun, run
-from ragknn.text._words import EVERYTHING, Fragment
 from ragknn.text.splitting import Splitter
 
 

@@ -12,16 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ragknn._protocol.counting import count_passages
+from ragknn._protocol.encoding import decode_tag
 from ragknn._protocol.flows import Flow
-from ragknn._protocol.looking import count_passages, params
+from ragknn._protocol.keys import Keys
+from ragknn._protocol.query import EVERYTHING, TEXT_WORDS, any_words, params
 from ragknn._protocol.replies import Row, SearchReply, as_text, checked, parse_info, parse_search
-from ragknn._protocol.schema import Keys, Schema, decode_tag
+from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import distances_to, from_bytes, to_bytes, true_distance
 from ragknn._protocol.watch import Watch
 from ragknn.errors import CommandRefused, IncompleteRetrieval
 from ragknn.records import Neighbor, Passage, Retrieval
 from ragknn.retrieval._searches import SCORERS, SMALLEST_SCORE, Ask, Knn, OnIncomplete, Range, Search, Words
-from ragknn.text._words import EVERYTHING, TEXT_WORDS, any_words
 
 # Searches sent in one round trip. More would only fill buffers: 1,000 queries of 384 float32 are 1.5 MB.
 SEARCHES_PER_ROUND = 1_000

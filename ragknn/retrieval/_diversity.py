@@ -9,7 +9,7 @@ from operator import index as as_integer
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ragknn._protocol.schema import digest
+from ragknn._protocol.encoding import digest
 from ragknn.records import Neighbor, Passage
 
 

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragknn._protocol.flows import Flow, Work
-from ragknn._protocol.schema import Keys, Schema
+from ragknn._protocol.keys import Keys
+from ragknn._protocol.query import any_words
+from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import to_bytes
 from ragknn._protocol.watch import Watch
 from ragknn.records import Neighbor, Retrieval
@@ -25,7 +27,6 @@ from ragknn.retrieval._plan import Plan
 from ragknn.retrieval._searches import WHOLE, Ask, Knn, OnIncomplete, Range, Search, Words
 from ragknn.retrieval.fusion import Fusion, Ranking, ReciprocalRank, scaled
 from ragknn.retrieval.reranking import checked_scores, rerank
-from ragknn.text._words import any_words
 
 # A question with too few neighbors left is asked again for this many times more.
 WIDER = 4

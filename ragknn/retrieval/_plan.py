@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from operator import index as as_integer
 from typing import Literal, TypeAlias, TypedDict, get_args
 
+from ragknn._protocol.query import Fragment
 from ragknn._protocol.schema import Schema
 from ragknn._protocol.where import Where
 from ragknn.records import Neighbor
 from ragknn.retrieval._diversity import at_most_per_document, check_diversity, without_duplicates
 from ragknn.retrieval.fusion import Fusion, WeightedScores
 from ragknn.retrieval.reranking import Reranker
-from ragknn.text._words import Fragment
 
 Mode: TypeAlias = Literal["vector", "text", "hybrid"]
 

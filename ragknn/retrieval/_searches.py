@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragknn._protocol.flows import Command
-from ragknn._protocol.looking import params
-from ragknn._protocol.schema import Keys, Schema
+from ragknn._protocol.keys import Keys
+from ragknn._protocol.query import EVERYTHING, TEXT_WORDS, Fragment, any_words, params
+from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import to_bytes
 from ragknn._protocol.watch import Watch
-from ragknn.text._words import EVERYTHING, TEXT_WORDS, Fragment, any_words
 
 OnIncomplete: TypeAlias = Literal["raise", "return"]
 

@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ragknn.embedding._embedders import Embedder, loading_model
+from ragknn.embedding._loading import loading_model
+from ragknn.embedding.protocols import Embedder
 from ragknn.errors import EmbeddingError, ModelNotFound
 from ragknn.records import Neighbor, Passage
 

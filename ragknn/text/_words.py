@@ -9,13 +9,9 @@ are stop words, stems and scores.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
 from itertools import pairwise
 from unicodedata import category, normalize
-
-# The field with the words of a passage, in the hash and in the search index.
-TEXT_WORDS = "text_words"
 
 # The server finds no longer ones; the rest of a word is left out, in passages and questions alike.
 LONGEST_WORD = 128  # bytes
@@ -68,32 +64,6 @@ class _Spread(dict[int, str]):
 _spread = _Spread()  # grows with the characters met: at most all of Unicode
 
 
-@dataclass(frozen=True, slots=True)
-class Fragment:
-    """A part of a query in the search language, DIALECT 2.
-
-    Attributes:
-        query: `*`, or an expression in parentheses.
-        params: what its `$names` stand for. A value that came from outside is always one of these and never a part
-            of `query`, so that it cannot become syntax.
-    """
-
-    query: str
-    params: Mapping[str, str]
-
-
-EVERYTHING = Fragment("*", {})
-
-
-def intersection(*fragments: Fragment) -> Fragment:
-    """Return what all of the fragments find; their params must have different names."""
-    narrowing = [fragment for fragment in fragments if fragment.query != EVERYTHING.query]
-    if len(narrowing) < 2:
-        return narrowing[0] if narrowing else EVERYTHING
-    params = {name: value for fragment in narrowing for name, value in fragment.params.items()}
-    return Fragment(f"({' '.join(fragment.query for fragment in narrowing)})", params)
-
-
 def words(text: str) -> list[str]:
     """Return the words of a text, in order, as they are indexed and asked for.
 
@@ -144,20 +114,3 @@ def fold_stop_words(stop_words: Collection[str]) -> tuple[str, ...]:
         if not isinstance(word, str) or len(words(word)) != 1:
             raise ValueError(f"expected each of stop_words to be one word, got {word!r}")
     return tuple(sorted({words(word)[0] for word in stop_words}))
-
-
-def any_words(text: str, stop_words: Collection[str], *, prefix: str = "t") -> Fragment | None:
-    """Return what finds the passages with at least one of the text's words, or with a word of the same stem.
-
-    Args:
-        text: any text; nothing in it is syntax.
-        stop_words: of the index; they are not asked for.
-        prefix: of the names of the params, which a number follows.
-
-    Returns:
-        None where the text has no words but stop words: nothing can be found by them.
-    """
-    stopped = frozenset(stop_words)
-    asked = dict.fromkeys(word for word in words(text) if word not in stopped)
-    params = {f"{prefix}{number}": word for number, word in enumerate(asked)}
-    return Fragment(f"(@{TEXT_WORDS}:({'|'.join(f'${name}' for name in params)}))", params) if params else None

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragknn._plotting import figure_class
+from ragknn._protocol.counting import count_labels
+from ragknn._protocol.fetching import labelled_vectors
 from ragknn._protocol.flows import Flow
-from ragknn._protocol.looking import count_labels, labelled_vectors
 from ragknn._protocol.where import Where
 from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Label, Neighbor

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ragknn._protocol.counting import LabelCensus, count_labels
 from ragknn._protocol.flows import Flow, Work
-from ragknn._protocol.looking import LABELLED, LabelCensus, count_labels
+from ragknn._protocol.query import LABELLED, Fragment, intersection
 from ragknn._protocol.vectors import check_vectors
 from ragknn._protocol.where import Where
 from ragknn.indexing.index import AsyncIndex, Index
@@ -19,7 +20,6 @@ from ragknn.retrieval._answers import nearest
 from ragknn.retrieval._searches import LABELS, WHOLE, Ask
 from ragknn.retrieval.retriever import AsyncRetriever, Retriever, check_queries
 from ragknn.server._connection import arun, run
-from ragknn.text._words import Fragment, intersection
 from ragknn.voting._arithmetic import Weights
 from ragknn.voting.rules import Priors, Rules, are_numbers, electorate, hold_votes, sorted_labels
 

@@ -19,8 +19,10 @@ from ragknn import (
     SentenceEmbedder,
     TextTooLong,
 )
-from ragknn.embedding import _embedders as embedding
-from ragknn.embedding._embedders import DEFAULT_MODEL, Identified, Tokenizing, embedder_named, find_weights
+from ragknn.embedding import sentence as embedding
+from ragknn.embedding._loading import DEFAULT_MODEL, find_weights
+from ragknn.embedding._naming import embedder_named
+from ragknn.embedding.protocols import Identified, Tokenizing
 
 TEXTS = ["How do I reset my password?", "The cat sat on the mat.", "", "Straße 🏷️ 名前"]
 

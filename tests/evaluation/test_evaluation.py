@@ -7,10 +7,10 @@ import pytrec_eval
 
 from ragknn import Document, Splitter
 from ragknn.evaluation import aevaluate, evaluate, rank_documents
+from ragknn.evaluation._latency import Latency
 from ragknn.evaluation._metrics import metrics_at
 from ragknn.evaluation._significance import bootstrap_mean, compare
 from ragknn.evaluation.questions import Questions
-from ragknn.evaluation.recall import Latency
 from ragknn.evaluation.results import Evaluation, SettingResult
 from ragknn.records import Neighbor, Passage, Retrieval
 

@@ -4,15 +4,8 @@ import numpy as np
 import pytest
 
 from ragknn import HashingEmbedder, IncompleteRetrieval
-from ragknn.evaluation.recall import (
-    DEFAULT_EFS,
-    Latency,
-    RecallPoint,
-    RecallScan,
-    ascan_recall,
-    in_even_steps,
-    scan_recall,
-)
+from ragknn.evaluation._latency import Latency, in_even_steps
+from ragknn.evaluation.recall import DEFAULT_EFS, RecallPoint, RecallScan, ascan_recall, scan_recall
 
 DIM = 16
 COUNT = 1_500

@@ -12,7 +12,8 @@ import redis
 from servers import private_server
 
 from ragknn import CommandRefused, Document, Failure, HashingEmbedder, IngestReport, InvalidVectors, Splitter
-from ragknn._protocol.schema import Keys, decode_tag, digest
+from ragknn._protocol.encoding import decode_tag, digest
+from ragknn._protocol.keys import Keys
 
 WORDS = Splitter(size=4, overlap=0, unit="words")
 

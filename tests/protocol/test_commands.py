@@ -8,11 +8,14 @@ import pytest
 import redis
 
 from ragknn import CommandRefused, IndexNotFound, Passage, SchemaMismatch, UnsupportedServer
+from ragknn._protocol.counting import count_documents, count_passages, wait_until_searchable
+from ragknn._protocol.encoding import digest
+from ragknn._protocol.fetching import KEYS_PER_ROUND, stored_ids
 from ragknn._protocol.flows import Pause, Work
-from ragknn._protocol.looking import KEYS_PER_ROUND, count_documents, count_passages, stored_ids, wait_until_searchable
+from ragknn._protocol.keys import Keys
 from ragknn._protocol.opening import Opened, SearchLimits, drop_index, examine_server, listing, open_index
 from ragknn._protocol.replies import ServerInfo
-from ragknn._protocol.schema import Keys, Schema, digest
+from ragknn._protocol.schema import Schema
 from ragknn._protocol.writing import Prepared, content_hashes, delete_documents, replace_documents
 
 KEYS = Keys("doc")

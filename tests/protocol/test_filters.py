@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragknn import Document, HashingEmbedder, Index, Indexer
+from ragknn._protocol.query import EVERYTHING, intersection
 from ragknn._protocol.schema import Schema
 from ragknn._protocol.where import DEEPEST, check_required, compile_filter
-from ragknn.text._words import EVERYTHING, intersection
 
 FIELDS = {"tags": "tag", "year": "numeric", "title": "text"}
 SCHEMA = Schema(embedder="e", dim=2, fields=FIELDS)

@@ -14,19 +14,10 @@ from hypothesis import strategies as st
 from redis.crc import key_slot
 
 from ragknn import Document, SchemaMismatch
+from ragknn._protocol.encoding import TAG_SEPARATOR, as_number, content_hash, decode_tag, dump_metadata, encode_tag
+from ragknn._protocol.keys import Keys, index_names
 from ragknn._protocol.opening import _create_command
-from ragknn._protocol.schema import (
-    READY_VECTORS,
-    TAG_SEPARATOR,
-    Keys,
-    Schema,
-    as_number,
-    content_hash,
-    decode_tag,
-    dump_metadata,
-    encode_tag,
-    index_names,
-)
+from ragknn._protocol.schema import READY_VECTORS, Schema
 from ragknn.text._words import LANGUAGES
 
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]))  # all but lone surrogates, which UTF-8 cannot hold

@@ -20,8 +20,8 @@ from ragknn import (
     Retriever,
     Splitter,
 )
-from ragknn._protocol.looking import passages_around
-from ragknn._protocol.schema import Keys
+from ragknn._protocol.fetching import passages_around
+from ragknn._protocol.keys import Keys
 from ragknn.retrieval.context import Context, Source, abuild_context, build_context, numbered
 from ragknn.server._connection import run
 

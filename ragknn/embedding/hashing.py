@@ -1,0 +1,66 @@
+"""A stand-in for a model that knows no meaning."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class HashingEmbedder:
+    """Embed by hashing words and their letter triples: deterministic, offline, and blind to meaning.
+
+    For tests and for trying out the plumbing. Two texts are near if they share words or spellings; it must
+    not be mistaken for semantic search.
+
+    Args:
+        dim: number of values in a vector.
+    """
+
+    max_tokens: int | None = None
+
+    def __init__(self, dim: int = 256) -> None:
+        if dim < 1:
+            raise ValueError(f"expected dim >= 1, got {dim}")
+        self.dim = dim
+
+    def __repr__(self) -> str:
+        return f"HashingEmbedder({self.dim})"
+
+    @property
+    def name(self) -> str:
+        """Name that stands in the index's manifest."""
+        return f"{HASHING_PREFIX}{self.dim}"
+
+    def token_spans(self, text: str) -> list[tuple[int, int]]:
+        """Return (start, end) in characters of each word of the text."""
+        return [match.span() for match in _WORD.finditer(text)]
+
+    def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return one vector of length 1 for each text, shape (n, dim)."""
+        vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
+        for row, text in enumerate(texts):
+            for feature, weight in _features(text):
+                digest = int.from_bytes(blake2b(feature.encode("utf-8", "replace"), digest_size=8).digest(), "big")
+                vectors[row, (digest >> 1) % self.dim] += weight if digest & 1 else -weight
+            if not vectors[row].any():  # no words, or all of them cancelled out
+                vectors[row, 0] = 1.0
+        norms: NDArray[np.float32] = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors / norms
+
+    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the same vectors as `embed_documents`."""
+        return self.embed_documents(texts)
+
+
+HASHING_PREFIX = "ragknn/hashing-"
+_WORD = re.compile(r"\w+")
+
+
+def _features(text: str) -> list[tuple[str, float]]:
+    words = [word.casefold() for word in _WORD.findall(text)]
+    triples = [f"^{word}$"[i : i + 3] for word in words for i in range(len(word))]
+    return [(word, 1.0) for word in words] + [(triple, 0.3) for triple in triples]
