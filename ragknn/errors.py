@@ -10,7 +10,7 @@
     │   ├── UnsupportedServer     too old, or without search
     │   └── CommandRefused        the server answered a command with an error
     ├── IndexNotFound             no index of that name
-    ├── IndexNotOpen              the index was not opened yet, or is closed
+    ├── IndexNotOpen              the index is closed, or not open yet
     ├── SchemaMismatch            the index was built otherwise; carries the differences
     ├── EmbeddingError            the model failed
     │   ├── ModelNotFound         neither installed nor to be had from the hub
@@ -76,11 +76,18 @@ class IndexNotFound(RagKNNError):
 
 
 class IndexNotOpen(RagKNNError):
-    """The index was not opened yet, or is closed already."""
+    """The index is closed, or something was asked of it that is known only once it is open."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, closed: bool = False) -> None:
         self.name = name
-        super().__init__(f"expected index {name!r} to be open: use it in a `with` block, or call open() first")
+        self.closed = closed
+        state = "is closed" if closed else "was not opened yet"
+        super().__init__(
+            f"expected index {name!r} to be open, but it {state}: use it in a `with` block, or call open() first"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.name, self.closed)
 
 
 class SchemaMismatch(RagKNNError):

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any, Protocol, TypeAlias, overload, runtime_checkable
 
+from numpy.typing import NDArray
+
 Label: TypeAlias = str | int | float
 
 
@@ -56,6 +58,8 @@ class Passage:
         label: the document's label.
         metadata: the document's metadata.
         digest: equal for passages of the same text; empty until it is stored.
+        number: its place among the passages of its document, from 0; None until it is stored.
+        vector: the stored vector, shape (dim,), where it was asked for and is there; else None.
     """
 
     id: str
@@ -66,6 +70,19 @@ class Passage:
     label: Label | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     digest: str = field(default="", repr=False, compare=False)
+    number: int | None = field(default=None, repr=False, compare=False)
+    vector: NDArray[Any] | None = field(default=None, repr=False, compare=False)
+
+
+def passage_id(document_id: str, number: int) -> str:
+    """Return the id that a passage has unless the user gave it another: the document's id, `#`, and its number."""
+    return f"{document_id}#{number}"
+
+
+def split_id(passage: str) -> tuple[str, int] | None:
+    """Return the document's id and the number from the id that `passage_id` made; None if it is of another form."""
+    document_id, mark, number = passage.rpartition("#")
+    return (document_id, int(number)) if mark and document_id and number.isascii() and number.isdigit() else None
 
 
 @dataclass(frozen=True, slots=True)

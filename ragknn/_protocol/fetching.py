@@ -16,7 +16,7 @@ from ragknn._protocol.query import EVERYTHING, LABELLED, Fragment, intersection,
 from ragknn._protocol.replies import as_text, checked, parse_aggregate
 from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import from_bytes
-from ragknn.records import Label, Passage
+from ragknn.records import Label, Passage, passage_id
 
 KEYS_PER_ROUND = 1_000  # keys looked for or removed in one round trip
 
@@ -55,22 +55,22 @@ def labelled_vectors(keys: Keys, schema: Schema, among: Fragment = EVERYTHING) -
         for key, reply in zip(part, replies, strict=True):
             label, digest_, blob = checked(reply)
             if label is not None and blob is not None:
-                document_id = keys.passage_id(key).rpartition("#")[0]
+                document_id, _ = keys.split_passage(key)
                 vector = from_bytes(blob, schema.dtype)
                 found.append(StoredVector(document_id, decode_tag(as_text(label)), as_text(digest_), vector))
     return found
 
 
-def stored_labels(keys: Keys) -> Flow[dict[str, Label]]:
-    """Return the label of each labelled passage by the passage's id, in no order."""
-    labels: dict[str, Label] = {}
+def stored_labels(keys: Keys) -> Flow[dict[tuple[str, int], Label]]:
+    """Return the label of each passage with a label and a vector, by its document's id and its number, in no order."""
+    labels: dict[tuple[str, int], Label] = {}
     cursor = 0
     while True:
         cursor, passages = yield from scan(keys.passage_prefix, cursor)
-        replies = yield [("HGET", key, "label") for key in passages]
-        for key, reply in zip(passages, replies, strict=True):
-            if checked(reply) is not None:
-                labels[keys.passage_id(key)] = decode_tag(as_text(reply))
+        replies = yield [part for key in passages for part in (("HGET", key, "label"), ("HEXISTS", key, "vector"))]
+        for key, label, has_vector in zip(passages, replies[::2], replies[1::2], strict=True):
+            if checked(label) is not None and checked(has_vector):
+                labels[keys.split_passage(key)] = decode_tag(as_text(label))
         if not cursor:
             return labels
 
@@ -106,7 +106,7 @@ def matching_passages(keys: Keys, among: Fragment) -> Flow[list[str]]:
 def matching_ids(keys: Keys, among: Fragment) -> Flow[list[str]]:
     """Return the ids of all documents that the fragment finds, sorted."""
     found = yield from matching_passages(keys, among)
-    return sorted({keys.passage_id(key).rpartition("#")[0] for key in found})
+    return sorted({keys.split_passage(key)[0] for key in found})
 
 
 def passages_around(keys: Keys, numbers: Mapping[str, Sequence[int]], window: int) -> Flow[dict[str, Passage]]:
@@ -131,8 +131,9 @@ def passages_around(keys: Keys, numbers: Mapping[str, Sequence[int]], window: in
             wanted[document_id] = sorted(near)
     commands: list[Command] = []
     for document_id, near_numbers in wanted.items():
-        prefix = keys.passages(document_id)
-        reads: list[Command] = [("HMGET", f"{prefix}{number}", "text", "start", "end") for number in near_numbers]
+        reads: list[Command] = [
+            ("HMGET", keys.passage(document_id, number), "text", "start", "end") for number in near_numbers
+        ]
         commands += [("MULTI",), *reads, ("EXEC",)]
     replies = iter((yield commands) if commands else ())
     found: dict[str, Passage] = {}
@@ -142,6 +143,6 @@ def passages_around(keys: Keys, numbers: Mapping[str, Sequence[int]], window: in
         for number, row in zip(near_numbers, rows, strict=True):
             text, start, end = checked(row)
             if text is not None:
-                passage_id = f"{document_id}#{number}"
-                found[passage_id] = Passage(passage_id, document_id, as_text(text), int(start), int(end))
+                own = passage_id(document_id, number)
+                found[own] = Passage(own, document_id, as_text(text), int(start), int(end))
     return found

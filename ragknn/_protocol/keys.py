@@ -62,10 +62,14 @@ class Keys:
         """Return the document's id from the key that `document` made."""
         return _decode_percent(document_key.removeprefix(self.document_prefix)[1:-1])
 
-    def passage_id(self, passage_key: str) -> str:
-        """Return the passage's id, document id `#` number, from its key."""
+    def passage(self, document_id: str, number: int) -> str:
+        """Key of the hash with one passage of a document."""
+        return f"{self.passages(document_id)}{number}"
+
+    def split_passage(self, passage_key: str) -> tuple[str, int]:
+        """Return the document's id and the passage's number from the key that `passage` made."""
         encoded, _, number = passage_key.removeprefix(self.passage_prefix).rpartition(":")
-        return f"{_decode_percent(encoded[1:-1])}#{number}"
+        return _decode_percent(encoded[1:-1]), int(number)
 
 
 def index_names(search_indexes: list[str]) -> list[str]:

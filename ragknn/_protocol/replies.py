@@ -34,13 +34,13 @@ class SearchReply:
         total: number of results that the server counted.
         rows: those that it sent.
         warnings: what the server says against the answer being complete.
-        tells: whether it can say so at all; a RESP2 reply has no place for it.
+        reports_timeouts: whether this reply can carry warnings (RESP3); a RESP2 reply cannot.
     """
 
     total: int
     rows: Sequence[Row]
     warnings: Sequence[str]
-    tells: bool
+    reports_timeouts: bool
 
 
 def as_text(value: Any) -> str:
@@ -88,6 +88,8 @@ def parse_search(reply: Any, *, scored: bool = False) -> SearchReply:
     Raises:
         CommandRefused: the reply is an error.
     """
+    if ran_out_of_time(reply):
+        return SearchReply(0, (), (as_text(reply),), reports_timeouts=True)
     checked(reply)
     if isinstance(reply, Mapping):
         parts = as_mapping(reply)
@@ -95,7 +97,7 @@ def parse_search(reply: Any, *, scored: bool = False) -> SearchReply:
         # A search that ran out of time before its first result sends one without key and fields.
         rows = [_row(result) for result in results if "id" in result]
         warnings = [as_text(warning) for warning in parts.get("warning", ())]
-        return SearchReply(int(parts.get("total_results", len(rows))), rows, warnings, tells=True)
+        return SearchReply(int(parts.get("total_results", len(rows))), rows, warnings, reports_timeouts=True)
     total, *rest = reply
     width = 3 if scored else 2
     scores = rest[1::width] if scored else [None] * (len(rest) // width)
@@ -103,7 +105,15 @@ def parse_search(reply: Any, *, scored: bool = False) -> SearchReply:
         _row({"id": key, "score": score, "extra_attributes": values})
         for key, score, values in zip(rest[::width], scores, rest[width - 1 :: width], strict=True)
     ]
-    return SearchReply(int(total), rows, (), tells=False)
+    return SearchReply(int(total), rows, (), reports_timeouts=False)
+
+
+def ran_out_of_time(reply: Any) -> bool:
+    """Tell whether the reply is the server's error for a search that took too long.
+
+    Policy "fail" answers so each time, and "return" where the time is up before the first result.
+    """
+    return isinstance(reply, Exception) and "timeout limit was reached" in str(reply).lower()
 
 
 def parse_aggregate(reply: Any) -> list[dict[str, str]]:

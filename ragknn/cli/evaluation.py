@@ -34,7 +34,7 @@ from ragknn.files.reader import read_documents
 from ragknn.indexing.index import Index
 from ragknn.indexing.indexer import Indexer
 from ragknn.records import IngestReport
-from ragknn.retrieval._plan import Mode
+from ragknn.retrieval.options import Mode
 from ragknn.retrieval.retriever import Retriever
 from ragknn.settings import load_settings
 

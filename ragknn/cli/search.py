@@ -10,8 +10,8 @@ import click
 from ragknn.cli import terminal
 from ragknn.cli.options import common, name_argument, stdout, url_option, where_option
 from ragknn.indexing.index import Index
-from ragknn.retrieval._plan import Mode, Options
 from ragknn.retrieval.context import build_context
+from ragknn.retrieval.options import Mode, Options
 from ragknn.retrieval.reranking import CrossEncoderReranker
 from ragknn.retrieval.retriever import Retriever
 from ragknn.settings import load_settings
@@ -53,7 +53,7 @@ def search(
     with Index(name, url=url, create=False) as opened:
         for retrieval in Retriever(opened).retrieve_many(queries, k, **chosen):
             if context is not None:
-                built = build_context(opened, retrieval, budget=context)
+                built = build_context(retrieval, opened, budget=context)
                 if as_json:
                     terminal.print_json(terminal.context_as_dict(retrieval.query, built))
                 else:

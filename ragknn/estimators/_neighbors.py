@@ -28,7 +28,6 @@ from ragknn.estimators._rows import store_rows
 from ragknn.estimators._rowstore import Address, Rows
 from ragknn.indexing.index import Index
 from ragknn.records import Label
-from ragknn.server._connection import run
 
 Mode: TypeAlias = Literal["connectivity", "distance"]
 
@@ -95,7 +94,7 @@ class NeighborsBase(MultiOutputMixin, BaseEstimator):  # type: ignore[misc]  # s
         if self.index is None:
             rows.remove_with_me()
         index = rows.index
-        run(index.client, store_rows(index.keys, index.schema, X, labels if self.index else None))
+        index._run(store_rows(index._keys, index.schema, X, labels if self.index else None))
         self._rows = rows
         self._describe(X.shape[0])
 
@@ -107,9 +106,9 @@ class NeighborsBase(MultiOutputMixin, BaseEstimator):  # type: ignore[misc]  # s
         except IndexNotFound:
             return
         try:
-            if not (isinstance(mine, Rows) and mine.name == name and mine.ids is None):
+            if not (isinstance(mine, Rows) and mine.name == name and mine.spots is None):
                 index.schema.check(name, {"embedder": READY_VECTORS, **built})
-                ids = set(run(index.client, stored_ids(index.keys)))
+                ids = set(index._run(stored_ids(index._keys)))
                 if ids != {str(row) for row in range(len(ids))}:
                     raise SchemaMismatch(name, {"document ids": ("0 to n - 1, as fit stores them", "others")})
             index.drop()

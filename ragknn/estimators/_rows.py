@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,10 @@ from ragknn._protocol.replies import checked
 from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import from_bytes, to_bytes
 from ragknn.errors import CommandRefused, SchemaMismatch
-from ragknn.records import Document, Label
+from ragknn.records import Document, Label, passage_id
+
+Spot: TypeAlias = tuple[str, int]
+"""Where a row is stored: the id of its document, and the number of its passage."""
 
 
 def store_rows(keys: Keys, schema: Schema, vectors: NDArray[Any], labels: Sequence[Label] | None) -> Flow[None]:
@@ -53,7 +56,7 @@ def _row_commands(keys: Keys, row: str, blob: bytes, label: Label | None) -> lis
     hashed = content_hash(Document(row, "", label), "ready vector", blob)
     return [
         (
-            *("HSET", f"{keys.passages(row)}0", "text", "", "start", 0, "end", 0, "digest", digest("", blob)),
+            *("HSET", keys.passage(row, 0), "text", "", "start", 0, "end", 0, "digest", digest("", blob)),
             *("vector", blob, "document_id", encode_tag(row), "metadata", "{}"),
             *(() if label is None else ("label", encode_tag(label))),
         ),
@@ -61,26 +64,21 @@ def _row_commands(keys: Keys, row: str, blob: bytes, label: Label | None) -> lis
     ]
 
 
-def fetch_rows(keys: Keys, schema: Schema, passage_ids: Sequence[str]) -> Flow[NDArray[Any]]:
+def fetch_rows(keys: Keys, schema: Schema, passages: Sequence[Spot]) -> Flow[NDArray[Any]]:
     """Return the stored vectors of the passages, shape (n, dim), in the dtype of the index.
 
     Raises:
         SchemaMismatch: one of them is gone.
     """
     rows = []
-    for start in range(0, len(passage_ids), KEYS_PER_ROUND):
-        block = passage_ids[start : start + KEYS_PER_ROUND]
-        replies = yield [("HGET", _passage_key(keys, passage_id), "vector") for passage_id in block]
-        for passage_id, reply in zip(block, replies, strict=True):
+    for start in range(0, len(passages), KEYS_PER_ROUND):
+        block = passages[start : start + KEYS_PER_ROUND]
+        replies = yield [("HGET", keys.passage(*spot), "vector") for spot in block]
+        for spot, reply in zip(block, replies, strict=True):
             if (blob := checked(reply)) is None:
-                raise SchemaMismatch(keys.name, {f"passage {passage_id}": ("as fitted", "none")})
+                raise SchemaMismatch(keys.name, {f"passage {passage_id(*spot)}": ("as fitted", "none")})
             rows.append(from_bytes(blob, schema.dtype))
     return np.stack(rows)
-
-
-def _passage_key(keys: Keys, passage_id: str) -> str:
-    document_id, _, number = passage_id.rpartition("#")
-    return f"{keys.passages(document_id)}{number}"
 
 
 def remove_rows(keys: Keys, size: int) -> Flow[None]:
@@ -91,7 +89,7 @@ def remove_rows(keys: Keys, size: int) -> Flow[None]:
     yield [("FT.ALIASDEL", keys.alias), ("FT.DROPINDEX", keys.search_index())]
     for start in range(0, size, KEYS_PER_ROUND):
         rows = [str(row) for row in range(start, min(start + KEYS_PER_ROUND, size))]
-        for reply in (yield [("UNLINK", f"{keys.passages(row)}0", keys.document(row)) for row in rows]):
+        for reply in (yield [("UNLINK", keys.passage(row, 0), keys.document(row)) for row in rows]):
             checked(reply)
     [reply] = yield [("UNLINK", keys.manifest)]
     checked(reply)

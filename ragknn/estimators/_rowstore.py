@@ -9,6 +9,7 @@ import logging
 import multiprocessing
 import os
 import weakref
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -18,11 +19,14 @@ from numpy.typing import NDArray
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.query import EVERYTHING, LABELLED
 from ragknn.errors import ConnectionFailed, IncompleteRetrieval, IndexNotFound, RagKNNError, SchemaMismatch
-from ragknn.estimators._rows import fetch_rows, remove_rows
+from ragknn.estimators._rows import Spot, fetch_rows, remove_rows
 from ragknn.indexing.index import Index
-from ragknn.records import Retrieval
-from ragknn.retrieval._answers import nearest, within
-from ragknn.retrieval._searches import IDS, Ask
+from ragknn.records import Passage, Retrieval
+from ragknn.retrieval._asking import near
+from ragknn.retrieval._commands import IDS
+from ragknn.retrieval._pipeline import select
+from ragknn.retrieval._plan import make_plan
+from ragknn.retrieval.options import Options
 from ragknn.server._connection import run
 
 logger = logging.getLogger(__name__)
@@ -57,18 +61,18 @@ class Rows:
         url: Redis to use, or None.
         client: the user's client, or None.
         size: number of rows.
-        ids: for each row the id of its passage; None: row n is the document "n", as `fit` stores it.
+        spots: where each row is stored; None: row n is the document "n", as `fit` stores it.
     """
 
-    def __init__(self, name: str, url: str | None, client: Any, size: int, ids: list[str] | None = None) -> None:
+    def __init__(self, name: str, url: str | None, client: Any, size: int, spots: list[Spot] | None = None) -> None:
         self.name = name
         self.size = size
-        self.ids = ids
+        self.spots = spots
         self._url = url
         self._client = client
         self._index: Index | None = None
         self._finalizer: Any = None
-        self._places = None if ids is None else {passage_id: row for row, passage_id in enumerate(ids)}
+        self._row_at = None if spots is None else {spot: row for row, spot in enumerate(spots)}
 
     def __getstate__(self) -> dict[str, Any]:
         client = None if self._client is None else Address(self._client)
@@ -117,14 +121,13 @@ class Rows:
 
     def vectors(self) -> NDArray[Any]:
         """Return all rows, shape (n_samples_fit, n_features), in the dtype of the index."""
-        ids = self.ids or [f"{row}#0" for row in range(self.size)]
+        spots = self.spots or [(str(row), 0) for row in range(self.size)]
         index = self.index
-        return run(index.client, fetch_rows(index.keys, index.schema, ids))
+        return index._run(fetch_rows(index._keys, index.schema, spots))
 
     def nearest(self, X: NDArray[Any], k: int, ef_runtime: int | None) -> list[Retrieval]:
         """Return the k nearest rows of each row of X, shape (n_queries, n_features)."""
-        index = self.index
-        retrievals = run(index.client, nearest(index.keys, index.schema, X, self._ask(k, ef_runtime), index.watch))
+        retrievals = self._retrieve(X, k, {"ef_runtime": ef_runtime})
         for retrieval in retrievals:
             if len(retrieval) < k:
                 self._explain(retrieval, k)
@@ -132,13 +135,13 @@ class Rows:
 
     def within(self, X: NDArray[Any], radius: float) -> list[Retrieval]:
         """Return all rows within the radius of each row of X, shape (n_queries, n_features)."""
-        index = self.index
-        flow = within(index.keys, index.schema, X, radius, self._ask(1, None), index.watch)
-        return run(index.client, flow)
+        return self._retrieve(X, None, {"max_distance": radius})
 
-    def _ask(self, k: int, ef_runtime: int | None) -> Ask:
-        among = EVERYTHING if self.ids is None else LABELLED
-        return Ask(k, ef_runtime, self.index.timeout, "raise", returned=IDS, among=among)
+    def _retrieve(self, X: NDArray[Any], k: int | None, options: Options) -> list[Retrieval]:
+        index = self.index
+        among = EVERYTHING if self.spots is None else LABELLED
+        plan = replace(make_plan(index.schema, among, k, options), returned=IDS)
+        return index._run(select(index._place(), near(index, X), plan))
 
     def _explain(self, retrieval: Retrieval, k: int) -> None:
         found = self.index.count()
@@ -152,7 +155,7 @@ class Rows:
         distances = np.array(retrieval.distances, dtype=np.float64)
         if self.index.schema.metric == "cosine":
             distances[distances < self.cosine_zero] = 0.0
-        rows = np.array([self._row(passage.id) for passage in retrieval.passages], dtype=np.intp)
+        rows = np.array([self._row(passage) for passage in retrieval.passages], dtype=np.intp)
         order = np.lexsort((rows, distances))
         return distances[order], rows[order]
 
@@ -162,14 +165,14 @@ class Rows:
         schema = self.index.schema
         return COSINE_ZERO.get(schema.dtype, COSINE_ZERO_ELSEWHERE) if schema.metric == "cosine" else 0.0
 
-    def _row(self, passage_id: str) -> int:
-        if self._places is not None:
-            row = self._places.get(passage_id, -1)
+    def _row(self, passage: Passage) -> int:
+        document_id, number = passage.document_id, passage.number
+        if self._row_at is not None:
+            row = self._row_at.get((document_id, number or 0), -1)
         else:
-            document_id = passage_id.removesuffix("#0")
-            row = int(document_id) if document_id.isdecimal() else -1
+            row = int(document_id) if document_id.isdecimal() and number == 0 else -1
         if not 0 <= row < self.size:
-            raise SchemaMismatch(self.name, {"rows": (f"the {self.size} that were fitted", f"passage {passage_id}")})
+            raise SchemaMismatch(self.name, {"rows": (f"the {self.size} that were fitted", f"passage {passage.id}")})
         return row
 
 

@@ -20,10 +20,9 @@ from ragknn._protocol.fetching import stored_labels
 from ragknn.estimators._neighbors import NeighborsBase
 from ragknn.estimators._rowstore import Rows
 from ragknn.indexing.index import Index
-from ragknn.records import Label
-from ragknn.server._connection import run
+from ragknn.records import Label, passage_id
 from ragknn.voting._arithmetic import neighbor_weights
-from ragknn.voting.rules import sorted_labels
+from ragknn.voting._ballots import sorted_labels
 
 ZERO_WEIGHTS = (
     "All neighbors of some sample is getting zero weights. Please modify 'weights' to avoid this case if you are "
@@ -92,25 +91,25 @@ class Supervised(NeighborsBase):
                 f"Expected an index without a required filter, but index {index.name!r} requires one on "
                 f"{schema.required_filter!r}: vote with ragknn.LabelVoter(..., where=...)"
             )
-        labels = run(index.client, stored_labels(index.keys))
+        labels = index._run(stored_labels(index._keys))
         if not labels:
             raise ValueError(f"Expected labelled passages in index {index.name!r}, but none has a label")
         sorted_labels(labels.values())  # refuses strings among numbers
-        ids = sorted(labels, key=lambda passage_id: (len(passage_id), passage_id))
-        y = np.array([labels[passage_id] for passage_id in ids])
+        spots = sorted(labels, key=lambda spot: (len(name := passage_id(*spot)), name))
+        y = np.array([labels[spot] for spot in spots])
         if is_regressor(self) and y.dtype.kind not in "biuf":
             raise ValueError(
-                f"Expected numbers as labels in index {index.name!r}, but got {labels[ids[0]]!r}: use a classifier"
+                f"Expected numbers as labels in index {index.name!r}, but got {labels[spots[0]]!r}: use a classifier"
             )
         self._take_targets(y)
-        rows = Rows(index.name, self.url, self.client, len(ids), ids)
+        rows = Rows(index.name, self.url, self.client, len(spots), spots)
         rows.attach(index)
         self._rows = rows
         self.metric = {"l2": "euclidean"}.get(schema.metric, schema.metric)
         self.algorithm = schema.algorithm
-        self.ids_ = np.array(ids)
+        self.ids_ = np.array([passage_id(*spot) for spot in spots])
         self.n_features_in_ = schema.dim
-        self._describe(len(ids))
+        self._describe(len(spots))
 
     def _take_targets(self, y: NDArray[Any]) -> list[Label] | None:
         """Keep the targets; return them as labels if they can be stored as such."""

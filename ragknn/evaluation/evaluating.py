@@ -18,9 +18,9 @@ from ragknn.evaluation.recall import DEFAULT_EFS, SAMPLE, TARGET, Progress, Reca
 from ragknn.evaluation.results import Evaluation, SettingResult
 from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Retrieval
-from ragknn.retrieval._plan import Options
-from ragknn.retrieval.retriever import AsyncRetriever, Retriever, asking
-from ragknn.server._connection import arun, run
+from ragknn.retrieval._asking import asking
+from ragknn.retrieval.options import Options
+from ragknn.retrieval.retriever import AsyncRetriever, Retriever
 
 DEPTH = 100
 LATENCY_SAMPLE = 100  # queries; p99 is then the second slowest call
@@ -74,7 +74,7 @@ def evaluate(
     flow = _evaluating(
         retriever, questions, settings, k, depth, latency_sample, confidence, seed, efs, target, progress
     )
-    return run(retriever.index.client, flow)
+    return retriever.index._run(flow)
 
 
 async def aevaluate(
@@ -95,7 +95,7 @@ async def aevaluate(
     flow = _evaluating(
         retriever, questions, settings, k, depth, latency_sample, confidence, seed, efs, target, progress
     )
-    return await arun(retriever.index.client, flow)
+    return await retriever.index._run(flow)
 
 
 def rank_documents(retrieval: Retrieval) -> list[str]:
@@ -225,7 +225,7 @@ def _missing(index: Index | AsyncIndex, questions: Questions) -> Flow[int]:
     present = 0
     for start in range(0, len(relevant), KEYS_PER_ROUND):
         part = relevant[start : start + KEYS_PER_ROUND]
-        replies = yield [("EXISTS", index.keys.document(document)) for document in part]
+        replies = yield [("EXISTS", index._keys.document(document)) for document in part]
         present += sum(checked(reply) for reply in replies)
     if not present:
         named = f"such as {relevant[0]!r}" if relevant else "but none has a grade of 1 or more"

@@ -21,8 +21,8 @@ from ragknn.evaluation._latency import Latency, in_even_steps
 from ragknn.evaluation._tables import Table, aligned, html_table
 from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Retrieval
-from ragknn.retrieval.retriever import AsyncRetriever, Retriever, check_queries, searching
-from ragknn.server._connection import arun, run
+from ragknn.retrieval._asking import asking_near, check_queries
+from ragknn.retrieval.retriever import AsyncRetriever, Retriever
 
 DEFAULT_EFS = (10, 20, 50, 100, 200, 500)
 TARGET = 0.99
@@ -153,7 +153,7 @@ def scan_recall(
     Raises:
         ValueError: no queries, no passages, or an argument that cannot be.
     """
-    return run(retriever.index.client, scanning(retriever, queries, k, efs, target, sample, progress))
+    return retriever.index._run(scanning(retriever, queries, k, efs, target, sample, progress))
 
 
 async def ascan_recall(
@@ -167,7 +167,7 @@ async def ascan_recall(
     progress: Progress | None = None,
 ) -> RecallScan:
     """Async twin of `scan_recall`."""
-    return await arun(retriever.index.client, scanning(retriever, queries, k, efs, target, sample, progress))
+    return await retriever.index._run(scanning(retriever, queries, k, efs, target, sample, progress))
 
 
 def scanning(
@@ -193,7 +193,7 @@ def scanning(
     asked = in_even_steps(queries, sample)
     choices: list[int | None] = list(wanted) if schema.algorithm == "hnsw" else [None]
     vectors = yield from _embedding(index, asked)
-    passages = yield from count_passages(index.keys)
+    passages = yield from count_passages(index._keys)
     if not passages:
         raise ValueError(f"expected passages in index {index.name!r}, got none; index documents first")
     total, done = len(asked) * (len(choices) + 1), 0
@@ -208,9 +208,9 @@ def scanning(
         for number, ef in enumerate(choices):  # they take turns, so that none has a quieter machine
             if not row:
                 # The first of its kind is slower, and is not timed.
-                yield from searching(retriever, vector, k, {"ef_runtime": ef})
+                yield from asking_near(retriever, vector, k, {"ef_runtime": ef})
             began = time.perf_counter()
-            [retrieval] = yield from searching(retriever, vector, k, {"ef_runtime": ef})
+            [retrieval] = yield from asking_near(retriever, vector, k, {"ef_runtime": ef})
             seconds[number, row] = time.perf_counter() - began
             shares[number, row] = _share_found(retrieval, limit, min(k, passages))
         done += len(choices)
@@ -250,6 +250,6 @@ def _exact_command(index: Index | AsyncIndex, blob: bytes, count: int) -> Comman
     # passages through: ids are stored as JSON, and `none` is no JSON, so that no passage has it.
     query = "(-@document_id:{none})=>[KNN $k @vector $vector HYBRID_POLICY ADHOC_BF AS distance]"
     return (
-        *("FT.SEARCH", index.keys.alias, query, "PARAMS", 4, "k", count, "vector", blob, "RETURN", 1, "distance"),
+        *("FT.SEARCH", index._keys.alias, query, "PARAMS", 4, "k", count, "vector", blob, "RETURN", 1, "distance"),
         *("SORTBY", "distance", "LIMIT", 0, count, "TIMEOUT", max(1, round(index.timeout * 1000)), "DIALECT", 2),
     )

@@ -7,12 +7,13 @@ from collections.abc import Collection, Mapping
 from contextlib import aclosing, closing
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ragknn._protocol.counting import count_documents, count_passages, index_info, wait_until_searchable
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.opening import Opened, drop_index, listing, open_index
+from ragknn._protocol.place import OnIncomplete, Place
 from ragknn._protocol.query import Fragment
 from ragknn._protocol.replies import ServerInfo
 from ragknn._protocol.schema import READY_VECTORS, Algorithm, FieldType, Schema
@@ -29,6 +30,8 @@ from ragknn.server._connection import aconnect, arun, connect, run
 
 if TYPE_CHECKING:
     from ragknn.settings import Settings
+
+T = TypeVar("T")
 
 
 class _IndexBase:
@@ -86,7 +89,8 @@ class _IndexBase:
         self._create = create
         self._timeout = timeout
         self._opened: Opened | None = None
-        self.watch = Watch()
+        self._closed = False
+        self._watch = Watch()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}{'' if self._opened else ', not open'})"
@@ -96,13 +100,10 @@ class _IndexBase:
         """What the index is made of, as its manifest says."""
         return self._state.schema
 
-    @property
-    def keys(self) -> Keys:
-        """Where everything of the index stands in Redis."""
-        self._state  # noqa: B018  # refuses an index that is not open
-        return self._keys
+    def _place(self, on_incomplete: OnIncomplete = "raise") -> Place:
+        return Place(self._keys, self.schema, self._watch, self.timeout, on_incomplete)
 
-    def filter(self, where: Where | None = None) -> Fragment:
+    def _filter(self, where: Where | None = None) -> Fragment:
         """Return what `where` means in this index, as the server takes it.
 
         Raises:
@@ -144,8 +145,12 @@ class _IndexBase:
     @property
     def _state(self) -> Opened:
         if self._opened is None:
-            raise IndexNotOpen(self.name)
+            raise IndexNotOpen(self.name, self._closed)
         return self._opened
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise IndexNotOpen(self.name, closed=True)
 
     @cached_property  # every search asks for its timeout, and reading the environment takes half as long as a search
     def _settings(self) -> Settings:
@@ -171,20 +176,14 @@ class _IndexBase:
         return Schema(**_embedder_properties(self._embedder), **self._named)
 
     def _counting(self, where: Where | None) -> Flow[int]:
-        return count_passages(self.keys, self.filter(where))
-
-    def _dropping(self) -> Flow[int]:
-        return drop_index(self.keys)
-
-    def _waiting(self, timeout: float) -> Flow[None]:
-        return wait_until_searchable(self.keys, timeout)
+        return (yield from count_passages(self._keys, self._filter(where)))
 
     def _describing(self) -> Flow[IndexInfo]:
         schema, server = self.schema, self.server
-        info = yield from index_info(self.keys)
+        info = yield from index_info(self._keys)
         return IndexInfo(
             name=self.name,
-            documents=(yield from count_documents(self.keys)),
+            documents=(yield from count_documents(self._keys)),
             passages=info.passages,
             embedder=schema.embedder,
             dim=schema.dim,
@@ -247,7 +246,7 @@ def _embedder_properties(embedder: Embedder) -> dict[str, Any]:
 
 
 class Index(_IndexBase):
-    """An index of passages in Redis: open it in a `with` block, or with `open()` and `close()`.
+    """An index of passages in Redis: used in a `with` block, or opened on first use and closed with `close()`.
 
     Args:
         name: letters, digits, `_`, `.` and `-`.
@@ -292,12 +291,21 @@ class Index(_IndexBase):
             self._opened = run(self.client, self._opening())
         except BaseException:
             self.close()
+            self._closed = False
             raise
+        self._closed = False
         return self
 
+    def _run(self, flow: Flow[T]) -> T:
+        """Drive a flow on this index, which is opened first where it never was."""
+        if self._opened is None:
+            self._refuse_closed()
+            self.open()
+        return run(self.client, flow)
+
     def close(self) -> None:
-        """Let go of the connections. A client that was handed in stays open."""
-        self._opened = None
+        """Close the connections; a client passed in stays open."""
+        self._opened, self._closed = None, True
         if self._owns_client and self.client is not None:
             self.client.close()
             self.client = None
@@ -312,11 +320,11 @@ class Index(_IndexBase):
 
     def count(self, where: Where | None = None) -> int:
         """Return the number of passages in the index, or of those that match; `ragknn.filters` explains `where`."""
-        return run(self.client, self._counting(where))
+        return self._run(self._counting(where))
 
     def describe(self) -> IndexInfo:
         """Return what the index is made of, how much it holds, and how it fares."""
-        return run(self.client, self._describing())
+        return self._run(self._describing())
 
     def wait_until_searchable(self, timeout: float = 60.0) -> None:
         """Wait until everything stored can be found; the server may index in the background.
@@ -327,11 +335,11 @@ class Index(_IndexBase):
         Raises:
             TimeoutError: it took longer.
         """
-        run(self.client, self._waiting(timeout))
+        self._run(wait_until_searchable(self._keys, timeout))
 
     def drop(self) -> int:
         """Remove the index with all its documents, close it, and return how many documents there were."""
-        removed = run(self.client, self._dropping())
+        removed = self._run(drop_index(self._keys))
         self.close()
         return removed
 
@@ -348,12 +356,21 @@ class AsyncIndex(_IndexBase):
             self._opened = await arun(self.client, self._opening())
         except BaseException:
             await self.close()
+            self._closed = False
             raise
+        self._closed = False
         return self
+
+    async def _run(self, flow: Flow[T]) -> T:
+        """Async twin of `Index._run`."""
+        if self._opened is None:
+            self._refuse_closed()
+            await self.open()
+        return await arun(self.client, flow)
 
     async def close(self) -> None:
         """Async twin of `Index.close`."""
-        self._opened = None
+        self._opened, self._closed = None, True
         if self._owns_client and self.client is not None:
             await self.client.aclose()
             self.client = None
@@ -368,18 +385,18 @@ class AsyncIndex(_IndexBase):
 
     async def count(self, where: Where | None = None) -> int:
         """Async twin of `Index.count`."""
-        return await arun(self.client, self._counting(where))
+        return await self._run(self._counting(where))
 
     async def describe(self) -> IndexInfo:
         """Async twin of `Index.describe`."""
-        return await arun(self.client, self._describing())
+        return await self._run(self._describing())
 
     async def wait_until_searchable(self, timeout: float = 60.0) -> None:
         """Async twin of `Index.wait_until_searchable`."""
-        await arun(self.client, self._waiting(timeout))
+        await self._run(wait_until_searchable(self._keys, timeout))
 
     async def drop(self) -> int:
         """Async twin of `Index.drop`."""
-        removed = await arun(self.client, self._dropping())
+        removed = await self._run(drop_index(self._keys))
         await self.close()
         return removed

@@ -18,8 +18,7 @@ from ragknn.embedding.protocols import Tokenizing
 from ragknn.errors import InvalidVectors
 from ragknn.indexing._ingestion import Progress, Recipe, ingest
 from ragknn.indexing.index import AsyncIndex, Index
-from ragknn.records import Document, DocumentSource, Failure, IngestReport, Label, Passage
-from ragknn.server._connection import arun, run
+from ragknn.records import Document, DocumentSource, Failure, IngestReport, Label, Passage, passage_id
 from ragknn.text.splitting import Splitter
 
 
@@ -46,7 +45,7 @@ class Indexer:
                 the others out.
             progress: called with the report so far after each batch.
         """
-        return run(self.index.client, _ingesting(self.index, self.splitter, documents, None, progress))
+        return self.index._run(_ingesting(self.index, self.splitter, documents, None, progress))
 
     def sync(
         self,
@@ -65,9 +64,7 @@ class Indexer:
             where: documents that do not match stay, though the input does not have them; `ragknn.filters` explains it.
             progress: called with the report so far after each batch.
         """
-        return run(
-            self.index.client, _ingesting(self.index, self.splitter, documents, self.index.filter(where), progress)
-        )
+        return self.index._run(_syncing(self.index, self.splitter, documents, where, progress))
 
     def add_vectors(
         self,
@@ -94,7 +91,7 @@ class Indexer:
             ValueError: the lengths differ.
         """
         flow = _ingesting_vectors(self.index, ids, vectors, texts, labels, metadata, progress)
-        return run(self.index.client, flow)
+        return self.index._run(flow)
 
     def delete(self, document_ids: Iterable[str], *, where: Where | None = None) -> int:
         """Remove documents with all their passages; return how many of them there were.
@@ -103,7 +100,7 @@ class Indexer:
             document_ids: ids that are not in the index are no error.
             where: those that do not match stay; `ragknn.filters` explains it.
         """
-        return run(self.index.client, _deleting(self.index, document_ids, where))
+        return self.index._run(_deleting(self.index, document_ids, where))
 
     def delete_where(self, where: Where) -> int:
         """Remove all documents that match, with all their passages; return how many there were.
@@ -111,7 +108,7 @@ class Indexer:
         Raises:
             ValueError: an empty filter, or one that cannot be; `Index.drop` removes everything.
         """
-        return run(self.index.client, _deleting_where(self.index, where))
+        return self.index._run(_deleting_where(self.index, where))
 
 
 class AsyncIndexer:
@@ -125,7 +122,7 @@ class AsyncIndexer:
         self, documents: Iterable[Document] | DocumentSource, *, progress: Progress | None = None
     ) -> IngestReport:
         """Async twin of `Indexer.add`."""
-        return await arun(self.index.client, _ingesting(self.index, self.splitter, documents, None, progress))
+        return await self.index._run(_ingesting(self.index, self.splitter, documents, None, progress))
 
     async def sync(
         self,
@@ -135,9 +132,7 @@ class AsyncIndexer:
         progress: Progress | None = None,
     ) -> IngestReport:
         """Async twin of `Indexer.sync`."""
-        return await arun(
-            self.index.client, _ingesting(self.index, self.splitter, documents, self.index.filter(where), progress)
-        )
+        return await self.index._run(_syncing(self.index, self.splitter, documents, where, progress))
 
     async def add_vectors(
         self,
@@ -151,15 +146,15 @@ class AsyncIndexer:
     ) -> IngestReport:
         """Async twin of `Indexer.add_vectors`."""
         flow = _ingesting_vectors(self.index, ids, vectors, texts, labels, metadata, progress)
-        return await arun(self.index.client, flow)
+        return await self.index._run(flow)
 
     async def delete(self, document_ids: Iterable[str], *, where: Where | None = None) -> int:
         """Async twin of `Indexer.delete`."""
-        return await arun(self.index.client, _deleting(self.index, document_ids, where))
+        return await self.index._run(_deleting(self.index, document_ids, where))
 
     async def delete_where(self, where: Where) -> int:
         """Async twin of `Indexer.delete_where`."""
-        return await arun(self.index.client, _deleting_where(self.index, where))
+        return await self.index._run(_deleting_where(self.index, where))
 
 
 def _ingesting(
@@ -178,7 +173,17 @@ def _ingesting(
     )
     outcomes: Iterable[Document | Failure]
     outcomes = documents.outcomes() if isinstance(documents, DocumentSource) else documents
-    return ingest(index.keys, index.schema, outcomes, recipe, prune=prune, progress=progress)
+    return (yield from ingest(index._keys, index.schema, outcomes, recipe, prune=prune, progress=progress))
+
+
+def _syncing(
+    index: Index | AsyncIndex,
+    splitter: Splitter,
+    documents: Iterable[Document] | DocumentSource,
+    where: Where | None,
+    progress: Progress | None,
+) -> Flow[IngestReport]:
+    return (yield from _ingesting(index, splitter, documents, index._filter(where), progress))
 
 
 def _ingesting_vectors(
@@ -212,18 +217,19 @@ def _ingesting_vectors(
         )
         for row, document_id in enumerate(ids)
     )
-    return ingest(index.keys, index.schema, documents, recipe, prune=None, progress=progress)
+    return (yield from ingest(index._keys, index.schema, documents, recipe, prune=None, progress=progress))
 
 
 def _whole(document: Document) -> Passage:
     return Passage(
-        id=f"{document.id}#0",
+        id=passage_id(document.id, 0),
         document_id=document.id,
         text=document.text,
         start=0,
         end=len(document.text),
         label=document.label,
         metadata=document.metadata,
+        number=0,
     )
 
 
@@ -231,15 +237,15 @@ def _deleting(index: Index | AsyncIndex, document_ids: Iterable[str], where: Whe
     if isinstance(document_ids, str):
         raise TypeError(f"expected an iterable of document ids, got the str {document_ids!r}; put it into a list")
     ids = list(document_ids)
-    among = index.filter(where)
+    among = index._filter(where)
     if among != EVERYTHING:
-        matching = set((yield from matching_ids(index.keys, among)))
+        matching = set((yield from matching_ids(index._keys, among)))
         ids = [document_id for document_id in ids if document_id in matching]
-    return (yield from delete_documents(index.keys, ids))
+    return (yield from delete_documents(index._keys, ids))
 
 
 def _deleting_where(index: Index | AsyncIndex, where: Where) -> Flow[int]:
-    among = index.filter(where)
+    among = index._filter(where)
     if among == EVERYTHING:
         raise ValueError(f"expected a filter with at least one condition, got {where!r}; drop() removes everything")
-    return (yield from delete_documents(index.keys, (yield from matching_ids(index.keys, among))))
+    return (yield from delete_documents(index._keys, (yield from matching_ids(index._keys, among))))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from ragknn.records import Label, Neighbor, Passage
+from ragknn.records import Label, Neighbor, Passage, split_id
 
 Order: TypeAlias = Literal["rank", "document"]
 
@@ -105,12 +105,12 @@ def _excerpts(pieces: Sequence[Piece]) -> list[_Excerpt]:
     return excerpts
 
 
-def sources_of(pieces: Sequence[Piece], hits: Sequence[Neighbor], order: Order) -> list[Source]:
+def sources_of(pieces: Sequence[Piece], found: Sequence[Neighbor], order: Order) -> list[Source]:
     """Join pieces to excerpts and number these.
 
     Args:
         pieces: in any order, each passage once.
-        hits: what was retrieved, best first; the ranks of the pieces are places in it.
+        found: what was retrieved, best first; the ranks of the pieces are places in it.
         order: "rank" or "document", as explained at `build_context`.
     """
     documents: dict[str, list[Piece]] = {}
@@ -125,7 +125,7 @@ def sources_of(pieces: Sequence[Piece], hits: Sequence[Neighbor], order: Order) 
         ordered.sort(key=lambda entry: entry[1])
     else:
         ordered.sort(key=lambda entry: (entry[0], entry[2].start))
-    return [_source(number, hits[best], excerpt) for number, (_, best, excerpt) in enumerate(ordered, start=1)]
+    return [_source(number, found[best], excerpt) for number, (_, best, excerpt) in enumerate(ordered, start=1)]
 
 
 def _source(number: int, best: Neighbor, excerpt: _Excerpt) -> Source:
@@ -145,5 +145,7 @@ def _source(number: int, best: Neighbor, excerpt: _Excerpt) -> Source:
 
 def passage_number(passage: Passage) -> int | None:
     """Return which passage of its document it is; None if it does not come from an index."""
-    number = passage.id.removeprefix(f"{passage.document_id}#")
-    return int(number) if number.isascii() and number.isdigit() else None
+    if passage.number is not None:
+        return passage.number
+    parts = split_id(passage.id)
+    return parts[1] if parts and parts[0] == passage.document_id else None

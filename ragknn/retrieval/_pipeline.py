@@ -2,33 +2,34 @@
 
     searches ─▶ one ranking (fusion) ─▶ cut (max_distance) ─▶ rerank ─▶ thin out (per_document, diversity) ─▶ first k
 
-Each option works on the outcome of the one before it, so that any of them can be combined.
+Each option works on the outcome of the one before it, so that all of them can be combined. Where too few passages are
+left, the search is made again for more: for a retrieval, a vote and an estimator alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ragknn._protocol.flows import Flow, Work
-from ragknn._protocol.keys import Keys
+from ragknn._protocol.place import Place
 from ragknn._protocol.query import any_words
 from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import to_bytes
-from ragknn._protocol.watch import Watch
 from ragknn.records import Neighbor, Retrieval
-from ragknn.retrieval._answers import NOTHING, RADIUS_PORTION, Found, search, settled
+from ragknn.retrieval._answers import NOTHING, Found, settled
+from ragknn.retrieval._commands import RADIUS_PORTION, Ask, Knn, Range, Search, Words
 from ragknn.retrieval._diversity import maximal_marginal_relevance
 from ragknn.retrieval._plan import Plan
-from ragknn.retrieval._searches import WHOLE, Ask, Knn, OnIncomplete, Range, Search, Words
+from ragknn.retrieval._sending import search
 from ragknn.retrieval.fusion import Fusion, Ranking, ReciprocalRank, scaled
 from ragknn.retrieval.reranking import checked_scores, rerank
 
-# A question with too few neighbors left is asked again for this many times more.
+# A question with too few neighbors left is asked again for this many times as many.
 WIDER = 4
 
 
@@ -58,57 +59,62 @@ class Question:
     phrasings: tuple[Phrasing, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where to search: the index as the protocol sees it."""
-
-    keys: Keys
-    schema: Schema
-    watch: Watch
-    timeout: float
-    on_incomplete: OnIncomplete
+Kept: TypeAlias = Callable[[int, Sequence[Neighbor]], Sequence[Neighbor]]
+"""Of the neighbors of a question, given by its number, those that count; they keep their order."""
 
 
-def select(place: Place, questions: Sequence[Question], plan: Plan) -> Flow[list[Retrieval]]:
+def select(place: Place, questions: Sequence[Question], plan: Plan, kept: Kept | None = None) -> Flow[list[Retrieval]]:
     """Return the neighbors of each question, as the plan says.
+
+    Args:
+        place: where to look.
+        questions: what is asked.
+        plan: how.
+        kept: which neighbors count; None: all but those that the plan has too many of. Where fewer than k are left, the
+            search is made again for more.
 
     Raises:
         IncompleteRetrieval: a search was cut short, and that is to be an error.
         ValueError: a reranker returns other than one finite number a passage.
     """
+    kept = kept or (lambda row, neighbors: plan.thinned(neighbors))
+
+    def enough(row: int, found: Found) -> bool:
+        return plan.k is None or found.is_all or len(kept(row, found.neighbors)) >= plan.k
+
+    found = yield from _gather(place, questions, plan, enough)
+    if plan.rerank:
+        found = yield Work(lambda: [_reranked(plan, *pair) for pair in zip(questions, found, strict=True)])
+    return [
+        settled(
+            _first(place.schema, one, kept(row, one.neighbors), plan), question.text, one.warnings, place.on_incomplete
+        )
+        for row, (question, one) in enumerate(zip(questions, found, strict=True))
+    ]
+
+
+def _gather(
+    place: Place, questions: Sequence[Question], plan: Plan, enough: Callable[[int, Found], bool]
+) -> Flow[list[Found]]:
+    """Find candidates for each question; those with too few are asked again, together, until there are enough."""
     found = [NOTHING] * len(questions)
     pending, breadth = list(range(len(questions))), plan.breadth
     while pending:
         candidates = yield from _candidates(place, [questions[row] for row in pending], plan, breadth)
         for row, candidate in zip(pending, candidates, strict=True):
             found[row] = candidate
-        if plan.k is None:
-            break
-        wanted = plan.k
-        # What is thinned out takes up places among the candidates: those with too few left are asked again, together.
-        pending = [row for row in pending if not found[row].is_all and len(plan.thinned(found[row].neighbors)) < wanted]
+        pending = [row for row in pending if not enough(row, found[row])]
         breadth *= WIDER
-    if plan.rerank:
-        found = yield Work(lambda: [_reranked(plan, *pair) for pair in zip(questions, found, strict=True)])
-    return [
-        settled(_first(place.schema, one, plan), question.text, one.warnings, place.on_incomplete)
-        for question, one in zip(questions, found, strict=True)
-    ]
+    return found
 
 
 def _candidates(place: Place, questions: Sequence[Question], plan: Plan, breadth: int) -> Flow[list[Found]]:
-    ask = Ask(
-        k=breadth,
-        ef_runtime=plan.ef_runtime,
-        timeout=place.timeout,
-        on_incomplete=place.on_incomplete,
-        returned=(*WHOLE, "vector") if plan.diversity else WHOLE,
-        among=plan.among,
-    )
+    returned = (*plan.returned, "vector") if plan.diversity or plan.with_vectors else plan.returned
+    ask = Ask(breadth, plan.ef_runtime, returned, plan.among)
     phrasings = [phrasing for question in questions for phrasing in question.phrasings]
     legs = [list(_searches(place.schema, phrasing, plan)) for phrasing in phrasings]
     searches = [one for each in legs for one in each]
-    found = iter((yield from search(place.keys, place.schema, searches, ask, place.watch)))
+    found = iter((yield from search(place, searches, ask)))
     of_phrasings = iter([_of_phrasing([next(found) for _ in each], plan) for each in legs])
     return [_of_question([next(of_phrasings) for _ in question.phrasings], plan) for question in questions]
 
@@ -184,13 +190,19 @@ def _reranked(plan: Plan, question: Question, found: Found) -> Found:
     return replace(found, neighbors=tuple(rerank(found.neighbors, scores)))
 
 
-def _first(schema: Schema, found: Found, plan: Plan) -> Sequence[Neighbor]:
-    neighbors = plan.thinned(found.neighbors)
+def _first(schema: Schema, found: Found, neighbors: Sequence[Neighbor], plan: Plan) -> Sequence[Neighbor]:
     if plan.diversity and neighbors:
-        vectors = np.stack([found.vectors[neighbor.passage.id] for neighbor in neighbors])
+        unlike_any = np.zeros(schema.dim)  # stands for the vector that a passage does not have
+        vectors = np.stack([found.vectors.get(neighbor.passage.id, unlike_any) for neighbor in neighbors])
         order = maximal_marginal_relevance(_relevance(schema, neighbors), vectors, plan.diversity, plan.k)
-        return [neighbors[row] for row in order]
-    return neighbors[: plan.k]
+        neighbors = [neighbors[row] for row in order]
+    first = neighbors[: plan.k]
+    if plan.with_vectors:
+        first = [
+            replace(neighbor, passage=replace(neighbor.passage, vector=found.vectors.get(neighbor.passage.id)))
+            for neighbor in first
+        ]
+    return first
 
 
 def _relevance(schema: Schema, neighbors: Sequence[Neighbor]) -> NDArray[np.float64]:

@@ -1,44 +1,39 @@
-"""What a retrieval can be told, and whether it makes sense together. Pure: nothing here talks to Redis."""
+"""The options of a retrieval, checked: what is left out is chosen, and what does not go together is refused."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from operator import index as as_integer
-from typing import Literal, TypeAlias, TypedDict, get_args
+from typing import get_args
 
 from ragknn._protocol.query import Fragment
 from ragknn._protocol.schema import Schema
-from ragknn._protocol.where import Where
 from ragknn.records import Neighbor
+from ragknn.retrieval._commands import WHOLE
 from ragknn.retrieval._diversity import at_most_per_document, check_diversity, without_duplicates
 from ragknn.retrieval.fusion import Fusion, WeightedScores
+from ragknn.retrieval.options import Mode, Options
 from ragknn.retrieval.reranking import Reranker
-
-Mode: TypeAlias = Literal["vector", "text", "hybrid"]
 
 # Passages that are fused, reranked or made diverse where the caller does not say how many.
 CANDIDATES = 50
 CANDIDATES_PER_K = 4
 
 
-class Options(TypedDict, total=False):
-    """What a retrieval can be told beside the question and k; explained at `Retriever.retrieve`."""
-
-    where: Where | None
-    mode: Mode
-    max_distance: float | None
-    rerank: Reranker | None
-    diversity: float
-    per_document: int | None
-    candidates: int | None
-    fusion: Fusion
-    ef_runtime: int | None
-
-
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The options of a retrieval, checked and with nothing left to choose."""
+    """A retrieval with nothing left to choose.
+
+    Attributes:
+        k: passages wanted; None for all within `max_distance`.
+        among: what `where` became.
+        breadth: candidates that are asked for first.
+        returned: fields that are brought back of each passage; `retrieval._commands` has the choices.
+        measured: whether distances are needed, though the mode finds passages without them.
+
+    The others are explained at `Retriever.retrieve`.
+    """
 
     k: int | None
     among: Fragment
@@ -50,11 +45,14 @@ class Plan:
     breadth: int
     fusion: Fusion
     ef_runtime: int | None
+    with_vectors: bool
+    returned: tuple[str, ...] = WHOLE
+    measured: bool = False
 
     @property
     def needs_vectors(self) -> bool:
         """Whether the questions must be embedded."""
-        return self.mode != "text" or self.max_distance is not None
+        return self.mode != "text" or self.max_distance is not None or self.measured
 
     def thinned(self, neighbors: Sequence[Neighbor]) -> Sequence[Neighbor]:
         """Return the neighbors without those that the plan has too many of."""
@@ -70,7 +68,7 @@ def make_plan(schema: Schema, among: Fragment, k: int | None, options: Options) 
 
     Raises:
         TypeError: an option that does not exist, or a value of another type.
-        ValueError: a value that cannot be, or that does not go with another or with the index.
+        ValueError: an invalid value, or one that does not go with another or with the index.
     """
     if unknown := set(options) - set(Options.__annotations__):
         expected = ", ".join(Options.__annotations__)
@@ -108,6 +106,7 @@ def make_plan(schema: Schema, among: Fragment, k: int | None, options: Options) 
         breadth=1,
         fusion=options.get("fusion", WeightedScores()),
         ef_runtime=ef_runtime,
+        with_vectors=options.get("with_vectors", False),
     )
     check_diversity(plan.diversity)
     if plan.rerank is not None and not callable(plan.rerank):

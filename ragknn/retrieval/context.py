@@ -14,7 +14,7 @@ from ragknn._protocol.fetching import passages_around
 from ragknn._protocol.flows import Flow, Work
 from ragknn.embedding.protocols import Tokenizing
 from ragknn.indexing.index import AsyncIndex, Index
-from ragknn.records import Neighbor, Passage, Retrieval
+from ragknn.records import Neighbor, Passage, Retrieval, passage_id
 from ragknn.retrieval._excerpts import Order, Piece, Source, passage_number, sources_of
 from ragknn.server._connection import arun, run
 from ragknn.text.splitting import sentence_starts
@@ -92,8 +92,8 @@ class Context:
 
 
 def build_context(
-    index: Index,
     retrieval: Retrieval | Sequence[Neighbor],
+    index: Index | None = None,
     *,
     window: int = 0,
     budget: int | None = None,
@@ -101,7 +101,7 @@ def build_context(
     template: Template = numbered,
     order: Order = "rank",
 ) -> Context:
-    """Make of a retrieval the text for the prompt of a language model, with numbered sources.
+    """Turn a retrieval into prompt text, with numbered sources.
 
     Passages of one document that overlap, adjoin, or have only whitespace between them become one excerpt, in which
     no text is repeated. Where something lies between two passages, they are two excerpts with a number each.
@@ -110,8 +110,8 @@ def build_context(
     fit. Of that one as many whole sentences are taken as fit, if it was retrieved; all that follow are left out.
 
     Args:
-        index: that the retrieval comes from.
         retrieval: neighbors, best first; each with the text of its passage.
+        index: the index that they come from; needed for a window, and to count tokens as its embedder does.
         window: passages to add before and after each one retrieved, from the same document. They are read from the
             index in two round trips; without a window nothing is read.
         budget: the most tokens that the whole text may have, numbers and document ids counted too; None: no limit.
@@ -121,16 +121,18 @@ def build_context(
             stand there, and the document with the best one first.
 
     Raises:
-        ValueError: a value that cannot be, a passage without text, or a budget without anything to count by.
+        ValueError: an invalid value, a passage without text, a window without an index, or a budget without anything
+            to count by.
         TypeError: neighbors, a count or a source's text of another type.
         ServerError: the server cannot be reached, or refuses.
     """
-    return run(index.client, _building(index, retrieval, _Plan(window, budget, tokens, template, order)))
+    flow = _building(index, retrieval, _Plan(window, budget, tokens, template, order))
+    return run(None, flow) if index is None else index._run(flow)
 
 
 async def abuild_context(
-    index: AsyncIndex,
     retrieval: Retrieval | Sequence[Neighbor],
+    index: AsyncIndex | None = None,
     *,
     window: int = 0,
     budget: int | None = None,
@@ -139,7 +141,8 @@ async def abuild_context(
     order: Order = "rank",
 ) -> Context:
     """Async twin of `build_context`."""
-    return await arun(index.client, _building(index, retrieval, _Plan(window, budget, tokens, template, order)))
+    flow = _building(index, retrieval, _Plan(window, budget, tokens, template, order))
+    return await (arun(None, flow) if index is None else index._run(flow))
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,27 +172,31 @@ class _Plan:
         return "\n\n".join(parts)
 
 
-def _building(index: Index | AsyncIndex, retrieval: Retrieval | Sequence[Neighbor], plan: _Plan) -> Flow[Context]:
-    hits = _distinct(retrieval)
+def _building(
+    index: Index | AsyncIndex | None, retrieval: Retrieval | Sequence[Neighbor], plan: _Plan
+) -> Flow[Context]:
+    found = _distinct(retrieval)
     warnings = list(retrieval.warnings) if isinstance(retrieval, Retrieval) else []
-    if not hits:
+    if not found:
         return Context("", (), 0, (), tuple(warnings))
     around: Mapping[str, Sequence[Passage]] = {}
     if plan.window:
+        if index is None:
+            raise ValueError(f"expected the index to read a window of {plan.window} passages from, got none")
         numbers: dict[str, list[int]] = {}
-        for hit in hits:
-            if (number := passage_number(hit.passage)) is not None:
-                numbers.setdefault(hit.passage.document_id, []).append(number)
-        stored = yield from passages_around(index.keys, numbers, plan.window)
-        outdated = {hit.passage.document_id for hit in hits if not _is_stored(hit.passage, stored)}
+        for one in found:
+            if (number := passage_number(one.passage)) is not None:
+                numbers.setdefault(one.passage.document_id, []).append(number)
+        stored = yield from passages_around(index._keys, numbers, plan.window)
+        outdated = {one.passage.document_id for one in found if not _is_stored(one.passage, stored)}
         warnings += [
             f"document {document_id!r} was changed or removed after it was retrieved: its passages have no window"
             for document_id in sorted(outdated)
         ]
-        current = [hit.passage for hit in hits if hit.passage.document_id not in outdated]
+        current = [one.passage for one in found if one.passage.document_id not in outdated]
         around = {passage.id: list(_outwards(passage, stored, plan.window)) for passage in current}
     count = plan.tokens or _embedder_count(index, plan.budget)
-    context: Context = yield Work(lambda: _assembled(hits, around, plan, count, tuple(warnings)))
+    context: Context = yield Work(lambda: _assembled(found, around, plan, count, tuple(warnings)))
     return context
 
 
@@ -200,7 +207,7 @@ def _distinct(retrieval: Sequence[Neighbor]) -> list[Neighbor]:
         TypeError: something else is among them.
         ValueError: a passage has no text.
     """
-    hits: dict[str, Neighbor] = {}
+    found: dict[str, Neighbor] = {}
     for neighbor in retrieval:
         if not isinstance(neighbor, Neighbor):
             raise TypeError(
@@ -212,18 +219,17 @@ def _distinct(retrieval: Sequence[Neighbor]) -> list[Neighbor]:
                 f"expected passages with text, got {neighbor.passage.id!r} without: an index of ready vectors keeps "
                 "no text to make a context of; add documents instead"
             )
-        hits.setdefault(neighbor.passage.id, neighbor)
-    return list(hits.values())
+        found.setdefault(neighbor.passage.id, neighbor)
+    return list(found.values())
 
 
-def _embedder_count(index: Index | AsyncIndex, budget: int | None) -> Callable[[str], int] | None:
-    embedder = index.embedder
+def _embedder_count(index: Index | AsyncIndex | None, budget: int | None) -> Callable[[str], int] | None:
+    embedder = None if index is None else index.embedder
     if isinstance(embedder, Tokenizing):
         return lambda text: len(embedder.token_spans(text))
     if budget is not None:
-        raise ValueError(
-            f"expected tokens, a function that counts the tokens of a text, got none, and {embedder.name} counts none"
-        )
+        reason = "no index whose embedder could" if embedder is None else f"{embedder.name} counts none"
+        raise ValueError(f"expected tokens, a function that counts the tokens of a text, got none, and {reason}")
     return None
 
 
@@ -241,7 +247,7 @@ def _outwards(passage: Passage, stored: Mapping[str, Passage], window: int) -> I
     directions = [] if number is None else [(number, -1), (number, 1)]
     for step in range(1, window + 1):
         for origin, sign in list(directions):
-            found = stored.get(f"{passage.document_id}#{origin + sign * step}")
+            found = stored.get(passage_id(passage.document_id, origin + sign * step))
             if found is None:
                 directions.remove((origin, sign))
             else:
@@ -252,20 +258,20 @@ def _outwards(passage: Passage, stored: Mapping[str, Passage], window: int) -> I
 
 
 def _assembled(
-    hits: Sequence[Neighbor],
+    found: Sequence[Neighbor],
     around: Mapping[str, Sequence[Passage]],
     plan: _Plan,
     count: Callable[[str], int] | None,
     warnings: tuple[str, ...],
 ) -> Context:
     taken: dict[str, Piece] = {}
-    for rank, hit in enumerate(hits):
-        for passage in (hit.passage, *around.get(hit.passage.id, ())):
+    for rank, one in enumerate(found):
+        for passage in (one.passage, *around.get(one.passage.id, ())):
             taken.setdefault(passage.id, Piece(passage, rank))
     queue = list(taken.values())
 
     def context_of(pieces: Sequence[Piece]) -> Context:
-        sources = tuple(sources_of(pieces, hits, plan.order))
+        sources = tuple(sources_of(pieces, found, plan.order))
         text = plan.render(sources)
         tokens = None if count is None else _checked_count(count, text) if sources else 0
         whole = {piece.passage.id for piece in pieces if piece.whole}
@@ -278,7 +284,7 @@ def _assembled(
     if plan.budget is None:
         return of_first(len(queue))
     length, best = _longest(of_first, len(queue), plan.budget)
-    if length < len(queue) and queue[length].passage.id in {hit.passage.id for hit in hits}:
+    if length < len(queue) and queue[length].passage.id in {one.passage.id for one in found}:
         full = queue[length]
         cuts = [Piece(part, full.rank, whole=False) for part in _beginnings(full.passage)]
 

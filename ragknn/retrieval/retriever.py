@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Unpack
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from ragknn._protocol.flows import Flow, Work
-from ragknn._protocol.vectors import check_vectors
+from ragknn._protocol.place import OnIncomplete
 from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Retrieval
-from ragknn.retrieval._pipeline import Phrasing, Place, Question, select
-from ragknn.retrieval._plan import Options, Plan, make_plan
-from ragknn.retrieval._searches import OnIncomplete
-from ragknn.server._connection import arun, run
+from ragknn.retrieval._asking import asking, asking_any, asking_like, asking_near, one_row
+from ragknn.retrieval.options import Options
 
 
 class Retriever:
@@ -31,7 +27,9 @@ class Retriever:
         self.index = index
         self.on_incomplete = _checked_choice(on_incomplete)
 
-    def retrieve(self, query: str, k: int | None = 5, **options: Unpack[Options]) -> Retrieval:
+    def retrieve(
+        self, query: str, k: int | None = 5, *, vector: ArrayLike | None = None, **options: Unpack[Options]
+    ) -> Retrieval:
         """Return the k passages that answer the query best, the best first.
 
         The options can be combined. They work in the order in which they stand here.
@@ -39,6 +37,8 @@ class Retriever:
         Args:
             query: what is asked.
             k: number of passages; fewer come where there are fewer. None, with `max_distance`: all that are near.
+            vector: the query as a ready vector, shape (dim,); None embeds the text. The text still gives the words of
+                modes "text" and "hybrid", and is what passages are reranked against.
             options:
                 where: look only among passages that match, such as `{"label": "billing", "year": {"$gte": 2020}}`;
                     `ragknn.filters` explains.
@@ -56,20 +56,39 @@ class Retriever:
                     above 0, exact duplicates are left out.
                 ef_runtime: hnsw only: candidates that the server's search keeps. More finds more of the true
                     neighbors and takes longer. None: 100, or twice k where that is more.
+                with_vectors: whether each passage brings its stored vector, as `neighbor.passage.vector`.
 
         Raises:
-            ValueError: k < 1, an empty query, or one longer than the model reads; a filter or an option that cannot be.
+            ValueError: k < 1, an empty query, or one longer than the model reads; an invalid filter or option.
             IncompleteRetrieval: the server stopped early.
             ServerError: the server cannot be reached, or refuses.
         """
-        return run(self.index.client, asking(self, [query], k, options))[0]
+        return self.index._run(asking(self, [query], k, options, one_row(vector)))[0]
 
-    def retrieve_many(self, queries: Sequence[str], k: int | None = 5, **options: Unpack[Options]) -> list[Retrieval]:
+    def retrieve_many(
+        self,
+        queries: Sequence[str],
+        k: int | None = 5,
+        *,
+        vectors: ArrayLike | None = None,
+        **options: Unpack[Options],
+    ) -> list[Retrieval]:
         """Return for each query what `retrieve` would: embedded together, and asked in one round trip.
 
         From 1,000 searches on, each thousand is a round trip.
+
+        Args:
+            queries: what is asked.
+            k: as for `retrieve`.
+            vectors: the queries as ready vectors, shape (n, dim); None embeds the texts.
+            options: as for `retrieve`.
+
+        Raises:
+            ValueError: as for `retrieve`, or another number of vectors than of queries.
+            IncompleteRetrieval: the server stopped early for one of the queries.
+            ServerError: the server cannot be reached, or refuses.
         """
-        return run(self.index.client, asking(self, queries, k, options))
+        return self.index._run(asking(self, queries, k, options, vectors))
 
     def retrieve_any(self, phrasings: Sequence[str], k: int | None = 5, **options: Unpack[Options]) -> Retrieval:
         """Return the passages that answer a question put in several ways, in one round trip.
@@ -81,8 +100,13 @@ class Retriever:
             phrasings: at least one; the first is the one that the result shows and that is reranked against.
             k: as for `retrieve`.
             options: as for `retrieve`.
+
+        Raises:
+            ValueError: as for `retrieve`, or no phrasing.
+            IncompleteRetrieval: the server stopped early.
+            ServerError: the server cannot be reached, or refuses.
         """
-        return run(self.index.client, _asking_any(self, phrasings, k, options))[0]
+        return self.index._run(asking_any(self, phrasings, k, options))[0]
 
     def retrieve_like(
         self, query: str, answers: Sequence[str], k: int | None = 5, **options: Unpack[Options]
@@ -98,8 +122,13 @@ class Retriever:
             answers: at least one.
             k: as for `retrieve`.
             options: as for `retrieve`.
+
+        Raises:
+            ValueError: as for `retrieve`, or no answer.
+            IncompleteRetrieval: the server stopped early.
+            ServerError: the server cannot be reached, or refuses.
         """
-        return run(self.index.client, _asking_like(self, query, answers, k, options))[0]
+        return self.index._run(asking_like(self, query, answers, k, options))[0]
 
     def kneighbors(self, vectors: ArrayLike, k: int | None = 5, **options: Unpack[Options]) -> list[Retrieval]:
         """Return for each row of `vectors`, shape (n, dim), the k nearest passages, nearest first.
@@ -108,9 +137,11 @@ class Retriever:
 
         Raises:
             InvalidVectors: a wrong shape, or a row without a distance.
-            ValueError: an option that cannot be.
+            ValueError: an invalid option.
+            IncompleteRetrieval: the server stopped early.
+            ServerError: the server cannot be reached, or refuses.
         """
-        return run(self.index.client, searching(self, vectors, k, options))
+        return self.index._run(asking_near(self, vectors, k, options))
 
 
 class AsyncRetriever:
@@ -120,118 +151,36 @@ class AsyncRetriever:
         self.index = index
         self.on_incomplete = _checked_choice(on_incomplete)
 
-    async def retrieve(self, query: str, k: int | None = 5, **options: Unpack[Options]) -> Retrieval:
+    async def retrieve(
+        self, query: str, k: int | None = 5, *, vector: ArrayLike | None = None, **options: Unpack[Options]
+    ) -> Retrieval:
         """Async twin of `Retriever.retrieve`."""
-        return (await arun(self.index.client, asking(self, [query], k, options)))[0]
+        return (await self.index._run(asking(self, [query], k, options, one_row(vector))))[0]
 
     async def retrieve_many(
-        self, queries: Sequence[str], k: int | None = 5, **options: Unpack[Options]
+        self,
+        queries: Sequence[str],
+        k: int | None = 5,
+        *,
+        vectors: ArrayLike | None = None,
+        **options: Unpack[Options],
     ) -> list[Retrieval]:
         """Async twin of `Retriever.retrieve_many`."""
-        return await arun(self.index.client, asking(self, queries, k, options))
+        return await self.index._run(asking(self, queries, k, options, vectors))
 
     async def retrieve_any(self, phrasings: Sequence[str], k: int | None = 5, **options: Unpack[Options]) -> Retrieval:
         """Async twin of `Retriever.retrieve_any`."""
-        return (await arun(self.index.client, _asking_any(self, phrasings, k, options)))[0]
+        return (await self.index._run(asking_any(self, phrasings, k, options)))[0]
 
     async def retrieve_like(
         self, query: str, answers: Sequence[str], k: int | None = 5, **options: Unpack[Options]
     ) -> Retrieval:
         """Async twin of `Retriever.retrieve_like`."""
-        return (await arun(self.index.client, _asking_like(self, query, answers, k, options)))[0]
+        return (await self.index._run(asking_like(self, query, answers, k, options)))[0]
 
     async def kneighbors(self, vectors: ArrayLike, k: int | None = 5, **options: Unpack[Options]) -> list[Retrieval]:
         """Async twin of `Retriever.kneighbors`."""
-        return await arun(self.index.client, searching(self, vectors, k, options))
-
-
-def asking(
-    retriever: Retriever | AsyncRetriever, queries: Sequence[str], k: int | None, options: Options
-) -> Flow[list[Retrieval]]:
-    """Retrieve on the way of another flow; explained at `Retriever.retrieve_many`."""
-    check_queries(queries)
-    phrasings = yield from _embedded(retriever, queries, plan := _planned(retriever, k, options))
-    questions = [Question(phrasing.text, (phrasing,)) for phrasing in phrasings]
-    return (yield from select(_place(retriever), questions, plan))
-
-
-def _asking_any(
-    retriever: Retriever | AsyncRetriever, phrasings: Sequence[str], k: int | None, options: Options
-) -> Flow[list[Retrieval]]:
-    check_queries(phrasings)
-    if not phrasings:
-        raise ValueError("expected at least one phrasing, got none")
-    put = yield from _embedded(retriever, phrasings, plan := _planned(retriever, k, options))
-    return (yield from select(_place(retriever), [Question(phrasings[0], tuple(put))], plan))
-
-
-def _asking_like(
-    retriever: Retriever | AsyncRetriever, query: str, answers: Sequence[str], k: int | None, options: Options
-) -> Flow[list[Retrieval]]:
-    check_queries([query])
-    check_queries(answers)
-    if not answers:
-        raise ValueError("expected at least one answer, got none; use retrieve() without")
-    plan = _planned(retriever, k, options)
-    index = retriever.index
-    embedder = index.embedder
-
-    def embed() -> NDArray[np.float64]:
-        vectors = [embedder.embed_queries([query]), embedder.embed_documents(answers)]
-        mean: NDArray[np.float64] = np.concatenate(vectors).mean(axis=0, dtype=np.float64)
-        return mean
-
-    vector = yield Work(embed)
-    [row] = check_vectors(vector, index.schema.dim, index.schema.metric, index.schema.dtype)
-    return (yield from select(_place(retriever), [Question(query, (Phrasing(query, row),))], plan))
-
-
-def _embedded(retriever: Retriever | AsyncRetriever, texts: Sequence[str], plan: Plan) -> Flow[list[Phrasing]]:
-    if not plan.needs_vectors:
-        return [Phrasing(text, None) for text in texts]
-    index = retriever.index
-    embedder = index.embedder
-    vectors = yield Work(lambda: embedder.embed_queries(texts))
-    rows = check_vectors(vectors, index.schema.dim, index.schema.metric, index.schema.dtype)
-    return [Phrasing(text, row) for text, row in zip(texts, rows, strict=True)]
-
-
-def searching(
-    retriever: Retriever | AsyncRetriever, vectors: ArrayLike, k: int | None, options: Options
-) -> Flow[list[Retrieval]]:
-    """Retrieve on the way of another flow; explained at `Retriever.kneighbors`."""
-    if options.get("mode", "vector") != "vector" or options.get("rerank"):
-        raise ValueError("expected neither mode nor rerank with ready vectors, which have no words: use retrieve()")
-    plan = _planned(retriever, k, options)
-    schema = retriever.index.schema
-    rows = check_vectors(vectors, schema.dim, schema.metric, schema.dtype)
-    return (yield from select(_place(retriever), [Question(None, (Phrasing(None, row),)) for row in rows], plan))
-
-
-def _planned(retriever: Retriever | AsyncRetriever, k: int | None, options: Options) -> Plan:
-    index = retriever.index
-    return make_plan(index.schema, index.filter(options.get("where")), k, options)
-
-
-def _place(retriever: Retriever | AsyncRetriever) -> Place:
-    index = retriever.index
-    return Place(index.keys, index.schema, index.watch, index.timeout, retriever.on_incomplete)
-
-
-def check_queries(queries: Sequence[str]) -> None:
-    """Refuse what is no sequence of texts with words in them.
-
-    Raises:
-        TypeError: a str in place of a sequence, or a query of another type.
-        ValueError: an empty query.
-    """
-    if isinstance(queries, str):
-        raise TypeError(f"expected a sequence of queries, got the str {queries!r}; use retrieve() for one")
-    for query in queries:
-        if not isinstance(query, str):
-            raise TypeError(f"expected a query of type str, got {query!r} of type {type(query).__name__}")
-        if not query.strip():
-            raise ValueError(f"expected a query with words in it, got {query!r}")
+        return await self.index._run(asking_near(self, vectors, k, options))
 
 
 def _checked_choice(on_incomplete: OnIncomplete) -> OnIncomplete:

@@ -75,8 +75,8 @@ def mask_password(url: str) -> str:
     return f"{scheme}{slashes}{user}{colon}{'***' if colon else ''}{at}{host}"
 
 
-def run(client: redis.Redis, flow: Flow[T]) -> T:
-    """Drive a flow in sync code and return what it returns.
+def run(client: redis.Redis | None, flow: Flow[T]) -> T:
+    """Drive a flow in sync code and return what it returns; one that sends no commands needs no client.
 
     Raises:
         ConnectionFailed: the server cannot be reached, went away, or refused the login.
@@ -99,7 +99,7 @@ def run(client: redis.Redis, flow: Flow[T]) -> T:
                         sent = _pipeline(client, commands).execute(raise_on_error=False)
 
 
-async def arun(client: redis.asyncio.Redis, flow: Flow[T]) -> T:
+async def arun(client: redis.asyncio.Redis | None, flow: Flow[T]) -> T:
     """Async twin of `run`."""
     sent: Any = None
     with closing(flow):

@@ -10,7 +10,7 @@ from itertools import accumulate
 from typing import Literal, TypeAlias
 from unicodedata import category
 
-from ragknn.records import Document, Passage
+from ragknn.records import Document, Passage, passage_id
 
 TokenSpans: TypeAlias = Callable[[str], Sequence[tuple[int, int]]]
 """A model's own tokenizer: for each token of a text, without special tokens, its first character and the one
@@ -137,13 +137,14 @@ class Splitter:
         offset = len(document.text) - len(document.text.lstrip())
         return [
             Passage(
-                id=f"{document.id}#{number}",
+                id=passage_id(document.id, number),
                 document_id=document.id,
                 text=text[start:end],
                 start=offset + start,
                 end=offset + end,
                 label=document.label,
                 metadata=document.metadata,
+                number=number,
             )
             for number, (start, end) in enumerate(_cut(text, measures, overlap))
         ]

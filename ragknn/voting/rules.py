@@ -1,25 +1,14 @@
-"""Which neighbors may vote, and what comes of their votes: the one body behind all label voting. No I/O."""
+"""The rules of a vote."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import index as as_integer
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ragknn.records import Label, Neighbor, Retrieval, Vote
-from ragknn.retrieval._diversity import text_identity
 from ragknn.voting._arithmetic import (
     Weights,
     check_weights,
-    class_shares,
-    correct_priors,
-    neighbor_weights,
-    weighted_average,
-    winners,
 )
 
 Priors: TypeAlias = Literal["balanced"] | None
@@ -51,153 +40,3 @@ class Rules:
             raise ValueError(f"expected min_votes <= k = {self.k}, got {self.min_votes}: no vote could ever count")
         if self.priors not in (None, "balanced"):
             raise ValueError(f"expected priors to be None or 'balanced', got {self.priors!r}")
-
-
-def are_numbers(labels: Iterable[Label]) -> bool:
-    """Tell whether the labels are numbers to be averaged: there is a float among them. Others are classes."""
-    return any(isinstance(label, float) for label in labels)
-
-
-def sorted_labels(labels: Iterable[Label]) -> list[Label]:
-    """Return the different labels in sorted order.
-
-    Raises:
-        ValueError: strings and numbers are mixed, which have no order and no average.
-    """
-    different = set(labels)
-    if len({isinstance(label, str) for label in different}) > 1:
-        text = next(label for label in different if isinstance(label, str))
-        number = next(label for label in different if not isinstance(label, str))
-        raise ValueError(
-            f"expected labels that are all strings or all numbers, got {text!r} and {number!r}: "
-            "write the numbers as strings, or keep the two kinds in indexes of their own"
-        )
-    return sorted(different)
-
-
-def electorate(retrieval: Retrieval, rules: Rules, exclude: Collection[str] = (), twin: str = "") -> list[Neighbor]:
-    """Return the neighbors that may vote, nearest first, k at most.
-
-    Args:
-        retrieval: nearest first.
-        rules: of the vote.
-        exclude: ids of documents that may not vote.
-        twin: digest of a text whose exact duplicates may not vote; empty for none.
-    """
-    voters: list[Neighbor] = []
-    documents: set[str] = set()
-    texts: set[tuple[str, Label]] = set()
-    for neighbor in retrieval:
-        passage = neighbor.passage
-        if rules.max_distance is not None and neighbor.distance > rules.max_distance:
-            break
-        if passage.label is None or passage.document_id in exclude:
-            continue
-        if rules.one_vote_per_document:
-            if passage.document_id in documents:
-                continue
-            documents.add(passage.document_id)
-        if not rules.count_duplicates:
-            own = text_identity(passage)
-            if (own, passage.label) in texts or own == twin:
-                continue
-            texts.add((own, passage.label))
-        voters.append(neighbor)
-        if len(voters) == rules.k:
-            break
-    return voters
-
-
-@dataclass(frozen=True, slots=True)
-class Poll:
-    """The votes of several queries as arrays.
-
-    Attributes:
-        distances: shape (n, k); what stands where nobody is present does not matter.
-        present: shape (n, k).
-        labels: class codes (n, k), or numbers where they are averaged.
-    """
-
-    distances: NDArray[np.float64]
-    present: NDArray[np.bool_]
-    labels: NDArray[Any]
-
-    @classmethod
-    def of(cls, electorates: Sequence[Sequence[Neighbor]], classes: Sequence[Label] | None) -> Poll:
-        """Lay out the voters; `classes` None means that labels are numbers."""
-        width = max(map(len, electorates), default=0)
-        codes: dict[Label | None, int] = {label: number for number, label in enumerate(classes or ())}
-        distances = np.ones((len(electorates), width))
-        present = np.zeros((len(electorates), width), dtype=bool)
-        labels = np.zeros((len(electorates), width), dtype=float if classes is None else np.intp)
-        for row, voters in enumerate(electorates):
-            own = [voter.passage.label for voter in voters]
-            present[row, : len(voters)] = True
-            distances[row, : len(voters)] = [voter.distance for voter in voters]
-            labels[row, : len(voters)] = own if classes is None else [codes[label] for label in own]
-        return cls(distances, present, labels)
-
-    def first(self, k: int) -> Poll:
-        """Return the poll of the k nearest voters of each query."""
-        return Poll(self.distances[:, :k], self.present[:, :k], self.labels[:, :k])
-
-
-def hold_votes(
-    electorates: Sequence[Sequence[Neighbor]],
-    rules: Rules,
-    classes: Sequence[Label] | None,
-    frequencies: Mapping[Label, int],
-    complete: Sequence[bool],
-) -> list[Vote]:
-    """Return what the voters of each query say.
-
-    Args:
-        electorates: the voters of each query, nearest first.
-        rules: of the vote.
-        classes: all classes in sorted order; None where labels are numbers; empty where nobody can vote.
-        frequencies: documents of each class, for `priors`.
-        complete: whether each query's retrieval was complete.
-    """
-    poll = Poll.of(electorates, classes)
-    weights = neighbor_weights(poll.distances, poll.present, rules.weights)
-    totals = weights.sum(axis=1, keepdims=True)
-    parts = weights / np.where(totals == 0, 1.0, totals)
-    if not classes:
-        averages = weighted_average(poll.labels, weights)
-        return [
-            _vote(voters, part, rules, {}, float(average), whole)
-            for voters, part, average, whole in zip(electorates, parts, averages, complete, strict=True)
-        ]
-    shares = class_shares(poll.labels, weights, len(classes))
-    if rules.priors == "balanced":
-        shares = correct_priors(shares, np.array([frequencies[label] for label in classes], dtype=float))
-    return [
-        _vote(voters, part, rules, _by_share(row, classes), classes[best], whole)
-        for voters, part, row, best, whole in zip(electorates, parts, shares, winners(shares), complete, strict=True)
-    ]
-
-
-def _by_share(row: NDArray[np.float64], classes: Sequence[Label]) -> dict[Label, float]:
-    order = np.argsort(-row, kind="stable")
-    return {classes[code]: float(row[code]) for code in order if row[code] > 0}
-
-
-def _vote(
-    voters: Sequence[Neighbor],
-    parts: NDArray[np.float64],
-    rules: Rules,
-    shares: Mapping[Label, float],
-    label: Label,
-    complete: bool,
-) -> Vote:
-    largest = max(shares.values(), default=1.0 if voters else 0.0)
-    reason = ""
-    if len(voters) < rules.min_votes:
-        within = "" if rules.max_distance is None else f" within distance {rules.max_distance:g}"
-        reason = f"expected at least {rules.min_votes} votes{within}, got {len(voters)}"
-    elif not parts.any():
-        reason = "expected votes that weigh something, got only weights of 0"
-    elif largest < rules.min_share:
-        reason = f"expected a share of at least {rules.min_share:g}, got {largest:.2f}"
-    weights = tuple(map(float, parts[: len(voters)]))
-    return Vote(None if reason else label, shares, tuple(voters), weights, bool(reason), reason, complete)

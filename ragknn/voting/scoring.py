@@ -10,7 +10,7 @@ import numpy as np
 
 from ragknn.errors import MissingDependency
 from ragknn.records import Label, Vote
-from ragknn.voting.rules import are_numbers
+from ragknn.voting._ballots import are_numbers
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,7 @@ from ragknn._protocol.flows import Flow
 from ragknn._protocol.where import Where
 from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Label, Neighbor
-from ragknn.retrieval._searches import LABELS, Ask
-from ragknn.server._connection import arun, run
+from ragknn.retrieval._asking import near
 from ragknn.voting._arithmetic import (
     Weights,
     check_weights,
@@ -31,8 +30,9 @@ from ragknn.voting._arithmetic import (
     weighted_average,
     winners,
 )
-from ragknn.voting.rules import Poll, Rules, are_numbers, sorted_labels
-from ragknn.voting.voter import Absent, check_enough, most_votes, only_labelled, poll
+from ragknn.voting._ballots import Ballots, are_numbers, sorted_labels
+from ragknn.voting._polling import Excluded, check_enough, most_votes, only_labelled, plan_vote, poll
+from ragknn.voting.rules import Rules
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -154,7 +154,7 @@ def tune(
     Raises:
         ValueError: there are too few labelled documents for any k, or an empty choice.
     """
-    return run(index.client, _tuning(index, ks, weights, rules or Rules(), where, progress))
+    return index._run(tuning(index, ks, weights, rules or Rules(), where, progress))
 
 
 async def atune(
@@ -167,10 +167,10 @@ async def atune(
     progress: Progress | None = None,
 ) -> Tuning:
     """Async twin of `tune`."""
-    return await arun(index.client, _tuning(index, ks, weights, rules or Rules(), where, progress))
+    return await index._run(tuning(index, ks, weights, rules or Rules(), where, progress))
 
 
-def _tuning(
+def tuning(
     index: Index | AsyncIndex,
     ks: Sequence[int],
     weights: Sequence[Weights],
@@ -178,6 +178,7 @@ def _tuning(
     where: Where | None,
     progress: Progress | None,
 ) -> Flow[Tuning]:
+    """The flow behind `tune`, for use inside other flows."""
     if not len(ks) or not len(weights):
         raise ValueError(f"expected at least one k and one kind of weights, got ks={ks!r}, weights={weights!r}")
     for kind in weights:
@@ -185,27 +186,22 @@ def _tuning(
     wanted = sorted({as_integer(k) for k in ks})
     if wanted[0] < 1:
         raise ValueError(f"expected each k >= 1, got {wanted[0]}")
-    census = yield from count_labels(index.keys, among := index.filter(where))
+    plan = plan_vote(index, replace(rules, min_votes=1), where, {}, explained=False)
+    census = yield from count_labels(index._keys, plan.among)
     # One more than k, since each document is left out of its own vote.
     check_enough(index.name, census, replace(rules, k=wanted[0] + 1, min_votes=1))
     usable = [k for k in wanted if k < most_votes(census, rules)]
-    stored = yield from labelled_vectors(index.keys, index.schema, among)
+    stored = yield from labelled_vectors(index._keys, index.schema, plan.among)
     largest = replace(rules, k=usable[-1], min_votes=1)
-    ask = Ask(
-        k=largest.k,
-        ef_runtime=None,
-        timeout=index.timeout,
-        on_incomplete="raise",
-        returned=LABELS,
-        among=only_labelled(among, census),
-    )
-    electorates: list[list[Neighbor]] = []
+    plan = replace(plan, k=largest.k, breadth=largest.k, among=only_labelled(plan.among, census))
+    electorates: list[Sequence[Neighbor]] = []
     for start in range(0, len(stored), PASSAGES_PER_ROUND):
         part = stored[start : start + PASSAGES_PER_ROUND]
-        absent = [Absent(frozenset([one.document_id]), "" if rules.count_duplicates else one.digest) for one in part]
-        vectors = np.stack([one.vector for one in part])
-        polled = yield from poll(index, vectors, largest, ask, absent)
-        electorates += [voters for voters, _ in polled]
+        excluded = [
+            Excluded(frozenset([one.document_id]), "" if rules.count_duplicates else one.digest) for one in part
+        ]
+        questions = near(index, np.stack([one.vector for one in part]))
+        electorates += yield from poll(index._place(), questions, plan, largest, excluded)
         if progress:
             progress(len(electorates), len(stored))
     labels = [one.label for one in stored]
@@ -228,7 +224,7 @@ def _scores(
     ks: Sequence[int],
     weights: Sequence[Weights],
 ) -> Iterator[Setting]:
-    whole = Poll.of(electorates, classes)
+    whole = Ballots.of(electorates, classes)
     truth: NDArray[Any]
     truth = np.array(labels, dtype=float) if classes is None else np.array([classes.index(label) for label in labels])
     for kind, name in zip(weights, _names(weights), strict=True):

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ragknn._protocol.counting import LabelCensus, count_labels
-from ragknn._protocol.flows import Flow, Work
-from ragknn._protocol.query import LABELLED, Fragment, intersection
-from ragknn._protocol.vectors import check_vectors
+from ragknn._protocol.flows import Flow
 from ragknn._protocol.where import Where
-from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Label, Neighbor, Retrieval, Vote
-from ragknn.retrieval._answers import nearest
-from ragknn.retrieval._searches import LABELS, WHOLE, Ask
-from ragknn.retrieval.retriever import AsyncRetriever, Retriever, check_queries
-from ragknn.server._connection import arun, run
+from ragknn.retrieval._asking import check_queries, one_row, posed
+from ragknn.retrieval.options import SearchOptions
+from ragknn.retrieval.retriever import AsyncRetriever, Retriever
 from ragknn.voting._arithmetic import Weights
-from ragknn.voting.rules import Priors, Rules, are_numbers, electorate, hold_votes, sorted_labels
-
-# A query with too few voters is asked again for this many times more neighbors.
-WIDER = 4
+from ragknn.voting._ballots import are_numbers, electorate, hold_votes, sorted_labels
+from ragknn.voting._polling import Excluded, check_enough, most_votes, only_labelled, plan_vote, poll
+from ragknn.voting.rules import Priors, Rules
+from ragknn.voting.tuning import DEFAULT_KS, DEFAULT_WEIGHTS, Progress, Tuning, tuning
 
 
 class _VoterBase:
@@ -127,46 +123,123 @@ class LabelVoter(_VoterBase):
         where: only passages that match vote; `ragknn.filters` explains it.
 
     Raises:
-        ValueError: a value that cannot be.
+        ValueError: an invalid value.
     """
 
     retriever: Retriever
 
-    def vote(self, text: str, *, exclude: Collection[str] = ()) -> Vote:
+    def vote(
+        self,
+        text: str,
+        *,
+        vector: ArrayLike | None = None,
+        exclude: Collection[str] = (),
+        **options: Unpack[SearchOptions],
+    ) -> Vote:
         """Return the label that the neighbors give to the text, with the neighbors that gave it.
 
         Args:
             text: what to label.
+            vector: the text as a ready vector, shape (dim,); None embeds it.
             exclude: ids of documents that may not vote, such as the text's own.
+            options: `where`, `mode`, `fusion`, `rerank`, `candidates` and `ef_runtime` as for `Retriever.retrieve`. The
+                first k neighbors in that order that may vote do. `where` holds beside the voter's own.
 
         Raises:
-            ValueError: no document has a label, fewer than k have one, or strings and numbers are mixed.
+            ValueError: no document has a label, fewer than k have one, or strings and numbers are mixed; an invalid
+                option.
             IncompleteRetrieval: the server stopped early.
+            ServerError: the server cannot be reached, or refuses.
         """
-        return run(self.retriever.index.client, _voting(self, [text], exclude, WHOLE))[0]
+        flow = _voting(self, [text], one_row(vector), exclude, options, explained=True)
+        return self.retriever.index._run(flow)[0]
 
-    def vote_many(self, texts: Sequence[str], *, exclude: Collection[str] = ()) -> list[Vote]:
-        """Return for each text what `vote` would, in as few round trips as one text needs."""
-        return run(self.retriever.index.client, _voting(self, texts, exclude, WHOLE))
+    def vote_many(
+        self,
+        texts: Sequence[str],
+        *,
+        vectors: ArrayLike | None = None,
+        exclude: Collection[str] = (),
+        **options: Unpack[SearchOptions],
+    ) -> list[Vote]:
+        """Return for each text what `vote` would, in as few round trips as one text needs.
 
-    def predict(self, texts: Sequence[str], *, exclude: Collection[str] = ()) -> NDArray[Any]:
+        Args:
+            texts: n texts.
+            vectors: the texts as ready vectors, shape (n, dim); None embeds them.
+            exclude: as for `vote`.
+            options: as for `vote`.
+
+        Raises:
+            ValueError: as for `vote`.
+            IncompleteRetrieval: the server stopped early for one of the texts.
+            ServerError: the server cannot be reached, or refuses.
+        """
+        return self.retriever.index._run(_voting(self, texts, vectors, exclude, options, explained=True))
+
+    def predict(
+        self,
+        texts: Sequence[str],
+        *,
+        vectors: ArrayLike | None = None,
+        exclude: Collection[str] = (),
+        **options: Unpack[SearchOptions],
+    ) -> NDArray[Any]:
         """Return the labels, shape (n,): objects, None where abstained; of numbers float64, NaN where abstained.
 
-        Only ids, labels and distances come from Redis.
-        """
-        return _labels(self, run(self.retriever.index.client, _voting(self, texts, exclude, LABELS)))
-
-    def predict_proba(self, texts: Sequence[str], *, exclude: Collection[str] = ()) -> NDArray[np.float64]:
-        """Return the shares of all classes, in the order of `classes_`, shape (n, n_classes).
+        Only ids, labels and distances come from Redis. The arguments are those of `vote_many`.
 
         Raises:
-            ValueError: the labels are numbers.
+            ValueError: as for `vote`.
+            IncompleteRetrieval: the server stopped early for one of the texts.
+            ServerError: the server cannot be reached, or refuses.
         """
-        return _shares(self, run(self.retriever.index.client, _voting(self, texts, exclude, LABELS)))
+        flow = _voting(self, texts, vectors, exclude, options, explained=False)
+        return _labels(self, self.retriever.index._run(flow))
+
+    def predict_proba(
+        self,
+        texts: Sequence[str],
+        *,
+        vectors: ArrayLike | None = None,
+        exclude: Collection[str] = (),
+        **options: Unpack[SearchOptions],
+    ) -> NDArray[np.float64]:
+        """Return the shares of all classes, in the order of `classes_`, shape (n, n_classes).
+
+        The arguments are those of `vote_many`.
+
+        Raises:
+            ValueError: as for `vote`, or the labels are numbers.
+            IncompleteRetrieval: the server stopped early for one of the texts.
+            ServerError: the server cannot be reached, or refuses.
+        """
+        flow = _voting(self, texts, vectors, exclude, options, explained=False)
+        return _shares(self, self.retriever.index._run(flow))
 
     def refresh(self) -> None:
-        """Count the labels again. A vote that meets a label which it does not know does so by itself."""
-        run(self.retriever.index.client, _counting(self))
+        """Count the labels again; a vote that meets an unknown label does so by itself.
+
+        Raises:
+            ServerError: the server cannot be reached, or refuses.
+        """
+        self.retriever.index._run(_counting(self))
+
+    def tune(
+        self,
+        ks: Sequence[int] = DEFAULT_KS,
+        weights: Sequence[Weights] = DEFAULT_WEIGHTS,
+        *,
+        progress: Progress | None = None,
+    ) -> Tuning:
+        """Score this voter's rules with each k and kind of weights, leaving one out; `ragknn.tune` explains.
+
+        Raises:
+            ValueError: there are too few labelled documents for any k, or an empty choice.
+            ServerError: the server cannot be reached, or refuses.
+        """
+        index = self.retriever.index
+        return index._run(tuning(index, ks, weights, self.rules, self.where, progress))
 
 
 class AsyncLabelVoter(_VoterBase):
@@ -174,147 +247,108 @@ class AsyncLabelVoter(_VoterBase):
 
     retriever: AsyncRetriever
 
-    async def vote(self, text: str, *, exclude: Collection[str] = ()) -> Vote:
+    async def vote(
+        self,
+        text: str,
+        *,
+        vector: ArrayLike | None = None,
+        exclude: Collection[str] = (),
+        **options: Unpack[SearchOptions],
+    ) -> Vote:
         """Async twin of `LabelVoter.vote`."""
-        return (await arun(self.retriever.index.client, _voting(self, [text], exclude, WHOLE)))[0]
+        flow = _voting(self, [text], one_row(vector), exclude, options, explained=True)
+        return (await self.retriever.index._run(flow))[0]
 
-    async def vote_many(self, texts: Sequence[str], *, exclude: Collection[str] = ()) -> list[Vote]:
+    async def vote_many(
+        self,
+        texts: Sequence[str],
+        *,
+        vectors: ArrayLike | None = None,
+        exclude: Collection[str] = (),
+        **options: Unpack[SearchOptions],
+    ) -> list[Vote]:
         """Async twin of `LabelVoter.vote_many`."""
-        return await arun(self.retriever.index.client, _voting(self, texts, exclude, WHOLE))
+        return await self.retriever.index._run(_voting(self, texts, vectors, exclude, options, explained=True))
 
-    async def predict(self, texts: Sequence[str], *, exclude: Collection[str] = ()) -> NDArray[Any]:
+    async def predict(
+        self,
+        texts: Sequence[str],
+        *,
+        vectors: ArrayLike | None = None,
+        exclude: Collection[str] = (),
+        **options: Unpack[SearchOptions],
+    ) -> NDArray[Any]:
         """Async twin of `LabelVoter.predict`."""
-        return _labels(self, await arun(self.retriever.index.client, _voting(self, texts, exclude, LABELS)))
+        flow = _voting(self, texts, vectors, exclude, options, explained=False)
+        return _labels(self, await self.retriever.index._run(flow))
 
-    async def predict_proba(self, texts: Sequence[str], *, exclude: Collection[str] = ()) -> NDArray[np.float64]:
+    async def predict_proba(
+        self,
+        texts: Sequence[str],
+        *,
+        vectors: ArrayLike | None = None,
+        exclude: Collection[str] = (),
+        **options: Unpack[SearchOptions],
+    ) -> NDArray[np.float64]:
         """Async twin of `LabelVoter.predict_proba`."""
-        return _shares(self, await arun(self.retriever.index.client, _voting(self, texts, exclude, LABELS)))
+        flow = _voting(self, texts, vectors, exclude, options, explained=False)
+        return _shares(self, await self.retriever.index._run(flow))
 
     async def refresh(self) -> None:
         """Async twin of `LabelVoter.refresh`."""
-        await arun(self.retriever.index.client, _counting(self))
+        await self.retriever.index._run(_counting(self))
+
+    async def tune(
+        self,
+        ks: Sequence[int] = DEFAULT_KS,
+        weights: Sequence[Weights] = DEFAULT_WEIGHTS,
+        *,
+        progress: Progress | None = None,
+    ) -> Tuning:
+        """Async twin of `LabelVoter.tune`."""
+        index = self.retriever.index
+        return await index._run(tuning(index, ks, weights, self.rules, self.where, progress))
 
 
 def _counting(voter: _VoterBase) -> Flow[LabelCensus]:
     index = voter.retriever.index
-    voter.census = yield from count_labels(index.keys, index.filter(voter.where))
+    voter.census = yield from count_labels(index._keys, index._filter(voter.where))
     return voter.census
 
 
 def _voting(
-    voter: _VoterBase, texts: Sequence[str], exclude: Collection[str], returned: tuple[str, ...]
+    voter: _VoterBase,
+    texts: Sequence[str],
+    vectors: ArrayLike | None,
+    exclude: Collection[str],
+    options: SearchOptions,
+    *,
+    explained: bool,
 ) -> Flow[list[Vote]]:
     check_queries(texts)
-    absent = Absent(_checked_ids(exclude))
-    index = voter.retriever.index
-    embedder = index.embedder
-    among = index.filter(voter.where)
-    vectors = yield Work(lambda: embedder.embed_queries(texts))
-    census = voter.census or (yield from _counting(voter))
-    if most_votes(census, voter.rules) < voter.rules.k:
-        census = yield from _counting(voter)  # there may be more by now
-    check_enough(index.name, census, voter.rules)
-    ask = Ask(
-        k=voter.rules.k,
-        ef_runtime=None,
-        timeout=index.timeout,
-        on_incomplete=voter.retriever.on_incomplete,
-        returned=returned,
-        among=only_labelled(among, census),
-    )
-    polled = yield from poll(index, vectors, voter.rules, ask, [absent] * len(texts))
-    electorates = [voters for voters, _ in polled]
-    if any(neighbor.passage.label not in census.documents for voters in electorates for neighbor in voters):
+    excluded = Excluded(_checked_ids(exclude))
+    index, rules = voter.retriever.index, voter.rules
+    plan = plan_vote(index, rules, voter.where, options, explained=explained)
+    questions = yield from posed(index, texts, plan, vectors)
+    if options.get("where"):
+        census = yield from count_labels(index._keys, plan.among)  # of this vote alone
+    else:
+        census = voter.census or (yield from _counting(voter))
+        if most_votes(census, rules) < rules.k:
+            census = yield from _counting(voter)  # there may be more by now
+    check_enough(index.name, census, rules)
+    plan = replace(plan, among=only_labelled(plan.among, census))
+    place = index._place(voter.retriever.on_incomplete)
+    polled = yield from poll(place, questions, plan, rules, [excluded] * len(texts))
+    if any(neighbor.passage.label not in census.documents for voters in polled for neighbor in voters):
         census = yield from _counting(voter)
-    return voter._hold(electorates, dict(census.documents), [complete for _, complete in polled])
+    return voter._hold(polled, dict(census.documents), [retrieval.complete for retrieval in polled])
 
 
 def _checked_ids(exclude: Collection[str]) -> frozenset[str]:
     if isinstance(exclude, str):
         raise TypeError(f"expected a collection of document ids to exclude, got the str {exclude!r}")
     return frozenset(exclude)
-
-
-def most_votes(census: LabelCensus, rules: Rules) -> int:
-    """Return how many may vote at most: all labelled documents, or passages where each of these votes."""
-    return sum(census.documents.values()) if rules.one_vote_per_document else census.labelled
-
-
-def only_labelled(among: Fragment, census: LabelCensus) -> Fragment:
-    """Return what finds the passages that may vote; where all have a label, they need not be told apart."""
-    return intersection(among, LABELLED) if census.labelled < census.passages else among
-
-
-def check_enough(name: str, census: LabelCensus, rules: Rules) -> None:
-    """Refuse a vote for which there are not enough labelled documents, or passages where each of these votes.
-
-    Raises:
-        ValueError: none has a label, or fewer than k.
-    """
-    most = most_votes(census, rules)
-    if not most:
-        raise ValueError(
-            f"expected documents with labels in index {name!r}, got none among {census.passages} passages: "
-            "add documents with a label (Document(label=...), a field `label` in files)"
-        )
-    if most < rules.k:
-        what = "documents" if rules.one_vote_per_document else "passages"
-        raise ValueError(f"expected k <= {most}, the number of labelled {what} in index {name!r}, got k = {rules.k}")
-
-
-@dataclass(frozen=True, slots=True)
-class Absent:
-    """Who may not vote on a query.
-
-    Attributes:
-        documents: ids of documents.
-        twin: digest of a text whose exact duplicates may not vote either; empty for none.
-    """
-
-    documents: frozenset[str] = frozenset()
-    twin: str = ""
-
-
-def poll(
-    index: Index | AsyncIndex, vectors: ArrayLike, rules: Rules, ask: Ask, absent: Sequence[Absent]
-) -> Flow[list[tuple[list[Neighbor], bool]]]:
-    """Find k voters for each row of `vectors`, shape (n, dim).
-
-    What may not vote takes up places among the nearest, so that a query with too few voters is asked again for
-    more neighbors, together with all others of which that is true.
-
-    Args:
-        index: an open index.
-        vectors: of the queries.
-        rules: of the vote.
-        ask: how to search; its k is replaced.
-        absent: for each query, who may not vote.
-
-    Returns:
-        For each query the voters, nearest first, and whether the search behind them was complete.
-    """
-    schema = index.schema
-    rows = check_vectors(vectors, schema.dim, schema.metric, schema.dtype)
-    found: list[tuple[list[Neighbor], bool]] = [([], True)] * len(rows)
-    pending = list(range(len(rows)))
-    spare = rules.k if rules.one_vote_per_document else 0
-    breadth = rules.k + spare + max((len(each.documents) for each in absent), default=0)
-    while pending:
-        retrievals = yield from nearest(index.keys, schema, rows[pending], replace(ask, k=breadth), index.watch)
-        short = []
-        for row, retrieval in zip(pending, retrievals, strict=True):
-            voters = electorate(retrieval, rules, absent[row].documents, absent[row].twin)
-            found[row] = (voters, retrieval.complete)
-            if len(voters) < rules.k and _goes_on(retrieval, rules, breadth):
-                short.append(row)
-        pending, breadth = short, WIDER * breadth
-    return found
-
-
-def _goes_on(retrieval: Retrieval, rules: Rules, breadth: int) -> bool:
-    if len(retrieval) < breadth:
-        return False
-    return rules.max_distance is None or retrieval[-1].distance <= rules.max_distance
 
 
 def _labels(voter: _VoterBase, votes: Sequence[Vote]) -> NDArray[Any]:

@@ -134,7 +134,7 @@ def test_an_index_that_was_not_opened_for_a_mismatch_is_left_as_it_is(faces, red
     wrong = faces.index(index_name, url=redis_url, metric="l2")
     with pytest.raises(SchemaMismatch):
         wrong.open()
-    with pytest.raises(IndexNotOpen):
+    with pytest.raises(SchemaMismatch):
         wrong.count()
     with faces.index(index_name, url=redis_url) as index:
         assert index.count() == 3
@@ -173,32 +173,45 @@ def test_an_index_can_be_opened_again_after_it_was_closed(faces, redis_url, inde
     index.close()
 
 
-def test_nothing_can_be_done_with_an_index_that_is_not_open(faces, redis_url, index_name, embedder):
+def test_an_index_is_opened_by_its_first_use(faces, redis_url, index_name, embedder):
+    index = faces.index(index_name, url=redis_url, embedder=embedder)
+    for ask in (lambda: index.schema, lambda: index.server):
+        with pytest.raises(IndexNotOpen, match="but it was not opened yet: use it in a `with` block, or call open"):
+            ask()
+    assert faces.indexer(index).add(DOCUMENTS).added == 3
+    assert index.schema.dim == 64
+    another = faces.index(index_name, url=redis_url, embedder=embedder)
+    assert len(faces.retriever(another).retrieve("x", k=3)) == 3
+    index.close()
+    another.close()
+
+
+def test_nothing_can_be_done_with_an_index_that_is_closed(faces, redis_url, index_name, embedder):
     index = faces.index(index_name, url=redis_url, embedder=embedder)
     indexer, retriever = faces.indexer(index), faces.retriever(index)
-    for _ in range(2):
-        for use in (
-            index.count,
-            index.describe,
-            index.wait_until_searchable,
-            index.drop,
-            lambda: index.schema,
-            lambda: index.server,
-            lambda: indexer.add(DOCUMENTS),
-            lambda: indexer.sync(DOCUMENTS),
-            lambda: indexer.add_vectors(["a"], np.ones((1, 64))),
-            lambda: indexer.delete(["a"]),
-            lambda: retriever.retrieve("x"),
-            lambda: retriever.retrieve_many(["x"]),
-            lambda: retriever.kneighbors(np.ones((1, 64))),
-        ):
-            with pytest.raises(IndexNotOpen) as refused:
-                use()
-            assert str(refused.value) == (
-                f"expected index {index_name!r} to be open: use it in a `with` block, or call open() first"
-            )
-        with index:  # and after it was closed
-            pass
+    with index:
+        pass
+    for use in (
+        index.count,
+        index.describe,
+        index.wait_until_searchable,
+        index.drop,
+        lambda: index.schema,
+        lambda: index.server,
+        lambda: indexer.add(DOCUMENTS),
+        lambda: indexer.sync(DOCUMENTS),
+        lambda: indexer.add_vectors(["a"], np.ones((1, 64))),
+        lambda: indexer.delete(["a"]),
+        lambda: retriever.retrieve("x"),
+        lambda: retriever.retrieve_many(["x"]),
+        lambda: retriever.kneighbors(np.ones((1, 64))),
+    ):
+        with pytest.raises(IndexNotOpen) as refused:
+            use()
+        assert str(refused.value) == (
+            f"expected index {index_name!r} to be open, but it is closed: "
+            "use it in a `with` block, or call open() first"
+        )
 
 
 def test_a_client_that_was_handed_in_stays_open(redis_url, index_name, embedder):

@@ -79,10 +79,10 @@ def read_stored(client, name):
         document_id = keys.document_id(key.decode())
         documents[document_id] = ({field.decode(): value.decode() for field, value in client.hgetall(key).items()}, [])
     for key in client.scan_iter(f"{keys.passage_prefix}*", count=1000):
-        document_id, _, number = keys.passage_id(key.decode()).rpartition("#")
+        document_id, number = keys.split_passage(key.decode())
         fields = {field.decode(): value for field, value in client.hgetall(key).items()}
         assert fields.pop("digest").decode() == digest(fields["text"].decode(), fields.pop("vector"))
-        documents[document_id][1].append((int(number), {field: value.decode() for field, value in fields.items()}))
+        documents[document_id][1].append((number, {field: value.decode() for field, value in fields.items()}))
     return {document_id: (top, [f for _, f in sorted(parts)]) for document_id, (top, parts) in documents.items()}
 
 

@@ -88,8 +88,8 @@ def test_a_passage_that_vanished_while_it_was_read_is_a_row_without_fields():
 
 def test_warnings_of_the_server_are_kept():
     reply = {b"total_results": 0, b"results": [], b"warning": [b"Timeout limit was reached"]}
-    assert parse_search(reply) == SearchReply(0, [], ["Timeout limit was reached"], tells=True)
-    assert parse_search(decoded(reply)) == SearchReply(0, [], ["Timeout limit was reached"], tells=True)
+    assert parse_search(reply) == SearchReply(0, [], ["Timeout limit was reached"], reports_timeouts=True)
+    assert parse_search(decoded(reply)) == SearchReply(0, [], ["Timeout limit was reached"], reports_timeouts=True)
 
 
 def test_a_search_that_ran_out_of_time_before_its_first_result_has_no_rows():
@@ -101,12 +101,14 @@ def test_a_search_that_ran_out_of_time_before_its_first_result_has_no_rows():
         b"results": [{b"extra_attributes": {}, b"values": []}],
         b"warning": [b"Timeout limit was reached"],
     }
-    assert parse_search(reply) == SearchReply(0, [], ["Timeout limit was reached"], tells=True)
+    assert parse_search(reply) == SearchReply(0, [], ["Timeout limit was reached"], reports_timeouts=True)
 
 
 def test_a_search_without_results_is_read_in_either_shape():
-    assert parse_search([7]) == SearchReply(7, [], (), tells=False)
-    assert parse_search({b"total_results": 7, b"results": [], b"warning": []}) == SearchReply(7, [], [], tells=True)
+    assert parse_search([7]) == SearchReply(7, [], (), reports_timeouts=False)
+    assert parse_search({b"total_results": 7, b"results": [], b"warning": []}) == SearchReply(
+        7, [], [], reports_timeouts=True
+    )
 
 
 @pytest.mark.parametrize("parse", [parse_search, parse_aggregate, parse_info, parse_hello])

@@ -18,6 +18,7 @@ from ragknn._protocol.encoding import TAG_SEPARATOR, as_number, content_hash, de
 from ragknn._protocol.keys import Keys, index_names
 from ragknn._protocol.opening import _create_command
 from ragknn._protocol.schema import READY_VECTORS, Schema
+from ragknn.records import passage_id, split_id
 from ragknn.text._words import LANGUAGES
 
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]))  # all but lone surrogates, which UTF-8 cannot hold
@@ -59,9 +60,14 @@ def test_a_document_key_gives_its_id_back(document_id):
 
 
 @given(IDS, st.integers(0, 10**6))
-def test_a_passage_key_gives_the_passage_id_back(document_id, number):
+def test_a_passage_key_gives_document_and_number_back(document_id, number):
     keys = Keys("doc")
-    assert keys.passage_id(f"{keys.passages(document_id)}{number}") == f"{document_id}#{number}"
+    assert keys.split_passage(keys.passage(document_id, number)) == (document_id, number)
+
+
+@given(IDS, st.integers(0, 10**6))
+def test_a_passage_id_gives_document_and_number_back(document_id, number):
+    assert split_id(passage_id(document_id, number)) == (document_id, number)
 
 
 @given(IDS, IDS)

@@ -44,8 +44,8 @@ def build(faces):
     """`build_context` of either world, called alike in both."""
     if faces.kind == "sync":
         return build_context
-    return lambda index, *args, **kwargs: index._loop.run_until_complete(
-        abuild_context(index._wrapped, *args, **kwargs)
+    return lambda found, index, **kwargs: index._loop.run_until_complete(
+        abuild_context(found, index._wrapped, **kwargs)
     )
 
 
@@ -55,15 +55,15 @@ def open_index(faces, redis_url, index_name, embedder):
         yield index
 
 
-class Offline:
-    """An index that is never asked for anything but its embedder."""
+EMBEDDER = HashingEmbedder(8)
 
-    client = None
-    embedder = HashingEmbedder(8)
+
+def count_tokens(text):
+    return len(EMBEDDER.token_spans(text))
 
 
 def assemble(neighbors, **options):
-    return build_context(Offline(), Retrieval(neighbors, query="a question"), **options)
+    return build_context(Retrieval(neighbors, query="a question"), **{"tokens": count_tokens, **options})
 
 
 def passages_of(text=TEXT, splitter=SENTENCES, document_id="doc", **properties):
@@ -292,12 +292,12 @@ def test_nothing_found_is_an_empty_context():
 
 def test_an_incomplete_retrieval_is_told():
     retrieval = Retrieval(hits_of(passages_of()[:1]), complete=False, warnings=["the server ran out of time"])
-    assert build_context(Offline(), retrieval).warnings == ("the server ran out of time",)
+    assert build_context(retrieval).warnings == ("the server ran out of time",)
 
 
 def test_any_sequence_of_neighbors_will_do():
     hits = hits_of(passages_of())
-    assert build_context(Offline(), tuple(hits[:2])) == assemble(hits[:2])
+    assert build_context(tuple(hits[:2]), tokens=count_tokens) == assemble(hits[:2])
 
 
 # ---- templates -------------------------------------------------------------------------------------------------
@@ -356,18 +356,29 @@ class Silent:
     """An embedder that does not show its tokens."""
 
     name, dim, max_tokens = "silent", 8, None
+    embed_documents = embed_queries = EMBEDDER.embed_documents
 
 
-def test_an_embedder_that_does_not_count_needs_a_function_for_a_budget():
-    index = Offline()
-    index.embedder = Silent()
+def test_an_embedder_that_does_not_count_needs_a_function_for_a_budget(redis_url, index_name):
+    index = Index(index_name, url=redis_url, embedder=Silent())
     hits = hits_of(passages_of())
     with pytest.raises(
         ValueError, match=r"expected tokens, a function that counts .*, got none, and silent counts none"
     ):
-        build_context(index, hits, budget=10)
-    assert build_context(index, hits).tokens is None
-    assert build_context(index, hits, budget=20, tokens=count_words).tokens == 16
+        build_context(hits, index, budget=10)
+    assert build_context(hits, index).tokens is None
+    assert build_context(hits, index, budget=20, tokens=count_words).tokens == 16
+    index.close()
+
+
+def test_without_an_index_there_is_nothing_to_count_by_and_no_window():
+    hits = hits_of(passages_of())
+    assert build_context(hits).tokens is None
+    assert build_context(hits).text == assemble(hits).text
+    with pytest.raises(ValueError, match=r"expected tokens, a function that counts .*, got none, and no index"):
+        build_context(hits, budget=10)
+    with pytest.raises(ValueError, match="expected the index to read a window of 1 passages from, got none"):
+        build_context(hits, window=1)
 
 
 def test_a_tokenizer_that_returns_a_list_is_refused_with_what_to_write():
@@ -395,7 +406,7 @@ def test_several_retrievals_are_refused():
     with pytest.raises(
         TypeError, match="expected one retrieval, a sequence of neighbors, got a Retrieval in it: build"
     ):
-        build_context(Offline(), [Retrieval(hits_of(passages_of()))])
+        build_context([Retrieval(hits_of(passages_of()))])
 
 
 def test_ready_vectors_have_no_context(faces, build, redis_url, index_name):
@@ -403,7 +414,7 @@ def test_ready_vectors_have_no_context(faces, build, redis_url, index_name):
         faces.indexer(index).add_vectors(["a"], [[1, 0]])
         [retrieval] = faces.retriever(index).kneighbors([[1, 0]], k=1)
         with pytest.raises(ValueError, match="expected passages with text, got 'a#0' without: an index of ready vect"):
-            build(index, retrieval, window=1, budget=5)
+            build(retrieval, index, window=1, budget=5)
 
 
 # ---- on Redis --------------------------------------------------------------------------------------------------
@@ -429,7 +440,7 @@ def test_a_window_adds_what_stands_around(faces, build, filled, document_id, win
     _, passages = split_as_stored(document_id)
     found = {n.passage.id: n for n in faces.retriever(filled).retrieve("password apple", k=100)}
     for number in (0, 3, len(passages) - 1):
-        context = build(filled, [found[f"{document_id}#{number}"]], window=window)
+        context = build([found[f"{document_id}#{number}"]], filled, window=window)
         expected = passages[max(0, number - window) : number + window + 1]
         [source] = context.sources
         assert source.passage_ids == tuple(passage.id for passage in expected)
@@ -443,7 +454,7 @@ def test_a_window_adds_what_stands_around(faces, build, filled, document_id, win
 def test_a_context_of_a_retrieval(faces, build, filled, window, budget):
     documents = {document_id: split_as_stored(document_id) for document_id in IDS}
     retrieval = faces.retriever(filled).retrieve("How is the password reset?", k=6)
-    context = build(filled, retrieval, window=window, budget=budget)
+    context = build(retrieval, filled, window=window, budget=budget)
     check(context, documents)
     assert context.tokens == count_words(context.text)
     if budget is None:
@@ -461,7 +472,7 @@ def test_a_context_of_a_retrieval(faces, build, filled, window, budget):
 def test_a_window_is_taken_after_its_passage_and_before_the_next(faces, build, filled):
     found = {n.passage.id: n for n in faces.retriever(filled).retrieve("password apple", k=100)}
     hits = [found["plain#3"], found["名前#3"]]
-    context = build(filled, hits, window=2, budget=18)
+    context = build(hits, filled, window=2, budget=18)
     [source] = context.sources
     assert "plain#3" in source.passage_ids
     order = ["plain#3", "plain#2", "plain#4", "plain#1", "plain#5", *(f"名前#{n}" for n in (3, 2, 4, 1, 5))]
@@ -474,9 +485,9 @@ def test_a_window_is_two_round_trips_and_no_window_none(build, filled, monkeypat
     trips = []
     make = filled.client.pipeline
     monkeypatch.setattr(filled.client, "pipeline", lambda *args, **options: trips.append(1) or make(*args, **options))
-    build(filled, retrieval, window=2)
+    build(retrieval, filled, window=2)
     assert len(trips) == 2
-    build(filled, retrieval)
+    build(retrieval, filled)
     assert len(trips) == 2
 
 
@@ -516,7 +527,7 @@ def test_a_document_that_was_replaced_is_shown_as_it_was_found(faces, build, fil
     retrieval = faces.retriever(filled).retrieve("password apple", k=100)
     hits = [neighbor for neighbor in retrieval if neighbor.passage.id in ("plain#3", "名前#3")]
     faces.indexer(filled, splitter=OVERLAPPING).add([Document("plain", f"Something new here. {TEXT}")])
-    context = build(filled, hits, window=1, order="document")
+    context = build(hits, filled, window=1, order="document")
     by_document = {source.document_id: source for source in context.sources}
     assert by_document["plain"].passage_ids == ("plain#3",)
     assert by_document["名前"].passage_ids == ("名前#2", "名前#3", "名前#4")
@@ -528,7 +539,7 @@ def test_a_document_that_was_replaced_is_shown_as_it_was_found(faces, build, fil
 def test_a_document_that_is_gone_is_shown_as_it_was_found(faces, build, filled):
     [hit] = [n for n in faces.retriever(filled).retrieve("password", k=100) if n.passage.id == "plain#2"]
     faces.indexer(filled).delete(["plain"])
-    context = build(filled, [hit], window=1)
+    context = build([hit], filled, window=1)
     assert [source.passage_ids for source in context.sources] == [("plain#2",)]
     assert len(context.warnings) == 1
 
@@ -536,12 +547,12 @@ def test_a_document_that_is_gone_is_shown_as_it_was_found(faces, build, filled):
 def test_a_window_ends_where_a_passage_is_missing(faces, build, filled, client):
     hits = [n for n in faces.retriever(filled).retrieve("password", k=100) if n.passage.id == "plain#3"]
     client.delete(f"{Keys(filled.name).passages('plain')}4")  # as a server does that evicts keys
-    assert build(filled, hits, window=3).sources[0].passage_ids == ("plain#0", "plain#1", "plain#2", "plain#3")
+    assert build(hits, filled, window=3).sources[0].passage_ids == ("plain#0", "plain#1", "plain#2", "plain#3")
 
 
 def test_passages_that_come_from_no_index_have_no_window(build, filled):
     made = Passage("mine", "plain", "My own words.", 0, 13)
-    context = build(filled, [Neighbor(made, 0.5)], window=1)
+    context = build([Neighbor(made, 0.5)], filled, window=1)
     assert [source.passage_ids for source in context.sources] == [("mine",)]
     assert context.warnings[0].startswith("document 'plain' was changed or removed")
 
@@ -559,7 +570,7 @@ def test_other_work_goes_on_while_a_context_is_counted(redis_url, index_name, em
 
         loop = asyncio.get_running_loop()
         async with AsyncIndex(index_name, url=redis_url, embedder=embedder) as index:
-            await abuild_context(index, hits_of(passages_of()), tokens=slow)
+            await abuild_context(hits_of(passages_of()), index, tokens=slow)
         return loop_is_free.is_set()
 
     assert asyncio.run(script())
@@ -628,7 +639,7 @@ def test_indexing_needs_nothing_for_contexts(redis_url, index_name, embedder):
     """An index as any other: `Indexer` keeps what a context needs."""
     with Index(index_name, url=redis_url, embedder=embedder) as index:
         Indexer(index, splitter=SENTENCES).add([Document("doc", TEXT, label="l", metadata={"a": [1]})])
-        context = build_context(index, Retriever(index).retrieve("password reset mail", k=1), window=1)
+        context = build_context(Retriever(index).retrieve("password reset mail", k=1), index, window=1)
     assert [(s.label, s.metadata, s.passage_ids) for s in context.sources] == [
         ("l", {"a": [1]}, ("doc#3", "doc#4", "doc#5"))
     ]

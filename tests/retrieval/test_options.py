@@ -464,7 +464,7 @@ def test_options_that_cannot_be_are_refused(retriever, options, error, message):
 
 def test_ready_vectors_have_no_words(retriever):
     for options in ({"mode": "text"}, {"rerank": longest}):
-        with pytest.raises(ValueError, match="expected neither mode nor rerank with ready vectors"):
+        with pytest.raises(ValueError, match="expected neither mode nor rerank with vectors alone"):
             retriever.kneighbors(np.ones(DIM), **options)
 
 

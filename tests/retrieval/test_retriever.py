@@ -358,7 +358,7 @@ def large_index(redis_url):
     with Index(name, url=redis_url, dim=dim, text_search=False) as index:
         pipeline = index.client.pipeline(transaction=False)
         for row, blob in enumerate(to_bytes(vectors, "float32")):
-            key = f"{index.keys.passages(str(row))}0"
+            key = f"{index._keys.passages(str(row))}0"
             pipeline.hset(key, mapping={"vector": blob, "document_id": f'"{row}"', "metadata": "{}"})
             if row % 1000 == 999:
                 pipeline.execute()

@@ -12,6 +12,7 @@ from ragknn._protocol.keys import Keys
 from ragknn._protocol.opening import _create_command
 from ragknn._protocol.query import any_words
 from ragknn._protocol.schema import Schema
+from ragknn.records import passage_id
 from ragknn.text._words import LANGUAGES, LONGEST_WORD, default_stop_words, fold_stop_words, searchable, words
 
 ANYTHING = st.text()  # lone surrogates too, which a question may hold
@@ -260,15 +261,15 @@ def test_words_are_found_in_passages_that_an_indexer_stored(redis_url, index_nam
             asked = any_words(question, index.schema.stop_words)
             parts = itertools.chain.from_iterable(asked.params.items())
             asking = ("PARAMS", 2 * len(asked.params), *parts, "RETURN", 1, "text", "DIALECT", 2)
-            reply = client.execute_command("FT.SEARCH", index.keys.alias, asked.query, *asking)
-            rows = {index.keys.passage_id(row[b"id"].decode()): row for row in reply[b"results"]}
-            assert {passage_id.partition("#")[0] for passage_id in rows} == expected
-            for passage_id, row in rows.items():
-                assert row[b"extra_attributes"][b"text"].decode() == texts[int(passage_id.partition("#")[0])]
+            reply = client.execute_command("FT.SEARCH", index._keys.alias, asked.query, *asking)
+            rows = {passage_id(*index._keys.split_passage(row[b"id"].decode())): row for row in reply[b"results"]}
+            assert {name.partition("#")[0] for name in rows} == expected
+            for name, row in rows.items():
+                assert row[b"extra_attributes"][b"text"].decode() == texts[int(name.partition("#")[0])]
 
 
 def test_an_index_without_text_search_stores_no_words(redis_url, index_name, client):
     with Index(index_name, url=redis_url, embedder=HashingEmbedder(8), text_search=False) as index:
         Indexer(index).add([Document("a", "some words")])
-        assert client.hget(f"{index.keys.passages('a')}0", "text_words") is None
-        assert client.hget(f"{index.keys.passages('a')}0", "text") == b"some words"
+        assert client.hget(f"{index._keys.passages('a')}0", "text_words") is None
+        assert client.hget(f"{index._keys.passages('a')}0", "text") == b"some words"

@@ -1,22 +1,23 @@
-"""What can be looked for, and which command asks for it: nearest neighbors, a radius, words. No I/O."""
+"""The kinds of search, and the command of each: nearest neighbors, a radius, words."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ragknn._protocol.flows import Command
-from ragknn._protocol.keys import Keys
+from ragknn._protocol.place import Place
 from ragknn._protocol.query import EVERYTHING, TEXT_WORDS, Fragment, any_words, params
 from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import to_bytes
 from ragknn._protocol.watch import Watch
 
-OnIncomplete: TypeAlias = Literal["raise", "return"]
+# Passages within a radius that come with the first answer; a search that has more is sent again, for all of them.
+RADIUS_PORTION = 1_000
 
 # How far an HNSW search looks when the caller does not say. The server's own 10 loses every sixth neighbor at
 # 100,000 vectors; 100 loses none there, for 0.4 ms more. It must not be smaller than k.
@@ -30,13 +31,13 @@ LARGEST_RADIUS = 1e300  # stands for infinity
 # How well passages fit words, the best first; a server has at least the last.
 SCORERS = ("BM25STD", "BM25")
 
-# Of what a filter adds to the score of words, and below which a score is that of no words.
+# Weight of filter clauses, so that they add nothing to BM25; and the score below which no word matched.
 NO_WEIGHT = "1e-15"
 SMALLEST_SCORE = 1e-12
-NO_TAG = "none"  # no document's: tags are JSON
+NO_TAG = "none"  # a tag that no document can have: stored tags are JSON
 
-# What a search brings back of a passage: all of it; what a vote needs; or nothing but which it is. The ids stand
-# in the key. "vector" may be added to each.
+# Fields to return of a passage: all that a user reads; what a vote needs; or the key only, which holds the ids.
+# "vector" may be added to each.
 WHOLE = ("text", "start", "end", "label", "metadata", "digest")
 LABELS = ("label", "digest")
 IDS: tuple[str, ...] = ()
@@ -49,16 +50,12 @@ class Ask:
     Attributes:
         k: passages a search; fewer come where there are fewer to look among.
         ef_runtime: candidates that an HNSW search keeps; None chooses a number that fits k.
-        timeout: seconds that one search may take on the server.
-        on_incomplete: "raise", or "return" what came.
         returned: `WHOLE`, `LABELS` or `IDS`; what is not brought back stays empty.
         among: which passages to look among.
     """
 
     k: int
-    ef_runtime: int | None
-    timeout: float
-    on_incomplete: OnIncomplete
+    ef_runtime: int | None = None
     returned: tuple[str, ...] = WHOLE
     among: Fragment = EVERYTHING
 
@@ -69,14 +66,14 @@ class Knn:
 
     vector: bytes
 
-    def command(self, keys: Keys, schema: Schema, ask: Ask, watch: Watch) -> Command:
+    def command(self, place: Place, ask: Ask) -> Command:
         """Return the command that asks for it."""
         among = "*" if ask.among == EVERYTHING else f"({ask.among.query})"
         effort = ""
-        if schema.algorithm == "hnsw":
+        if place.schema.algorithm == "hnsw":
             effort = f" EF_RUNTIME {ask.ef_runtime or max(SMALLEST_EF_RUNTIME, EF_RUNTIME_PER_K * ask.k)}"
         query = f"{among}=>[KNN $k @vector $vector{effort} AS distance]"
-        return _by_distance(keys, query, {"k": ask.k, "vector": self.vector}, ask, ask.k)
+        return _by_distance(place, query, {"k": ask.k, "vector": self.vector}, ask, ask.k)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +90,12 @@ class Range:
     radius: float
     limit: int
 
-    def command(self, keys: Keys, schema: Schema, ask: Ask, watch: Watch) -> Command:
+    def command(self, place: Place, ask: Ask) -> Command:
         """Return the command that asks for it."""
         among = "" if ask.among == EVERYTHING else f"({ask.among.query}) "
         query = f"{among}@vector:[VECTOR_RANGE $radius $vector]=>{{$YIELD_DISTANCE_AS: distance}}"
-        values = {"radius": _reach(self.radius, schema), "vector": self.vector}
-        return _by_distance(keys, query, values, ask, self.limit)
+        values = {"radius": _reach(self.radius, place.schema), "vector": self.vector}
+        return _by_distance(place, query, values, ask, self.limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +112,14 @@ class Words:
     vector: NDArray[Any] | None = None
     radius: float | None = None
 
-    def command(self, keys: Keys, schema: Schema, ask: Ask, watch: Watch) -> Command:
+    def command(self, place: Place, ask: Ask) -> Command:
         """Return the command that asks for it."""
         fields = ask.returned if self.vector is None or "vector" in ask.returned else (*ask.returned, "vector")
-        query, values = self._query(schema, ask.among, watch)
+        query, values = self._query(place.schema, ask.among, place.watch)
         return (
-            *("FT.SEARCH", keys.alias, query, *params(values)),
-            *("WITHSCORES", "SCORER", watch.scorer or SCORERS[-1]),
-            *_returning(fields, ask.k, ask.timeout),
+            *("FT.SEARCH", place.keys.alias, query, *params(values)),
+            *("WITHSCORES", "SCORER", place.watch.scorer or SCORERS[-1]),
+            *_returning(fields, ask.k, place.timeout),
         )
 
     @property
@@ -155,10 +152,10 @@ class Words:
 Search: TypeAlias = Knn | Range | Words
 
 
-def _by_distance(keys: Keys, query: str, values: Mapping[str, Any], ask: Ask, limit: int) -> Command:
+def _by_distance(place: Place, query: str, values: Mapping[str, Any], ask: Ask, limit: int) -> Command:
     return (
-        *("FT.SEARCH", keys.alias, query, *params({**values, **ask.among.params}), "SORTBY", "distance"),
-        *_returning((*ask.returned, "distance"), limit, ask.timeout),
+        *("FT.SEARCH", place.keys.alias, query, *params({**values, **ask.among.params}), "SORTBY", "distance"),
+        *_returning((*ask.returned, "distance"), limit, place.timeout),
     )
 
 

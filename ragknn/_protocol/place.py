@@ -1,0 +1,31 @@
+"""An index as the protocol sees it: what every search and read needs to know of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from ragknn._protocol.keys import Keys
+from ragknn._protocol.schema import Schema
+from ragknn._protocol.watch import Watch
+
+OnIncomplete: TypeAlias = Literal["raise", "return"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to search, and how.
+
+    Attributes:
+        keys: the names of what the index keeps in Redis.
+        schema: what the index is made of.
+        watch: what is remembered of the server between searches.
+        timeout: seconds that one search may take on the server.
+        on_incomplete: "raise", or "return" what came.
+    """
+
+    keys: Keys
+    schema: Schema
+    watch: Watch
+    timeout: float
+    on_incomplete: OnIncomplete = "raise"

@@ -1,0 +1,143 @@
+"""From texts or vectors to retrievals: the flows behind both retrievers, for use inside other flows too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ragknn._protocol.flows import Flow, Work
+from ragknn._protocol.vectors import check_vectors
+from ragknn.errors import InvalidVectors
+from ragknn.indexing.index import AsyncIndex, Index
+from ragknn.records import Retrieval
+from ragknn.retrieval._pipeline import Phrasing, Question, select
+from ragknn.retrieval._plan import Plan, make_plan
+from ragknn.retrieval.options import Options
+
+if TYPE_CHECKING:
+    from ragknn.retrieval.retriever import AsyncRetriever, Retriever
+
+    AnyRetriever: TypeAlias = Retriever | AsyncRetriever
+
+
+def asking(
+    retriever: AnyRetriever, queries: Sequence[str], k: int | None, options: Options, vectors: ArrayLike | None = None
+) -> Flow[list[Retrieval]]:
+    """The flow behind `Retriever.retrieve_many`, for use inside other flows."""
+    check_queries(queries)
+    plan = planned(retriever.index, k, options)
+    questions = yield from posed(retriever.index, queries, plan, vectors)
+    return (yield from select(retriever.index._place(retriever.on_incomplete), questions, plan))
+
+
+def asking_any(
+    retriever: AnyRetriever, phrasings: Sequence[str], k: int | None, options: Options
+) -> Flow[list[Retrieval]]:
+    """The flow behind `Retriever.retrieve_any`."""
+    check_queries(phrasings)
+    if not phrasings:
+        raise ValueError("expected at least one phrasing, got none")
+    plan = planned(retriever.index, k, options)
+    questions = yield from posed(retriever.index, phrasings, plan)
+    question = Question(phrasings[0], tuple(one for question in questions for one in question.phrasings))
+    return (yield from select(retriever.index._place(retriever.on_incomplete), [question], plan))
+
+
+def asking_like(
+    retriever: AnyRetriever, query: str, answers: Sequence[str], k: int | None, options: Options
+) -> Flow[list[Retrieval]]:
+    """The flow behind `Retriever.retrieve_like`."""
+    check_queries([query])
+    check_queries(answers)
+    if not answers:
+        raise ValueError("expected at least one answer, got none; use retrieve() without")
+    plan = planned(retriever.index, k, options)
+    embedder = retriever.index.embedder
+
+    def embed() -> NDArray[np.float64]:
+        vectors = [embedder.embed_queries([query]), embedder.embed_documents(answers)]
+        mean: NDArray[np.float64] = np.concatenate(vectors).mean(axis=0, dtype=np.float64)
+        return mean
+
+    vector = yield Work(embed)
+    questions = yield from posed(retriever.index, [query], plan, vector[np.newaxis])
+    return (yield from select(retriever.index._place(retriever.on_incomplete), questions, plan))
+
+
+def asking_near(retriever: AnyRetriever, vectors: ArrayLike, k: int | None, options: Options) -> Flow[list[Retrieval]]:
+    """The flow behind `Retriever.kneighbors`, for use inside other flows."""
+    if options.get("mode", "vector") != "vector" or options.get("rerank"):
+        raise ValueError(
+            "expected neither mode nor rerank with vectors alone, which have no words: "
+            "use retrieve_many(queries, vectors=...)"
+        )
+    plan = planned(retriever.index, k, options)
+    questions = near(retriever.index, vectors)
+    return (yield from select(retriever.index._place(retriever.on_incomplete), questions, plan))
+
+
+def planned(index: Index | AsyncIndex, k: int | None, options: Options) -> Plan:
+    """Return the plan of a retrieval in an index; `make_plan` says what is refused."""
+    return make_plan(index.schema, index._filter(options.get("where")), k, options)
+
+
+def posed(
+    index: Index | AsyncIndex, texts: Sequence[str], plan: Plan, vectors: ArrayLike | None = None
+) -> Flow[list[Question]]:
+    """Return the texts as questions, embedded where the plan needs vectors and none are given.
+
+    Args:
+        index: open.
+        texts: n texts.
+        plan: of the retrieval.
+        vectors: ready vectors of the texts, shape (n, dim), or None.
+
+    Raises:
+        InvalidVectors: a wrong shape or number, or a row without a distance.
+    """
+    if vectors is None and not plan.needs_vectors:
+        return [Question(text, (Phrasing(text, None),)) for text in texts]
+    if vectors is None:
+        embedder = index.embedder
+        vectors = yield Work(lambda: embedder.embed_queries(texts))
+    rows = _checked(index, vectors)
+    if len(rows) != len(texts):
+        raise InvalidVectors(f"expected one vector for each of {len(texts)} queries, got {len(rows)}")
+    return [Question(text, (Phrasing(text, row),)) for text, row in zip(texts, rows, strict=True)]
+
+
+def near(index: Index | AsyncIndex, vectors: ArrayLike) -> list[Question]:
+    """Return vectors, shape (n, dim), as questions without words.
+
+    Raises:
+        InvalidVectors: a wrong shape, or a row without a distance.
+    """
+    return [Question(None, (Phrasing(None, row),)) for row in _checked(index, vectors)]
+
+
+def one_row(vector: ArrayLike | None) -> ArrayLike | None:
+    """Return a vector, shape (dim,), as vectors, shape (1, dim)."""
+    return None if vector is None else np.asarray(vector)[np.newaxis]
+
+
+def _checked(index: Index | AsyncIndex, vectors: ArrayLike) -> NDArray[np.float64]:
+    return check_vectors(vectors, index.schema.dim, index.schema.metric, index.schema.dtype)
+
+
+def check_queries(queries: Sequence[str]) -> None:
+    """Refuse what is no sequence of texts with words in them.
+
+    Raises:
+        TypeError: a str in place of a sequence, or a query of another type.
+        ValueError: an empty query.
+    """
+    if isinstance(queries, str):
+        raise TypeError(f"expected a sequence of queries, got the str {queries!r}; use retrieve() for one")
+    for query in queries:
+        if not isinstance(query, str):
+            raise TypeError(f"expected a query of type str, got {query!r} of type {type(query).__name__}")
+        if not query.strip():
+            raise ValueError(f"expected a query with words in it, got {query!r}")

@@ -1,0 +1,96 @@
+"""Sending searches: each in as few round trips as it needs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ragknn._protocol.counting import count_passages
+from ragknn._protocol.flows import Flow
+from ragknn._protocol.place import Place
+from ragknn._protocol.query import EVERYTHING, TEXT_WORDS, any_words, params
+from ragknn._protocol.replies import SearchReply, as_text, checked, parse_info, parse_search
+from ragknn.errors import CommandRefused
+from ragknn.retrieval._answers import Found, read_answer
+from ragknn.retrieval._commands import SCORERS, Ask, Knn, Range, Search, Words
+
+# Searches sent in one round trip. More would only fill buffers: 1,000 queries of 384 float32 are 1.5 MB.
+SEARCHES_PER_ROUND = 1_000
+
+# Words of which the stems are remembered, for each index that is open.
+MOST_STEMS = 10_000
+_STEM = re.compile(rf"^\s*@{TEXT_WORDS}:(\S+?)(?:\(expanded\))?$", re.MULTILINE)
+
+
+def search(place: Place, searches: Sequence[Search], ask: Ask) -> Flow[list[Found]]:
+    """Send the searches, a thousand in a round trip, and return what each found.
+
+    A `Range` that has more than its limit is sent a second time, for all of them. In RESP2 the server cannot say that
+    it ran out of time. How many passages are nearest is known beforehand, but not how many lie within a radius or
+    have certain words: there only a RESP3 connection notices an incomplete answer.
+    """
+    watch = place.watch
+    texts = [one for one in searches if isinstance(one, Words)]
+    if texts and watch.scorer is None:
+        watch.scorer = yield from _best_scorer(place)
+    if narrowed := [one.text for one in texts if ask.among != EVERYTHING or one.is_narrowed_by_itself]:
+        yield from _learn_stems(place, narrowed)
+    answers = yield from _answers(place, searches, ask)
+    more = {
+        row: replace(one, limit=answer.total)
+        for row, (one, answer) in enumerate(zip(searches, answers, strict=True))
+        if isinstance(one, Range) and answer.total > len(answer.rows) >= one.limit
+    }
+    if more:
+        again = yield from _answers(place, list(more.values()), ask)
+        for row, answer in zip(more, again, strict=True):
+            answers[row] = answer
+    expected = yield from _expected_count(place, searches, answers, ask)
+    return [read_answer(place, one, answer, ask, expected) for one, answer in zip(searches, answers, strict=True)]
+
+
+def _best_scorer(place: Place) -> Flow[str]:
+    replies = yield [("FT.SEARCH", place.keys.alias, "*", "SCORER", scorer, "LIMIT", 0, 0) for scorer in SCORERS]
+    for scorer, reply in zip(SCORERS, replies, strict=True):
+        if not isinstance(reply, Exception):
+            return scorer
+    raise CommandRefused(f"expected a server that scores words by {' or '.join(SCORERS)}, got: {replies[-1]}")
+
+
+def _learn_stems(place: Place, texts: Sequence[str]) -> Flow[None]:
+    """Ask what the server looks for in place of words; where a word is optional, it does not see to that by itself."""
+    stems = place.watch.stems
+    found = [any_words(text, place.schema.stop_words or ()) for text in texts]
+    asked = dict.fromkeys(word for terms in found if terms for word in terms.params.values())
+    if len(stems) > MOST_STEMS:
+        stems.clear()
+    unknown = [word for word in asked if word not in stems]
+    query = f"@{TEXT_WORDS}:$word"
+    replies = yield [("FT.EXPLAIN", place.keys.alias, query, *params({"word": word}), "DIALECT", 2) for word in unknown]
+    for word, reply in zip(unknown, replies, strict=True):
+        stems[word] = tuple(dict.fromkeys(_STEM.findall(as_text(checked(reply))))) or (word,)
+
+
+def _answers(place: Place, searches: Sequence[Search], ask: Ask) -> Flow[list[SearchReply]]:
+    answers: list[SearchReply] = []
+    for start in range(0, len(searches), SEARCHES_PER_ROUND):
+        part = searches[start : start + SEARCHES_PER_ROUND]
+        commands = [one.command(place, ask) for one in part]
+        if place.watch.is_due:
+            info, *replies = yield [("FT.INFO", place.keys.alias), *commands]
+            place.watch.take(parse_info(info))
+        else:
+            replies = yield commands
+        answers += [
+            parse_search(reply, scored=isinstance(one, Words)) for one, reply in zip(part, replies, strict=True)
+        ]
+    return answers
+
+
+def _expected_count(place: Place, searches: Sequence[Search], answers: Sequence[SearchReply], ask: Ask) -> Flow[int]:
+    """Return how many neighbors a search should find at least; 0 where the replies themselves tell (RESP3)."""
+    pairs = zip(searches, answers, strict=True)
+    if any(isinstance(one, Knn) and not answer.reports_timeouts and len(answer.rows) < ask.k for one, answer in pairs):
+        return min(ask.k, (yield from count_passages(place.keys, ask.among)))
+    return 0
