@@ -52,10 +52,12 @@ class Question:
     Attributes:
         text: as it is shown and reranked against; None for a ready vector.
         phrasings: at least one; the neighbors of several are fused by their ranks.
+        notes: what to know of how it was embedded, one sentence each.
     """
 
     text: str | None
     phrasings: tuple[Phrasing, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ def select(place: Place, questions: Sequence[Question], plan: Plan) -> Flow[list
     if plan.rerank:
         found = yield Work(lambda: [_reranked(plan, *pair) for pair in zip(questions, found, strict=True)])
     return [
-        settled(_first(place.schema, one, plan), question.text, one.warnings, place.on_incomplete)
+        settled(_first(place.schema, one, plan), question.text, one.warnings, place.on_incomplete, question.notes)
         for question, one in zip(questions, found, strict=True)
     ]
 

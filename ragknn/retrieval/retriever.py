@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Unpack
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ragknn._protocol.flows import Flow, Work
 from ragknn._protocol.vectors import check_vectors
+from ragknn.embedding._long_texts import LongTexts, Notes, checked_choice, embed_documents, embed_queries
 from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Retrieval
 from ragknn.retrieval._pipeline import Phrasing, Place, Question, select
@@ -25,11 +27,17 @@ class Retriever:
         index: an open index.
         on_incomplete: what to do when the server stops before it has looked everywhere: "raise"
             `IncompleteRetrieval`, or "return" what came, with `complete` False.
+        long_queries: what to do with a query that has more tokens than the model reads: "mean" searches with the mean
+            of the vectors of its pieces, "cut" with the vector of its beginning, and both say so in `warnings`; "fail"
+            raises `TextTooLong`.
     """
 
-    def __init__(self, index: Index, *, on_incomplete: OnIncomplete = "raise") -> None:
+    def __init__(
+        self, index: Index, *, on_incomplete: OnIncomplete = "raise", long_queries: LongTexts = "mean"
+    ) -> None:
         self.index = index
         self.on_incomplete = _checked_choice(on_incomplete)
+        self.long_queries = checked_choice("long_queries", long_queries)
 
     def retrieve(self, query: str, k: int | None = 5, **options: Unpack[Options]) -> Retrieval:
         """Return the k passages that answer the query best, the best first.
@@ -58,7 +66,8 @@ class Retriever:
                     neighbors and takes longer. None: 100, or twice k where that is more.
 
         Raises:
-            ValueError: k < 1, an empty query, or one longer than the model reads; a filter or an option that cannot be.
+            ValueError: k < 1, or an empty query; a filter or an option that cannot be.
+            TextTooLong: the query has more tokens than the model reads, and `long_queries` is "fail".
             IncompleteRetrieval: the server stopped early.
             ServerError: the server cannot be reached, or refuses.
         """
@@ -116,9 +125,12 @@ class Retriever:
 class AsyncRetriever:
     """Async twin of `Retriever`: embedding and reranking run in a thread."""
 
-    def __init__(self, index: AsyncIndex, *, on_incomplete: OnIncomplete = "raise") -> None:
+    def __init__(
+        self, index: AsyncIndex, *, on_incomplete: OnIncomplete = "raise", long_queries: LongTexts = "mean"
+    ) -> None:
         self.index = index
         self.on_incomplete = _checked_choice(on_incomplete)
+        self.long_queries = checked_choice("long_queries", long_queries)
 
     async def retrieve(self, query: str, k: int | None = 5, **options: Unpack[Options]) -> Retrieval:
         """Async twin of `Retriever.retrieve`."""
@@ -150,8 +162,8 @@ def asking(
 ) -> Flow[list[Retrieval]]:
     """Retrieve on the way of another flow; explained at `Retriever.retrieve_many`."""
     check_queries(queries)
-    phrasings = yield from _embedded(retriever, queries, plan := _planned(retriever, k, options))
-    questions = [Question(phrasing.text, (phrasing,)) for phrasing in phrasings]
+    phrasings, notes = yield from _embedded(retriever, queries, plan := _planned(retriever, k, options))
+    questions = [Question(one.text, (one,), of_it) for one, of_it in zip(phrasings, notes, strict=True)]
     return (yield from select(_place(retriever), questions, plan))
 
 
@@ -161,8 +173,9 @@ def _asking_any(
     check_queries(phrasings)
     if not phrasings:
         raise ValueError("expected at least one phrasing, got none")
-    put = yield from _embedded(retriever, phrasings, plan := _planned(retriever, k, options))
-    return (yield from select(_place(retriever), [Question(phrasings[0], tuple(put))], plan))
+    put, notes = yield from _embedded(retriever, phrasings, plan := _planned(retriever, k, options))
+    question = Question(phrasings[0], tuple(put), tuple(chain.from_iterable(notes)))
+    return (yield from select(_place(retriever), [question], plan))
 
 
 def _asking_like(
@@ -176,24 +189,27 @@ def _asking_like(
     index = retriever.index
     embedder = index.embedder
 
-    def embed() -> NDArray[np.float64]:
-        vectors = [embedder.embed_queries([query]), embedder.embed_documents(answers)]
-        mean: NDArray[np.float64] = np.concatenate(vectors).mean(axis=0, dtype=np.float64)
-        return mean
+    def embed() -> tuple[NDArray[np.float64], Notes]:
+        of_query, about_query = embed_queries(embedder, [query], retriever.long_queries)
+        of_answers, about_answers = embed_documents(embedder, answers, retriever.long_queries, option="long_queries")
+        mean = np.concatenate([of_query, of_answers]).mean(axis=0, dtype=np.float64)
+        return mean, tuple(chain.from_iterable([*about_query, *about_answers]))
 
-    vector = yield Work(embed)
+    vector, notes = yield Work(embed)
     [row] = check_vectors(vector, index.schema.dim, index.schema.metric, index.schema.dtype)
-    return (yield from select(_place(retriever), [Question(query, (Phrasing(query, row),))], plan))
+    return (yield from select(_place(retriever), [Question(query, (Phrasing(query, row),), notes)], plan))
 
 
-def _embedded(retriever: Retriever | AsyncRetriever, texts: Sequence[str], plan: Plan) -> Flow[list[Phrasing]]:
+def _embedded(
+    retriever: Retriever | AsyncRetriever, texts: Sequence[str], plan: Plan
+) -> Flow[tuple[list[Phrasing], list[Notes]]]:
     if not plan.needs_vectors:
-        return [Phrasing(text, None) for text in texts]
+        return [Phrasing(text, None) for text in texts], [()] * len(texts)
     index = retriever.index
     embedder = index.embedder
-    vectors = yield Work(lambda: embedder.embed_queries(texts))
+    vectors, notes = yield Work(lambda: embed_queries(embedder, texts, retriever.long_queries))
     rows = check_vectors(vectors, index.schema.dim, index.schema.metric, index.schema.dtype)
-    return [Phrasing(text, row) for text, row in zip(texts, rows, strict=True)]
+    return [Phrasing(text, row) for text, row in zip(texts, rows, strict=True)], notes
 
 
 def searching(

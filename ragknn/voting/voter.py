@@ -14,6 +14,7 @@ from ragknn._protocol.flows import Flow, Work
 from ragknn._protocol.query import LABELLED, Fragment, intersection
 from ragknn._protocol.vectors import check_vectors
 from ragknn._protocol.where import Where
+from ragknn.embedding._long_texts import embed_queries
 from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Label, Neighbor, Retrieval, Vote
 from ragknn.retrieval._answers import nearest
@@ -79,7 +80,8 @@ class _VoterBase:
         known = dict(self.census.documents) if self.census else {}
         if self.rules.priors and not self.census:
             raise ValueError("expected the labels to be counted before priors are balanced: call refresh() first")
-        return self._hold([voters], {**dict.fromkeys(labels, 1), **known}, [retrieval.complete])[0]
+        [vote] = self._hold([voters], {**dict.fromkeys(labels, 1), **known}, [retrieval.complete])
+        return replace(vote, warnings=retrieval.warnings)
 
     def _hold(
         self, electorates: Sequence[Sequence[Neighbor]], counts: dict[Label, int], complete: Sequence[bool]
@@ -209,7 +211,7 @@ def _voting(
     index = voter.retriever.index
     embedder = index.embedder
     among = index.filter(voter.where)
-    vectors = yield Work(lambda: embedder.embed_queries(texts))
+    vectors, notes = yield Work(lambda: embed_queries(embedder, texts, voter.retriever.long_queries))
     census = voter.census or (yield from _counting(voter))
     if most_votes(census, voter.rules) < voter.rules.k:
         census = yield from _counting(voter)  # there may be more by now
@@ -226,7 +228,11 @@ def _voting(
     electorates = [voters for voters, _ in polled]
     if any(neighbor.passage.label not in census.documents for voters in electorates for neighbor in voters):
         census = yield from _counting(voter)
-    return voter._hold(electorates, dict(census.documents), [complete for _, complete in polled])
+    votes = voter._hold(electorates, dict(census.documents), [not warnings for _, warnings in polled])
+    return [
+        replace(vote, warnings=(*warnings, *of_text))
+        for vote, (_, warnings), of_text in zip(votes, polled, notes, strict=True)
+    ]
 
 
 def _checked_ids(exclude: Collection[str]) -> frozenset[str]:
@@ -277,7 +283,7 @@ class Absent:
 
 def poll(
     index: Index | AsyncIndex, vectors: ArrayLike, rules: Rules, ask: Ask, absent: Sequence[Absent]
-) -> Flow[list[tuple[list[Neighbor], bool]]]:
+) -> Flow[list[tuple[list[Neighbor], tuple[str, ...]]]]:
     """Find k voters for each row of `vectors`, shape (n, dim).
 
     What may not vote takes up places among the nearest, so that a query with too few voters is asked again for
@@ -291,11 +297,11 @@ def poll(
         absent: for each query, who may not vote.
 
     Returns:
-        For each query the voters, nearest first, and whether the search behind them was complete.
+        For each query the voters, nearest first, and why the search behind them was not complete: nothing if it was.
     """
     schema = index.schema
     rows = check_vectors(vectors, schema.dim, schema.metric, schema.dtype)
-    found: list[tuple[list[Neighbor], bool]] = [([], True)] * len(rows)
+    found: list[tuple[list[Neighbor], tuple[str, ...]]] = [([], ())] * len(rows)
     pending = list(range(len(rows)))
     spare = rules.k if rules.one_vote_per_document else 0
     breadth = rules.k + spare + max((len(each.documents) for each in absent), default=0)
@@ -304,7 +310,7 @@ def poll(
         short = []
         for row, retrieval in zip(pending, retrievals, strict=True):
             voters = electorate(retrieval, rules, absent[row].documents, absent[row].twin)
-            found[row] = (voters, retrieval.complete)
+            found[row] = (voters, retrieval.warnings)
             if len(voters) < rules.k and _goes_on(retrieval, rules, breadth):
                 short.append(row)
         pending, breadth = short, WIDER * breadth
