@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -149,7 +150,7 @@ class SentenceEmbedder:
     def max_tokens(self) -> int | None:
         """Tokens of a text that the model reads, special tokens and prompt not counted; None for no limit."""
         limit = self._load().max_seq_length
-        if limit is None:
+        if limit is None or limit == math.inf:  # as static embeddings have it
             return None
         prompts = (self._prompt("document"), self._prompt("query"))
         return int(limit) - self._special_tokens() - max(len(self.token_spans(prompt)) for prompt in prompts)
