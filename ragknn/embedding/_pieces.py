@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from math import ceil
 
 from ragknn.text.splitting import TokenSpans, sentence_starts
 
 # A piece may be so much shorter or longer than an even one to begin the next at a sentence or a word.
 SLACK_SHARE = 4  # a quarter
+_NOT_SPACE = re.compile(r"\S")
 
 
 def tokens_beyond(text: str, token_spans: TokenSpans, limit: int) -> int:
@@ -53,7 +56,7 @@ class _Places:
     Attributes:
         text: what is cut.
         token_spans: the model's tokenizer.
-        starts: where each token begins, white space before it left out; ascending.
+        starts: where each token begins, ascending.
         sentences: where sentences begin.
     """
 
@@ -64,11 +67,7 @@ class _Places:
 
     @classmethod
     def of(cls, text: str, token_spans: TokenSpans, *, at_sentences: bool = True) -> _Places:
-        starts: list[int] = []
-        for start, _ in token_spans(text):
-            while start < len(text) and text[start].isspace():
-                start += 1
-            starts.append(max(start, starts[-1]) if starts else start)
+        starts = list(accumulate((start for start, _ in token_spans(text)), max))
         return cls(text, token_spans, starts, frozenset(sentence_starts(text) if at_sentences else ()))
 
     def piece(self, first: int, least: int, even: int, most: int) -> tuple[str, int]:
@@ -114,10 +113,13 @@ class _Places:
 
     def _is_place(self, number: int) -> bool:
         # Several tokens may share one character.
-        return number < len(self.starts) and self.starts[number] > self.starts[number - 1]
+        return number < len(self.starts) and self.starts[number - 1] < self.starts[number] < len(self.text)
 
     def _rank(self, number: int) -> int:
         start = self.starts[number]
-        if start in self.sentences:
+        # Some tokenizers count the space before a word to it.
+        word = _NOT_SPACE.search(self.text, start)
+        begins = word.start() if word else len(self.text)
+        if begins in self.sentences:
             return 0
-        return 1 if self.text[start - 1].isspace() else 2
+        return 1 if begins > start or self.text[start - 1].isspace() else 2
