@@ -1,5 +1,6 @@
 """Retrieval and nearest-neighbour voting on Redis: one KNN search, two uses."""
 
+from ragknn.embedding.function import FunctionEmbedder
 from ragknn.embedding.hashing import HashingEmbedder
 from ragknn.embedding.protocols import Embedder
 from ragknn.embedding.sentence import SentenceEmbedder
@@ -51,6 +52,7 @@ __all__ = [
     "EmbeddingError",
     "EmbeddingReranker",
     "Failure",
+    "FunctionEmbedder",
     "HashingEmbedder",
     "IncompleteRetrieval",
     "Index",

@@ -114,7 +114,8 @@ class Retrieval(Sequence[Neighbor]):
     Attributes:
         query: the text that was asked, or None for a ready vector.
         complete: False if the server stopped early or passages vanished while they were read.
-        warnings: why it is not complete, one sentence each.
+        warnings: what to know of it, one sentence each: why it is not complete, or that the query was too long for the
+            model to read whole.
     """
 
     __slots__ = ("complete", "neighbors", "query", "warnings")
@@ -175,7 +176,8 @@ class Retrieval(Sequence[Neighbor]):
             f"<td style='text-align:left;white-space:pre-wrap'>{escape(_brief(n.passage.text, 400))}</td></tr>"
             for rank, n in enumerate(self, start=1)
         )
-        notes = "".join(f"<p><b>incomplete:</b> {escape(warning)}</p>" for warning in self.warnings)
+        kind = "note" if self.complete else "incomplete"
+        notes = "".join(f"<p><b>{kind}:</b> {escape(warning)}</p>" for warning in self.warnings)
         caption = "" if self.query is None else f"<caption>{escape(self.query)}</caption>"
         return (
             f"<table>{caption}<thead><tr><th>#</th>{score}<th>distance</th><th>document</th><th>label</th>"
@@ -195,6 +197,7 @@ class Vote:
         abstained: whether the vote was not clear enough to be given.
         reason: why it abstained; empty if it did not.
         complete: False if the retrieval behind it was not complete.
+        warnings: of the retrieval behind it.
     """
 
     label: Label | None
@@ -204,6 +207,7 @@ class Vote:
     abstained: bool = False
     reason: str = ""
     complete: bool = True
+    warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         shares = ", ".join(f"{label}: {share:.2f}" for label, share in self.shares.items())
@@ -224,9 +228,10 @@ class Vote:
             f"<td style='text-align:left'>{escape(_brief(n.passage.text, 200))}</td></tr>"
             for n, weight in zip(self.neighbors, self.weights, strict=True)
         )
+        notes = "".join(f"<p><b>note:</b> {escape(warning)}</p>" for warning in self.warnings)
         return (
             f"<p><b>{head}</b> {shares}</p><table><thead><tr><th>weight</th><th>distance</th><th>label</th>"
-            f"<th>document</th><th>passage</th></tr></thead><tbody>{rows}</tbody></table>"
+            f"<th>document</th><th>passage</th></tr></thead><tbody>{rows}</tbody></table>{notes}"
         )
 
 

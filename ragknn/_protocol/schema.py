@@ -12,6 +12,7 @@ from ragknn._protocol.encoding import _ENCODERS
 from ragknn._protocol.keys import stored_name
 from ragknn._protocol.query import TEXT_WORDS
 from ragknn._protocol.vectors import DType, Metric
+from ragknn.embedding.protocols import READY_VECTORS
 from ragknn.errors import SchemaMismatch
 from ragknn.text._words import LANGUAGES, default_stop_words, fold_stop_words
 
@@ -19,7 +20,6 @@ Algorithm: TypeAlias = Literal["flat", "hnsw"]
 FieldType: TypeAlias = Literal["tag", "numeric", "text"]
 
 FORMAT = 1  # of the manifest and of the keys; a later release that changes either counts up
-READY_VECTORS = "ready vectors"  # stands for the embedder's name where the user brings the vectors
 _FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OWN_FIELDS = frozenset(
     {"id", "document_id", "text", "start", "end", "label", "metadata", "vector", "digest", "distance", "score"}

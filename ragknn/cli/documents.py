@@ -15,7 +15,7 @@ from ragknn._protocol.schema import Algorithm, FieldType
 from ragknn._protocol.vectors import DType, Metric
 from ragknn.cli import terminal
 from ragknn.cli.options import common, name_argument, stderr, stdout, url_option, where_option
-from ragknn.embedding._naming import embedder_named
+from ragknn.embedding._naming import default_embedder
 from ragknn.files.reader import read_documents
 from ragknn.indexing.index import Index, list_indexes
 from ragknn.indexing.indexer import Indexer
@@ -134,7 +134,7 @@ def index(
     """
     source = read_documents(path, text_field=text_field, id_field=id_field, label_field=label_field)
     splitter = Splitter(size, overlap, unit)
-    embedder = embedder_named(model, {}, load_settings().device) if model else None
+    embedder = default_embedder(model, load_settings().device) if model else None
     options: dict[str, Any] = {
         "metric": metric,
         "algorithm": algorithm,

@@ -22,7 +22,7 @@ from ragknn._plotting import figure_class
 from ragknn._protocol.schema import Algorithm
 from ragknn.cli import terminal
 from ragknn.cli.options import common, stderr, stdout, url_option
-from ragknn.embedding._naming import embedder_named
+from ragknn.embedding._naming import default_embedder
 from ragknn.evaluation import _tables as tables
 from ragknn.evaluation._charts import SUFFIXES
 from ragknn.evaluation.evaluating import DEPTH
@@ -127,7 +127,7 @@ def evaluate(
         raise click.UsageError(f"expected --depth to be at least k={k}, got {depth}")
     questions = read_questions(folder, split)
     source = read_documents(folder)
-    embedder = embedder_named(model, {}, load_settings().device) if model else None
+    embedder = default_embedder(model, load_settings().device) if model else None
     with _opened(name, folder, url=url, embedder=embedder, algorithm=algorithm) as index:
         total = sum(1 for _ in source.outcomes()) if stderr.is_terminal else None
         with terminal.progress_bar(total, stderr) as ingesting:

@@ -76,6 +76,8 @@ def classify(
     with Index(name, url=url, create=False) as opened:
         voter = LabelVoter(Retriever(opened), k, **options)
         votes = voter.vote_many(asked, exclude=exclude)
+    if not as_json:
+        terminal.print_warnings((warning for vote in votes for warning in vote.warnings), stderr)
     if evaluate is not None:
         labelled = [(label, vote) for label, vote in zip(truth, votes, strict=True) if label is not None]
         scores = score_votes([label for label, _ in labelled], [vote for _, vote in labelled])

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import click
 
 from ragknn.cli import terminal
-from ragknn.cli.options import common, name_argument, stdout, url_option, where_option
+from ragknn.cli.options import common, name_argument, stderr, stdout, url_option, where_option
 from ragknn.indexing.index import Index
 from ragknn.retrieval.context import build_context
 from ragknn.retrieval.options import Mode, Options
@@ -62,3 +62,5 @@ def search(
                 terminal.print_json(terminal.retrieval_as_dict(retrieval))
             else:
                 terminal.print_retrieval(retrieval, stdout)
+            if not as_json:
+                terminal.print_warnings(retrieval.warnings, stderr)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -98,8 +98,15 @@ def print_retrieval(retrieval: Retrieval, console: Console) -> None:
         distance = "" if math.isnan(neighbor.distance) else f"{neighbor.distance:.3f}"
         table.add_row(str(rank), *score, distance, Text(place), Text(_brief(passage.text)))
     console.print(table)
-    for warning in retrieval.warnings:
-        console.print(Text(f"incomplete: {warning}", style="yellow"))
+
+
+def print_warnings(warnings: Iterable[str], console: Console) -> None:
+    """Print a line for each warning, as far as a reader has patience."""
+    told = list(warnings)
+    for warning in told[:SHOWN_FAILURES]:
+        console.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
+    if len(told) > SHOWN_FAILURES:
+        console.print(f"and {len(told) - SHOWN_FAILURES} more warnings; --json shows them all", style="yellow")
 
 
 def vote_as_dict(text: str, vote: Vote) -> dict[str, Any]:
@@ -114,6 +121,8 @@ def vote_as_dict(text: str, vote: Vote) -> dict[str, Any]:
         "shares": {str(label): share for label, share in vote.shares.items()},
         "abstained": vote.abstained,
         "reason": vote.reason,
+        "complete": vote.complete,
+        "warnings": list(vote.warnings),
         "neighbors": neighbors,
     }
 

@@ -2,3 +2,10 @@
 
 Here models are found, loaded and asked for vectors. What is done with the vectors is not here.
 """
+
+from ragknn.embedding.function import FunctionEmbedder
+from ragknn.embedding.hashing import HashingEmbedder
+from ragknn.embedding.protocols import Embedder, Identified, Tokenizing
+from ragknn.embedding.sentence import SentenceEmbedder
+
+__all__ = ["Embedder", "FunctionEmbedder", "HashingEmbedder", "Identified", "SentenceEmbedder", "Tokenizing"]

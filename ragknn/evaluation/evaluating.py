@@ -132,8 +132,12 @@ def _evaluating(
     timed = in_even_steps(texts, latency_sample) if latency_sample else []
     report = _counter(progress, len(settings) * (len(texts) + len(timed)))
     results = []
+    warnings: dict[str, dict[str, None]] = {}  # each once, in order
     for name, options in settings.items():
-        rankings, shallow = yield from _ranking(retriever, texts, k, depth, options, report)
+        rankings, shallow, told = yield from _ranking(retriever, texts, k, depth, options, report)
+        for query, each in zip(ids, told, strict=True):
+            if each:
+                warnings.setdefault(query, {}).update(dict.fromkeys(each))
         judged = [(ranked, questions.grades[query]) for ranked, query in zip(rankings, ids, strict=True)]
         scores = {metric: tuple(score(*pair) for pair in judged) for metric, score in metrics.items()}
         estimates = bootstrap_means(list(scores.values()), confidence=confidence, seed=seed)
@@ -163,6 +167,7 @@ def _evaluating(
             for metric in metrics
         ),
         recall=scan,
+        warnings={query: tuple(each) for query, each in warnings.items()},
     )
 
 
@@ -173,18 +178,20 @@ def _ranking(
     depth: int,
     options: Mapping[str, Any],
     report: Callable[[int], None],
-) -> Flow[tuple[list[list[str]], int]]:
-    """Return the documents of each query, best first, and how many queries show fewer than k of them."""
+) -> Flow[tuple[list[list[str]], int, list[tuple[str, ...]]]]:
+    """Return the documents of each query, best first, how many queries show fewer than k of them, and the warnings."""
     rankings: list[list[str]] = []
+    warnings: list[tuple[str, ...]] = []
     shallow = 0
     for start in range(0, len(texts), QUERIES_PER_CALL):
         part = texts[start : start + QUERIES_PER_CALL]
         for retrieval in (yield from asking(retriever, part, depth, _as_options(options))):
             rankings.append(rank_documents(retrieval))
+            warnings.append(retrieval.warnings)
             # As many passages as were asked for, and from fewer than k documents: more might have followed.
             shallow += len(retrieval) >= depth and len(rankings[-1]) < k
         report(len(part))
-    return rankings, shallow
+    return rankings, shallow, warnings
 
 
 def _timing(

@@ -16,6 +16,7 @@ from ragknn._protocol.counting import count_passages
 from ragknn._protocol.flows import Command, Flow, Work
 from ragknn._protocol.replies import parse_search
 from ragknn._protocol.vectors import check_vectors, to_bytes, true_distance
+from ragknn.embedding._long_texts import embed_queries
 from ragknn.errors import IncompleteRetrieval
 from ragknn.evaluation._latency import Latency, in_even_steps
 from ragknn.evaluation._tables import Table, aligned, html_table
@@ -192,7 +193,7 @@ def scanning(
     schema = index.schema
     asked = in_even_steps(queries, sample)
     choices: list[int | None] = list(wanted) if schema.algorithm == "hnsw" else [None]
-    vectors = yield from _embedding(index, asked)
+    vectors = yield from _embedding(retriever, asked)
     passages = yield from count_passages(index._keys)
     if not passages:
         raise ValueError(f"expected passages in index {index.name!r}, got none; index documents first")
@@ -225,9 +226,10 @@ def _share_found(retrieval: Retrieval, furthest: float, count: int) -> float:
     return sum(distance <= limit for distance in retrieval.distances) / count
 
 
-def _embedding(index: Index | AsyncIndex, texts: list[str]) -> Flow[NDArray[Any]]:
+def _embedding(retriever: Retriever | AsyncRetriever, texts: list[str]) -> Flow[NDArray[Any]]:
+    index = retriever.index
     embedder = index.embedder
-    vectors = yield Work(lambda: embedder.embed_queries(texts))
+    vectors, _ = yield Work(lambda: embed_queries(embedder, texts, retriever.long_queries))
     return check_vectors(vectors, index.schema.dim, index.schema.metric, index.schema.dtype)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +60,7 @@ class Evaluation:
         results: one a setting, in the order given.
         comparisons: of each further setting with the first, by metric.
         recall: of the index against exact search, if it was measured.
+        warnings: what the retrievals of a query said of it, by the query's id; that it is too long for the model, say.
     """
 
     index: str
@@ -71,6 +72,7 @@ class Evaluation:
     results: tuple[SettingResult, ...]
     comparisons: tuple[Comparison, ...]
     recall: RecallScan | None = None
+    warnings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -116,6 +118,7 @@ class Evaluation:
             "confidence": self.confidence,
             "queries": len(self.queries),
             "missing": self.missing,
+            "warnings": {query: list(each) for query, each in self.warnings.items()},
             "settings": [
                 {
                     "name": result.name,
@@ -191,6 +194,9 @@ class Evaluation:
         notes = []
         if self.missing:
             notes.append(f"relevant documents that are not in the index, and cannot be found: {self.missing}")
+        if self.warnings:
+            query, [first, *_] = next(iter(self.warnings.items()))
+            notes.append(f"queries with a warning: {len(self.warnings)}, the first is {query!r}: {first}")
         notes += [
             f"{result.name}: the {self.depth} passages of {result.shallow} queries come from fewer than {self.k} "
             "documents; raise the depth"

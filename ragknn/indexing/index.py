@@ -16,14 +16,12 @@ from ragknn._protocol.opening import Opened, drop_index, listing, open_index
 from ragknn._protocol.place import OnIncomplete, Place
 from ragknn._protocol.query import Fragment
 from ragknn._protocol.replies import ServerInfo
-from ragknn._protocol.schema import READY_VECTORS, Algorithm, FieldType, Schema
+from ragknn._protocol.schema import Algorithm, FieldType, Schema
 from ragknn._protocol.vectors import DType, Metric
 from ragknn._protocol.watch import Watch
 from ragknn._protocol.where import Where, check_required, compile_filter
-from ragknn.embedding._loading import DEFAULT_MODEL
-from ragknn.embedding._naming import embedder_named
-from ragknn.embedding.protocols import Embedder, Identified
-from ragknn.embedding.sentence import SentenceEmbedder
+from ragknn.embedding._naming import default_embedder, embedder_named
+from ragknn.embedding.protocols import READY_VECTORS, Embedder, Identified
 from ragknn.errors import IndexNotOpen
 from ragknn.records import IndexInfo
 from ragknn.server._connection import aconnect, arun, connect, run
@@ -131,6 +129,7 @@ class _IndexBase:
 
         Raises:
             ValueError: this is an index of ready vectors, opened without an embedder.
+            EmbeddingError: its embedder cannot be made from the manifest, and it was opened without.
         """
         if self._embedder is None:
             schema = self.schema
@@ -171,8 +170,7 @@ class _IndexBase:
         if self._dim is not None:
             return Schema(embedder=READY_VECTORS, dim=self._dim, **self._named)
         if self._embedder is None:
-            settings = self._settings
-            self._embedder = SentenceEmbedder(settings.model or DEFAULT_MODEL, device=settings.device)
+            self._embedder = default_embedder(self._settings.model, self._settings.device)
         return Schema(**_embedder_properties(self._embedder), **self._named)
 
     def _counting(self, where: Where | None) -> Flow[int]:

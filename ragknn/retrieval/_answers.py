@@ -104,14 +104,18 @@ def _distances(
 
 
 def settled(
-    neighbors: Sequence[Neighbor], query: str | None, warnings: Sequence[str], on_incomplete: OnIncomplete
+    neighbors: Sequence[Neighbor],
+    query: str | None,
+    warnings: Sequence[str],
+    on_incomplete: OnIncomplete,
+    notes: Sequence[str] = (),
 ) -> Retrieval:
-    """Return the neighbors as they are handed out; warnings say that they are not complete.
+    """Return the neighbors as they are handed out; warnings say that they are not complete, notes say other things.
 
     Raises:
         IncompleteRetrieval: they are not, and that is to be an error.
     """
-    retrieval = Retrieval(neighbors, query=query, complete=not warnings, warnings=warnings)
+    retrieval = Retrieval(neighbors, query=query, complete=not warnings, warnings=(*warnings, *notes))
     if warnings and on_incomplete == "raise":
         raise IncompleteRetrieval(retrieval)
     return retrieval

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ragknn._protocol.flows import Flow, Work
 from ragknn._protocol.vectors import check_vectors
+from ragknn.embedding._long_texts import Notes, embed_documents, embed_queries
 from ragknn.errors import InvalidVectors
 from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Retrieval
@@ -29,7 +31,7 @@ def asking(
     """The flow behind `Retriever.retrieve_many`, for use inside other flows."""
     check_queries(queries)
     plan = planned(retriever.index, k, options)
-    questions = yield from posed(retriever.index, queries, plan, vectors)
+    questions = yield from posed(retriever, queries, plan, vectors)
     return (yield from select(retriever.index._place(retriever.on_incomplete), questions, plan))
 
 
@@ -41,8 +43,10 @@ def asking_any(
     if not phrasings:
         raise ValueError("expected at least one phrasing, got none")
     plan = planned(retriever.index, k, options)
-    questions = yield from posed(retriever.index, phrasings, plan)
-    question = Question(phrasings[0], tuple(one for question in questions for one in question.phrasings))
+    questions = yield from posed(retriever, phrasings, plan)
+    phrased = tuple(one for question in questions for one in question.phrasings)
+    notes = tuple(note for question in questions for note in question.notes)
+    question = Question(phrasings[0], phrased, notes)
     return (yield from select(retriever.index._place(retriever.on_incomplete), [question], plan))
 
 
@@ -57,14 +61,16 @@ def asking_like(
     plan = planned(retriever.index, k, options)
     embedder = retriever.index.embedder
 
-    def embed() -> NDArray[np.float64]:
-        vectors = [embedder.embed_queries([query]), embedder.embed_documents(answers)]
-        mean: NDArray[np.float64] = np.concatenate(vectors).mean(axis=0, dtype=np.float64)
-        return mean
+    def embed() -> tuple[NDArray[np.float64], Notes]:
+        of_query, about_query = embed_queries(embedder, [query], retriever.long_queries)
+        of_answers, about_answers = embed_documents(embedder, answers, retriever.long_queries, option="long_queries")
+        mean = np.concatenate([of_query, of_answers]).mean(axis=0, dtype=np.float64)
+        return mean, tuple(chain.from_iterable([*about_query, *about_answers]))
 
-    vector = yield Work(embed)
-    questions = yield from posed(retriever.index, [query], plan, vector[np.newaxis])
-    return (yield from select(retriever.index._place(retriever.on_incomplete), questions, plan))
+    vector, notes = yield Work(embed)
+    [row] = _checked(retriever.index, vector)
+    question = Question(query, (Phrasing(query, row),), notes)
+    return (yield from select(retriever.index._place(retriever.on_incomplete), [question], plan))
 
 
 def asking_near(retriever: AnyRetriever, vectors: ArrayLike, k: int | None, options: Options) -> Flow[list[Retrieval]]:
@@ -85,28 +91,33 @@ def planned(index: Index | AsyncIndex, k: int | None, options: Options) -> Plan:
 
 
 def posed(
-    index: Index | AsyncIndex, texts: Sequence[str], plan: Plan, vectors: ArrayLike | None = None
+    retriever: AnyRetriever, texts: Sequence[str], plan: Plan, vectors: ArrayLike | None = None
 ) -> Flow[list[Question]]:
     """Return the texts as questions, embedded where the plan needs vectors and none are given.
 
     Args:
-        index: open.
+        retriever: of an open index.
         texts: n texts.
         plan: of the retrieval.
         vectors: ready vectors of the texts, shape (n, dim), or None.
 
     Raises:
         InvalidVectors: a wrong shape or number, or a row without a distance.
+        TextTooLong: a text has more tokens than the model reads, and the retriever is told to fail.
     """
     if vectors is None and not plan.needs_vectors:
         return [Question(text, (Phrasing(text, None),)) for text in texts]
+    index = retriever.index
+    notes: Sequence[Notes] = [()] * len(texts)
     if vectors is None:
         embedder = index.embedder
-        vectors = yield Work(lambda: embedder.embed_queries(texts))
+        vectors, notes = yield Work(lambda: embed_queries(embedder, texts, retriever.long_queries))
     rows = _checked(index, vectors)
     if len(rows) != len(texts):
         raise InvalidVectors(f"expected one vector for each of {len(texts)} queries, got {len(rows)}")
-    return [Question(text, (Phrasing(text, row),)) for text, row in zip(texts, rows, strict=True)]
+    return [
+        Question(text, (Phrasing(text, row),), of_text) for text, row, of_text in zip(texts, rows, notes, strict=True)
+    ]
 
 
 def near(index: Index | AsyncIndex, vectors: ArrayLike) -> list[Question]:

@@ -53,10 +53,12 @@ class Question:
     Attributes:
         text: as it is shown and reranked against; None for a ready vector.
         phrasings: at least one; the neighbors of several are fused by their ranks.
+        notes: what to know of how it was embedded, one sentence each.
     """
 
     text: str | None
     phrasings: tuple[Phrasing, ...]
+    notes: tuple[str, ...] = ()
 
 
 Kept: TypeAlias = Callable[[int, Sequence[Neighbor]], Sequence[Neighbor]]
@@ -87,7 +89,11 @@ def select(place: Place, questions: Sequence[Question], plan: Plan, kept: Kept |
         found = yield Work(lambda: [_reranked(plan, *pair) for pair in zip(questions, found, strict=True)])
     return [
         settled(
-            _first(place.schema, one, kept(row, one.neighbors), plan), question.text, one.warnings, place.on_incomplete
+            _first(place.schema, one, kept(row, one.neighbors), plan),
+            question.text,
+            one.warnings,
+            place.on_incomplete,
+            question.notes,
         )
         for row, (question, one) in enumerate(zip(questions, found, strict=True))
     ]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ragknn.embedding._loading import loading_model
+from ragknn.embedding._long_texts import embed_queries
 from ragknn.embedding.protocols import Embedder
 from ragknn.errors import EmbeddingError, ModelNotFound
 from ragknn.records import Neighbor, Passage
@@ -102,13 +103,13 @@ class EmbeddingReranker:
         """Return for each passage the cosine of its vector and the query's, shape (n,); 0 where one has no length.
 
         Raises:
-            EmbeddingError: the embedder failed, or a text is longer than it reads.
+            EmbeddingError: the embedder failed, or a passage is longer than it reads; a longer query is cut in pieces.
             ValueError: a passage without text, or vectors that are not finite.
         """
         texts = _texts(passages)
         if not texts:
             return np.empty(0)
-        wanted = np.asarray(self.embedder.embed_queries([query]), dtype=np.float64)[0]
+        [wanted] = np.asarray(embed_queries(self.embedder, [query])[0], dtype=np.float64)
         vectors = np.asarray(self.embedder.embed_documents(texts), dtype=np.float64)
         lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(wanted)
         return checked_scores(vectors @ wanted / np.where(lengths == 0, 1.0, lengths), len(texts), self)

@@ -8,6 +8,7 @@ from typing import Unpack
 from numpy.typing import ArrayLike
 
 from ragknn._protocol.place import OnIncomplete
+from ragknn.embedding._long_texts import LongTexts, checked_choice
 from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Retrieval
 from ragknn.retrieval._asking import asking, asking_any, asking_like, asking_near, one_row
@@ -21,11 +22,17 @@ class Retriever:
         index: an open index.
         on_incomplete: what to do when the server stops before it has looked everywhere: "raise"
             `IncompleteRetrieval`, or "return" what came, with `complete` False.
+        long_queries: what to do with a query that has more tokens than the model reads: "mean" searches with the mean
+            of the vectors of its pieces, "cut" with the vector of its beginning, and both say so in `warnings`; "fail"
+            raises `TextTooLong`.
     """
 
-    def __init__(self, index: Index, *, on_incomplete: OnIncomplete = "raise") -> None:
+    def __init__(
+        self, index: Index, *, on_incomplete: OnIncomplete = "raise", long_queries: LongTexts = "mean"
+    ) -> None:
         self.index = index
         self.on_incomplete = _checked_choice(on_incomplete)
+        self.long_queries = checked_choice("long_queries", long_queries)
 
     def retrieve(
         self, query: str, k: int | None = 5, *, vector: ArrayLike | None = None, **options: Unpack[Options]
@@ -59,7 +66,8 @@ class Retriever:
                 with_vectors: whether each passage brings its stored vector, as `neighbor.passage.vector`.
 
         Raises:
-            ValueError: k < 1, an empty query, or one longer than the model reads; an invalid filter or option.
+            ValueError: k < 1, an empty query, an invalid filter or option.
+            TextTooLong: the query has more tokens than the model reads, and `long_queries` is "fail".
             IncompleteRetrieval: the server stopped early.
             ServerError: the server cannot be reached, or refuses.
         """
@@ -147,9 +155,12 @@ class Retriever:
 class AsyncRetriever:
     """Async twin of `Retriever`: embedding and reranking run in a thread."""
 
-    def __init__(self, index: AsyncIndex, *, on_incomplete: OnIncomplete = "raise") -> None:
+    def __init__(
+        self, index: AsyncIndex, *, on_incomplete: OnIncomplete = "raise", long_queries: LongTexts = "mean"
+    ) -> None:
         self.index = index
         self.on_incomplete = _checked_choice(on_incomplete)
+        self.long_queries = checked_choice("long_queries", long_queries)
 
     async def retrieve(
         self, query: str, k: int | None = 5, *, vector: ArrayLike | None = None, **options: Unpack[Options]

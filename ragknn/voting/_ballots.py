@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn.records import Label, Neighbor, Vote
+from ragknn.records import Label, Neighbor, Retrieval, Vote
 from ragknn.retrieval._diversity import text_identity
 from ragknn.voting._arithmetic import (
     class_shares,
@@ -113,37 +113,32 @@ class Ballots:
 
 
 def hold_votes(
-    electorates: Sequence[Sequence[Neighbor]],
-    rules: Rules,
-    classes: Sequence[Label] | None,
-    frequencies: Mapping[Label, int],
-    complete: Sequence[bool],
+    polled: Sequence[Retrieval], rules: Rules, classes: Sequence[Label] | None, frequencies: Mapping[Label, int]
 ) -> list[Vote]:
     """Return what the voters of each query say.
 
     Args:
-        electorates: the voters of each query, the best first.
+        polled: the voters of each query, the best first.
         rules: voting rules.
         classes: all classes in sorted order; None where labels are numbers; empty where nobody can vote.
         frequencies: documents of each class, for `priors`.
-        complete: whether each query's retrieval was complete.
     """
-    ballots = Ballots.of(electorates, classes)
+    ballots = Ballots.of(polled, classes)
     weights = neighbor_weights(ballots.distances, ballots.present, rules.weights)
     totals = weights.sum(axis=1, keepdims=True)
     parts = weights / np.where(totals == 0, 1.0, totals)
     if not classes:
         averages = weighted_average(ballots.labels, weights)
         return [
-            _vote(voters, part, rules, {}, float(average), whole)
-            for voters, part, average, whole in zip(electorates, parts, averages, complete, strict=True)
+            _vote(voters, part, rules, {}, float(average))
+            for voters, part, average in zip(polled, parts, averages, strict=True)
         ]
     shares = class_shares(ballots.labels, weights, len(classes))
     if rules.priors == "balanced":
         shares = correct_priors(shares, np.array([frequencies[label] for label in classes], dtype=float))
     return [
-        _vote(voters, part, rules, _by_share(row, classes), classes[best], whole)
-        for voters, part, row, best, whole in zip(electorates, parts, shares, winners(shares), complete, strict=True)
+        _vote(voters, part, rules, _by_share(row, classes), classes[best])
+        for voters, part, row, best in zip(polled, parts, shares, winners(shares), strict=True)
     ]
 
 
@@ -153,12 +148,7 @@ def _by_share(row: NDArray[np.float64], classes: Sequence[Label]) -> dict[Label,
 
 
 def _vote(
-    voters: Sequence[Neighbor],
-    parts: NDArray[np.float64],
-    rules: Rules,
-    shares: Mapping[Label, float],
-    label: Label,
-    complete: bool,
+    voters: Retrieval, parts: NDArray[np.float64], rules: Rules, shares: Mapping[Label, float], label: Label
 ) -> Vote:
     largest = max(shares.values(), default=1.0 if voters else 0.0)
     reason = ""
@@ -170,4 +160,13 @@ def _vote(
     elif largest < rules.min_share:
         reason = f"expected a share of at least {rules.min_share:g}, got {largest:.2f}"
     weights = tuple(map(float, parts[: len(voters)]))
-    return Vote(None if reason else label, shares, tuple(voters), weights, bool(reason), reason, complete)
+    return Vote(
+        None if reason else label,
+        shares,
+        voters.neighbors,
+        weights,
+        abstained=bool(reason),
+        reason=reason,
+        complete=voters.complete,
+        warnings=voters.warnings,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Unpack
 
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from ragknn._protocol.counting import LabelCensus, count_labels
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.where import Where
-from ragknn.records import Label, Neighbor, Retrieval, Vote
+from ragknn.records import Label, Retrieval, Vote
 from ragknn.retrieval._asking import check_queries, one_row, posed
 from ragknn.retrieval.options import SearchOptions
 from ragknn.retrieval.retriever import AsyncRetriever, Retriever
@@ -75,13 +75,12 @@ class _VoterBase:
         known = dict(self.census.documents) if self.census else {}
         if self.rules.priors and not self.census:
             raise ValueError("expected the labels to be counted before priors are balanced: call refresh() first")
-        return self._hold([voters], {**dict.fromkeys(labels, 1), **known}, [retrieval.complete])[0]
+        polled = Retrieval(voters, complete=retrieval.complete, warnings=retrieval.warnings)
+        return self._hold([polled], {**dict.fromkeys(labels, 1), **known})[0]
 
-    def _hold(
-        self, electorates: Sequence[Sequence[Neighbor]], counts: dict[Label, int], complete: Sequence[bool]
-    ) -> list[Vote]:
+    def _hold(self, polled: Sequence[Retrieval], counts: Mapping[Label, int]) -> list[Vote]:
         classes = sorted_labels(counts)
-        return hold_votes(electorates, self.rules, None if are_numbers(classes) else classes, counts, complete)
+        return hold_votes(polled, self.rules, None if are_numbers(classes) else classes, counts)
 
     @property
     def classes_(self) -> NDArray[Any]:
@@ -329,20 +328,18 @@ def _voting(
     excluded = Excluded(_checked_ids(exclude))
     index, rules = voter.retriever.index, voter.rules
     plan = plan_vote(index, rules, voter.where, options, explained=explained)
-    questions = yield from posed(index, texts, plan, vectors)
-    if options.get("where"):
-        census = yield from count_labels(index._keys, plan.among)  # of this vote alone
-    else:
-        census = voter.census or (yield from _counting(voter))
-        if most_votes(census, rules) < rules.k:
-            census = yield from _counting(voter)  # there may be more by now
-    check_enough(index.name, census, rules)
-    plan = replace(plan, among=only_labelled(plan.among, census))
+    questions = yield from posed(voter.retriever, texts, plan, vectors)
+    census = voter.census or (yield from _counting(voter))
+    if most_votes(census, rules) < rules.k:
+        census = yield from _counting(voter)  # there may be more by now
+    narrowed = (yield from count_labels(index._keys, plan.among)) if options.get("where") else census
+    check_enough(index.name, narrowed, rules)
+    plan = replace(plan, among=only_labelled(plan.among, narrowed))
     place = index._place(voter.retriever.on_incomplete)
     polled = yield from poll(place, questions, plan, rules, [excluded] * len(texts))
     if any(neighbor.passage.label not in census.documents for voters in polled for neighbor in voters):
         census = yield from _counting(voter)
-    return voter._hold(polled, dict(census.documents), [retrieval.complete for retrieval in polled])
+    return voter._hold(polled, census.documents)
 
 
 def _checked_ids(exclude: Collection[str]) -> frozenset[str]:

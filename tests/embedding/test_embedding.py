@@ -206,8 +206,10 @@ def test_an_embedder_travels_to_another_process_without_its_weights(prompted):
 
 def test_threads_that_need_the_model_at_once_load_it_once(monkeypatch):
     loads = []
-    load = embedding._load_sentence_transformer
-    monkeypatch.setattr(embedding, "_load_sentence_transformer", lambda *args: loads.append(args) or load(*args))
+    load = embedding.load_sentence_transformer
+    monkeypatch.setattr(
+        embedding, "load_sentence_transformer", lambda name, **options: loads.append(name) or load(name, **options)
+    )
     embedder = SentenceEmbedder(device="cpu")
     barrier = threading.Barrier(4)
     found = []
@@ -221,7 +223,7 @@ def test_threads_that_need_the_model_at_once_load_it_once(monkeypatch):
         thread.start()
     for thread in threads:
         thread.join()
-    assert loads == [(DEFAULT_MODEL, "cpu")]
+    assert loads == [DEFAULT_MODEL]
     assert len(found) == 4
     for vectors in found:
         np.testing.assert_array_equal(vectors, found[0])

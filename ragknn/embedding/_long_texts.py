@@ -1,0 +1,121 @@
+"""What is done with a text that has more tokens than the model reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import accumulate, chain, pairwise
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragknn.embedding._pieces import cut_evenly, cut_off, tokens_beyond
+from ragknn.embedding.protocols import Embedder, Tokenizing
+from ragknn.errors import InvalidVectors, TextTooLong
+
+LongTexts: TypeAlias = Literal["mean", "cut", "fail"]
+"""For a text that is too long: the mean of its pieces, its beginning alone, or `TextTooLong`."""
+
+Notes: TypeAlias = tuple[str, ...]
+"""What to know of how a text was embedded, one sentence each; mostly nothing."""
+
+_BEGINNING = 40  # characters of a text that a message shows
+
+
+def checked_choice(option: str, choice: LongTexts) -> LongTexts:
+    """Return the choice.
+
+    Raises:
+        ValueError: there is no such choice; the message names the option.
+    """
+    if choice not in get_args(LongTexts):
+        raise ValueError(f"expected {option} to be 'mean', 'cut' or 'fail', got {choice!r}")
+    return choice
+
+
+def embed_queries(
+    embedder: Embedder, texts: Sequence[str], long_queries: LongTexts = "mean"
+) -> tuple[NDArray[Any], list[Notes]]:
+    """Embed texts to search with, long ones too.
+
+    A long text is cut into pieces, which are embedded in the same call as all other texts. An embedder that does not
+    show its tokens (`Tokenizing`), or has no limit, gets the texts as they are.
+
+    Args:
+        embedder: what embeds.
+        texts: n of them.
+        long_queries: what to do with those that have more tokens than the embedder reads.
+
+    Returns:
+        The vectors, shape (n, dim), and for each text what to know of it.
+
+    Raises:
+        TextTooLong: a text is too long, and that is to be an error.
+    """
+    return _embed(embedder.embed_queries, embedder, texts, long_queries, "long_queries")
+
+
+def embed_documents(
+    embedder: Embedder, texts: Sequence[str], long_texts: LongTexts = "mean", *, option: str = "long_texts"
+) -> tuple[NDArray[Any], list[Notes]]:
+    """Embed texts as those to be found, as `embed_queries` does; `option` is what the caller calls the choice."""
+    return _embed(embedder.embed_documents, embedder, texts, long_texts, option)
+
+
+def _embed(
+    embed: Callable[[Sequence[str]], NDArray[Any]],
+    embedder: Embedder,
+    texts: Sequence[str],
+    choice: LongTexts,
+    option: str,
+) -> tuple[NDArray[Any], list[Notes]]:
+    texts = list(texts)
+    notes: list[Notes] = [()] * len(texts)
+    limit = embedder.max_tokens if isinstance(embedder, Tokenizing) else None
+    if limit is None or limit < 1:
+        return embed(texts), notes
+    token_spans = embedder.token_spans  # type: ignore[attr-defined]  # looked at above
+    pieces = [[text] for text in texts]
+    for row, text in enumerate(texts):
+        count = tokens_beyond(text, token_spans, limit)
+        if not count:
+            continue
+        reads = f"{count} tokens are more than the {limit} that {embedder.name} reads"
+        begins = f"the text that begins {text[:_BEGINNING]!r}"
+        match choice:
+            case "mean":
+                pieces[row] = cut_evenly(text, token_spans, limit)
+                notes[row] = (f"{reads}: the mean of the vectors of {len(pieces[row])} pieces stands for {begins}",)
+            case "cut":
+                pieces[row] = [cut_off(text, token_spans, limit)]
+                read = len(token_spans(pieces[row][0]))
+                notes[row] = (f"{reads}: only the first {read} were read of {begins}",)
+            case _:
+                raise TextTooLong(f"{reads}: shorten {begins}, or have it embedded in pieces with {option}='mean'")
+    if not any(notes):
+        return embed(texts), notes
+    vectors = np.asarray(embed(list(chain.from_iterable(pieces))))
+    ends = list(accumulate(map(len, pieces), initial=0))
+    if len(vectors) != ends[-1]:
+        raise InvalidVectors(f"expected one vector for each of {ends[-1]} texts, got {len(vectors)}")
+    rows = [
+        vectors[start] if end - start == 1 else _mean(vectors[start:end], [len(token_spans(one)) for one in own])
+        for (start, end), own in zip(pairwise(ends), pieces, strict=True)
+    ]
+    return np.stack(rows), notes
+
+
+def _mean(vectors: NDArray[Any], counts: Sequence[int]) -> NDArray[Any]:
+    """Return the vector, shape (dim,), that stands for the vectors of pieces, shape (n, dim).
+
+    It points to their mean, in which each weighs as much as its piece has tokens, and has their mean length, so that
+    it has unit length where they have. (So does OpenAI's cookbook for vectors of unit length: "Embedding texts that
+    are longer than the model's maximum context length", 2023.)
+    """
+    rows = vectors.astype(np.float64)
+    weights = np.asarray(counts, dtype=np.float64)
+    weights /= weights.sum()
+    lengths = np.linalg.norm(rows, axis=1)
+    mean = weights @ (rows / np.where(lengths == 0, 1.0, lengths)[:, np.newaxis])
+    length = np.linalg.norm(mean) or 1.0
+    return (mean * (weights @ lengths / length)).astype(vectors.dtype)  # type: ignore[no-any-return]
