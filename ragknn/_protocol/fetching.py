@@ -12,11 +12,12 @@ from ragknn._protocol.counting import COUNT_TIMEOUT
 from ragknn._protocol.encoding import decode_tag
 from ragknn._protocol.flows import Command, Flow
 from ragknn._protocol.keys import Keys
+from ragknn._protocol.layout import passage_of
 from ragknn._protocol.query import EVERYTHING, LABELLED, Fragment, intersection, params
 from ragknn._protocol.replies import as_text, checked, parse_aggregate
 from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import from_bytes
-from ragknn.records import Label, Passage, passage_id
+from ragknn.records import Label, Passage
 
 KEYS_PER_ROUND = 1_000  # keys looked for or removed in one round trip
 
@@ -109,14 +110,16 @@ def matching_ids(keys: Keys, among: Fragment) -> Flow[list[str]]:
     return sorted({keys.split_passage(key)[0] for key in found})
 
 
-def passages_around(keys: Keys, numbers: Mapping[str, Sequence[int]], window: int) -> Flow[dict[str, Passage]]:
-    """Return passages and those before and after them by their ids, with text and offsets only.
+def passages_around(
+    keys: Keys, numbers: Mapping[str, Sequence[int]], window: int
+) -> Flow[dict[tuple[str, int], Passage]]:
+    """Return passages and those before and after them, with text and offsets only, by document id and number.
 
     Each document is read in one transaction, so that its passages belong together however often it is replaced.
     What is not there is left out.
 
     Args:
-        keys: of the index.
+        keys: the index's keys.
         numbers: for each document the numbers of passages in it.
         window: passages before and after each.
     """
@@ -129,20 +132,19 @@ def passages_around(keys: Keys, numbers: Mapping[str, Sequence[int]], window: in
         near = {n for center in centers for n in range(max(0, center - window), min(end, center + window + 1))}
         if near:
             wanted[document_id] = sorted(near)
+    fields = ("id", "text", "start", "end")
     commands: list[Command] = []
     for document_id, near_numbers in wanted.items():
-        reads: list[Command] = [
-            ("HMGET", keys.passage(document_id, number), "text", "start", "end") for number in near_numbers
-        ]
+        reads: list[Command] = [("HMGET", keys.passage(document_id, number), *fields) for number in near_numbers]
         commands += [("MULTI",), *reads, ("EXEC",)]
     replies = iter((yield commands) if commands else ())
-    found: dict[str, Passage] = {}
+    found: dict[tuple[str, int], Passage] = {}
     for document_id, near_numbers in wanted.items():
         # The first error says what was wrong; EXEC itself then only says that it did nothing.
         *_, rows = [checked(next(replies)) for _ in range(len(near_numbers) + 2)]
         for number, row in zip(near_numbers, rows, strict=True):
-            text, start, end = checked(row)
-            if text is not None:
-                own = passage_id(document_id, number)
-                found[own] = Passage(own, document_id, as_text(text), int(start), int(end))
+            pairs = zip(fields, checked(row), strict=True)
+            values = {name: as_text(value) for name, value in pairs if value is not None}
+            if "text" in values:
+                found[document_id, number] = passage_of(keys, keys.passage(document_id, number), values)
     return found
