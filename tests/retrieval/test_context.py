@@ -1,5 +1,6 @@
 import asyncio
 import re
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -42,11 +43,7 @@ def count_words(text):
 @pytest.fixture
 def build(faces):
     """`build_context` of either world, called alike in both."""
-    if faces.kind == "sync":
-        return build_context
-    return lambda index, *args, **kwargs: index._loop.run_until_complete(
-        abuild_context(index._wrapped, *args, **kwargs)
-    )
+    return partial(faces.call, build_context, abuild_context)
 
 
 @pytest.fixture
