@@ -83,37 +83,26 @@ decimals = st.floats(-10, 10, width=32).map(lambda value: round(value, 3))
 
 
 @st.composite
-def problems(draw):
+def problems(draw, metric, leave_one_out=False):
     """Draw rows and queries, float32, targets and k: with duplicates, queries among the rows, and all that is small."""
     n_features = draw(st.integers(1, 4))
     values = draw(st.sampled_from([integers, decimals]))
     row = st.lists(values, min_size=n_features, max_size=n_features)
-    different = draw(st.lists(row, min_size=1, max_size=12))
+    if metric == "cosine":  # a row of zeros has no cosine distance
+        row = row.map(lambda drawn: drawn if any(drawn) else [1.0] * n_features)
+    different = draw(st.lists(row, min_size=1 + leave_one_out, max_size=12))
     X = different + draw(st.lists(st.sampled_from(different), max_size=6))
     queries = draw(st.lists(st.one_of(st.sampled_from(X), row), min_size=1, max_size=4))
     y = draw(st.lists(st.integers(0, draw(st.integers(0, 3))), min_size=len(X), max_size=len(X)))
-    k = draw(st.one_of(st.integers(1, len(X)), st.just(len(X))))
+    most = len(X) - leave_one_out
+    k = draw(st.one_of(st.integers(1, most), st.just(most)))
     return np.array(X, dtype=np.float32), np.array(queries, dtype=np.float32), np.array(y), k
 
 
 def differential(test):
-    """Run a test with many problems on the session's server."""
+    """Run a test with many problems, which it draws for its metric, on the session's server."""
     quick = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    return quick(given(problem=problems())(test))
-
-
-def without_zeros(X, y, k):
-    """Leave out the zero vectors, which have no cosine distance."""
-    kept = X.any(axis=1)
-    return X[kept], y[kept], min(k, int(kept.sum()))
-
-
-def prepared(problem, metric):
-    X, queries, y, k = problem
-    if metric == "cosine":
-        X, y, k = without_zeros(X, y, k)
-        queries = queries[queries.any(axis=1)]
-    return X, queries, y, k
+    return quick(given(data=st.data())(test))
 
 
 def true_distances(queries, X, metric):
@@ -150,10 +139,8 @@ def brute_force(kind, metric, **params):
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 @differential
-def test_the_neighbors_are_those_of_scikit_learn(metric, problem):
-    X, queries, y, k = prepared(problem, metric)
-    if not len(X) or not len(queries):
-        return
+def test_the_neighbors_are_those_of_scikit_learn(metric, data):
+    X, queries, y, k = data.draw(problems(metric), label="problem")
     ours = KNeighborsClassifier(k, metric=metric).fit(X, y)
     distances, rows = ours.kneighbors(queries)
     expected, _ = brute_force("KNeighborsClassifier", metric, n_neighbors=k).fit(X, y).kneighbors(queries)
@@ -170,10 +157,8 @@ def test_the_neighbors_are_those_of_scikit_learn(metric, problem):
 @pytest.mark.parametrize("weights", WEIGHTS, ids=["uniform", "distance", "callable"])
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 @differential
-def test_classes_and_shares_are_those_of_scikit_learn(metric, weights, problem):
-    X, queries, y, k = prepared(problem, metric)
-    if not len(X) or not len(queries):
-        return
+def test_classes_and_shares_are_those_of_scikit_learn(metric, weights, data):
+    X, queries, y, k = data.draw(problems(metric), label="problem")
     ours = KNeighborsClassifier(k, metric=metric, weights=weights).fit(X, y)
     theirs = brute_force("KNeighborsClassifier", metric, n_neighbors=k, weights=weights).fit(X, y)
     shares, expected_shares = ours.predict_proba(queries), theirs.predict_proba(queries)
@@ -194,10 +179,8 @@ def test_classes_and_shares_are_those_of_scikit_learn(metric, weights, problem):
 @pytest.mark.parametrize("weights", WEIGHTS, ids=["uniform", "distance", "callable"])
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 @differential
-def test_averages_are_those_of_scikit_learn(metric, weights, problem):
-    X, queries, y, k = prepared(problem, metric)
-    if not len(X) or not len(queries):
-        return
+def test_averages_are_those_of_scikit_learn(metric, weights, data):
+    X, queries, y, k = data.draw(problems(metric), label="problem")
     targets = y * 0.75 - 1
     ours = KNeighborsRegressor(k, metric=metric, weights=weights).fit(X, targets)
     theirs = brute_force("KNeighborsRegressor", metric, n_neighbors=k, weights=weights).fit(X, targets)
@@ -210,10 +193,8 @@ def test_averages_are_those_of_scikit_learn(metric, weights, problem):
 @pytest.mark.parametrize("weights", WEIGHTS, ids=["uniform", "distance", "callable"])
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 @differential
-def test_radius_estimators_are_those_of_scikit_learn(metric, weights, problem):
-    X, queries, y, _ = prepared(problem, metric)
-    if not len(X) or not len(queries):
-        return
+def test_radius_estimators_are_those_of_scikit_learn(metric, weights, data):
+    X, queries, y, _ = data.draw(problems(metric), label="problem")
     radius = 2.0 if metric == "euclidean" else 0.5
     true = true_distances(queries, X, metric)
     params = {"radius": radius, "metric": metric, "weights": weights}
@@ -243,12 +224,8 @@ def test_radius_estimators_are_those_of_scikit_learn(metric, weights, problem):
 
 
 @differential
-def test_leave_one_out_takes_every_row_but_itself(problem):
-    X, _, y, k = problem
-    if k == len(X):
-        k -= 1
-    if not k:
-        return
+def test_leave_one_out_takes_every_row_but_itself(data):
+    X, _, y, k = data.draw(problems("euclidean", leave_one_out=True), label="problem")
     distances, rows = KNeighborsClassifier(k).fit(X, y).kneighbors()
     true = true_distances(X, X, "euclidean")
     np.fill_diagonal(true, np.inf)
