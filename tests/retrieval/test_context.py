@@ -1,5 +1,6 @@
 import asyncio
 import re
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -42,11 +43,7 @@ def count_words(text):
 @pytest.fixture
 def build(faces):
     """`build_context` of either world, called alike in both."""
-    if faces.kind == "sync":
-        return build_context
-    return lambda found, index, **kwargs: index._loop.run_until_complete(
-        abuild_context(found, index._wrapped, **kwargs)
-    )
+    return partial(faces.call, build_context, abuild_context)
 
 
 @pytest.fixture
@@ -136,6 +133,21 @@ def retrievals(draw):
     return documents, hits_of(chosen)
 
 
+@st.composite
+def retrievals_with_a_gap(draw):
+    """Add to retrievals a document of which the first and the last passage were found, and one between was not."""
+    documents, hits = draw(retrievals())
+    text = " ".join(
+        draw(st.lists(st.sampled_from(["One", "two.", "Red?", "a\n\ndog!", "名前。"]), min_size=12, max_size=30))
+    )
+    size = draw(st.integers(1, 4))
+    found = passages_of(text, Splitter(size, draw(st.integers(0, size // 4)), "words"), "gap")
+    missing = draw(st.integers(1, len(found) - 2))
+    others = draw(st.lists(st.sampled_from(found[:missing] + found[missing + 1 :]), unique_by=lambda each: each.id))
+    chosen = {each.id: each for each in [found[0], found[-1], *others, *(hit.passage for hit in hits)]}
+    return {**documents, "gap": (text, found)}, hits_of(draw(st.permutations(list(chosen.values()))))
+
+
 @given(retrievals(), st.sampled_from(["rank", "document"]))
 def test_an_excerpt_is_the_text_of_its_document_and_no_character_comes_twice(given_retrieval, order):
     documents, hits = given_retrieval
@@ -156,10 +168,11 @@ def test_an_excerpt_is_the_text_of_its_document_and_no_character_comes_twice(giv
     assert [source.distance for source in context.sources] == [hits[best].distance for best in bests]
 
 
-@given(retrievals())
+@given(retrievals_with_a_gap())
 def test_passages_in_a_row_are_never_apart(given_retrieval):
     documents, hits = given_retrieval
     context = assemble(hits, order="document")
+    assert sum(source.document_id == "gap" for source in context.sources) >= 2
     for one, following in pairwise(context.sources):
         if one.document_id == following.document_id:
             last, first = (int(source.passage_ids[at].rpartition("#")[2]) for source, at in ((one, -1), (following, 0)))

@@ -84,11 +84,7 @@ def test_only_what_matches_votes(faces, index):
 
 def test_tuning_among_what_matches(index, faces):
     where = {"tenant": "a"}
-    if faces.kind == "sync":
-        tuning = tune(index, [1, 3], where=where)
-    else:
-        tuning = index._loop.run_until_complete(atune(index._wrapped, [1, 3], where=where))
-    assert tuning.passages == 6
+    assert faces.call(tune, atune, index, [1, 3], where=where).passages == 6
 
 
 # ---- mandatory filters -----------------------------------------------------------------------------------------
