@@ -305,7 +305,7 @@ class IngestReport:
     kept: int = 0
     skipped: int = 0
     left_out: tuple[Failure, ...] = ()
-    ids: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    ids: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False, compare=False)
     dry_run: bool = False
     seconds: float = 0.0
 

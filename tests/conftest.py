@@ -99,9 +99,18 @@ class Blocking:
 
     def __getattr__(self, name):
         value = getattr(self._wrapped, name)
-        if not inspect.iscoroutinefunction(value):
-            return value
-        return lambda *args, **kwargs: self._loop.run_until_complete(value(*args, **kwargs))
+        if inspect.iscoroutinefunction(value):
+            return lambda *args, **kwargs: self._loop.run_until_complete(value(*args, **kwargs))
+        if inspect.ismethod(value) and "AsyncIterator" in str(inspect.signature(value).return_annotation):
+            return lambda *args, **kwargs: self._streamed(value(*args, **kwargs))
+        return value
+
+    def _streamed(self, stream):
+        while True:
+            try:
+                yield self._loop.run_until_complete(anext(stream))
+            except StopAsyncIteration:
+                return
 
     def __enter__(self):
         self._loop.run_until_complete(self._wrapped.__aenter__())

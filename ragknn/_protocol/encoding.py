@@ -110,6 +110,11 @@ def text_hash(*parts: str | bytes) -> str:
     return hashed.hexdigest()
 
 
+def vector_hash(document_id: str, text: str, vector: bytes) -> str:
+    """Return the `text_hash` of a document of one ready vector; empty bytes stand for none."""
+    return text_hash("vector", document_id, text, vector)
+
+
 def _utf8(text: str) -> bytes:
     try:
         return text.encode()
@@ -131,7 +136,8 @@ def dump_metadata(metadata: Mapping[str, Any]) -> str:
     except RecursionError as error:
         raise ValueError("expected metadata that JSON can hold, got it nested too deeply; flatten it") from error
     except (TypeError, ValueError) as error:
-        raise ValueError(f"expected metadata that JSON can hold, got {_culprit(metadata) or error}") from error
+        found = str(error) if str(error).startswith("Circular") else _culprit(metadata) or error
+        raise ValueError(f"expected metadata that JSON can hold, got {found}") from error
 
 
 def plain(value: Any) -> Any:

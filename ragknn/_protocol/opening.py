@@ -9,7 +9,7 @@ from typing import Any
 
 from ragknn._protocol.counting import wait_until_searchable
 from ragknn._protocol.encoding import TAG_SEPARATOR
-from ragknn._protocol.fetching import scan
+from ragknn._protocol.finding import scan
 from ragknn._protocol.flows import Command, Flow, Work
 from ragknn._protocol.keys import Keys, field_alias, index_names, stored_name
 from ragknn._protocol.query import TEXT_WORDS
@@ -206,8 +206,8 @@ def declare_fields(keys: Keys, fields: Mapping[str, FieldType]) -> Flow[None]:
             checked(reply)
 
 
-def stored_schema(keys: Keys) -> Flow[Schema]:
-    """Return the schema as the manifest has it now.
+def stored_manifest(keys: Keys) -> Flow[str]:
+    """Return the schema as the manifest has it now, as text.
 
     Raises:
         IndexNotFound: the index was dropped meanwhile.
@@ -215,12 +215,12 @@ def stored_schema(keys: Keys) -> Flow[Schema]:
     [manifest, listed] = yield [("HGET", keys.manifest, "schema"), ("FT._LIST",)]
     if checked(manifest) is None:
         raise IndexNotFound(_not_found(keys.name, listed))
-    return Schema.loads(keys.name, as_text(manifest))
+    return as_text(manifest)
 
 
-def swap_schema(keys: Keys, old: Schema, new: Schema) -> Flow[bool]:
-    """Put a new schema into the manifest; False if it is not the old one any more."""
-    [reply] = yield [("EVAL", _SWAP_SCHEMA, "1", keys.manifest, old.dumps(), new.dumps())]
+def swap_manifest(keys: Keys, old: str, new: str) -> Flow[bool]:
+    """Put another text into the manifest; False if it does not have the old one any more."""
+    [reply] = yield [("EVAL", _SWAP_SCHEMA, "1", keys.manifest, old, new)]
     return bool(checked(reply))
 
 

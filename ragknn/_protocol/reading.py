@@ -4,47 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ragknn._protocol.counting import COUNT_TIMEOUT
-from ragknn._protocol.encoding import encode_tag
-from ragknn._protocol.fetching import matching_passages, scan
+from ragknn._protocol.encoding import decode_tag
+from ragknn._protocol.finding import KEYS_PER_ROUND, matching_passages, scan, spots_of, spots_with
 from ragknn._protocol.flows import Command, Flow
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.layout import passage_of, whole_text
 from ragknn._protocol.place import Place
-from ragknn._protocol.query import EVERYTHING, Fragment, intersection, params
-from ragknn._protocol.replies import as_text, checked, parse_search
+from ragknn._protocol.query import EVERYTHING, LABELLED, Fragment, intersection
+from ragknn._protocol.replies import as_text, checked
+from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import from_bytes
-from ragknn.records import Document, Passage, split_id
+from ragknn.records import Document, Label, Passage, split_id
 
 # What is read of a passage's hash, in this order; the vector on request.
 _FIELDS = ("id", "text", "start", "end", "label", "metadata", "digest")
 
 # Times that a document is read again because a writer replaced it meanwhile.
 ATTEMPTS = 5
-
-
-def all_ids(place: Place, among: Fragment) -> Flow[list[str]]:
-    """Return the ids of all documents that the filter finds, sorted."""
-    return sorted({document_id for document_id, _ in (yield from all_spots(place, among))})
-
-
-def all_spots(place: Place, among: Fragment) -> Flow[list[tuple[str, int]]]:
-    """Return document id and number of all passages that the filter finds, sorted."""
-    keys = place.keys
-    if among != EVERYTHING:
-        return sorted(keys.split_passage(key) for key in (yield from matching_passages(keys, among)))
-    found: set[tuple[str, int]] = set()  # a scan may show a key twice
-    cursor = 0
-    while True:
-        cursor, some = yield from scan(keys.passage_prefix, cursor)
-        found.update(map(keys.split_passage, some))
-        if not cursor:
-            return sorted(found)
 
 
 def read_documents(
@@ -56,7 +38,7 @@ def read_documents(
     """
     ids = list(dict.fromkeys(document_ids))
     if among != EVERYTHING:
-        matching = {document_id for document_id, _ in (yield from _spots_of(place, ids, among))}
+        matching = {document_id for document_id, _ in (yield from spots_of(place, ids, among))}
         ids = [document_id for document_id in ids if document_id in matching]
     found: dict[str, Document] = {}
     left = ids
@@ -159,7 +141,7 @@ def read_passages(
         if passage.id == usual[spot]:  # a passage with an id of its own is not found by its place
             found[passage.id] = passage
     if rest := [one for one in ids if one not in found]:
-        spots = yield from _spots_with(place, "passage_id", rest, among)
+        spots = yield from spots_with(place, "passage_id", rest, among)
         for passage in (yield from _read_spots(place, spots, EVERYTHING, vectors=vectors)).values():
             found.setdefault(passage.id, passage)
     return [found[one] for one in ids if one in found]
@@ -176,7 +158,7 @@ def _read_spots(
 ) -> Flow[dict[tuple[str, int], Passage]]:
     keys = place.keys
     if among != EVERYTHING:
-        matching = set((yield from _spots_of(place, list(dict.fromkeys(own for own, _ in spots)), among)))
+        matching = set((yield from spots_of(place, list(dict.fromkeys(own for own, _ in spots)), among)))
         spots = [spot for spot in spots if spot in matching]
     fields = (*_FIELDS, "vector") if vectors else _FIELDS
     replies = yield [("HMGET", keys.passage(*spot), *fields) for spot in spots]
@@ -190,27 +172,88 @@ def _read_spots(
     return found
 
 
-def _spots_of(place: Place, document_ids: Sequence[str], among: Fragment) -> Flow[list[tuple[str, int]]]:
-    return (yield from _spots_with(place, "document_id", document_ids, among))
+@dataclass(frozen=True, slots=True)
+class StoredVector:
+    """A labelled passage as it is stored.
+
+    Attributes:
+        document_id: the document that it is cut from.
+        label: the document's label.
+        digest: equal for passages of the same text.
+        vector: in the dtype of the index, shape (dim,).
+    """
+
+    document_id: str
+    label: Label
+    digest: str
+    vector: NDArray[Any]
 
 
-def _spots_with(place: Place, field: str, values: Sequence[str], among: Fragment) -> Flow[list[tuple[str, int]]]:
-    """Return document id and number of the passages whose tag in a field is one of the values."""
-    if not values:
-        return []
-    named = {f"i{number}": encode_tag(value) for number, value in enumerate(values)}
-    fragment = intersection(Fragment(f"(@{field}:{{{'|'.join(f'${name}' for name in named)}}})", named), among)
-    query = ("FT.SEARCH", place.keys.alias, fragment.query, *params(fragment.params))
-    ending = ("TIMEOUT", str(COUNT_TIMEOUT), "DIALECT", "2")
-    [counted] = yield [(*query, "LIMIT", "0", "0", *ending)]
-    total = parse_search(counted).total
-    if not total:
-        return []
-    [reply] = yield [(*query, "NOCONTENT", "LIMIT", "0", str(total), *ending)]
-    return [place.keys.split_passage(key) for key in _keys_of(reply)]
+def labelled_vectors(keys: Keys, schema: Schema, among: Fragment = EVERYTHING) -> Flow[list[StoredVector]]:
+    """Return all passages with a label that the fragment finds, sorted by their keys."""
+    passages = yield from matching_passages(keys, intersection(among, LABELLED))
+    found: list[StoredVector] = []
+    for start in range(0, len(passages), KEYS_PER_ROUND):
+        part = passages[start : start + KEYS_PER_ROUND]
+        replies = yield [("HMGET", key, "label", "digest", "vector") for key in part]
+        for key, reply in zip(part, replies, strict=True):
+            label, digest_, blob = checked(reply)
+            if label is not None and blob is not None:
+                document_id, _ = keys.split_passage(key)
+                vector = from_bytes(blob, schema.dtype)
+                found.append(StoredVector(document_id, decode_tag(as_text(label)), as_text(digest_), vector))
+    return found
 
 
-def _keys_of(reply: Any) -> list[str]:
-    if isinstance(checked(reply), Mapping):
-        return [row.key for row in parse_search(reply).rows]
-    return [as_text(key) for key in reply[1:]]
+def stored_labels(keys: Keys) -> Flow[dict[tuple[str, int], Label]]:
+    """Return the label of each passage with a label and a vector, by its document's id and its number, in no order."""
+    labels: dict[tuple[str, int], Label] = {}
+    cursor = 0
+    while True:
+        cursor, passages = yield from scan(keys.passage_prefix, cursor)
+        replies = yield [part for key in passages for part in (("HGET", key, "label"), ("HEXISTS", key, "vector"))]
+        for key, label, has_vector in zip(passages, replies[::2], replies[1::2], strict=True):
+            if checked(label) is not None and checked(has_vector):
+                labels[keys.split_passage(key)] = decode_tag(as_text(label))
+        if not cursor:
+            return labels
+
+
+def passages_around(
+    keys: Keys, numbers: Mapping[str, Sequence[int]], window: int
+) -> Flow[dict[tuple[str, int], Passage]]:
+    """Return passages and those before and after them, with text and offsets only, by document id and number.
+
+    Each document is read in one transaction, so that its passages belong together however often it is replaced.
+    What is not there is left out.
+
+    Args:
+        keys: the index's keys.
+        numbers: for each document the numbers of passages in it.
+        window: passages before and after each.
+    """
+    if not numbers:
+        return {}
+    counts = yield [("HGET", keys.document(document_id), "passages") for document_id in numbers]
+    wanted: dict[str, list[int]] = {}
+    for (document_id, centers), count in zip(numbers.items(), counts, strict=True):
+        end = int(checked(count) or 0)
+        near = {n for center in centers for n in range(max(0, center - window), min(end, center + window + 1))}
+        if near:
+            wanted[document_id] = sorted(near)
+    fields = ("id", "text", "start", "end")
+    commands: list[Command] = []
+    for document_id, near_numbers in wanted.items():
+        reads: list[Command] = [("HMGET", keys.passage(document_id, number), *fields) for number in near_numbers]
+        commands += [("MULTI",), *reads, ("EXEC",)]
+    replies = iter((yield commands) if commands else ())
+    found: dict[tuple[str, int], Passage] = {}
+    for document_id, near_numbers in wanted.items():
+        # The first error says what was wrong; EXEC itself then only says that it did nothing.
+        *_, rows = [checked(next(replies)) for _ in range(len(near_numbers) + 2)]
+        for number, row in zip(near_numbers, rows, strict=True):
+            pairs = zip(fields, checked(row), strict=True)
+            values = {name: as_text(value) for name, value in pairs if value is not None}
+            if "text" in values:
+                found[document_id, number] = passage_of(keys, keys.passage(document_id, number), values)
+    return found

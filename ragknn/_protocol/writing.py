@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ragknn._protocol.fetching import KEYS_PER_ROUND
+from ragknn._protocol.finding import KEYS_PER_ROUND
 from ragknn._protocol.flows import Command, Flow
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.replies import as_text, checked

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragknn._protocol.counting import index_info
-from ragknn._protocol.encoding import text_hash
-from ragknn._protocol.fetching import KEYS_PER_ROUND
+from ragknn._protocol.encoding import vector_hash
+from ragknn._protocol.finding import KEYS_PER_ROUND
 from ragknn._protocol.flows import Command, Flow
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.layout import details_hash, details_of, document_fields, passage_fields
@@ -56,7 +56,7 @@ def store_rows(keys: Keys, schema: Schema, vectors: NDArray[Any], labels: Sequen
 def _row_commands(keys: Keys, schema: Schema, row: str, blob: bytes, label: Label | None) -> list[Command]:
     details, _ = details_of(schema, label, {})
     passage = Passage(passage_id(row, 0), row, "", 0, 0, number=0)
-    hashed = text_hash("row", row, blob)
+    hashed = vector_hash(row, "", blob)
     return [
         ("HSET", keys.passage(row, 0), *passage_fields(schema, passage, blob, details)),
         ("HSET", keys.document(row), *document_fields(hashed, details_hash([details]), 1)),

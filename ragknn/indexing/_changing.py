@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from ragknn._protocol.counting import wait_until_searchable
-from ragknn._protocol.fetching import matching_ids
+from ragknn._protocol.finding import all_ids, matching_ids
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.keys import field_alias
 from ragknn._protocol.layout import detail_names, details_hash, details_of
-from ragknn._protocol.opening import declare_fields, stored_schema, swap_schema
+from ragknn._protocol.opening import declare_fields, stored_manifest, swap_manifest
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import EVERYTHING, Fragment
-from ragknn._protocol.reading import all_ids, read_details
+from ragknn._protocol.reading import read_details
 from ragknn._protocol.schema import FieldType, OnBadField, Schema
 from ragknn._protocol.writing import Change, write_documents
 from ragknn.errors import SchemaMismatch
@@ -107,7 +107,8 @@ def add_fields(place: Place, fields: Mapping[str, FieldType], patience: float) -
     """
     started, changed = time.monotonic(), Changed()
     while True:
-        old = yield from stored_schema(place.keys)
+        manifest = yield from stored_manifest(place.keys)
+        old = Schema.loads(place.keys.name, manifest)
         new = replace(old, fields={**old.fields, **fields})
         if differing := {
             f"field {name!r}": (kind, old.fields[name])
@@ -122,12 +123,13 @@ def add_fields(place: Place, fields: Mapping[str, FieldType], patience: float) -
         filling = replace(place, schema=new)
         everything = yield from all_ids(place, EVERYTHING)
         changed = yield from change_details(filling, everything, _as_it_is, "leave_out")
-        if (yield from swap_schema(place.keys, old, new)):
+        if (yield from swap_manifest(place.keys, manifest, new.dumps())):
             break
     yield from wait_until_searchable(place.keys, patience)
     for name in missing:
         late = yield from matching_ids(place.keys, Fragment(f"(ismissing(@{field_alias(name)}))", {}))
-        late = [document_id for document_id in late if document_id not in set(changed.ids)]
+        filled = set(changed.ids)
+        late = [document_id for document_id in late if document_id not in filled]
         more = yield from change_details(filling, late, _as_it_is, "leave_out")
         changed.ids += more.ids
     # What does not fit a field of old was left out before, or its document would not be here.

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn._protocol.encoding import encode_tag, text_hash
+from ragknn._protocol.encoding import encode_tag, text_hash, vector_hash
 from ragknn._protocol.layout import Details, details_of, find_gaps
 from ragknn._protocol.schema import OnBadField, Schema
 from ragknn._protocol.vectors import as_vectors
@@ -91,7 +91,7 @@ def drafting_vectors(schema: Schema, rows: dict[str, NDArray[Any] | None]) -> Dr
         passage = Passage(passage_id(document.id, 0), document.id, document.text, 0, len(document.text), vector=row)
         return Draft(
             id=document.id,
-            text_hash=text_hash("vector", document.id, document.text, _blob(row)),
+            text_hash=vector_hash(document.id, document.text, _blob(row)),
             details=[details],
             cut=lambda: [passage],
             embeds=False,

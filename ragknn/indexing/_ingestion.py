@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragknn._protocol.counting import index_info
-from ragknn._protocol.fetching import matching_ids, stored_ids
+from ragknn._protocol.finding import matching_ids, stored_ids
 from ragknn._protocol.flows import Flow, Work
 from ragknn._protocol.layout import detail_names, details_hash, document_fields, passage_fields
 from ragknn._protocol.place import Place
@@ -297,9 +297,11 @@ def _as_blobs(
     if not places:
         return blobs, {}
     matrix = np.stack([np.asarray(vectors[row][number]) for row, number in places])
+    faulty = find_faults(matrix, schema.metric, schema.dtype)
     faults: dict[int, str] = {}
-    for position, reason in find_faults(matrix, schema.metric, schema.dtype).items():
+    for position, reason in faulty.items():
         faults.setdefault(places[position][0], reason)
+    matrix[list(faulty)] = 1  # they are not stored, and some of them do not fit the dtype
     for (row, number), blob in zip(places, to_bytes(matrix, schema.dtype), strict=True):
         blobs[row][number] = blob
     return blobs, faults

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
+from ragknn._protocol.finding import all_ids, all_spots
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.query import EVERYTHING
-from ragknn._protocol.reading import all_ids, all_spots, read_at, read_documents, read_passages
+from ragknn._protocol.reading import read_at, read_documents, read_passages
 from ragknn._protocol.replies import checked
 from ragknn._protocol.where import Where
 from ragknn.records import Document, Passage

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ragknn._protocol.fetching import matching_ids
+from ragknn._protocol.finding import matching_ids
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.query import EVERYTHING
 from ragknn._protocol.schema import OnBadField

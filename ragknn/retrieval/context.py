@@ -10,8 +10,8 @@ from operator import index as as_integer
 from textwrap import shorten
 from typing import TypeAlias
 
-from ragknn._protocol.fetching import passages_around
 from ragknn._protocol.flows import Flow, Work
+from ragknn._protocol.reading import passages_around
 from ragknn.embedding.protocols import Tokenizing
 from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Neighbor, Passage, Retrieval

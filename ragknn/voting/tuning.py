@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from ragknn._plotting import figure_class
 from ragknn._protocol.counting import count_labels
-from ragknn._protocol.fetching import labelled_vectors
 from ragknn._protocol.flows import Flow
+from ragknn._protocol.reading import labelled_vectors
 from ragknn._protocol.where import Where
 from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Label, Neighbor

@@ -225,7 +225,7 @@ def test_radius_graphs_are_equal(blobs, queries):
 
 
 def test_more_neighbors_within_a_radius_than_come_at_once(monkeypatch):
-    monkeypatch.setattr("ragknn.retrieval._answers.RADIUS_PORTION", 10)
+    monkeypatch.setattr("ragknn.retrieval._pipeline.RADIUS_PORTION", 10)
     X = np.arange(100, dtype=float)[:, np.newaxis]
     model = RadiusNeighborsRegressor(30.0).fit(X, X.ravel())
     distances, rows = model.radius_neighbors([[50.0], [0.0], [1000.0]])

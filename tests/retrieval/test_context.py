@@ -21,8 +21,8 @@ from ragknn import (
     Retriever,
     Splitter,
 )
-from ragknn._protocol.fetching import passages_around
 from ragknn._protocol.keys import Keys
+from ragknn._protocol.reading import passages_around
 from ragknn.retrieval.context import Context, Source, abuild_context, build_context, numbered
 from ragknn.server._connection import run
 
@@ -507,7 +507,7 @@ def test_a_window_is_two_round_trips_and_no_window_none(build, filled, monkeypat
 def test_a_window_reads_no_more_than_there_is(filled, client):
     _, passages = split_as_stored("plain")
     found = run(client, passages_around(Keys(filled.name), {"plain": [1]}, 10**9))
-    assert list(found) == [passage.id for passage in passages]
+    assert list(found) == [("plain", passage.number) for passage in passages]
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
@@ -519,7 +519,7 @@ def test_a_window_is_read_over_any_client(redis_url, filled, protocol, decode_re
         assert run(client, passages_around(keys, {}, 1)) == {}
         assert run(client, passages_around(keys, {"gone": [0]}, 1)) == {}
     _, passages = split_as_stored("plain")
-    assert found == {f"plain#{number}": passages[number] for number in (0, 1, 2, 3, 4)}
+    assert found == {("plain", number): passages[number] for number in (0, 1, 2, 3, 4)}
 
 
 def test_a_refused_read_is_told_in_the_words_of_the_server():
@@ -527,8 +527,8 @@ def test_a_refused_read_is_told_in_the_words_of_the_server():
     assert next(flow) == [("HGET", "ragknn:name:d:{doc}", "passages")]
     assert flow.send([b"2"]) == [
         ("MULTI",),
-        ("HMGET", "ragknn:name:p:{doc}:0", "text", "start", "end"),
-        ("HMGET", "ragknn:name:p:{doc}:1", "text", "start", "end"),
+        ("HMGET", "ragknn:name:p:{doc}:0", "id", "text", "start", "end"),
+        ("HMGET", "ragknn:name:p:{doc}:1", "id", "text", "start", "end"),
         ("EXEC",),
     ]
     refusal = redis.ResponseError("NOPERM this user has no permissions to run the 'hmget' command")

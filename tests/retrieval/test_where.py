@@ -58,7 +58,7 @@ def test_deleting_where_nothing_is_asked_is_refused(faces, index, where):
 
 
 def test_deleting_more_than_comes_at_once(faces, redis_url, index_name, embedder, monkeypatch):
-    monkeypatch.setattr("ragknn._protocol.fetching.KEYS_PER_ROUND", 7)
+    monkeypatch.setattr("ragknn._protocol.finding.KEYS_PER_ROUND", 7)
     with faces.index(index_name, url=redis_url, embedder=embedder, fields=FIELDS) as index:
         faces.indexer(index).add(document(f"d{n}", "ab"[n % 2]) for n in range(50))
         assert faces.indexer(index).delete_where({"tenant": "a"}) == 25

@@ -169,7 +169,7 @@ def creating(client, name, **options):
     try:
         yield index
     finally:
-        client.execute_command("FT.DROPINDEX", index._keys.search_index(), "DD")
+        client.execute_command("FT.DROPINDEX", index.keys.search_index(), "DD")
 
 
 @pytest.fixture(scope="module")

@@ -121,7 +121,7 @@ def test_a_vote_brings_the_whole_passages(fill, voter, commands):
     with commands as sent:
         voter(k=3).vote(HERE)
     [words] = searches(sent)
-    assert returned(words) == ["text", "start", "end", "label", "metadata", "digest", "distance"]
+    assert returned(words) == ["id", "text", "start", "end", "label", "metadata", "digest", "distance"]
 
 
 def test_many_texts_are_one_round_trip_of_searches_after_the_labels_are_counted(fill, voter, commands):
