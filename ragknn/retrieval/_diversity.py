@@ -9,8 +9,8 @@ from operator import index as as_integer
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ragknn._protocol.encoding import digest
-from ragknn.records import Neighbor, Passage
+from ragknn._protocol.encoding import text_identity
+from ragknn.records import Neighbor
 
 
 def maximal_marginal_relevance(
@@ -107,11 +107,3 @@ def without_duplicates(neighbors: Iterable[Neighbor]) -> list[Neighbor]:
     for neighbor in neighbors:
         first.setdefault(text_identity(neighbor.passage), neighbor)
     return list(first.values())
-
-
-def text_identity(passage: Passage) -> str:
-    """Return what exact duplicates of the passage's text have in common.
-
-    A retrieval made elsewhere may lack the digest; two ready vectors without a text are no duplicates.
-    """
-    return passage.digest or (digest(passage.text, b"") if passage.text else passage.id)

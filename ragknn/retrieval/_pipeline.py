@@ -80,38 +80,40 @@ def select(place: Place, questions: Sequence[Question], plan: Plan, kept: Kept |
         ValueError: a reranker returns other than one finite number a passage.
     """
     kept = kept or (lambda row, neighbors: plan.thinned(neighbors))
-
-    def enough(row: int, found: Found) -> bool:
-        return plan.k is None or found.is_all or len(kept(row, found.neighbors)) >= plan.k
-
-    found = yield from _gather(place, questions, plan, enough)
+    found, left = yield from _gather(place, questions, plan, kept)
     if plan.rerank:
         found = yield Work(lambda: [_reranked(plan, *pair) for pair in zip(questions, found, strict=True)])
+        left = [kept(row, one.neighbors) for row, one in enumerate(found)]
     return [
         settled(
-            _first(place.schema, one, kept(row, one.neighbors), plan),
+            _first(place.schema, one, neighbors, plan),
             question.text,
             one.warnings,
             place.on_incomplete,
             question.notes,
         )
-        for row, (question, one) in enumerate(zip(questions, found, strict=True))
+        for question, one, neighbors in zip(questions, found, left, strict=True)
     ]
 
 
 def _gather(
-    place: Place, questions: Sequence[Question], plan: Plan, enough: Callable[[int, Found], bool]
-) -> Flow[list[Found]]:
-    """Find candidates for each question; those with too few are asked again, together, until there are enough."""
+    place: Place, questions: Sequence[Question], plan: Plan, kept: Kept
+) -> Flow[tuple[list[Found], list[Sequence[Neighbor]]]]:
+    """Find candidates for each question, and return with them those that count.
+
+    Questions for which fewer than k count are asked again for more candidates, together, until there are enough.
+    """
     found = [NOTHING] * len(questions)
+    left: list[Sequence[Neighbor]] = [()] * len(questions)
     pending, breadth = list(range(len(questions))), plan.breadth
     while pending:
         candidates = yield from _candidates(place, [questions[row] for row in pending], plan, breadth)
         for row, candidate in zip(pending, candidates, strict=True):
-            found[row] = candidate
-        pending = [row for row in pending if not enough(row, found[row])]
+            found[row], left[row] = candidate, kept(row, candidate.neighbors)
+        wanted = 0 if plan.k is None else plan.k
+        pending = [row for row in pending if not found[row].is_all and len(left[row]) < wanted]
         breadth *= WIDER
-    return found
+    return found, left
 
 
 def _candidates(place: Place, questions: Sequence[Question], plan: Plan, breadth: int) -> Flow[list[Found]]:

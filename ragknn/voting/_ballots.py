@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ragknn._protocol.encoding import text_identity
 from ragknn.records import Label, Neighbor, Retrieval, Vote
-from ragknn.retrieval._diversity import text_identity
 from ragknn.voting._arithmetic import (
     class_shares,
     correct_priors,
