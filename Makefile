@@ -9,8 +9,8 @@ READY := $(VENV)/.ready
 demo: $(READY)  ## index the handbook on the embedded Redis and ask it questions
 	$(BIN)/ragknn demo
 
-test: $(READY)  ## run all tests
-	$(BIN)/pytest
+test: $(READY)  ## run all tests, on every core up to four: each worker has a Redis and a loaded model
+	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 check: $(READY)  ## style and types
 	$(BIN)/ruff check .

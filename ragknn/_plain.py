@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import date, time
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +39,8 @@ def plain(value: Any) -> Any:
     """Return a value as one that `json.dumps(..., allow_nan=False)` takes."""
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, Enum):
+        value = value.value
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, float):
@@ -51,8 +54,10 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, date | time):
-        return value.isoformat()
-    if isinstance(value, Sequence | set | frozenset) and not isinstance(value, bytes | bytearray):
+        return value.isoformat() if value == value else None  # pandas' NaT is a datetime, and equals nothing
+    if isinstance(value, set | frozenset):
+        return [plain(each) for each in sorted(value, key=lambda item: (type(item).__name__, str(item)))]
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
         return [plain(each) for each in value]
     return str(value)
 

@@ -17,6 +17,7 @@
     │   ├── TextTooLong           (also a ValueError) more tokens than the model reads
     │   └── InvalidVectors        (also a ValueError) wrong shape, NaN, infinite or zero vectors
     ├── ReadError                 a file or a record in it cannot be read
+    ├── IngestFailed              some documents did not get in; carries the report
     └── IncompleteRetrieval       the server stopped before it had looked everywhere
 
 A wrong argument is a plain `ValueError` or `TypeError`. Messages name what was expected, what came and
@@ -29,7 +30,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ragknn.records import Retrieval
+    from ragknn.records import IngestReport, Retrieval
 
 
 class RagKNNError(Exception):
@@ -128,6 +129,23 @@ class InvalidVectors(EmbeddingError, ValueError):
 
 class ReadError(RagKNNError):
     """A file, or a record in it, cannot be read as documents."""
+
+
+class IngestFailed(RagKNNError):
+    """Some documents did not get into the index.
+
+    Attributes:
+        report: what became of all of them.
+    """
+
+    def __init__(self, report: IngestReport) -> None:
+        self.report = report
+        first, others = report.failed[0], len(report.failed) - 1
+        more = f" (and {others} more: see report.failed)" if others else ""
+        super().__init__(f"expected all documents in the index, got {len(report.failed)} failures: {first}{more}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.report,)
 
 
 class IncompleteRetrieval(RagKNNError):

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, overload, runtime_checkable
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ragknn._display import retrieval_html, retrieval_text, vote_html, vote_text
 from ragknn._plain import Plain, frame, plain, plain_fields
+from ragknn.errors import IngestFailed
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -26,10 +28,13 @@ class Document(Plain):
         id: unique in its index, not empty.
         text: what is split, embedded and searched.
         label: a class (str, int) or a number (float), or None where there is none.
-        metadata: anything that JSON can hold, given back with each passage.
+        metadata: anything that JSON can hold, given back with each passage. Dates, UUID, Decimal, Path, sets and values
+            of NumPy are stored as text, lists and numbers.
+        vectors: of a document that was read with them, the stored vectors of its passages, shape (n, dim), NaN for a
+            passage without one; else None. Not looked at when a document is added.
 
     Raises:
-        TypeError: the id or the text is no string, or the label no str, int or float.
+        TypeError: the id or the text is no string, the label no str, int or float, or the metadata no mapping.
         ValueError: the id is empty.
     """
 
@@ -38,6 +43,8 @@ class Document(Plain):
     label: Label | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
+    vectors: NDArray[Any] | None = field(default=None, repr=False, compare=False)
+
     def __post_init__(self) -> None:
         if not isinstance(self.id, str):
             raise TypeError(f"expected a document id of type str, got {self.id!r} of type {type(self.id).__name__}")
@@ -45,10 +52,25 @@ class Document(Plain):
             raise ValueError("expected a document id, got an empty string")
         if not isinstance(self.text, str):
             raise TypeError(f"expected the text of document {self.id!r} as str, got {type(self.text).__name__}")
-        if self.label is not None and not isinstance(self.label, str | int | float):
+        object.__setattr__(self, "label", plain_label(self.label, f"document {self.id!r}"))
+        if not isinstance(self.metadata, Mapping):
             raise TypeError(
-                f"expected the label of document {self.id!r} as str, int or float, got {type(self.label).__name__}"
+                f"expected the metadata of document {self.id!r} as a mapping such as a dict, got "
+                f"{type(self.metadata).__name__}"
             )
+
+
+def plain_label(label: Any, owner: str) -> Label | None:
+    """Return a label as Python's own str, int or float; None stays None.
+
+    Raises:
+        TypeError: it is of another type; the message names the owner.
+    """
+    if isinstance(label, np.generic):
+        label = label.item()
+    if label is not None and not isinstance(label, str | int | float):
+        raise TypeError(f"expected the label of {owner} as str, int or float, got {type(label).__name__}")
+    return label
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,12 +325,16 @@ class IngestReport(Plain):
     Attributes:
         added: documents that are new in the index.
         updated: documents that replaced an older text, label or metadata.
-        unchanged: documents that stand in the index as they are; they were not embedded again.
+        unchanged: documents that the index has as they are; they were not embedded again.
         deleted: documents removed because the input no longer has them.
         passages: passages embedded and written.
         failed: what did not get in, and why; what the index held of it stays as it was.
         kept: documents that the input no longer has and that were kept all the same, because part of the
             input could not be read and they may come from there.
+        skipped: documents left alone because the index has their ids already (`on_existing="skip"`).
+        left_out: fields that did not fit their type and were left out (`on_bad_field="leave_out"`), and why.
+        ids: ids of the documents "added", "updated" and "deleted", in this order.
+        dry_run: whether nothing was written: the report tells what would have been.
         seconds: how long it took.
     """
 
@@ -319,12 +345,25 @@ class IngestReport(Plain):
     passages: int = 0
     failed: tuple[Failure, ...] = ()
     kept: int = 0
+    skipped: int = 0
+    left_out: tuple[Failure, ...] = ()
+    ids: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False, compare=False)
+    dry_run: bool = False
     seconds: float = 0.0
 
     @property
     def documents(self) -> int:
         """Number of documents looked at."""
-        return self.added + self.updated + self.unchanged + len(self.failed)
+        return self.added + self.updated + self.unchanged + self.skipped + len(self.failed)
+
+    def raise_for_failures(self) -> None:
+        """Do nothing if everything got in.
+
+        Raises:
+            IngestFailed: something did not; the error carries this report.
+        """
+        if self.failed:
+            raise IngestFailed(self)
 
     def to_pandas(self) -> DataFrame:
         """Return a DataFrame with a row for each failure; `to_dict` has the counts.
@@ -337,9 +376,13 @@ class IngestReport(Plain):
 
     def __str__(self) -> str:
         counts = f"{self.added} added, {self.updated} updated, {self.unchanged} unchanged, {self.deleted} deleted"
-        head = f"{counts}, {len(self.failed)} failed; {self.passages} passages in {self.seconds:.1f} s"
+        skipped = f", {self.skipped} skipped" * bool(self.skipped)
+        head = f"{counts}{skipped}, {len(self.failed)} failed; {self.passages} passages in {self.seconds:.1f} s"
+        if self.dry_run:
+            head = f"dry run, nothing written: {head}"
         kept = [f"  {self.kept} missing from the input were kept, since not all of it could be read"] * bool(self.kept)
-        return "\n".join([head, *kept, *(f"  failed: {failure}" for failure in self.failed)])
+        left_out = [f"  left out: {one}" for one in self.left_out]
+        return "\n".join([head, *kept, *left_out, *(f"  failed: {failure}" for failure in self.failed)])
 
 
 @dataclass(frozen=True, slots=True)

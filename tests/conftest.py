@@ -7,7 +7,13 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
-os.environ["SCIPY_ARRAY_API"] = "1"  # read by SciPy when it is imported; some of scikit-learn's checks ask for it
+# Read when libraries are imported, here and in the processes that tests start.
+os.environ["SCIPY_ARRAY_API"] = "1"  # some of scikit-learn's checks ask for it
+os.environ["HF_HUB_OFFLINE"] = "1"
+# Workers share the cores: the threads of two models on the same ones would only wait for each other.
+os.environ.setdefault(
+    "OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
+)
 
 import pytest
 import redis
@@ -23,22 +29,34 @@ from ragknn import (
     Indexer,
     LabelVoter,
     Retriever,
+    SentenceEmbedder,
 )
 
 CORPORA = Path(__file__).parent.parent / "corpora"
+_TEST_URL = os.environ.get("RAGKNN_TEST_URL")  # before the settings are taken out of the environment
 _numbers = count()
 
 settings.register_profile("ragknn", deadline=None)  # a slow machine is no failure
 settings.load_profile("ragknn")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let no workers share a Redis: tests compare what is on it before and after."""
+    if _TEST_URL and getattr(config.option, "numprocesses", None):
+        raise pytest.UsageError("expected RAGKNN_TEST_URL without --numprocesses, since workers cannot share one Redis")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long tests first: while one worker has them, the others take the rest of its share."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture(autouse=True)
 def clean_environ(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keep the developer's settings, data folder and model cache out of the tests, and the tests off the network."""
+    """Keep the developer's settings and data folder out of the tests."""
     for name in [name for name in os.environ if name.startswith("RAGKNN_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("RAGKNN_DATA", str(tmp_path_factory.getbasetemp() / "data"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("TERM", "dumb")
 
 
@@ -52,9 +70,6 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     with RedisServer(tmp_path_factory.mktemp("redis")) as server:
         yield server.url
-
-
-_TEST_URL = os.environ.get("RAGKNN_TEST_URL")
 
 
 @pytest.fixture
@@ -84,9 +99,18 @@ class Blocking:
 
     def __getattr__(self, name):
         value = getattr(self._wrapped, name)
-        if not inspect.iscoroutinefunction(value):
-            return value
-        return lambda *args, **kwargs: self._loop.run_until_complete(value(*args, **kwargs))
+        if inspect.iscoroutinefunction(value):
+            return lambda *args, **kwargs: self._loop.run_until_complete(value(*args, **kwargs))
+        if inspect.ismethod(value) and "AsyncIterator" in str(inspect.signature(value).return_annotation):
+            return lambda *args, **kwargs: self._streamed(value(*args, **kwargs))
+        return value
+
+    def _streamed(self, stream):
+        while True:
+            try:
+                yield self._loop.run_until_complete(anext(stream))
+            except StopAsyncIteration:
+                return
 
     def __enter__(self):
         self._loop.run_until_complete(self._wrapped.__aenter__())
@@ -96,8 +120,13 @@ class Blocking:
         self._loop.run_until_complete(self._wrapped.__aexit__(*error))
 
 
+def bare(value):
+    """Return what is behind a blocking face, and anything else as it is."""
+    return value._wrapped if isinstance(value, Blocking) else value
+
+
 class Faces:
-    """The classes of one world, called alike in both."""
+    """The classes and functions of one world, called alike in both."""
 
     def __init__(self, kind: str, loop: asyncio.AbstractEventLoop | None) -> None:
         self.kind, self._loop = kind, loop
@@ -105,8 +134,13 @@ class Faces:
     def _make(self, sync_class, async_class, *args, **kwargs):
         if self._loop is None:
             return sync_class(*args, **kwargs)
-        bare = [arg._wrapped if isinstance(arg, Blocking) else arg for arg in args]
-        return Blocking(async_class(*bare, **kwargs), self._loop)
+        return Blocking(async_class(*map(bare, args), **kwargs), self._loop)
+
+    def call(self, sync_function, async_function, *args, **kwargs):
+        """Call the function of this world; of the async one, run the coroutine to its end."""
+        if self._loop is None:
+            return sync_function(*args, **kwargs)
+        return self._loop.run_until_complete(async_function(*map(bare, args), **kwargs))
 
     def index(self, *args, **kwargs):
         return self._make(Index, AsyncIndex, *args, **kwargs)
@@ -138,3 +172,11 @@ def faces(request: pytest.FixtureRequest) -> Iterator[Faces]:
 def embedder() -> HashingEmbedder:
     """A quick deterministic embedder, for tests in which meaning adds nothing."""
     return HashingEmbedder(64)
+
+
+@pytest.fixture(scope="session")
+def sentence_embedder() -> SentenceEmbedder:
+    """The default model, loaded once; for tests in which meaning matters."""
+    embedder = SentenceEmbedder(device="cpu")
+    assert embedder.dim == 384
+    return embedder

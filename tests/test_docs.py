@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,7 +13,8 @@ import pytest
 import yaml
 from nbclient import NotebookClient
 
-ROOT = Path(__file__).parent.parent
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 HANDBOOK = ROOT / "corpora" / "handbook"
@@ -23,6 +25,19 @@ def code_blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 
 
+@pytest.fixture
+def vectors(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let programs that begin with `import remembering` embed a text of the corpora once in this run of the tests.
+
+    The demo of the command, which the tests of it run, begins from nothing.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "vectors"
+    folder.mkdir(exist_ok=True)
+    monkeypatch.setenv("TESTS_VECTORS", str(folder))
+    monkeypatch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
+
+
 def test_the_readme_shows_an_install_and_a_result_within_thirty_lines():
     head = "\n".join(README.splitlines()[:30])
     assert "pip install" in head
@@ -30,9 +45,11 @@ def test_the_readme_shows_an_install_and_a_result_within_thirty_lines():
     assert "```text" in head
 
 
+@pytest.mark.long
+@pytest.mark.usefixtures("vectors")
 def test_the_python_of_the_readme_runs_and_prints_what_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("RAGKNN_DATA", str(tmp_path))
-    program = "\n".join(code_blocks("python"))
+    program = "\n".join(["import remembering", *code_blocks("python")])
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=150)
     assert result.returncode == 0, result.stderr
     shown = "".join(code_blocks("text")).splitlines()
@@ -40,10 +57,15 @@ def test_the_python_of_the_readme_runs_and_prints_what_it_shows(tmp_path: Path, 
     assert [line for line in shown if line not in result.stdout.splitlines()] == []
 
 
+@pytest.mark.long
+@pytest.mark.usefixtures("vectors")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_notebook_runs_from_top_to_bottom(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("RAGKNN_DATA", str(tmp_path))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    startup = tmp_path / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "vectors.py").write_text("import remembering\n")
     notebook = nbformat.read(path, 4)
     NotebookClient(
         notebook, timeout=150, kernel_name="python3", resources={"metadata": {"path": path.parent}}

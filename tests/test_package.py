@@ -181,7 +181,8 @@ def test_what_waits_is_a_coroutine_in_the_async_twin_and_none_in_the_other(sync,
     # Defined in the class itself: what both inherit does not wait.
     for name, method in vars(twin).items():
         if not name.startswith("_") and inspect.isfunction(method):
-            assert inspect.iscoroutinefunction(method), name
+            streams = "AsyncIterator" in str(inspect.signature(method).return_annotation)
+            assert inspect.iscoroutinefunction(method) != streams, name
             assert not inspect.iscoroutinefunction(vars(sync)[name]), name
 
 
@@ -249,3 +250,84 @@ def test_importing_ragknn_reads_no_setting_and_starts_nothing():
 def test_the_newest_entry_of_the_changelog_is_the_version():
     [newest, *_] = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert newest == ragknn.__version__
+
+
+# ---- the tests -------------------------------------------------------------------------------------------------
+
+
+def decorators_that_draw(tree):
+    """Return the names of what makes a hypothesis test: `given`, and the functions of the module that call it."""
+    makers = [node for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("test_")]
+    return {"given"} | {
+        maker.name
+        for maker in makers
+        if any(isinstance(node, ast.Name) and node.id == "given" for line in maker.body for node in ast.walk(line))
+    }
+
+
+def leaves_early(function):
+    """Tell whether a test may end before its assertions: by a return of its own, or by dropping the example."""
+    nodes = list(function.body)
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.Return):
+            return True
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in ("assume", "reject"):
+            return True
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            nodes.extend(ast.iter_child_nodes(node))
+    return False
+
+
+def idle_tests(source):
+    """Return the names of the hypothesis tests that may leave an example without having looked at it."""
+    tree = ast.parse(source)
+    drawing = decorators_that_draw(tree)
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [
+        function.name
+        for function in functions
+        if any(
+            isinstance(node, ast.Name) and node.id in drawing
+            for decorator in function.decorator_list
+            for node in ast.walk(decorator)
+        )
+        and leaves_early(function)
+    ]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=lambda path: path.name)
+def test_a_hypothesis_test_looks_at_every_example_that_is_drawn(path):
+    assert idle_tests(path.read_text(encoding="utf-8")) == [], "draw by a strategy what the test is about"
+
+
+def test_the_test_of_hypothesis_tests_sees_returns_and_assumptions_and_lets_functions_within_return():
+    source = """
+def often(test):
+    return settings(max_examples=9)(given(st.integers())(test))
+
+@given(st.integers())
+def test_a(x):
+    if x:
+        return
+
+@settings(max_examples=3)
+@given(st.integers())
+def test_b(x):
+    hypothesis.assume(x)
+
+@often
+def test_c(x):
+    for _ in range(x):
+        return
+
+@often
+def test_d(x):
+    def inner():
+        return x
+    assert inner() == (lambda: x)()
+
+def test_e():
+    return
+"""
+    assert idle_tests(source) == ["test_a", "test_b", "test_c"]

@@ -6,13 +6,21 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from ragknn._protocol.encoding import decode_tag
+from ragknn._protocol.encoding import TAG_SEPARATOR, decode_tag
 from ragknn._protocol.flows import Flow, Pause
-from ragknn._protocol.keys import Keys
+from ragknn._protocol.keys import Keys, field_alias
+from ragknn._protocol.place import Place
 from ragknn._protocol.query import EVERYTHING, LABELLED, Fragment, intersection, params
 from ragknn._protocol.replies import SearchIndexInfo, parse_aggregate, parse_info, parse_search
+from ragknn._protocol.schema import ANY_FIELD, FieldType
 from ragknn.records import Label
+
+# Different values of a field that are counted at most.
+MOST_VALUES = 1_000_000
+
+_NOTHING = object()
 
 COUNT_TIMEOUT = 60_000  # milliseconds; counting documents looks at every passage
 
@@ -71,6 +79,81 @@ def count_labels(keys: Keys, among: Fragment = EVERYTHING) -> Flow[LabelCensus]:
         counts[decode_tag(row["label"])] += int(row["n"])  # 1 and 1.0 are stored apart, and are one label
     labelled = yield from count_passages(keys, labelled_only)
     return LabelCensus(counts, labelled, (yield from count_passages(keys, among)))
+
+
+def count_values(place: Place, field: str, among: Fragment) -> Flow[dict[Any, int]]:
+    """Return the values of a field with the number of documents that have each, most frequent first.
+
+    Raises:
+        ValueError: the field cannot be filtered on, or holds text.
+    """
+    kind, alias = _kind_of(place, field)
+    if kind == "text":
+        raise ValueError(f"field {field!r}: expected a tag or numeric field, got text, which is kept as words")
+    loading = ("LOAD", "1", f"@{alias}", "FILTER", f"exists(@{alias})")
+    splitting = ("APPLY", f"split(@{alias}, '{TAG_SEPARATOR}')", "AS", "value")
+    if kind == "numeric":
+        splitting = ("APPLY", f"to_number(@{alias})", "AS", "value")
+    [reply] = yield [
+        (
+            *("FT.AGGREGATE", place.keys.alias, among.query, *params(among.params), *loading, *splitting),
+            *("GROUPBY", "1", "@value", "REDUCE", "COUNT_DISTINCT", "1", "@document_id", "AS", "n"),
+            *("LIMIT", "0", str(MOST_VALUES), "TIMEOUT", str(COUNT_TIMEOUT), "DIALECT", "2"),
+        )
+    ]
+    counts: Counter[Any] = Counter()
+    for row in parse_aggregate(reply):
+        if (value := _value(row.get("value"), kind, field if alias == ANY_FIELD else None)) is not _NOTHING:
+            counts[value] += int(row["n"])
+    return dict(counts.most_common())
+
+
+def find_range(place: Place, field: str, among: Fragment) -> Flow[tuple[float, float] | None]:
+    """Return the smallest and the largest value of a numeric field; None where no document has one.
+
+    Raises:
+        ValueError: the field is not numeric.
+    """
+    kind, alias = _kind_of(place, field)
+    if kind != "numeric":
+        raise ValueError(f"field {field!r}: expected a field declared as numeric, got {kind}")
+    [reply] = yield [
+        (
+            *("FT.AGGREGATE", place.keys.alias, among.query, *params(among.params), "LOAD", "1", f"@{alias}"),
+            *("FILTER", f"exists(@{alias})", "GROUPBY", "0", "REDUCE", "MIN", "1", f"@{alias}", "AS", "smallest"),
+            *("REDUCE", "MAX", "1", f"@{alias}", "AS", "largest", "REDUCE", "COUNT", "0", "AS", "n"),
+            *("TIMEOUT", str(COUNT_TIMEOUT), "DIALECT", "2"),
+        )
+    ]
+    rows = parse_aggregate(reply)
+    if not rows or not int(rows[0].get("n", 0)):
+        return None
+    return float(rows[0]["smallest"]), float(rows[0]["largest"])
+
+
+def _kind_of(place: Place, field: str) -> tuple[FieldType, str]:
+    schema = place.schema
+    if field in schema.fields:
+        return schema.fields[field], field_alias(field)
+    if field in ("label", "document_id"):
+        return "tag", field
+    if schema.any_field:
+        return "tag", ANY_FIELD
+    there = ", ".join(("label", "document_id", *schema.fields))
+    raise ValueError(f"expected a field that can be filtered on, {there}, got {field!r}")
+
+
+def _value(stored: str | None, kind: FieldType, entry: str | None) -> Any:
+    """Return the value behind what a group of documents has in common, or that there is none."""
+    if stored is None:
+        return _NOTHING
+    if kind == "numeric":
+        return float(stored)
+    value = decode_tag(stored)
+    if entry is None:
+        return value
+    # Of a field that was not declared: the tag is [name, value], and [name] that it is there.
+    return value[1] if isinstance(value, list) and len(value) == 2 and value[0] == entry else _NOTHING
 
 
 def wait_until_searchable(keys: Keys, patience: float) -> Flow[None]:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from enum import Enum
 from hashlib import blake2b
+from pathlib import PurePath
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 
-from ragknn.records import Document
 from ragknn.text._words import searchable
 
 # Tags end at the separator, so it must be a character that an encoded tag cannot hold.
@@ -37,12 +41,16 @@ def encode_tag(value: str | int | float | bool) -> str:
     """
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"expected a finite number as a label or tag, got {value!r}")
-    tag = json.dumps(value, ensure_ascii=False).replace("%", "%25").replace("\\", "%5C")
+    tag = _as_tag(value)
     if (size := len(tag.encode("utf-8", "surrogatepass"))) > LONGEST_TAG:
         raise ValueError(
             f"expected a document id, label or tag of at most {LONGEST_TAG} bytes, got {size}: {tag[:40]}…"
         )
     return tag
+
+
+def _as_tag(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False).replace("%", "%25").replace("\\", "%5C")
 
 
 def decode_tag(tag: str) -> Any:
@@ -89,47 +97,136 @@ def digest(text: str, vector: bytes) -> str:
     return blake2b(text.encode() or vector, digest_size=8).hexdigest()
 
 
-def content_hash(document: Document, splitter: str, vector: bytes = b"") -> str:
-    """Return a digest of everything that decides what is stored of a document.
-
-    Args:
-        document: the document.
-        splitter: fingerprint of the splitter.
-        vector: the ready vector, where the user brings it.
+def text_hash(*parts: str | bytes) -> str:
+    """Return a digest of everything that decides which passages and vectors are stored of a document.
 
     Raises:
-        ValueError: the text, label or metadata hold what cannot be stored.
+        ValueError: a part holds what UTF-8 cannot.
     """
-    metadata = dump_metadata(document)
-    encode_tag(document.id)  # refuses one that is too long
-    label = None if document.label is None else encode_tag(document.label)
+    hashed = blake2b(digest_size=16)
+    for part in parts:
+        blob = part if isinstance(part, bytes) else _utf8(part)
+        hashed.update(len(blob).to_bytes(8, "big") + blob)  # so that no two different rows of parts look alike
+    return hashed.hexdigest()
+
+
+def vector_hash(document_id: str, text: str, vector: bytes) -> str:
+    """Return the `text_hash` of a document of one ready vector; empty bytes stand for none."""
+    return text_hash("vector", document_id, text, vector)
+
+
+def _utf8(text: str) -> bytes:
     try:
-        content = json.dumps([document.id, document.text, label, metadata, splitter], ensure_ascii=False).encode()
+        return text.encode()
     except UnicodeEncodeError as error:
         raise ValueError(f"expected text that UTF-8 can hold, got a lone surrogate ({error.reason})") from error
-    return blake2b(content + vector, digest_size=16).hexdigest()
 
 
-def dump_metadata(document: Document) -> str:
+def dump_metadata(metadata: Mapping[str, Any]) -> str:
     """Return the metadata as JSON text.
 
+    Dates and times are written in ISO 8601; UUID, Decimal, Path and enumerations as text or their values; sets, tuples
+    and arrays as lists; numbers of NumPy as those of Python.
+
     Raises:
-        ValueError: it holds what JSON cannot: other objects, NaN, or infinite numbers.
+        ValueError: it holds what JSON cannot: other objects, NaN, or infinite numbers. The message names the entry.
     """
     try:
-        return json.dumps(document.metadata, ensure_ascii=False, allow_nan=False, sort_keys=True, default=_plain)
+        return json.dumps(metadata, ensure_ascii=False, allow_nan=False, sort_keys=True, default=plain)
+    except RecursionError as error:
+        raise ValueError("expected metadata that JSON can hold, got it nested too deeply; flatten it") from error
     except (TypeError, ValueError) as error:
-        raise ValueError(f"expected metadata that JSON can hold, got: {error}") from error
+        found = str(error) if str(error).startswith("Circular") else _culprit(metadata) or error
+        raise ValueError(f"expected metadata that JSON can hold, got {found}") from error
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, date | datetime):
+def plain(value: Any) -> Any:
+    """Return a value of the usual types that JSON does not know as one that it does.
+
+    Raises:
+        TypeError: it is of another type.
+    """
+    if isinstance(value, date | datetime | time) and value == value:  # pandas' NaT is a datetime, and equals nothing
         return value.isoformat()
+    if isinstance(value, UUID | Decimal | PurePath):
+        return str(value)
+    if isinstance(value, Enum):
+        return value.value
     if isinstance(value, Mapping):
         return dict(value)
-    if hasattr(value, "item"):  # a NumPy scalar
-        return value.item()
-    raise TypeError(f"{value!r} of type {type(value).__name__}")
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=lambda item: (type(item).__name__, str(item)))
+    if isinstance(value, np.datetime64) and not np.isnat(value):
+        return str(value)
+    if isinstance(value, np.bool_ | np.number | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{reprlib.repr(value)} of type {type(value).__name__}")
+
+
+def _culprit(value: Any, place: str = "") -> str:
+    """Return which entry JSON cannot hold, and what it is."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str | int | float | bool | None):
+                return f"the key {reprlib.repr(key)} of type {type(key).__name__}{f' in {place}' if place else ''}"
+            if found := _culprit(item, f"{place}[{key!r}]"):
+                return found
+        return ""
+    if isinstance(value, list | tuple):
+        parts = (_culprit(item, f"{place}[{number}]") for number, item in enumerate(value))
+        return next((part for part in parts if part), "")
+    try:
+        json.dumps(value, allow_nan=False, default=plain)
+    except (TypeError, ValueError):
+        return f"{reprlib.repr(value)} of type {type(value).__name__} in {place}"
+    return ""
+
+
+def lookup(metadata: Mapping[str, Any], name: str) -> Any:
+    """Return the entry of that name: an own one, or with dots one within others; None where there is none."""
+    if name in metadata or "." not in name:
+        return metadata.get(name)
+    first, _, rest = name.partition(".")
+    inner = metadata.get(first)
+    return lookup(inner, rest) if isinstance(inner, Mapping) else None
+
+
+def any_field_tag(key: str, value: str | int | float | bool) -> str:
+    """Return the tag under which an entry is found where every field can be filtered on."""
+    return _short_tag([key, value])
+
+
+def has_field_tag(key: str) -> str:
+    """Return the tag of every document that has an entry of that name."""
+    return _short_tag([key])
+
+
+def _short_tag(parts: list[Any]) -> str:
+    tag = _as_tag(parts)
+    blob = tag.encode("utf-8", "surrogatepass")
+    # A digest stands for a tag that is too long; it is no list, so that none can be mistaken for it.
+    return tag if len(blob) <= LONGEST_TAG else _as_tag({"blake2b": blake2b(blob, digest_size=16).hexdigest()})
+
+
+def any_field_tags(metadata: Mapping[str, Any]) -> str:
+    """Return the tags of all scalar entries, those within others by their dotted names, joined by the separator."""
+    return TAG_SEPARATOR.join(dict.fromkeys(_each_tag(metadata, "")))
+
+
+def _each_tag(entries: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    for name, value in entries.items():
+        key, entry = f"{prefix}{name}", _as_json(value)
+        if isinstance(entry, Mapping):
+            yield from _each_tag(entry, f"{key}.")
+        elif entry is not None:
+            yield has_field_tag(key)
+            for item in map(_as_json, entry if isinstance(entry, list | tuple) else [entry]):
+                if isinstance(item, str | int | float):
+                    yield any_field_tag(key, item)
+
+
+def _as_json(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | list | tuple | Mapping | None) else plain(value)
 
 
 def _encode_tags(name: str, value: Any) -> str:
@@ -156,4 +253,4 @@ def _encode_text(name: str, value: Any) -> str:
     return searchable(value)
 
 
-_ENCODERS = {"tag": _encode_tags, "numeric": _encode_number, "text": _encode_text}
+ENCODERS = {"tag": _encode_tags, "numeric": _encode_number, "text": _encode_text}

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from hashlib import blake2b
 
 _INDEX_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _UNSAFE_IN_KEY = re.compile(r"[%{}\x00-\x1f\x7f]")
+
+
+_PLAIN_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+# Fields of the search index that are not declared by the user, and names that a reply has of its own.
+OWN_FIELDS = frozenset(
+    {"document_id", "passage_id", "label", "any", "no_vector", "vector", "text_words", "distance", "score", "n"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,13 @@ class Keys:
         """Return the document's id and the passage's number from the key that `passage` made."""
         encoded, _, number = passage_key.removeprefix(self.passage_prefix).rpartition(":")
         return _decode_percent(encoded[1:-1]), int(number)
+
+
+def field_alias(field_name: str) -> str:
+    """Return the name by which a query calls a declared field: its own where that is a plain word, else a stand-in."""
+    if _PLAIN_WORD.fullmatch(field_name) and field_name not in OWN_FIELDS:
+        return field_name
+    return f"_{blake2b(field_name.encode(), digest_size=8).hexdigest()}"
 
 
 def index_names(search_indexes: list[str]) -> list[str]:

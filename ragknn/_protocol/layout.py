@@ -1,20 +1,106 @@
-"""The hashes of an index, written and read: a passage's fields, and a document's."""
+"""The hashes of an index, written and read: the fields of a passage, and those of its document.
+
+A passage is the hash that the server indexes. Its document is a hash beside it that tells whether it has changed, how
+many passages it has, and what of its text is in none of them.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from ragknn._protocol.encoding import decode_tag
-from ragknn._protocol.keys import Keys
-from ragknn.records import Passage, passage_id
+from ragknn._protocol.encoding import decode_tag, digest, dump_metadata, encode_tag, text_hash
+from ragknn._protocol.flows import Command
+from ragknn._protocol.keys import Keys, stored_name
+from ragknn._protocol.query import TEXT_WORDS
+from ragknn._protocol.schema import ANY_FIELD, OnBadField, Schema
+from ragknn.records import Label, Passage, passage_id
+from ragknn.text._words import searchable
+
+# What stands between two passages that have no place in a text.
+_APART = "\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What can be changed of a passage without embedding it again, as it is stored.
+
+    Attributes:
+        label: as a tag, or None.
+        metadata: JSON text.
+        fields: the fields that can be filtered on, by their names in the hash.
+    """
+
+    label: str | None
+    metadata: str
+    fields: Mapping[str, str]
+
+    def as_fields(self) -> Command:
+        """Return names and values for the hash, one after the other."""
+        label = () if self.label is None else ("label", self.label)
+        return (*label, "metadata", self.metadata, *(part for pair in self.fields.items() for part in pair))
+
+
+def details_of(
+    schema: Schema, label: Label | None, metadata: Mapping[str, Any], on_bad_field: OnBadField = "fail"
+) -> tuple[Details, list[str]]:
+    """Return label and metadata as they are stored, and which fields were left out and why.
+
+    Raises:
+        ValueError: they hold what cannot be stored.
+    """
+    dumped = dump_metadata(metadata)
+    fields, left_out = schema.field_values(metadata, on_bad_field)
+    return Details(None if label is None else encode_tag(label), dumped, fields), left_out
+
+
+def detail_names(schema: Schema) -> frozenset[str]:
+    """Return the names of all fields of a passage's hash that details may fill."""
+    return frozenset({"label", "metadata", ANY_FIELD, *map(stored_name, schema.fields)})
+
+
+def details_hash(details: Iterable[Details]) -> str:
+    """Return a digest of the details of a document: of all its passages, or once where they have the same."""
+    different = dict.fromkeys((one.label or "", one.metadata) for one in details)
+    return text_hash(*(part for pair in different for part in pair))
+
+
+def passage_fields(schema: Schema, passage: Passage, vector: bytes | None, details: Details) -> Command:
+    """Return names and values of a passage's hash, one after the other.
+
+    Raises:
+        ValueError: an id that is too long.
+    """
+    fields: list[str | bytes] = ["document_id", encode_tag(passage.document_id), "text", passage.text]
+    fields += ["start", str(passage.start), "end", str(passage.end), "digest", digest(passage.text, vector or b"")]
+    fields += ["no_vector", "1"] if vector is None else ["vector", vector]
+    if passage.id != passage_id(passage.document_id, passage.number or 0):
+        fields += ["id", encode_tag(passage.id)]
+    if schema.text_search and (words := searchable(passage.text)):
+        fields += [TEXT_WORDS, words]
+    return (*fields, *details.as_fields())
+
+
+def document_fields(hashed: str, details: str, passages: int, gaps: str = "") -> Command:
+    """Return names and values of a document's hash, one after the other.
+
+    Args:
+        hashed: digest of what decides its passages and vectors.
+        details: digest of their labels and metadata.
+        passages: how many it has.
+        gaps: what `find_gaps` found.
+    """
+    fields = ("text_hash", hashed, "details_hash", details, "passages", str(passages))
+    return (*fields, "gaps", gaps) if gaps else fields
 
 
 def passage_of(keys: Keys, key: str, fields: Mapping[str, str]) -> Passage:
     """Return the passage that is stored under a key; fields that were not read stay empty."""
     document_id, number = keys.split_passage(key)
     return Passage(
-        id=passage_id(document_id, number),
+        id=decode_tag(fields["id"]) if "id" in fields else passage_id(document_id, number),
         document_id=document_id,
         text=fields.get("text", ""),
         start=int(fields.get("start", 0)),
@@ -24,3 +110,33 @@ def passage_of(keys: Keys, key: str, fields: Mapping[str, str]) -> Passage:
         digest=fields.get("digest", ""),
         number=number,
     )
+
+
+def find_gaps(text: str, passages: Sequence[Passage]) -> str:
+    """Return what of a text is in none of its passages, as JSON: [[start, "..."], ...]; empty where all is."""
+    gaps: list[tuple[int, str]] = []
+    reached = 0
+    for passage in sorted(passages, key=lambda one: one.start):
+        if passage.start > reached:
+            gaps.append((reached, text[reached : passage.start]))
+        reached = max(reached, passage.end)
+    if reached < len(text):
+        gaps.append((reached, text[reached:]))
+    return json.dumps(gaps, ensure_ascii=False) if gaps else ""
+
+
+def whole_text(passages: Sequence[Passage], gaps: str) -> str:
+    """Return the text that passages and gaps were cut from, to the character.
+
+    Passages that came without a whole text are put one after the other, with an empty line where something may be
+    missing between two of them.
+    """
+    pieces = [(one.start, one.text) for one in passages] + [(start, text) for start, text in json.loads(gaps or "[]")]
+    whole, reached = "", 0
+    for start, text in sorted(pieces, key=lambda piece: piece[0]):
+        if start > reached:
+            whole += _APART
+            reached = start
+        whole += text[reached - start :]
+        reached = max(reached, start + len(text))
+    return whole

@@ -9,9 +9,9 @@ from typing import Any
 
 from ragknn._protocol.counting import wait_until_searchable
 from ragknn._protocol.encoding import TAG_SEPARATOR
-from ragknn._protocol.fetching import scan
+from ragknn._protocol.finding import scan
 from ragknn._protocol.flows import Command, Flow, Work
-from ragknn._protocol.keys import Keys, index_names, stored_name
+from ragknn._protocol.keys import Keys, field_alias, index_names, stored_name
 from ragknn._protocol.query import TEXT_WORDS
 from ragknn._protocol.replies import (
     ServerInfo,
@@ -23,7 +23,7 @@ from ragknn._protocol.replies import (
     parse_hello,
     parse_info,
 )
-from ragknn._protocol.schema import FieldType, Schema
+from ragknn._protocol.schema import ANY_FIELD, FieldType, Schema
 from ragknn.errors import IndexNotFound, UnsupportedServer
 
 # RESP3 and 16-bit vectors need these. Redis 8 carries search 8, Redis Stack 7.4 carries 2.10.
@@ -121,12 +121,26 @@ def _not_found(name: str, listed: Any) -> str:
     return f"expected an index named {name!r}, {there}. Create it with `ragknn index {name} PATH`, or check the URL"
 
 
+_TAG = ("TAG", "SEPARATOR", TAG_SEPARATOR, "CASESENSITIVE")
+# The words of a text field are tags too. As TEXT the server would take the stem for the word, yet not behind `-`.
+_FIELD_TYPES: Mapping[FieldType, tuple[str, ...]] = {
+    "tag": _TAG,
+    "numeric": ("NUMERIC",),
+    "text": ("TAG", "SEPARATOR", " ", "CASESENSITIVE"),
+}
+
+
+def field_definitions(fields: Mapping[str, FieldType]) -> Command:
+    """Return the part of a command that declares fields of the metadata to the server."""
+    return tuple(
+        part
+        for name, kind in fields.items()
+        for part in (stored_name(name), "AS", field_alias(name), *_FIELD_TYPES[kind], "INDEXMISSING")
+    )
+
+
 def _create_command(keys: Keys, schema: Schema) -> Command:
     stop_words = schema.stop_words or ()
-    tag = ("TAG", "SEPARATOR", TAG_SEPARATOR, "CASESENSITIVE")
-    # The words of a text field are tags too. As TEXT the server would take the stem for the word, yet not behind `-`.
-    words = ("TAG", "SEPARATOR", " ", "CASESENSITIVE")
-    types: dict[FieldType, tuple[str, ...]] = {"tag": tag, "numeric": ("NUMERIC",), "text": words}
     vector: list[str | int] = ["TYPE", schema.dtype.upper(), "DIM", schema.dim]
     vector += ["DISTANCE_METRIC", schema.metric.upper()]
     if schema.algorithm == "hnsw":
@@ -134,14 +148,13 @@ def _create_command(keys: Keys, schema: Schema) -> Command:
     return (
         *("FT.CREATE", keys.search_index(), "ON", "HASH", "PREFIX", 1, keys.passage_prefix),
         *("LANGUAGE", schema.language, "STOPWORDS", len(stop_words), *stop_words, "SCHEMA"),
-        *("document_id", *tag),
-        *("label", *tag, "INDEXMISSING"),  # so that a search can leave out what has no label
+        *("document_id", *_TAG),
+        *("label", *_TAG, "INDEXMISSING"),  # so that a search can leave out what has no label
+        *("id", "AS", "passage_id", *_TAG),
+        *("no_vector", *_TAG),
+        *((ANY_FIELD, *_TAG) if schema.any_field else ()),
         *((TEXT_WORDS, "TEXT") if schema.text_search else ()),
-        *(
-            part
-            for name, kind in schema.fields.items()
-            for part in (stored_name(name), "AS", name, *types[kind], "INDEXMISSING")
-        ),
+        *field_definitions(schema.fields),
         *("vector", "VECTOR", schema.algorithm.upper(), len(vector), *vector),
     )
 
@@ -154,6 +167,14 @@ def drop_index(keys: Keys) -> Flow[int]:
     for reply in (yield [("FT.ALIASDEL", keys.alias), ("FT.DROPINDEX", keys.search_index())]):
         if not is_unknown_index(reply) and "does not exist" not in str(reply):
             checked(reply)
+    removed = yield from remove_documents(keys)
+    [reply] = yield [("UNLINK", keys.manifest)]
+    checked(reply)
+    return removed
+
+
+def remove_documents(keys: Keys) -> Flow[int]:
+    """Remove all passages and documents; return the number of documents removed."""
     removed = 0
     for prefix in (keys.passage_prefix, keys.document_prefix):
         cursor = 0
@@ -165,9 +186,42 @@ def drop_index(keys: Keys) -> Flow[int]:
                 checked(reply)
             if not cursor:
                 break
-    [reply] = yield [("UNLINK", keys.manifest)]
-    checked(reply)
     return removed
+
+
+# Puts another schema in the place of the one that is expected there.
+_SWAP_SCHEMA = """
+if redis.call('HGET', KEYS[1], 'schema') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'schema', ARGV[2])
+return 1
+"""
+
+
+def declare_fields(keys: Keys, fields: Mapping[str, FieldType]) -> Flow[None]:
+    """Declare fields to the server; those that it has already are left as they are."""
+    for name, kind in fields.items():
+        command = ("FT.ALTER", keys.search_index(), "SCHEMA", "ADD", *field_definitions({name: kind}))
+        [reply] = yield [command]
+        if not (isinstance(reply, Exception) and "duplicate field" in str(reply).lower()):
+            checked(reply)
+
+
+def stored_manifest(keys: Keys) -> Flow[str]:
+    """Return the schema as the manifest has it now, as text.
+
+    Raises:
+        IndexNotFound: the index was dropped meanwhile.
+    """
+    [manifest, listed] = yield [("HGET", keys.manifest, "schema"), ("FT._LIST",)]
+    if checked(manifest) is None:
+        raise IndexNotFound(_not_found(keys.name, listed))
+    return as_text(manifest)
+
+
+def swap_manifest(keys: Keys, old: str, new: str) -> Flow[bool]:
+    """Put another text into the manifest; False if it does not have the old one any more."""
+    [reply] = yield [("EVAL", _SWAP_SCHEMA, "1", keys.manifest, old, new)]
+    return bool(checked(reply))
 
 
 def listing() -> Flow[list[str]]:

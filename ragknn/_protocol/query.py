@@ -58,6 +58,9 @@ def any_words(text: str, stop_words: Collection[str], *, prefix: str = "t") -> F
 # What finds the passages that have a label.
 LABELLED = Fragment("(-ismissing(@label))", {})
 
+# What finds the passages that have a vector.
+WITH_VECTOR = Fragment("(-@no_vector:{1})", {})
+
 
 def params(values: Mapping[str, str | int | float | bytes]) -> Command:
     """Return the part of a command that hands values to a query; values never become syntax."""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias, get_args
 
-from ragknn._protocol.encoding import _ENCODERS
+from ragknn._protocol.encoding import ENCODERS, any_field_tags, lookup
 from ragknn._protocol.keys import stored_name
-from ragknn._protocol.query import TEXT_WORDS
 from ragknn._protocol.vectors import DType, Metric
 from ragknn.embedding.protocols import READY_VECTORS
 from ragknn.errors import SchemaMismatch
@@ -18,13 +16,13 @@ from ragknn.text._words import LANGUAGES, default_stop_words, fold_stop_words
 
 Algorithm: TypeAlias = Literal["flat", "hnsw"]
 FieldType: TypeAlias = Literal["tag", "numeric", "text"]
+OnBadField: TypeAlias = Literal["fail", "leave_out"]
 
-FORMAT = 1  # of the manifest and of the keys; a later release that changes either counts up
-_FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_OWN_FIELDS = frozenset(
-    {"id", "document_id", "text", "start", "end", "label", "metadata", "vector", "digest", "distance", "score"}
-    | {TEXT_WORDS}
-)
+FORMAT = 2  # of the manifest and of the keys; a later release that changes either counts up
+# The field of the hash with a tag for every entry of the metadata.
+ANY_FIELD = "any"
+
+_RESERVED = ("label", "document_id")  # in a filter these are the document's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,8 @@ class Schema:
         dtype: in which the vectors are stored.
         m: hnsw only: edges of a node.
         ef_construction: hnsw only: candidates looked at while a node is added.
-        fields: entries of the metadata that can be filtered on, and how.
+        fields: entries of the metadata that can be filtered on, and how; a dotted name is an entry within another.
+        any_field: whether all other scalar entries can be filtered on too, by equality.
         text_search: whether the words of the passages are indexed too.
         language: by whose rules the server finds the stems of words.
         stop_words: words that are not indexed; None becomes the default of the language.
@@ -56,6 +55,7 @@ class Schema:
     m: int = 16
     ef_construction: int = 200
     fields: Mapping[str, FieldType] = field(default_factory=dict)
+    any_field: bool = False
     text_search: bool = True
     language: str = "english"
     stop_words: tuple[str, ...] | None = None
@@ -71,10 +71,10 @@ class Schema:
                 raise ValueError(f"expected {name} >= 1, got {value!r}")
         for name, kind in self.fields.items():
             _check_choice(f"the type of field {name!r}", kind, get_args(FieldType))
-            if name in _OWN_FIELDS or not _FIELD_NAME.fullmatch(name):
+            if not isinstance(name, str) or not name or name.startswith("$") or name in _RESERVED:
                 raise ValueError(
-                    f"expected a field name of letters, digits and underscores that is none of "
-                    f"{sorted(_OWN_FIELDS)}, got {name!r}"
+                    f"expected a field name that does not begin with $ and is none of {', '.join(_RESERVED)}, which "
+                    f"every document has, got {name!r}"
                 )
         if self.required_filter is not None and self.fields.get(self.required_filter) != "tag":
             raise ValueError(
@@ -116,24 +116,36 @@ class Schema:
             for key, expected in wanted.items()
             if getattr(self, key) != expected
             and not (self.embedder == READY_VECTORS and key in ("embedder", "identity"))
+            and not (key == "fields" and expected.items() <= self.fields.items())  # others may have been added later
         }
         if differences:
             raise SchemaMismatch(name, differences)
 
-    def field_values(self, metadata: Mapping[str, Any]) -> dict[str, str]:
-        """Return the declared fields of a document as the server indexes them.
+    def field_values(
+        self, metadata: Mapping[str, Any], on_bad_field: OnBadField = "fail"
+    ) -> tuple[dict[str, str], list[str]]:
+        """Return the declared fields of a document as the server indexes them, and what was left out of them and why.
 
         Raises:
-            ValueError: a value does not fit the type of its field.
+            ValueError: a value does not fit the type of its field and is not to be left out, or the required field is
+                missing.
         """
-        values = {}
+        values: dict[str, str] = {}
+        left_out: list[str] = []
         for name, kind in self.fields.items():
-            value = metadata.get(name)
-            if value is not None:
-                values[stored_name(name)] = _ENCODERS[kind](name, value)
+            value = lookup(metadata, name)
+            try:
+                if value is not None:
+                    values[stored_name(name)] = ENCODERS[kind](name, value)
+            except ValueError as error:
+                if on_bad_field == "fail" or name == self.required_filter:
+                    raise
+                left_out.append(str(error))
             if name == self.required_filter and not values.get(stored_name(name)):
                 raise ValueError(f"field {name!r}: expected a value, which this index requires, got {value!r}")
-        return values
+        if self.any_field and (tags := any_field_tags(metadata)):
+            values[ANY_FIELD] = tags
+        return values, left_out
 
 
 def _check_choice(what: str, value: Any, choices: tuple[str, ...]) -> None:

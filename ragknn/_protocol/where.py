@@ -9,7 +9,8 @@ holds. It is written as users of vector stores write it:
     {"$or": [{"year": 2020}, {"$not": {"source": "faq"}}]}      $and and $or take lists, $not one mapping
     {"title": {"$contains": "password reset"}}                  all the words, in any order
 
-The fields are those that the index declares, `label` and `document_id`.
+The fields are those that the index declares, `label` and `document_id`. A dotted name is an entry within another:
+{"author.name": "Ann"}. An index built with `any_field=True` takes every other entry too, as a tag: by equality.
 
     tag      $eq $ne $in $nin $contains     A list has each of its elements: $eq and $contains mean the same. 1 equals
                                             1.0; True and "1" are other values.
@@ -27,14 +28,16 @@ Whatever cannot be meant is an error before anything is sent: a filter that is m
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from ragknn._protocol.encoding import as_number, encode_tag
+from ragknn._protocol.encoding import any_field_tag, as_number, encode_tag, has_field_tag
+from ragknn._protocol.keys import field_alias
 from ragknn._protocol.query import EVERYTHING, Fragment
-from ragknn._protocol.schema import FieldType, Schema
+from ragknn._protocol.schema import ANY_FIELD, FieldType, Schema
 from ragknn.text._words import words
 
 Where: TypeAlias = Mapping[str, Any]
@@ -105,6 +108,7 @@ class _Compiler:
     def __init__(self, schema: Schema) -> None:
         self.params: dict[str, str] = {}
         self._declared = schema.fields
+        self._any_field = schema.any_field
         self._kinds: dict[str, FieldType] = {"label": "tag", "document_id": "tag", **schema.fields}
 
     def mapping(self, where: Any, depth: int = 0, denied: bool = False) -> str:
@@ -134,20 +138,23 @@ class _Compiler:
                 f"expected a field, $and, $or or $not, got {key!r}: other operators stand below a field, as in "
                 '{"year": {"$gte": 2020}}'
             )
-        if key not in self._kinds:
+        if not isinstance(key, str) or (key not in self._kinds and not self._any_field):
             raise ValueError(f"expected a field that can be filtered on, got {key!r}: {self._fields_there_are()}")
         return self._field(key, value, depth, denied)
+
+    def _kind(self, name: str) -> FieldType:
+        return self._kinds.get(name, "tag")  # of a field that was not declared, only equality is known
 
     def _fields_there_are(self) -> str:
         declared = ", ".join(f"{name} ({kind})" for name, kind in self._declared.items())
         return (
             f"there are label, document_id and {declared or 'no declared ones'}; declare others when the index is "
-            'built, as in Index(..., fields={"year": "numeric"})'
+            'built, as in Index(..., fields={"year": "numeric"}), or add them with Index.add_fields'
         )
 
     def _field(self, name: str, value: Any, depth: int, denied: bool) -> str:
         if not isinstance(value, Mapping):
-            if value is not None and self._kinds[name] == "text":
+            if value is not None and self._kind(name) == "text":
                 raise ValueError(
                     f"field {name!r}: expected an operator on text, $contains, got the value {value!r}: declare the "
                     "field as tag to look for whole values"
@@ -161,7 +168,7 @@ class _Compiler:
         return _joined(conditions, denied)
 
     def _condition(self, name: str, operator: Any, value: Any, depth: int, denied: bool) -> str:
-        kind = self._kinds[name]
+        kind = self._kind(name)
         if operator not in _OPERATORS[kind] and not (value is None and operator in ("$eq", "$ne")):
             raise ValueError(
                 f"field {name!r}: expected an operator that {kind} fields have, {', '.join(_OPERATORS[kind])}, or "
@@ -171,8 +178,25 @@ class _Compiler:
             if not isinstance(value, Mapping):
                 raise TypeError(f"field {name!r}: expected $not with operators, got {value!r}; for a value take $ne")
             return self._field(name, value, depth + 1, not denied)
+        denied = (operator in ("$ne", "$nin")) != denied
+        if name not in self._kinds and operator in _EQUALITY:
+            return self._undeclared(name, operator, value, denied)
         found = self._affirmed(name, operator, value)
-        return f"(-{found})" if (operator in ("$ne", "$nin")) != denied else found
+        return f"(-{found})" if denied else found
+
+    def _undeclared(self, name: str, operator: str, value: Any, denied: bool) -> str:
+        """Return the query for equality with an entry that was not declared.
+
+        Each entry has a tag that says that it is there. So a missing one is what is denied, and the other way round.
+        """
+        values = self._several(name, operator, value) if operator in ("$in", "$nin") else [value]
+        present = [each for each in values if each is not None]
+        queries = [self._equal(name, present)] if present else []
+        queries = [f"(-{query})" if denied else query for query in queries]
+        if len(present) < len(values):
+            there = f"@{ANY_FIELD}:{{{self._param(has_field_tag(name))}}}"
+            queries.append(there if denied else f"(-{there})")
+        return _joined(queries, either=not denied)
 
     def _affirmed(self, name: str, operator: str, value: Any) -> str:
         if operator in ("$eq", "$ne"):
@@ -180,34 +204,45 @@ class _Compiler:
         if operator in ("$in", "$nin"):
             return self._one_of(name, operator, value)
         if operator == "$contains":
-            return self._equal(name, [value]) if self._kinds[name] == "tag" else self._words(name, value)
+            return self._equal(name, [value]) if self._kind(name) == "tag" else self._words(name, value)
         return self._range(name, operator, value)
 
     def _missing(self, name: str) -> str:
         if name == "document_id":
             raise ValueError(f"field {name!r}: expected a str, got None, but every document has an id")
-        return f"ismissing(@{name})"
+        return f"ismissing(@{self._alias(name)})"
 
-    def _one_of(self, name: str, operator: str, values: Any) -> str:
+    def _one_of(self, name: str, operator: str, value: Any) -> str:
+        values = self._several(name, operator, value)
+        present = [each for each in values if each is not None]
+        parts = [self._equal(name, present)] if present else []
+        return _joined(parts if len(present) == len(values) else [*parts, self._missing(name)], either=True)
+
+    def _several(self, name: str, operator: str, values: Any) -> list[Any]:
         if not _is_several(values):
             raise TypeError(f"field {name!r}: expected {operator} with a list of values, got {values!r}")
-        several = list(values)
-        if not several:
+        if not (several := list(values)):
             raise ValueError(f"field {name!r}: expected {operator} with at least one value, got none")
-        present = [value for value in several if value is not None]
-        parts = [self._equal(name, present)] if present else []
-        return _joined(parts if len(present) == len(several) else [*parts, self._missing(name)], either=True)
+        return several
 
     def _equal(self, name: str, values: Sequence[Any]) -> str:
-        if self._kinds[name] == "numeric":
-            return _joined([f"@{name}:[{bound} {bound}]" for bound in self._bounds(name, values)], either=True)
-        tags = dict.fromkeys(tag for value in values for tag in _tags_of(name, value))
-        return f"@{name}:{{{'|'.join(map(self._param, tags))}}}"
+        if self._kind(name) == "numeric":
+            bounds = self._bounds(name, values)
+            return _joined([f"@{self._alias(name)}:[{bound} {bound}]" for bound in bounds], either=True)
+        encode = encode_tag if name in self._kinds else partial(any_field_tag, name)
+        tags = dict.fromkeys(tag for value in values for tag in _tags_of(name, value, encode))
+        return f"@{self._alias(name)}:{{{'|'.join(map(self._param, tags))}}}"
+
+    def _alias(self, name: str) -> str:
+        if name in self._declared:
+            return field_alias(name)
+        return name if name in self._kinds else ANY_FIELD
 
     def _range(self, name: str, operator: str, value: Any) -> str:
         [bound] = self._bounds(name, [value])
         edge = bound if operator.endswith("e") else f"({bound}"
-        return f"@{name}:[{edge} inf]" if operator.startswith("$g") else f"@{name}:[-inf {edge}]"
+        alias = self._alias(name)
+        return f"@{alias}:[{edge} inf]" if operator.startswith("$g") else f"@{alias}:[-inf {edge}]"
 
     def _bounds(self, name: str, values: Sequence[Any]) -> list[str]:
         numbers = dict.fromkeys(_number(name, value) for value in values)
@@ -222,7 +257,7 @@ class _Compiler:
             raise ValueError(
                 f"field {name!r}: expected $contains with at least one word, got {value!r}, which has none"
             )
-        return _joined([f"@{name}:{{{self._param(word)}}}" for word in found], either=False)
+        return _joined([f"@{self._alias(name)}:{{{self._param(word)}}}" for word in found], either=False)
 
     def _param(self, value: str) -> str:
         name = f"w{len(self.params)}"
@@ -252,7 +287,7 @@ def _number(name: str, value: Any) -> float:
     return number or 0.0  # -0.0 equals it
 
 
-def _tags_of(name: str, value: Any) -> list[str]:
+def _tags_of(name: str, value: Any, encode: Callable[[Any], str]) -> list[str]:
     """Return all tags under which what equals the value may be stored: 1 and 1.0 have different ones."""
     _refuse_several(name, value)
     plain = value.item() if isinstance(value, np.generic) else value
@@ -267,7 +302,7 @@ def _tags_of(name: str, value: Any) -> list[str]:
     if plain == 0 and not isinstance(plain, bool):
         equals = [0, 0.0, -0.0]
     try:
-        tags = [encode_tag(equal) for equal in equals]
+        tags = [encode(equal) for equal in equals]
         "".join(tags).encode()
     except UnicodeEncodeError as error:
         raise ValueError(f"field {name!r}: expected text that UTF-8 can hold, got a lone surrogate") from error

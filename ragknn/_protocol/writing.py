@@ -1,115 +1,137 @@
-"""Which commands replacing and removing documents sends."""
+"""Writing documents: replaced, changed and removed, each in one step on the server."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ragknn._protocol.encoding import digest, encode_tag
-from ragknn._protocol.fetching import KEYS_PER_ROUND
+from ragknn._protocol.finding import KEYS_PER_ROUND
 from ragknn._protocol.flows import Command, Flow
 from ragknn._protocol.keys import Keys
-from ragknn._protocol.query import TEXT_WORDS
 from ragknn._protocol.replies import as_text, checked
 from ragknn.errors import CommandRefused
-from ragknn.records import Passage
-from ragknn.text._words import searchable
 
-# Removes the passages of a document, however many it has now. A script, since the number must be read and used
-# in one step: another writer may be replacing the same document.
-_DROP_PASSAGES = (
-    "local n = redis.call('HGET', KEYS[1], 'passages') "
-    "for i = 0, (tonumber(n) or 0) - 1 do redis.call('UNLINK', ARGV[1] .. i) end "
-    "return redis.call('UNLINK', KEYS[1])"
-)
+# Stores a document in place of what there is of it. KEYS: the document. ARGV: the prefix of its passages; "absent" to
+# store it only where it is not there yet, else ""; then groups of fields, each behind the number of its values: those
+# of the document, and those of each passage. A script, since how many passages there are must be read and used in one
+# step: another writer may be replacing the same document. The first write is one that a server without memory refuses;
+# after it, all others go through, so that the document is stored whole or not at all.
+_REPLACE = """
+local old = redis.call('HGET', KEYS[1], 'passages')
+if old and ARGV[2] == 'absent' then return 0 end
+redis.call('HSET', KEYS[1], 'passages', old or 0)
+for i = 0, (tonumber(old) or 0) - 1 do redis.call('UNLINK', ARGV[1] .. i) end
+redis.call('UNLINK', KEYS[1])
+local at, number = 3, -1
+while at <= #ARGV do
+  local size = tonumber(ARGV[at])
+  redis.call('HSET', number < 0 and KEYS[1] or ARGV[1] .. number, unpack(ARGV, at + 1, at + size))
+  at, number = at + size + 1, number + 1
+end
+return 1
+"""
+
+# Changes label, metadata and fields of a document's passages. KEYS: the document. ARGV: the prefix of its passages; the
+# text hash and the details hash that it must have, the latter "" for any; the new details hash; how many fields go, and
+# their names; then groups of fields as above, one for all passages or one for each.
+_CHANGE = """
+local stored = redis.call('HMGET', KEYS[1], 'text_hash', 'details_hash', 'passages')
+if stored[1] ~= ARGV[2] or (ARGV[3] ~= '' and stored[2] ~= ARGV[3]) then return 0 end
+redis.call('HSET', KEYS[1], 'details_hash', ARGV[4])
+local gone = tonumber(ARGV[5])
+local at = 6 + gone
+for i = 0, tonumber(stored[3]) - 1 do
+  local key, size = ARGV[1] .. i, tonumber(ARGV[at])
+  if gone > 0 then redis.call('HDEL', key, unpack(ARGV, 6, 5 + gone)) end
+  redis.call('HSET', key, unpack(ARGV, at + 1, at + size))
+  if at + size < #ARGV then at = at + size + 1 end
+end
+return 1
+"""
+
+# Removes a document with its passages, however many it has now.
+_REMOVE = """
+local n = redis.call('HGET', KEYS[1], 'passages')
+for i = 0, (tonumber(n) or 0) - 1 do redis.call('UNLINK', ARGV[1] .. i) end
+return redis.call('UNLINK', KEYS[1])
+"""
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """A document as it is to be stored.
+class Replacement:
+    """A document to be stored in place of what there is of it.
 
     Attributes:
         id: the document's id.
-        content_hash: digest of all that decides what is stored.
-        passages: at least one.
-        vectors: one blob a passage.
-        fields: the declared fields, as the server indexes them.
-        metadata: JSON text.
-        text_search: whether the words of the passages are stored for the server to index.
+        fields: the document's hash; `layout.document_fields` makes it.
+        passages: the hashes of its passages; `layout.passage_fields` makes them.
+        only_new: whether to leave it alone where it is there already.
     """
 
     id: str
-    content_hash: str
-    passages: Sequence[Passage]
-    vectors: Sequence[bytes]
-    fields: Mapping[str, str]
-    metadata: str
-    text_search: bool = True
+    fields: Command
+    passages: Sequence[Command]
+    only_new: bool = False
+
+    def command(self, keys: Keys) -> Command:
+        """Return the command that stores it."""
+        condition = "absent" if self.only_new else ""
+        groups = [part for group in (self.fields, *self.passages) for part in (str(len(group)), *group)]
+        return ("EVAL", _REPLACE, "1", keys.document(self.id), keys.passages(self.id), condition, *groups)
 
 
-def content_hashes(keys: Keys, document_ids: Sequence[str]) -> Flow[list[str | None]]:
-    """Return for each document the content hash of what is stored, or None if it is not."""
-    replies = yield [("HGET", keys.document(document_id), "hash") for document_id in document_ids]
-    return [None if checked(reply) is None else as_text(reply) for reply in replies]
+@dataclass(frozen=True, slots=True)
+class Change:
+    """New labels, metadata and fields for a document whose text stays as it is.
+
+    Attributes:
+        id: the document's id.
+        text_hash: what it must have; otherwise it is left alone.
+        old_hash: details hash that it must have; empty for any.
+        new_hash: details hash of the new state.
+        removed: names of fields that not every passage has any more; they are removed before the new ones are set.
+        passages: names and values of the new fields: once for all passages, or one for each.
+    """
+
+    id: str
+    text_hash: str
+    old_hash: str
+    new_hash: str
+    removed: Sequence[str]
+    passages: Sequence[Command]
+
+    def command(self, keys: Keys) -> Command:
+        """Return the command that makes it."""
+        groups = [part for group in self.passages for part in (str(len(group)), *group)]
+        hashes = (self.text_hash, self.old_hash, self.new_hash)
+        gone = (str(len(self.removed)), *self.removed)
+        return ("EVAL", _CHANGE, "1", keys.document(self.id), keys.passages(self.id), *hashes, *gone, *groups)
 
 
-def replace_documents(keys: Keys, documents: Sequence[Prepared]) -> Flow[list[str | None]]:
-    """Store the documents, each in one transaction that first removes what was stored of it.
+def stored_hashes(keys: Keys, document_ids: Sequence[str]) -> Flow[list[tuple[str, str] | None]]:
+    """Return for each document the text hash and the details hash of what is stored, or None if it is not."""
+    replies = yield [("HMGET", keys.document(document_id), "text_hash", "details_hash") for document_id in document_ids]
+    pairs = [checked(reply) for reply in replies]
+    return [None if hashed is None else (as_text(hashed), as_text(details)) for hashed, details in pairs]
+
+
+def write_documents(keys: Keys, documents: Sequence[Replacement | Change]) -> Flow[list[bool | str]]:
+    """Write the documents in one round trip, each in one step.
 
     Returns:
-        For each document None, or why the server refused it; it then stays as it was.
+        For each document True; False where it was left alone, since it is there already or was changed meanwhile; or
+        why the server refused it, and it stayed as it was.
     """
-    transactions = [_replace_commands(keys, document) for document in documents]
-    replies = yield [command for transaction in transactions for command in transaction]
-    outcomes: list[str | None] = []
-    position = 0
-    for transaction in transactions:
-        position += len(transaction)
-        outcomes.append(_refusal(replies[position - len(transaction) : position]))
-    return outcomes
+    replies = yield [document.command(keys) for document in documents]
+    return [_outcome(reply) for reply in replies]
 
 
-def _replace_commands(keys: Keys, document: Prepared) -> list[Command]:
-    prefix = keys.passages(document.id)
-    key = keys.document(document.id)
-    shared: list[str | bytes] = ["document_id", encode_tag(document.id), "metadata", document.metadata]
-    if (label := document.passages[0].label) is not None:
-        shared += ["label", encode_tag(label)]
-    for name, value in document.fields.items():
-        shared += [name, value]
-    return [
-        ("MULTI",),
-        ("EVAL", _DROP_PASSAGES, 1, key, prefix),
-        *(
-            (
-                *("HSET", f"{prefix}{number}", "text", passage.text, "start", passage.start, "end", passage.end),
-                *("digest", digest(passage.text, blob), "vector", blob, *shared),
-                *_words(document, passage),
-            )
-            for number, (passage, blob) in enumerate(zip(document.passages, document.vectors, strict=True))
-        ),
-        ("HSET", key, "hash", document.content_hash, "passages", len(document.passages)),
-        ("EXEC",),
-    ]
-
-
-def _words(document: Prepared, passage: Passage) -> Command:
-    found = searchable(passage.text) if document.text_search else ""
-    return (TEXT_WORDS, found) if found else ()
-
-
-def _refusal(replies: Sequence[Any]) -> str | None:
-    executed = replies[-1]
-    within = executed if isinstance(executed, list) else []
-    # The first error says what was wrong; EXEC itself then only says that it did nothing.
-    for reply in (*replies[:-1], *within, executed):
-        if isinstance(reply, Exception):
-            try:
-                checked(reply)
-            except CommandRefused as refused:
-                return str(refused)
-    return None
+def _outcome(reply: Any) -> bool | str:
+    try:
+        return bool(checked(reply))
+    except CommandRefused as refused:
+        return str(refused)
 
 
 def delete_documents(keys: Keys, document_ids: Sequence[str]) -> Flow[int]:
@@ -117,7 +139,7 @@ def delete_documents(keys: Keys, document_ids: Sequence[str]) -> Flow[int]:
     removed = 0
     for start in range(0, len(document_ids), KEYS_PER_ROUND):
         replies = yield [
-            ("EVAL", _DROP_PASSAGES, 1, keys.document(document_id), keys.passages(document_id))
+            ("EVAL", _REMOVE, "1", keys.document(document_id), keys.passages(document_id))
             for document_id in document_ids[start : start + KEYS_PER_ROUND]
         ]
         removed += sum(int(checked(reply)) for reply in replies)

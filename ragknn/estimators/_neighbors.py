@@ -20,7 +20,7 @@ from sklearn.base import BaseEstimator, MultiOutputMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ragknn._protocol.fetching import stored_ids
+from ragknn._protocol.finding import stored_ids
 from ragknn._protocol.schema import Algorithm
 from ragknn._protocol.vectors import Metric, find_faults
 from ragknn.embedding.protocols import READY_VECTORS

@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragknn._protocol.counting import index_info
-from ragknn._protocol.encoding import content_hash, digest, encode_tag
-from ragknn._protocol.fetching import KEYS_PER_ROUND
+from ragknn._protocol.encoding import vector_hash
+from ragknn._protocol.finding import KEYS_PER_ROUND
 from ragknn._protocol.flows import Command, Flow
 from ragknn._protocol.keys import Keys
+from ragknn._protocol.layout import details_hash, details_of, document_fields, passage_fields
 from ragknn._protocol.replies import checked
 from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import from_bytes, to_bytes
 from ragknn.errors import CommandRefused, SchemaMismatch
-from ragknn.records import Document, Label, passage_id
+from ragknn.records import Label, Passage, passage_id
 
 Spot: TypeAlias = tuple[str, int]
 """Where a row is stored: the id of its document, and the number of its passage."""
@@ -41,7 +42,7 @@ def store_rows(keys: Keys, schema: Schema, vectors: NDArray[Any], labels: Sequen
     for start in range(0, len(vectors), KEYS_PER_ROUND):
         commands: list[Command] = []
         for row, blob in enumerate(to_bytes(vectors[start : start + KEYS_PER_ROUND], schema.dtype), start):
-            commands += _row_commands(keys, str(row), blob, None if labels is None else labels[row])
+            commands += _row_commands(keys, schema, str(row), blob, None if labels is None else labels[row])
         for reply in (yield commands):
             checked(reply)
     info = yield from index_info(keys)
@@ -52,15 +53,13 @@ def store_rows(keys: Keys, schema: Schema, vectors: NDArray[Any], labels: Sequen
         )
 
 
-def _row_commands(keys: Keys, row: str, blob: bytes, label: Label | None) -> list[Command]:
-    hashed = content_hash(Document(row, "", label), "ready vector", blob)
+def _row_commands(keys: Keys, schema: Schema, row: str, blob: bytes, label: Label | None) -> list[Command]:
+    details, _ = details_of(schema, label, {})
+    passage = Passage(passage_id(row, 0), row, "", 0, 0, number=0)
+    hashed = vector_hash(row, "", blob)
     return [
-        (
-            *("HSET", keys.passage(row, 0), "text", "", "start", 0, "end", 0, "digest", digest("", blob)),
-            *("vector", blob, "document_id", encode_tag(row), "metadata", "{}"),
-            *(() if label is None else ("label", encode_tag(label))),
-        ),
-        ("HSET", keys.document(row), "hash", hashed, "passages", 1),
+        ("HSET", keys.passage(row, 0), *passage_fields(schema, passage, blob, details)),
+        ("HSET", keys.document(row), *document_fields(hashed, details_hash([details]), 1)),
     ]
 
 

@@ -16,7 +16,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from ragknn._protocol.fetching import stored_labels
+from ragknn._protocol.reading import stored_labels
 from ragknn.estimators._neighbors import NeighborsBase
 from ragknn.estimators._rowstore import Rows
 from ragknn.indexing.index import Index

@@ -16,6 +16,7 @@ from ragknn._display import Table, aligned, html_table
 from ragknn._plain import Plain, plain_fields
 from ragknn._protocol.counting import count_passages
 from ragknn._protocol.flows import Command, Flow, Work
+from ragknn._protocol.query import WITH_VECTOR
 from ragknn._protocol.replies import parse_search
 from ragknn._protocol.vectors import check_vectors, to_bytes, true_distance
 from ragknn.embedding._long_texts import embed_queries
@@ -199,7 +200,7 @@ def scanning(
     asked = in_even_steps(queries, sample)
     choices: list[int | None] = list(wanted) if schema.algorithm == "hnsw" else [None]
     vectors = yield from _embedding(retriever, asked)
-    passages = yield from count_passages(index._keys)
+    passages = yield from count_passages(index._keys, WITH_VECTOR)
     if not passages:
         raise ValueError(f"expected passages in index {index.name!r}, got none; index documents first")
     total, done = len(asked) * (len(choices) + 1), 0

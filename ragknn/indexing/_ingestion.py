@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, TypeAlias
+from operator import index as as_integer
+from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ragknn._protocol.counting import index_info
-from ragknn._protocol.encoding import content_hash, dump_metadata
-from ragknn._protocol.fetching import matching_ids, stored_ids
+from ragknn._protocol.finding import matching_ids, stored_ids
 from ragknn._protocol.flows import Flow, Work
-from ragknn._protocol.keys import Keys
+from ragknn._protocol.layout import detail_names, details_hash, document_fields, passage_fields
+from ragknn._protocol.place import Place
 from ragknn._protocol.query import EVERYTHING, Fragment
-from ragknn._protocol.schema import Schema
+from ragknn._protocol.schema import OnBadField, Schema
 from ragknn._protocol.vectors import as_vectors, find_faults, to_bytes
-from ragknn._protocol.writing import Prepared, content_hashes, delete_documents, replace_documents
+from ragknn._protocol.writing import Change, Replacement, delete_documents, stored_hashes, write_documents
 from ragknn.errors import InvalidVectors
+from ragknn.indexing._drafts import Draft, Drafting, ReadyDocument
 from ragknn.records import Document, Failure, IngestReport, Passage
 
 # Documents looked up, and written, in one round trip: enough to keep the model's batches full, few enough that
@@ -28,25 +30,44 @@ from ragknn.records import Document, Failure, IngestReport, Passage
 DOCUMENTS_PER_BATCH = 64
 # Passages embedded in one call: eight batches of the model, which sorts them by length to waste less padding.
 PASSAGES_PER_CALL = 256
+# Times that a document is looked up again because another writer changed it meanwhile.
+ATTEMPTS = 3
+
+CHANGED_MEANWHILE = "expected a document that nobody else writes, got it changed by another writer; try again"
 
 Progress: TypeAlias = Callable[[IngestReport], None]
+OnExisting: TypeAlias = Literal["replace", "skip", "fail"]
+OnRepeated: TypeAlias = Literal["first", "last"]
+Embedding: TypeAlias = Callable[[Sequence[str]], Any]
+
+
+class IngestOptions(TypedDict, total=False):
+    """What can be said of adding documents; explained at `Indexer.add`."""
+
+    on_existing: OnExisting
+    on_repeated: OnRepeated
+    on_bad_field: OnBadField
+    batch_size: int
+    progress: Progress | None
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """How a document is cut and where the vectors of its passages come from.
+class Policy:
+    """The options of an ingest, checked."""
 
-    Attributes:
-        fingerprint: of the way of cutting; another one makes a document count as changed.
-        cut: the passages of a document.
-        embed: one vector for each passage, shape (n, dim).
-        vector_bytes: what else decides whether a document has changed: the ready vector, where there is one.
-    """
+    on_existing: OnExisting = "replace"
+    on_repeated: OnRepeated = "first"
+    on_bad_field: OnBadField = "fail"
+    batch_size: int = DOCUMENTS_PER_BATCH
+    progress: Progress | None = None
+    dry_run: bool = False
 
-    fingerprint: str
-    cut: Callable[[Document], Sequence[Passage]]
-    embed: Callable[[Sequence[Passage]], NDArray[Any]]
-    vector_bytes: Callable[[Document], bytes] = field(default=lambda document: b"")
+    def __post_init__(self) -> None:
+        for name, choices in (("on_existing", OnExisting), ("on_repeated", OnRepeated), ("on_bad_field", OnBadField)):
+            if (value := getattr(self, name)) not in get_args(choices):
+                raise ValueError(f"expected {name} to be one of {', '.join(get_args(choices))}, got {value!r}")
+        if as_integer(self.batch_size) < 1:
+            raise ValueError(f"expected batch_size >= 1, got {self.batch_size}")
 
 
 @dataclass(slots=True)
@@ -54,179 +75,246 @@ class _Tally:
     """The counts of an ingest under way."""
 
     started: float
+    dry_run: bool
     seen: set[str] = field(default_factory=set)
-    added: int = 0
-    updated: int = 0
+    added: list[str] = field(default_factory=list)
+    updated: list[str] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
     unchanged: int = 0
-    deleted: int = 0
+    skipped: int = 0
     passages: int = 0
     kept: int = 0
     failed: list[Failure] = field(default_factory=list)
+    left_out: list[Failure] = field(default_factory=list)
 
     def fail(self, document_id: str, reason: str) -> None:
         self.failed.append(Failure(document_id, reason, document_id))
 
-    def report(self) -> IngestReport:
+    def report(self, *, final: bool = False) -> IngestReport:
+        ids = {"added": self.added, "updated": self.updated, "deleted": self.deleted}
         return IngestReport(
-            added=self.added,
-            updated=self.updated,
+            added=len(self.added),
+            updated=len(self.updated),
             unchanged=self.unchanged,
-            deleted=self.deleted,
+            deleted=len(self.deleted),
             passages=self.passages,
             failed=tuple(self.failed),
             kept=self.kept,
+            skipped=self.skipped,
+            left_out=tuple(self.left_out),
+            ids={name: tuple(some) for name, some in ids.items()} if final else {},
+            dry_run=self.dry_run,
             seconds=time.monotonic() - self.started,
         )
 
 
 @dataclass(frozen=True, slots=True)
-class _Change:
-    """A document that differs from what is stored of it."""
+class _Pending:
+    """A document that differs from what is stored of it.
 
-    document: Document
-    content_hash: str
-    is_new: bool
+    Attributes:
+        draft: what is to be stored.
+        stored: its text hash and details hash as stored, or None if it is new.
+        passages: cut, or empty where only details differ.
+    """
+
+    draft: Draft
+    stored: tuple[str, str] | None
     passages: Sequence[Passage]
-    fields: Mapping[str, str]
 
 
 def ingest(
-    keys: Keys,
-    schema: Schema,
-    documents: Iterable[Document | Failure],
-    recipe: Recipe,
-    *,
-    prune: Fragment | None,
-    progress: Progress | None,
+    place: Place,
+    items: Iterable[Any],
+    draft: Drafting,
+    embed: Embedding,
+    policy: Policy,
+    prune: Fragment | None = None,
 ) -> Flow[IngestReport]:
-    """Bring the documents into the index.
+    """Bring documents into the index.
 
     Args:
-        keys: of the index.
-        schema: of the index.
-        documents: taken a batch at a time; a failure among them goes into the report.
-        recipe: how they are cut and embedded.
+        place: the index.
+        items: documents or what else `draft` takes, read a batch at a time; a failure among them goes into the report.
+        draft: makes a draft of an item.
+        embed: makes one vector of each of n texts, shape (n, dim).
+        policy: what to do with repeated, existing and unfit documents.
         prune: among which documents to remove those that the input does not have; None: none at all. Nothing is
             removed if part of the input could not be read, since what is missing may stand there.
-        progress: called with the report so far after each batch.
     """
-    tally = _Tally(time.monotonic())
-    refused_before = (yield from index_info(keys)).failures
-    source = iter(documents)
-    while batch := (yield Work(lambda: list(islice(source, DOCUMENTS_PER_BATCH)))):
-        yield from _bring_in(keys, schema, batch, recipe, tally)
-        if progress:
-            progress(tally.report())
+    tally = _Tally(time.monotonic(), policy.dry_run)
+    refused_before = (yield from index_info(place.keys)).failures
+    source = iter(items)
+    while batch := (yield Work(lambda: list(islice(source, policy.batch_size)))):
+        left = list(_each_id_once(batch, policy, tally))
+        for _ in range(ATTEMPTS):
+            if left:
+                left = yield from _bring_in(place, left, draft, embed, policy, tally)
+        for item in left:
+            tally.fail(item.id, CHANGED_MEANWHILE)
+        if policy.progress:
+            policy.progress(tally.report())
     if prune is not None:
-        yield from _remove_missing(keys, prune, tally)
-    info = yield from index_info(keys)
+        yield from _remove_missing(place, prune, tally)
+    info = yield from index_info(place.keys)
     if info.failures > refused_before:
         reason, key = info.last_failure
         tally.failed.append(
             Failure(key, f"the server left {info.failures - refused_before} passages out of the index: {reason}")
         )
-    return tally.report()
+    return tally.report(final=True)
 
 
 def _bring_in(
-    keys: Keys, schema: Schema, batch: Sequence[Document | Failure], recipe: Recipe, tally: _Tally
-) -> Flow[None]:
-    documents = list(_first_of_each_id(batch, tally))
-    known = yield from content_hashes(keys, [document.id for document in documents])
-    changes = yield Work(lambda: list(_changes(schema, documents, known, recipe, tally)))
-    passages = [passage for change in changes for passage in change.passages]
-    blocks = []
-    for start in range(0, len(passages), PASSAGES_PER_CALL):
-        block = passages[start : start + PASSAGES_PER_CALL]
-        vectors = yield Work(lambda block=block: recipe.embed(block))  # type: ignore[misc]
-        rows = as_vectors(vectors, schema.dim)
-        if len(rows) != len(block):
-            raise InvalidVectors(f"expected one vector for each of {len(block)} passages, got {len(rows)}")
-        blocks.append(rows)
-    if not blocks:
-        return
-    prepared = list(_prepare(schema, changes, np.concatenate(blocks), tally))
-    refusals = yield from replace_documents(keys, [document for document, _ in prepared])
-    for (document, is_new), refusal in zip(prepared, refusals, strict=True):
-        if refusal:
-            tally.fail(document.id, refusal)
+    place: Place, items: Sequence[Any], draft: Drafting, embed: Embedding, policy: Policy, tally: _Tally
+) -> Flow[list[Any]]:
+    """Bring a batch in; return the documents that another writer changed meanwhile."""
+    known = yield from stored_hashes(place.keys, [item.id for item in items])
+    pending = yield Work(lambda: list(_pending(items, known, draft, policy, tally)))
+    if policy.dry_run:
+        for one in pending:
+            _count(one, tally)
+        return []
+    vectors = yield from _embedded(pending, embed, place.schema.dim)
+    writes = dict(_writes(place.schema, pending, vectors, policy, tally))
+    outcomes = yield from write_documents(place.keys, list(writes.values()))
+    by_id = {one.draft.id: one for one in pending}
+    changed: set[str] = set()
+    for document_id, outcome in zip(writes, outcomes, strict=True):
+        if outcome is True:
+            _count(by_id[document_id], tally)
+        elif outcome is not False:
+            tally.fail(document_id, outcome)
         else:
-            tally.added += is_new
-            tally.updated += not is_new
-            tally.passages += len(document.passages)
+            changed.add(document_id)
+    return [item for item in items if item.id in changed]
 
 
-def _first_of_each_id(batch: Iterable[Document | Failure], tally: _Tally) -> Iterator[Document]:
-    for outcome in batch:
-        if isinstance(outcome, Failure):
-            tally.failed.append(outcome)
-            if outcome.document_id is not None:
-                tally.seen.add(outcome.document_id)
-        elif not isinstance(outcome, Document):
-            raise TypeError(f"expected documents, got {outcome!r} of type {type(outcome).__name__}")
-        elif not _is_utf8(outcome.id):
-            tally.fail(outcome.id, "expected an id that UTF-8 can hold, got a lone surrogate")
-        elif outcome.id in tally.seen:
-            tally.fail(outcome.id, "expected each id once, got it a second time; only the first was taken")
+def _count(one: _Pending, tally: _Tally) -> None:
+    (tally.added if one.stored is None else tally.updated).append(one.draft.id)
+    tally.passages += len(one.passages)
+    tally.left_out += [Failure(one.draft.id, reason, one.draft.id) for reason in one.draft.left_out]
+
+
+def _each_id_once(batch: Sequence[Any], policy: Policy, tally: _Tally) -> Iterator[Any]:
+    last: dict[str, Any] = {}
+    for item in batch:
+        if isinstance(item, Failure):
+            tally.failed.append(item)
+            if item.document_id is not None:
+                tally.seen.add(item.document_id)
+        elif not isinstance(item, Document | ReadyDocument):
+            raise TypeError(f"expected documents, got {item!r} of type {type(item).__name__}")
+        elif any("\ud800" <= character <= "\udfff" for character in item.id):
+            tally.fail(item.id, "expected an id that UTF-8 can hold, got a lone surrogate")
+        elif item.id in tally.seen and policy.on_repeated == "first":
+            tally.fail(item.id, "expected each id once, got it a second time; only the first was taken")
         else:
-            tally.seen.add(outcome.id)
-            yield outcome
+            tally.seen.add(item.id)
+            last[item.id] = item
+    yield from last.values()
 
 
-def _is_utf8(text: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _changes(
-    schema: Schema, documents: Sequence[Document], known: Sequence[str | None], recipe: Recipe, tally: _Tally
-) -> Iterator[_Change]:
-    for document, stored in zip(documents, known, strict=True):
+def _pending(
+    items: Sequence[Any], known: Sequence[tuple[str, str] | None], draft: Drafting, policy: Policy, tally: _Tally
+) -> Iterator[_Pending]:
+    for item, stored in zip(items, known, strict=True):
+        if stored and policy.on_existing == "skip":
+            tally.skipped += 1
+            continue
+        if stored and policy.on_existing == "fail":
+            tally.fail(item.id, "expected a new document, got an id that the index has already")
+            continue
         try:
-            digest = content_hash(document, recipe.fingerprint, recipe.vector_bytes(document))
-            if digest == stored:
+            drafted = draft(item, policy.on_bad_field)
+            if stored == (drafted.text_hash, details_hash(drafted.details)):
                 tally.unchanged += 1
                 continue
-            fields = schema.field_values(document.metadata)
-            passages = recipe.cut(document)
+            same_text = stored is not None and stored[0] == drafted.text_hash
+            passages = [] if same_text else drafted.cut()
         except ValueError as error:
-            tally.fail(document.id, str(error))
+            tally.fail(item.id, str(error))
             continue
-        if passages:
-            yield _Change(document, digest, stored is None, passages, fields)
+        if passages or same_text:
+            yield _Pending(drafted, stored, passages)
         else:
-            tally.fail(document.id, "expected text, got none or only white space")
+            tally.fail(item.id, "expected text, got none or only white space")
 
 
-def _prepare(
-    schema: Schema, changes: Sequence[_Change], vectors: NDArray[Any], tally: _Tally
-) -> Iterator[tuple[Prepared, bool]]:
-    faults = find_faults(vectors, schema.metric, schema.dtype)
-    start = 0
-    for change in changes:
-        end = start + len(change.passages)
-        faulty = [faults[row] for row in range(start, end) if row in faults]
-        if faulty:
-            tally.fail(change.document.id, f"expected finite vectors with a direction, got {faulty[0]}")
+def _embedded(pending: Sequence[_Pending], embed: Embedding, dim: int) -> Flow[list[list[NDArray[Any] | None]]]:
+    """Return for each document the vectors of its passages, None where one is to stay without."""
+    vectors = [[passage.vector for passage in one.passages] for one in pending]
+    missing = [
+        (row, number)
+        for row, one in enumerate(pending)
+        for number, passage in enumerate(one.passages)
+        if one.draft.embeds and passage.vector is None
+    ]
+    for start in range(0, len(missing), PASSAGES_PER_CALL):
+        block = missing[start : start + PASSAGES_PER_CALL]
+        texts = [pending[row].passages[number].text for row, number in block]
+        made = yield Work(lambda texts=texts: embed(texts))  # type: ignore[misc]
+        rows = as_vectors(made, dim)
+        if len(rows) != len(block):
+            raise InvalidVectors(f"expected one vector for each of {len(block)} passages, got {len(rows)}")
+        for (row, number), vector in zip(block, rows, strict=True):
+            vectors[row][number] = vector
+    return vectors
+
+
+def _writes(
+    schema: Schema,
+    pending: Sequence[_Pending],
+    vectors: Sequence[Sequence[NDArray[Any] | None]],
+    policy: Policy,
+    tally: _Tally,
+) -> Iterator[tuple[str, Replacement | Change]]:
+    blobs, faults = _as_blobs(schema, vectors)
+    for row, one in enumerate(pending):
+        draft = one.draft
+        hashed = details_hash(draft.details)
+        if one.stored is not None and not one.passages:
+            groups = [each.as_fields() for each in draft.details]
+            everywhere = frozenset.intersection(*(frozenset(map(str, group[::2])) for group in groups))
+            removed = sorted(detail_names(schema) - everywhere)
+            yield draft.id, Change(draft.id, draft.text_hash, "", hashed, removed, groups)
+        elif row in faults:
+            tally.fail(draft.id, f"expected finite vectors with a direction, got {faults[row]}")
         else:
-            yield (
-                Prepared(
-                    id=change.document.id,
-                    content_hash=change.content_hash,
-                    passages=change.passages,
-                    vectors=to_bytes(vectors[start:end], schema.dtype),
-                    fields=change.fields,
-                    metadata=dump_metadata(change.document),
-                    text_search=schema.text_search,
-                ),
-                change.is_new,
-            )
-        start = end
+            details = draft.details if len(draft.details) > 1 else [*draft.details] * len(one.passages)
+            triples = zip(one.passages, blobs[row], details, strict=True)
+            passages = [passage_fields(schema, *triple) for triple in triples]
+            fields = document_fields(draft.text_hash, hashed, len(passages), draft.gaps(one.passages))
+            yield draft.id, Replacement(draft.id, fields, passages, only_new=policy.on_existing != "replace")
 
 
-def _remove_missing(keys: Keys, among: Fragment, tally: _Tally) -> Flow[None]:
+def _as_blobs(
+    schema: Schema, vectors: Sequence[Sequence[NDArray[Any] | None]]
+) -> tuple[list[list[bytes | None]], dict[int, str]]:
+    """Return the vectors as bytes, and for each document with a vector that has no distance the first reason why."""
+    blobs: list[list[bytes | None]] = [[None] * len(own) for own in vectors]
+    places = [(row, n) for row, own in enumerate(vectors) for n, vector in enumerate(own) if vector is not None]
+    if not places:
+        return blobs, {}
+    matrix = np.stack([np.asarray(vectors[row][number]) for row, number in places])
+    faulty = find_faults(matrix, schema.metric, schema.dtype)
+    faults: dict[int, str] = {}
+    for position, reason in faulty.items():
+        faults.setdefault(places[position][0], reason)
+    matrix[list(faulty)] = 1  # they are not stored, and some of them do not fit the dtype
+    for (row, number), blob in zip(places, to_bytes(matrix, schema.dtype), strict=True):
+        blobs[row][number] = blob
+    return blobs, faults
+
+
+def _remove_missing(place: Place, among: Fragment, tally: _Tally) -> Flow[None]:
+    keys = place.keys
     stored = yield from (stored_ids(keys) if among == EVERYTHING else matching_ids(keys, among))
-    missing = [document_id for document_id in stored if document_id not in tally.seen]
+    missing = sorted(document_id for document_id in stored if document_id not in tally.seen)
     if any(failure.document_id is None for failure in tally.failed):
         tally.kept = len(missing)
+    elif tally.dry_run:
+        tally.deleted = missing
     else:
-        tally.deleted = yield from delete_documents(keys, missing)
+        removed = yield from delete_documents(keys, missing)
+        tally.deleted = missing[:removed] if removed < len(missing) else missing

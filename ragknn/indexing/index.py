@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
 from contextlib import aclosing, closing
+from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from ragknn._protocol.counting import count_documents, count_passages, index_info, wait_until_searchable
+from ragknn._protocol.counting import (
+    count_documents,
+    count_passages,
+    count_values,
+    find_range,
+    index_info,
+    wait_until_searchable,
+)
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.opening import Opened, drop_index, listing, open_index
@@ -23,7 +31,20 @@ from ragknn._protocol.where import Where, check_required, compile_filter
 from ragknn.embedding._naming import default_embedder, embedder_named
 from ragknn.embedding.protocols import READY_VECTORS, Embedder, Identified
 from ragknn.errors import IndexNotOpen
-from ragknn.records import IndexInfo
+from ragknn.indexing._changing import add_fields
+from ragknn.indexing._reading import (
+    DOCUMENTS_PER_PART,
+    PASSAGES_PER_PART,
+    checked_ids,
+    finding,
+    in_parts,
+    reading_at,
+    reading_documents,
+    reading_ids,
+    reading_passages,
+    reading_spots,
+)
+from ragknn.records import Document, IndexInfo, IngestReport, Passage
 from ragknn.server._connection import aconnect, arun, connect, run
 
 if TYPE_CHECKING:
@@ -49,6 +70,7 @@ class _IndexBase:
         ef_construction: int | None = None,
         dtype: DType | None = None,
         fields: Mapping[str, FieldType] | None = None,
+        any_field: bool | None = None,
         text_search: bool | None = None,
         language: str | None = None,
         stop_words: Collection[str] | None = None,
@@ -69,6 +91,7 @@ class _IndexBase:
             "ef_construction": ef_construction,
             "dtype": dtype,
             "fields": None if fields is None else dict(fields),
+            "any_field": any_field,
             "text_search": text_search,
             "language": language,
             "stop_words": stop_words,
@@ -176,6 +199,20 @@ class _IndexBase:
     def _counting(self, where: Where | None) -> Flow[int]:
         return (yield from count_passages(self._keys, self._filter(where)))
 
+    def _counting_documents(self, where: Where | None) -> Flow[int]:
+        return (yield from count_documents(self._keys, self._filter(where)))
+
+    def _counting_values(self, field: str, where: Where | None) -> Flow[dict[Any, int]]:
+        return (yield from count_values(self._place(), field, self._filter(where)))
+
+    def _finding_range(self, field: str, where: Where | None) -> Flow[tuple[float, float] | None]:
+        return (yield from find_range(self._place(), field, self._filter(where)))
+
+    def _adding_fields(self, fields: Mapping[str, FieldType]) -> Flow[IngestReport]:
+        schema, report = yield from add_fields(self._place(), fields, self.timeout)
+        self._opened = replace(self._state, schema=schema)
+        return report
+
     def _describing(self) -> Flow[IndexInfo]:
         schema, server = self.schema, self.server
         info = yield from index_info(self._keys)
@@ -260,7 +297,9 @@ class Index(_IndexBase):
         m: hnsw only: edges of a node; 16.
         ef_construction: hnsw only: candidates looked at while a node is added; 200.
         dtype: "float32", "float16", "bfloat16" or "float64" for the stored vectors.
-        fields: entries of the metadata to filter on, each "tag", "numeric" or "text"; none.
+        fields: entries of the metadata to filter on, each "tag", "numeric" or "text"; none. A dotted name such as
+            "author.name" is an entry within another.
+        any_field: whether all other entries can be filtered on too, by equality, at the price of a tag for each; False.
         text_search: whether the words of the passages are indexed too; True. Without it, storing is several
             times quicker on the server, which matters for ready vectors.
         language: by whose rules the server finds the stems of words, such as "german"; "english".
@@ -319,6 +358,125 @@ class Index(_IndexBase):
     def count(self, where: Where | None = None) -> int:
         """Return the number of passages in the index, or of those that match; `ragknn.filters` explains `where`."""
         return self._run(self._counting(where))
+
+    def documents(
+        self, ids: Iterable[str] | None = None, *, where: Where | None = None, vectors: bool = False
+    ) -> Iterator[Document]:
+        """Read documents back: text to the character, label and metadata.
+
+        They are read a part at a time while you iterate, so that any number of them needs little memory.
+
+        Args:
+            ids: which documents, in this order; ids that are not there are left out. None: all, sorted by id.
+            where: only those that match; `ragknn.filters` explains it.
+            vectors: whether to read the stored vectors of the passages too, as `Document.vectors`.
+
+        Raises:
+            TypeError: a str in place of several ids.
+            ValueError: an invalid filter, or one without what the index requires.
+            ServerError: the server cannot be reached, or refuses.
+        """
+        wanted = checked_ids(ids)
+        return self._documents(wanted, where, vectors)
+
+    def _documents(self, ids: Iterable[str] | None, where: Where | None, vectors: bool) -> Iterator[Document]:
+        among = self._run(reading_ids(self, where)) if ids is None else ids
+        for part in in_parts(among, DOCUMENTS_PER_PART):
+            yield from self._run(reading_documents(self, part, where, vectors, matched=ids is None))
+
+    def passages(
+        self, ids: Iterable[str] | None = None, *, where: Where | None = None, vectors: bool = False
+    ) -> Iterator[Passage]:
+        """Read passages back.
+
+        They are read a part at a time while you iterate, so that any number of them needs little memory.
+
+        Args:
+            ids: which passages, in this order; ids that are not there are left out. None: all, sorted by document and
+                place in it.
+            where: only those that match; `ragknn.filters` explains it.
+            vectors: whether to read the stored vectors too, as `Passage.vector`.
+
+        Raises:
+            TypeError: a str in place of several ids.
+            ValueError: an invalid filter, or one without what the index requires.
+            ServerError: the server cannot be reached, or refuses.
+        """
+        wanted = checked_ids(ids)
+        return self._passages(wanted, where, vectors)
+
+    def _passages(self, ids: Iterable[str] | None, where: Where | None, vectors: bool) -> Iterator[Passage]:
+        if ids is None:
+            for spots in in_parts(self._run(reading_spots(self, where)), PASSAGES_PER_PART):
+                yield from self._run(reading_at(self, spots, vectors))
+        else:
+            for part in in_parts(ids, PASSAGES_PER_PART):
+                yield from self._run(reading_passages(self, part, where, vectors))
+
+    def exists(self, ids: Iterable[str], *, where: Where | None = None) -> list[bool]:
+        """Return for each document id whether the index has it, and whether it matches.
+
+        Raises:
+            TypeError: a str in place of several ids.
+            ValueError: an invalid filter, or one without what the index requires.
+            ServerError: the server cannot be reached, or refuses.
+        """
+        return self._run(finding(self, ids, where))
+
+    def count_documents(self, where: Where | None = None) -> int:
+        """Return the number of documents in the index, or of those that match.
+
+        Raises:
+            ValueError: an invalid filter, or one without what the index requires.
+            ServerError: the server cannot be reached, or refuses.
+        """
+        return self._run(self._counting_documents(where))
+
+    def values(self, field: str, where: Where | None = None) -> dict[Any, int]:
+        """Return the values of a field with the number of documents that have each, most frequent first.
+
+        Args:
+            field: "label", "document_id", a field declared as tag or numeric, or any field of an index built with
+                `any_field`. Numbers come back as floats; of a list each element counts.
+            where: only documents that match; `ragknn.filters` explains it.
+
+        Raises:
+            ValueError: a field that cannot be filtered on or holds text; an invalid filter.
+            ServerError: the server cannot be reached, or refuses.
+        """
+        return self._run(self._counting_values(field, where))
+
+    def value_range(self, field: str, where: Where | None = None) -> tuple[float, float] | None:
+        """Return the smallest and the largest value of a numeric field; None where no document has one.
+
+        Args:
+            field: declared as numeric; dates are seconds since 1970 UTC.
+            where: only documents that match; `ragknn.filters` explains it.
+
+        Raises:
+            ValueError: a field that is not numeric; an invalid filter.
+            ServerError: the server cannot be reached, or refuses.
+        """
+        return self._run(self._finding_range(field, where))
+
+    def add_fields(self, fields: Mapping[str, FieldType]) -> IngestReport:
+        """Declare more fields to filter on, and fill them from the stored metadata; nothing is embedded.
+
+        Other processes that have the index open must open it again before they write or filter on the new fields.
+
+        Args:
+            fields: as for `Index`; those that are declared already are left as they are.
+
+        Returns:
+            A report whose `updated` counts the documents that were filled. A value that does not fit its field is left
+            out, and listed in `left_out`.
+
+        Raises:
+            SchemaMismatch: a field is declared already as another type.
+            ValueError: an invalid name or type.
+            ServerError: the server cannot be reached, or refuses.
+        """
+        return self._run(self._adding_fields(fields))
 
     def describe(self) -> IndexInfo:
         """Return what the index is made of, how much it holds, and how it fares."""
@@ -384,6 +542,58 @@ class AsyncIndex(_IndexBase):
     async def count(self, where: Where | None = None) -> int:
         """Async twin of `Index.count`."""
         return await self._run(self._counting(where))
+
+    def documents(
+        self, ids: Iterable[str] | None = None, *, where: Where | None = None, vectors: bool = False
+    ) -> AsyncIterator[Document]:
+        """Async twin of `Index.documents`: iterate with `async for`."""
+        wanted = checked_ids(ids)
+        return self._documents(wanted, where, vectors)
+
+    async def _documents(
+        self, ids: Iterable[str] | None, where: Where | None, vectors: bool
+    ) -> AsyncIterator[Document]:
+        among = await self._run(reading_ids(self, where)) if ids is None else ids
+        for part in in_parts(among, DOCUMENTS_PER_PART):
+            for document in await self._run(reading_documents(self, part, where, vectors, matched=ids is None)):
+                yield document
+
+    def passages(
+        self, ids: Iterable[str] | None = None, *, where: Where | None = None, vectors: bool = False
+    ) -> AsyncIterator[Passage]:
+        """Async twin of `Index.passages`: iterate with `async for`."""
+        wanted = checked_ids(ids)
+        return self._passages(wanted, where, vectors)
+
+    async def _passages(self, ids: Iterable[str] | None, where: Where | None, vectors: bool) -> AsyncIterator[Passage]:
+        if ids is None:
+            for spots in in_parts(await self._run(reading_spots(self, where)), PASSAGES_PER_PART):
+                for passage in await self._run(reading_at(self, spots, vectors)):
+                    yield passage
+        else:
+            for part in in_parts(ids, PASSAGES_PER_PART):
+                for passage in await self._run(reading_passages(self, part, where, vectors)):
+                    yield passage
+
+    async def exists(self, ids: Iterable[str], *, where: Where | None = None) -> list[bool]:
+        """Async twin of `Index.exists`."""
+        return await self._run(finding(self, ids, where))
+
+    async def count_documents(self, where: Where | None = None) -> int:
+        """Async twin of `Index.count_documents`."""
+        return await self._run(self._counting_documents(where))
+
+    async def values(self, field: str, where: Where | None = None) -> dict[Any, int]:
+        """Async twin of `Index.values`."""
+        return await self._run(self._counting_values(field, where))
+
+    async def value_range(self, field: str, where: Where | None = None) -> tuple[float, float] | None:
+        """Async twin of `Index.value_range`."""
+        return await self._run(self._finding_range(field, where))
+
+    async def add_fields(self, fields: Mapping[str, FieldType]) -> IngestReport:
+        """Async twin of `Index.add_fields`."""
+        return await self._run(self._adding_fields(fields))
 
     async def describe(self) -> IndexInfo:
         """Async twin of `Index.describe`."""

@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from types import EllipsisType
+from typing import Any, Unpack
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from ragknn._protocol.fetching import matching_ids
-from ragknn._protocol.flows import Flow
-from ragknn._protocol.query import EVERYTHING, Fragment
-from ragknn._protocol.vectors import as_vectors
+from ragknn._protocol.opening import remove_documents
+from ragknn._protocol.schema import OnBadField
 from ragknn._protocol.where import Where
-from ragknn._protocol.writing import delete_documents
-from ragknn.embedding.protocols import Tokenizing
-from ragknn.errors import InvalidVectors
-from ragknn.indexing._ingestion import Progress, Recipe, ingest
+from ragknn.indexing._ingestion import IngestOptions, OnRepeated, Progress
+from ragknn.indexing._writing import (
+    adding,
+    adding_passages,
+    adding_vectors,
+    deleting,
+    deleting_where,
+    syncing,
+    updating,
+)
 from ragknn.indexing.index import AsyncIndex, Index
-from ragknn.records import Document, DocumentSource, Failure, IngestReport, Label, Passage, passage_id
+from ragknn.records import Document, DocumentSource, IngestReport, Label, Passage
 from ragknn.text.splitting import Splitter
 
 
 class Indexer:
     """Write documents to an index.
 
-    Each document is replaced in one transaction: whoever searches meanwhile sees it as it was or as it is, and
-    a crash leaves no half of it. A document that has not changed is neither embedded nor written again.
+    Each document is replaced in one step: whoever searches meanwhile sees it as it was or as it is, and a crash leaves
+    no half of it. A document that has not changed is neither embedded nor written again; one whose label or metadata
+    alone have changed is written without being embedded.
 
     Args:
-        index: an open index.
+        index: the index to write to.
         splitter: how texts are cut into passages; None: as long as the embedder reads, 256 tokens at most.
     """
 
@@ -37,78 +42,176 @@ class Indexer:
         self.index = index
         self.splitter = splitter or Splitter()
 
-    def add(self, documents: Iterable[Document] | DocumentSource, *, progress: Progress | None = None) -> IngestReport:
-        """Add documents; one whose id is in the index already is replaced.
+    def add(self, documents: Iterable[Document] | DocumentSource, **options: Unpack[IngestOptions]) -> IngestReport:
+        """Add documents; one whose id is in the index already is replaced, unless told otherwise.
+
+        What cannot be stored is listed in the report; the rest is still indexed.
 
         Args:
-            documents: taken a batch at a time. What cannot be stored is told in the report and does not keep
-                the others out.
-            progress: called with the report so far after each batch.
+            documents: taken a batch at a time.
+            options:
+                on_existing: what to do with a document whose id is in the index already: "replace" it, "skip" it, or
+                    "fail", which lists it in the report.
+                on_repeated: which of several documents of one id in this call counts: the "first", and the others fail,
+                    or the "last".
+                on_bad_field: what to do with a value that does not fit the type of its declared field: "fail" the
+                    document, or "leave_out" the field, which the report lists.
+                batch_size: documents looked up and written in one round trip; 64.
+                progress: called with the report so far after each batch.
+
+        Raises:
+            TypeError: something else than documents.
+            ValueError: an invalid option.
+            ServerError: the server cannot be reached, or refuses.
+            EmbeddingError: the model failed.
         """
-        return self.index._run(_ingesting(self.index, self.splitter, documents, None, progress))
+        return self.index._run(adding(self, documents, options))
 
     def sync(
         self,
         documents: Iterable[Document] | DocumentSource,
         *,
         where: Where | None = None,
+        dry_run: bool = False,
+        on_repeated: OnRepeated = "first",
+        on_bad_field: OnBadField = "fail",
+        batch_size: int | None = None,
         progress: Progress | None = None,
     ) -> IngestReport:
         """Add documents, and remove those that the input does not have.
 
-        Nothing is removed if part of the input could not be read: the missing documents may stand there. The
+        Nothing is removed if part of the input could not be read: the missing documents may come from there. The
         report then counts them as `kept`.
 
         Args:
             documents: all that the index shall hold, or all that match `where`.
             where: documents that do not match stay, though the input does not have them; `ragknn.filters` explains it.
-            progress: called with the report so far after each batch.
+            dry_run: whether to write nothing and only report what would be added, updated and deleted (`report.ids`);
+                nothing is embedded.
+            on_repeated: as for `add`.
+            on_bad_field: as for `add`.
+            batch_size: as for `add`.
+            progress: as for `add`.
+
+        Raises:
+            TypeError: something else than documents.
+            ValueError: an invalid filter or option.
+            ServerError: the server cannot be reached, or refuses.
+            EmbeddingError: the model failed.
         """
-        return self.index._run(_syncing(self.index, self.splitter, documents, where, progress))
+        options = _options(on_repeated, on_bad_field, batch_size, progress)
+        return self.index._run(syncing(self, documents, where, dry_run, options))
 
     def add_vectors(
         self,
         ids: Sequence[str],
-        vectors: ArrayLike,
+        vectors: ArrayLike | Sequence[ArrayLike | None],
         *,
         texts: Sequence[str] | None = None,
         labels: Sequence[Label | None] | None = None,
         metadata: Sequence[Mapping[str, Any]] | None = None,
-        progress: Progress | None = None,
+        **options: Unpack[IngestOptions],
     ) -> IngestReport:
         """Add ready vectors, each a document of one passage.
 
         Args:
             ids: n ids.
-            vectors: shape (n, dim).
+            vectors: shape (n, dim); or n vectors of shape (dim,), of which some may be None: such a document is found
+                by its words, by filters and by its id, and never by a vector.
             texts: n texts to give back with the neighbors; none: empty ones.
             labels: n labels, None where there is none.
             metadata: n mappings.
-            progress: called with the report so far after each batch.
+            options: as for `add`.
 
         Raises:
             InvalidVectors: the shape is another.
-            ValueError: the lengths differ.
+            ValueError: the lengths differ, or an invalid option.
+            ServerError: the server cannot be reached, or refuses.
         """
-        flow = _ingesting_vectors(self.index, ids, vectors, texts, labels, metadata, progress)
-        return self.index._run(flow)
+        return self.index._run(adding_vectors(self.index, ids, vectors, texts, labels, metadata, options))
+
+    def add_passages(
+        self, passages: Iterable[Passage], *, embed: bool = True, **options: Unpack[IngestOptions]
+    ) -> IngestReport:
+        """Add documents whose passages were cut elsewhere, each in one step.
+
+        A passage keeps its id, its offsets, its label and its metadata. Where it has a `vector`, that is stored;
+        otherwise its text is embedded. What `Index.passages(vectors=True)` reads can be added here as it is.
+
+        Args:
+            passages: those of one document one after the other; together they replace what there is of it. Passages
+                without offsets (0, 0) are put one after the other. An id of a passage should be unique in the index.
+            embed: whether passages without a vector are embedded; otherwise they stay without one, and are found by
+                their words, by filters and by their ids only.
+            options: as for `add`.
+
+        Raises:
+            TypeError: something else than passages.
+            ValueError: an invalid option.
+            ServerError: the server cannot be reached, or refuses.
+            EmbeddingError: the model failed.
+        """
+        return self.index._run(adding_passages(self.index, passages, embed, options))
+
+    def update(
+        self,
+        ids: Iterable[str] | None = None,
+        *,
+        where: Where | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        label: Label | EllipsisType | None = ...,
+        on_bad_field: OnBadField = "fail",
+    ) -> IngestReport:
+        """Change metadata and label of documents; nothing is embedded.
+
+        A later `sync` of the same sources writes what they say again.
+
+        Args:
+            ids: which documents; ids that are not in the index are no error.
+            where: those that match; with `ids`, those of them that match. `ragknn.filters` explains it.
+            metadata: entries to set; one that is None is removed, and all others stay.
+            label: the new label; None removes it; left out, it stays.
+            on_bad_field: as for `add`.
+
+        Returns:
+            A report whose `updated` counts the documents that were changed.
+
+        Raises:
+            TypeError: ids, metadata or a label of another type.
+            ValueError: neither ids nor a filter, or nothing to change.
+            ServerError: the server cannot be reached, or refuses.
+        """
+        return self.index._run(updating(self.index, ids, where, metadata, label, on_bad_field))
 
     def delete(self, document_ids: Iterable[str], *, where: Where | None = None) -> int:
         """Remove documents with all their passages; return how many of them there were.
 
         Args:
-            document_ids: ids that are not in the index are no error.
+            document_ids: ids of documents, not of passages; ids that are not in the index are no error.
             where: those that do not match stay; `ragknn.filters` explains it.
+
+        Raises:
+            TypeError: a str in place of several.
+            ServerError: the server cannot be reached, or refuses.
         """
-        return self.index._run(_deleting(self.index, document_ids, where))
+        return self.index._run(deleting(self.index, document_ids, where))
 
     def delete_where(self, where: Where) -> int:
         """Remove all documents that match, with all their passages; return how many there were.
 
         Raises:
-            ValueError: an empty filter, or one that cannot be; `Index.drop` removes everything.
+            ValueError: an empty or invalid filter; `clear` removes everything.
+            ServerError: the server cannot be reached, or refuses.
         """
-        return self.index._run(_deleting_where(self.index, where))
+        return self.index._run(deleting_where(self.index, where))
+
+    def clear(self) -> int:
+        """Remove all documents; the index stays, with its fields and settings. Return how many documents there were.
+
+        Raises:
+            ServerError: the server cannot be reached, or refuses.
+        """
+        return self.index._run(remove_documents(self.index._keys))
 
 
 class AsyncIndexer:
@@ -119,133 +222,72 @@ class AsyncIndexer:
         self.splitter = splitter or Splitter()
 
     async def add(
-        self, documents: Iterable[Document] | DocumentSource, *, progress: Progress | None = None
+        self, documents: Iterable[Document] | DocumentSource, **options: Unpack[IngestOptions]
     ) -> IngestReport:
         """Async twin of `Indexer.add`."""
-        return await self.index._run(_ingesting(self.index, self.splitter, documents, None, progress))
+        return await self.index._run(adding(self, documents, options))
 
     async def sync(
         self,
         documents: Iterable[Document] | DocumentSource,
         *,
         where: Where | None = None,
+        dry_run: bool = False,
+        on_repeated: OnRepeated = "first",
+        on_bad_field: OnBadField = "fail",
+        batch_size: int | None = None,
         progress: Progress | None = None,
     ) -> IngestReport:
         """Async twin of `Indexer.sync`."""
-        return await self.index._run(_syncing(self.index, self.splitter, documents, where, progress))
+        options = _options(on_repeated, on_bad_field, batch_size, progress)
+        return await self.index._run(syncing(self, documents, where, dry_run, options))
 
     async def add_vectors(
         self,
         ids: Sequence[str],
-        vectors: ArrayLike,
+        vectors: ArrayLike | Sequence[ArrayLike | None],
         *,
         texts: Sequence[str] | None = None,
         labels: Sequence[Label | None] | None = None,
         metadata: Sequence[Mapping[str, Any]] | None = None,
-        progress: Progress | None = None,
+        **options: Unpack[IngestOptions],
     ) -> IngestReport:
         """Async twin of `Indexer.add_vectors`."""
-        flow = _ingesting_vectors(self.index, ids, vectors, texts, labels, metadata, progress)
-        return await self.index._run(flow)
+        return await self.index._run(adding_vectors(self.index, ids, vectors, texts, labels, metadata, options))
+
+    async def add_passages(
+        self, passages: Iterable[Passage], *, embed: bool = True, **options: Unpack[IngestOptions]
+    ) -> IngestReport:
+        """Async twin of `Indexer.add_passages`."""
+        return await self.index._run(adding_passages(self.index, passages, embed, options))
+
+    async def update(
+        self,
+        ids: Iterable[str] | None = None,
+        *,
+        where: Where | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        label: Label | EllipsisType | None = ...,
+        on_bad_field: OnBadField = "fail",
+    ) -> IngestReport:
+        """Async twin of `Indexer.update`."""
+        return await self.index._run(updating(self.index, ids, where, metadata, label, on_bad_field))
 
     async def delete(self, document_ids: Iterable[str], *, where: Where | None = None) -> int:
         """Async twin of `Indexer.delete`."""
-        return await self.index._run(_deleting(self.index, document_ids, where))
+        return await self.index._run(deleting(self.index, document_ids, where))
 
     async def delete_where(self, where: Where) -> int:
         """Async twin of `Indexer.delete_where`."""
-        return await self.index._run(_deleting_where(self.index, where))
+        return await self.index._run(deleting_where(self.index, where))
+
+    async def clear(self) -> int:
+        """Async twin of `Indexer.clear`."""
+        return await self.index._run(remove_documents(self.index._keys))
 
 
-def _ingesting(
-    index: Index | AsyncIndex,
-    splitter: Splitter,
-    documents: Iterable[Document] | DocumentSource,
-    prune: Fragment | None,
-    progress: Progress | None,
-) -> Flow[IngestReport]:
-    embedder = index.embedder
-    token_spans = embedder.token_spans if isinstance(embedder, Tokenizing) else None
-    recipe = Recipe(
-        fingerprint=splitter.fingerprint,
-        cut=lambda document: splitter.split(document, token_spans, embedder.max_tokens),
-        embed=lambda passages: embedder.embed_documents([passage.text for passage in passages]),
-    )
-    outcomes: Iterable[Document | Failure]
-    outcomes = documents.outcomes() if isinstance(documents, DocumentSource) else documents
-    return (yield from ingest(index._keys, index.schema, outcomes, recipe, prune=prune, progress=progress))
-
-
-def _syncing(
-    index: Index | AsyncIndex,
-    splitter: Splitter,
-    documents: Iterable[Document] | DocumentSource,
-    where: Where | None,
-    progress: Progress | None,
-) -> Flow[IngestReport]:
-    return (yield from _ingesting(index, splitter, documents, index._filter(where), progress))
-
-
-def _ingesting_vectors(
-    index: Index | AsyncIndex,
-    ids: Sequence[str],
-    vectors: ArrayLike,
-    texts: Sequence[str] | None,
-    labels: Sequence[Label | None] | None,
-    metadata: Sequence[Mapping[str, Any]] | None,
-    progress: Progress | None,
-) -> Flow[IngestReport]:
-    rows = as_vectors(vectors, index.schema.dim)
-    for what, values in (("ids", ids), ("texts", texts), ("labels", labels), ("metadata", metadata)):
-        if values is not None and len(values) != len(rows):
-            raise InvalidVectors(f"expected as many {what} as vectors, {len(rows)}, got {len(values)}")
-    if isinstance(labels, np.ndarray):
-        labels = labels.tolist()  # its scalars are not Python's
-    row_of = {document_id: row for row, document_id in reversed(list(enumerate(ids)))}
-    recipe = Recipe(
-        fingerprint="ready vector",
-        cut=lambda document: [_whole(document)],
-        embed=lambda passages: rows[[row_of[passage.document_id] for passage in passages]],
-        vector_bytes=lambda document: np.ascontiguousarray(rows[row_of[document.id]]).tobytes(),
-    )
-    documents = (
-        Document(
-            document_id,
-            "" if texts is None else texts[row],
-            None if labels is None else labels[row],
-            {} if metadata is None else metadata[row],
-        )
-        for row, document_id in enumerate(ids)
-    )
-    return (yield from ingest(index._keys, index.schema, documents, recipe, prune=None, progress=progress))
-
-
-def _whole(document: Document) -> Passage:
-    return Passage(
-        id=passage_id(document.id, 0),
-        document_id=document.id,
-        text=document.text,
-        start=0,
-        end=len(document.text),
-        label=document.label,
-        metadata=document.metadata,
-        number=0,
-    )
-
-
-def _deleting(index: Index | AsyncIndex, document_ids: Iterable[str], where: Where | None) -> Flow[int]:
-    if isinstance(document_ids, str):
-        raise TypeError(f"expected an iterable of document ids, got the str {document_ids!r}; put it into a list")
-    ids = list(document_ids)
-    among = index._filter(where)
-    if among != EVERYTHING:
-        matching = set((yield from matching_ids(index._keys, among)))
-        ids = [document_id for document_id in ids if document_id in matching]
-    return (yield from delete_documents(index._keys, ids))
-
-
-def _deleting_where(index: Index | AsyncIndex, where: Where) -> Flow[int]:
-    among = index._filter(where)
-    if among == EVERYTHING:
-        raise ValueError(f"expected a filter with at least one condition, got {where!r}; drop() removes everything")
-    return (yield from delete_documents(index._keys, (yield from matching_ids(index._keys, among))))
+def _options(
+    on_repeated: OnRepeated, on_bad_field: OnBadField, batch_size: int | None, progress: Progress | None
+) -> IngestOptions:
+    options: IngestOptions = {"on_repeated": on_repeated, "on_bad_field": on_bad_field, "progress": progress}
+    return options if batch_size is None else {**options, "batch_size": batch_size}

@@ -38,7 +38,7 @@ NO_TAG = "none"  # a tag that no document can have: stored tags are JSON
 
 # Fields to return of a passage: all that a user reads; what a vote needs; or the key only, which holds the ids.
 # "vector" may be added to each.
-WHOLE = ("text", "start", "end", "label", "metadata", "digest")
+WHOLE = ("id", "text", "start", "end", "label", "metadata", "digest")
 LABELS = ("label", "digest")
 IDS: tuple[str, ...] = ()
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from ragknn._protocol.counting import count_passages
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.place import Place
-from ragknn._protocol.query import EVERYTHING, TEXT_WORDS, any_words, params
+from ragknn._protocol.query import EVERYTHING, TEXT_WORDS, WITH_VECTOR, any_words, intersection, params
 from ragknn._protocol.replies import SearchReply, as_text, checked, parse_info, parse_search
 from ragknn.errors import CommandRefused
 from ragknn.retrieval._answers import Found, read_answer
@@ -92,5 +92,5 @@ def _expected_count(place: Place, searches: Sequence[Search], answers: Sequence[
     """Return how many neighbors a search should find at least; 0 where the replies themselves tell (RESP3)."""
     pairs = zip(searches, answers, strict=True)
     if any(isinstance(one, Knn) and not answer.reports_timeouts and len(answer.rows) < ask.k for one, answer in pairs):
-        return min(ask.k, (yield from count_passages(place.keys, ask.among)))
+        return min(ask.k, (yield from count_passages(place.keys, intersection(ask.among, WITH_VECTOR))))
     return 0

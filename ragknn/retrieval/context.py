@@ -10,11 +10,11 @@ from typing import TypeAlias
 
 from ragknn._display import brief, excerpt, html_notes, html_table, place
 from ragknn._plain import Plain
-from ragknn._protocol.fetching import passages_around
 from ragknn._protocol.flows import Flow, Work
+from ragknn._protocol.reading import passages_around
 from ragknn.embedding.protocols import Tokenizing
 from ragknn.indexing.index import AsyncIndex, Index
-from ragknn.records import Neighbor, Passage, Retrieval, passage_id
+from ragknn.records import Neighbor, Passage, Retrieval
 from ragknn.retrieval._excerpts import Order, Piece, Source, passage_number, sources_of
 from ragknn.server._connection import arun, run
 from ragknn.text.splitting import sentence_starts
@@ -231,18 +231,19 @@ def _embedder_count(index: Index | AsyncIndex | None, budget: int | None) -> Cal
 # ---- the window ------------------------------------------------------------------------------------------------
 
 
-def _is_stored(passage: Passage, stored: Mapping[str, Passage]) -> bool:
-    found = stored.get(passage.id)
+def _is_stored(passage: Passage, stored: Mapping[tuple[str, int], Passage]) -> bool:
+    number = passage_number(passage)
+    found = None if number is None else stored.get((passage.document_id, number))
     return found is not None and (found.text, found.start, found.end) == (passage.text, passage.start, passage.end)
 
 
-def _outwards(passage: Passage, stored: Mapping[str, Passage], window: int) -> Iterator[Passage]:
+def _outwards(passage: Passage, stored: Mapping[tuple[str, int], Passage], window: int) -> Iterator[Passage]:
     """Iterate over the passages around one, nearest first and the one before it first, as far as they follow."""
     number = passage_number(passage)
     directions = [] if number is None else [(number, -1), (number, 1)]
     for step in range(1, window + 1):
         for origin, sign in list(directions):
-            found = stored.get(passage_id(passage.document_id, origin + sign * step))
+            found = stored.get((passage.document_id, origin + sign * step))
             if found is None:
                 directions.remove((origin, sign))
             else:

@@ -16,8 +16,8 @@ from ragknn._display import Html, html_table
 from ragknn._plain import Plain, frame, plain_fields
 from ragknn._plotting import figure_class
 from ragknn._protocol.counting import count_labels
-from ragknn._protocol.fetching import labelled_vectors
 from ragknn._protocol.flows import Flow
+from ragknn._protocol.reading import labelled_vectors
 from ragknn._protocol.where import Where
 from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Label, Neighbor

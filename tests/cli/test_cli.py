@@ -1,32 +1,36 @@
-"""The command as a user meets it: a process of its own, its output and its exit code."""
+"""The command as a user meets it: its output and its exit code."""
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
+from commands import run_here, run_in_a_process
 
 MODEL = "ragknn/hashing-64"
 
 
-@pytest.fixture
-def ragknn(redis_url: str, tmp_path: Path):
-    """Run the command in an empty folder, against the session's Redis."""
+Command = Callable[..., CompletedProcess[str]]
 
-    def run(*args: str, stdin: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "ragknn", *args],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env={**os.environ, "RAGKNN_URL": redis_url, "COLUMNS": "120", **environ},
-            timeout=120,
-        )
+
+def against(redis_url: str, folder: Path, way: Command) -> Command:
+    def run(*args: str, stdin: str = "", **environ: str) -> CompletedProcess[str]:
+        return way(list(args), stdin, folder, {"RAGKNN_URL": redis_url, "COLUMNS": "120", **environ})
 
     return run
+
+
+@pytest.fixture
+def ragknn(redis_url: str, tmp_path: Path) -> Command:
+    """Run the command in an empty folder, against the session's Redis."""
+    return against(redis_url, tmp_path, run_here)
+
+
+@pytest.fixture
+def ragknn_process(redis_url: str, tmp_path: Path) -> Command:
+    """Do the same in a process of its own, where that matters: what lasts from one to the next, pipes, tracebacks."""
+    return against(redis_url, tmp_path, run_in_a_process)
 
 
 @pytest.fixture
@@ -40,12 +44,12 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def rows(result: subprocess.CompletedProcess[str], code: int = 0) -> list[dict]:
+def rows(result: CompletedProcess[str], code: int = 0) -> list[dict]:
     assert result.returncode == code, result.stderr
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def complaint(result: subprocess.CompletedProcess[str], code: int = 1) -> str:
+def complaint(result: CompletedProcess[str], code: int = 1) -> str:
     """Return the one line of an error that shows no traceback."""
     assert (result.returncode, result.stdout) == (code, "")
     [line] = result.stderr.splitlines()
@@ -53,11 +57,11 @@ def complaint(result: subprocess.CompletedProcess[str], code: int = 1) -> str:
     return line
 
 
-def test_index_search_info_list_delete_drop(ragknn, folder: Path, index_name: str):
-    [report] = rows(ragknn("index", index_name, "texts", "--model", MODEL, "--field", "year=numeric", "--json"))
+def test_index_search_info_list_delete_drop(ragknn_process, folder: Path, index_name: str):
+    [report] = rows(ragknn_process("index", index_name, "texts", "--model", MODEL, "--field", "year=numeric", "--json"))
     assert (report["added"], report["passages"], report["failed"]) == (3, 3, [])
 
-    [answer] = rows(ragknn("search", index_name, "two wheels and a chain", "-k", "2", "--json"))
+    [answer] = rows(ragknn_process("search", index_name, "two wheels and a chain", "-k", "2", "--json"))
     assert answer["complete"] is True
     assert [neighbor["rank"] for neighbor in answer["neighbors"]] == [1, 2]
     nearest = answer["neighbors"][0]
@@ -66,12 +70,12 @@ def test_index_search_info_list_delete_drop(ragknn, folder: Path, index_name: st
     assert nearest["metadata"] == {"year": 2024}
     assert nearest["text"] == "A bicycle has two wheels and a chain."
 
-    [info] = rows(ragknn("info", index_name, "--json"))
+    [info] = rows(ragknn_process("info", index_name, "--json"))
     assert (info["documents"], info["embedder"], info["fields"]) == (3, MODEL, {"year": "numeric"})
-    assert index_name in {info["name"] for info in rows(ragknn("list", "--json"))}
-    assert rows(ragknn("delete", index_name, "tea.txt", "nothing", "--json")) == [{"deleted": 1, "asked": 2}]
-    assert rows(ragknn("drop", index_name, "--yes", "--json")) == [{"dropped": index_name, "documents": 2}]
-    assert index_name not in {info["name"] for info in rows(ragknn("list", "--json"))}
+    assert index_name in {info["name"] for info in rows(ragknn_process("list", "--json"))}
+    assert rows(ragknn_process("delete", index_name, "tea.txt", "nothing", "--json")) == [{"deleted": 1, "asked": 2}]
+    assert rows(ragknn_process("drop", index_name, "--yes", "--json")) == [{"dropped": index_name, "documents": 2}]
+    assert index_name not in {info["name"] for info in rows(ragknn_process("list", "--json"))}
 
 
 def test_people_get_tables(ragknn, folder: Path, index_name: str):
@@ -129,9 +133,9 @@ def test_a_filter_that_is_no_json_object_is_wrong_usage(ragknn, where):
     assert "expected JSON" in result.stderr or "expected a JSON object" in result.stderr
 
 
-def test_queries_can_come_from_standard_input(ragknn, folder: Path, index_name: str):
-    ragknn("index", index_name, "texts", "--model", MODEL)
-    answers = rows(ragknn("search", index_name, "-", "--json", "-k", "1", stdin="hot water\n\nflour\n"))
+def test_queries_can_come_from_standard_input(ragknn_process, folder: Path, index_name: str):
+    ragknn_process("index", index_name, "texts", "--model", MODEL)
+    answers = rows(ragknn_process("search", index_name, "-", "--json", "-k", "1", stdin="hot water\n\nflour\n"))
     assert [answer["query"] for answer in answers] == ["hot water", "flour"]
 
 
@@ -155,12 +159,12 @@ def test_broken_files_are_reported_and_the_others_indexed(ragknn, folder: Path, 
     assert "failed: empty.txt: expected text, but the file is empty" in result.stdout
 
 
-def test_dropping_asks_first(ragknn, folder: Path, index_name: str):
-    ragknn("index", index_name, "texts", "--model", MODEL)
-    refused = ragknn("drop", index_name, stdin="n\n")
+def test_dropping_asks_first(ragknn_process, folder: Path, index_name: str):
+    ragknn_process("index", index_name, "texts", "--model", MODEL)
+    refused = ragknn_process("drop", index_name, stdin="n\n")
     assert refused.returncode == 1
     assert "3 documents?" in refused.stderr
-    assert rows(ragknn("info", index_name, "--json"))[0]["documents"] == 3
+    assert rows(ragknn_process("info", index_name, "--json"))[0]["documents"] == 3
 
 
 @pytest.fixture
@@ -180,13 +184,13 @@ def labelled(ragknn, tmp_path: Path, index_name: str) -> str:
     return index_name
 
 
-def test_classify_votes_and_explains(ragknn, labelled: str):
-    bread, ticket = rows(ragknn("classify", labelled, "bread food", "ticket travel", "-k", "3", "--json"))
+def test_classify_votes_and_explains(ragknn_process, labelled: str):
+    bread, ticket = rows(ragknn_process("classify", labelled, "bread food", "ticket travel", "-k", "3", "--json"))
     assert (bread["label"], ticket["label"]) == ("food", "travel")
     assert bread["shares"] == {"food": 1.0}
     assert bread["neighbors"][0]["document_id"] == "food-0"
     assert sum(neighbor["weight"] for neighbor in bread["neighbors"]) == pytest.approx(1)
-    explained = ragknn("classify", labelled, "-", "-k", "3", "--explain", stdin="bread food\n").stdout
+    explained = ragknn_process("classify", labelled, "-", "-k", "3", "--explain", stdin="bread food\n").stdout
     assert explained.startswith("food  food 100%  bread food")
     assert "food-0" in explained
 
@@ -221,8 +225,8 @@ def test_classify_evaluates_a_file(ragknn, labelled: str, tmp_path: Path):
     ]
 
 
-def test_tune_scores_all_settings_and_draws(ragknn, labelled: str, tmp_path: Path):
-    [tuning] = rows(ragknn("tune", labelled, "-k", "1,3,500", "--plot", "k.png", "--json"))
+def test_tune_scores_all_settings_and_draws(ragknn, ragknn_process, labelled: str, tmp_path: Path):
+    [tuning] = rows(ragknn_process("tune", labelled, "-k", "1,3,500", "--plot", "k.png", "--json"))
     assert [(setting["k"], setting["weights"]) for setting in tuning["settings"]] == [
         (1, "uniform"),
         (3, "uniform"),
@@ -299,19 +303,19 @@ def test_another_model_is_refused_with_both_names(ragknn, folder: Path, index_na
     assert "dim: expected 32, found 64" in line
 
 
-def test_debug_shows_the_traceback(ragknn):
-    result = ragknn("info", "no-such-index", "--debug")
+def test_debug_shows_the_traceback(ragknn_process):
+    result = ragknn_process("info", "no-such-index", "--debug")
     assert result.returncode == 1
     assert "Traceback" in result.stderr
     assert "IndexNotFound" in result.stderr
 
 
-def test_a_setting_that_cannot_work_is_named(ragknn):
-    assert "RAGKNN_TIMEOUT: " in complaint(ragknn("list", RAGKNN_TIMEOUT="soon"))
+def test_a_setting_that_cannot_work_is_named(ragknn_process):
+    assert "RAGKNN_TIMEOUT: " in complaint(ragknn_process("list", RAGKNN_TIMEOUT="soon"))
 
 
-def test_doctor_finds_this_machine_healthy(ragknn, redis_url: str):
-    checks = {check["name"]: check for check in rows(ragknn("doctor", "--json"))}
+def test_doctor_finds_this_machine_healthy(ragknn_process, redis_url: str):
+    checks = {check["name"]: check for check in rows(ragknn_process("doctor", "--json"))}
     assert {check["verdict"] for check in checks.values()} == {"ok"}
     assert checks["protocol"]["found"].startswith("RESP3")
     assert "all-MiniLM-L6-v2" in checks["model"]["found"]
@@ -331,11 +335,11 @@ def test_doctor_says_what_resp2_costs(ragknn):
     assert checks["query timeout"]["verdict"] == "ok"
 
 
-def test_the_embedded_server_stays_between_commands(ragknn, folder: Path, index_name: str, tmp_path: Path):
+def test_the_embedded_server_stays_between_commands(ragknn_process, folder: Path, index_name: str, tmp_path: Path):
     here = {"RAGKNN_DATA": str(tmp_path / "data")}
 
-    def embedded(*args: str) -> subprocess.CompletedProcess[str]:
-        return ragknn(*args, RAGKNN_URL="", **here)
+    def embedded(*args: str) -> CompletedProcess[str]:
+        return ragknn_process(*args, RAGKNN_URL="", **here)
 
     assert rows(embedded("server", "status", "--json"))[0]["running"] is False
     [started] = rows(embedded("server", "start", "--json"))
@@ -354,23 +358,24 @@ def test_the_embedded_server_stays_between_commands(ragknn, folder: Path, index_
     assert [info["documents"] for info in rows(embedded("list", "--json"))] == [3]
 
 
-def test_demo_indexes_the_handbook_and_answers(ragknn, tmp_path: Path):
+@pytest.mark.long
+def test_demo_indexes_the_handbook_and_answers(ragknn_process, tmp_path: Path):
     # A server of its own, since the demo's index has a name that anyone may use.
     embedded = {"RAGKNN_URL": "", "RAGKNN_DATA": str(tmp_path / "data")}
-    report, *answers = rows(ragknn("demo", "--json", **embedded))
+    report, *answers = rows(ragknn_process("demo", "--json", **embedded))
     assert report["added"] > 60
     assert report["failed"] == []
     assert answers[0]["query"] == "How do I reset my password?"
     assert answers[0]["neighbors"][0]["document_id"] == "accounts/reset-password.md"
     assert answers[1]["neighbors"][0]["document_id"] == "billing/charged-twice.md"
-    assert "accounts/reset-password.md" in ragknn("demo", **embedded).stdout
+    assert "accounts/reset-password.md" in ragknn_process("demo", **embedded).stdout
 
 
-def test_every_command_has_help_and_stands_in_the_readme(ragknn):
+def test_every_command_has_help_and_stands_in_the_readme(ragknn_process):
     from ragknn.cli import cli
 
     readme = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
     for name, command in cli.commands.items():
         assert command.help, name
         assert f"ragknn {name}" in readme, name
-    assert "Search passages by meaning" in ragknn("--help").stdout
+    assert "Search passages by meaning" in ragknn_process("--help").stdout

@@ -1,14 +1,13 @@
-"""`ragknn evaluate` as a user meets it: a process of its own, its output and its exit code."""
+"""`ragknn evaluate` as a user meets it: its output and its exit code."""
 
 import csv
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
+from commands import run_here, run_in_a_process
 
 from ragknn import Index, list_indexes
 from ragknn.evaluation import evaluate
@@ -30,15 +29,8 @@ JUDGEMENTS = [("q1", "bikes", 1), ("q2", "tea", 2), ("q2", "soup", 1), ("q3", "b
 def ragknn(redis_url: str, tmp_path: Path):
     """Run the command in an empty folder, against the session's Redis and with a model that loads at once."""
 
-    def run(*args: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "ragknn", *args, "--model", MODEL],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env={**os.environ, "RAGKNN_URL": redis_url, "COLUMNS": "140"},
-            timeout=120,
-        )
+    def run(*args: str) -> CompletedProcess[str]:
+        return run_here([*args, "--model", MODEL], "", tmp_path, {"RAGKNN_URL": redis_url, "COLUMNS": "140"})
 
     return run
 
@@ -59,13 +51,13 @@ def write_lines(path: Path, texts: dict[str, str]) -> None:
     path.write_text("".join(json.dumps({"_id": name, "text": text}) + "\n" for name, text in texts.items()))
 
 
-def row(result: subprocess.CompletedProcess[str], code: int = 0) -> dict:
+def row(result: CompletedProcess[str], code: int = 0) -> dict:
     assert result.returncode == code, result.stderr
     [line] = result.stdout.splitlines()
     return json.loads(line)
 
 
-def complaint(result: subprocess.CompletedProcess[str], code: int = 1) -> str:
+def complaint(result: CompletedProcess[str], code: int = 1) -> str:
     """Return the one line of an error that shows no traceback."""
     assert (result.returncode, result.stdout) == (code, ""), result.stderr
     [line] = result.stderr.splitlines()
@@ -73,7 +65,7 @@ def complaint(result: subprocess.CompletedProcess[str], code: int = 1) -> str:
     return line
 
 
-def refusal(result: subprocess.CompletedProcess[str]) -> str:
+def refusal(result: CompletedProcess[str]) -> str:
     """Return how wrong usage is refused, below the usage."""
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("Usage: ")
@@ -124,8 +116,9 @@ def test_nothing_stays_after_a_failure_either(ragknn, folder: Path, redis_url: s
     assert [name for name in list_indexes(redis_url) if name.startswith("evaluate-my-set-")] == []
 
 
-def test_people_get_tables(ragknn, folder: Path):
-    shown = ragknn("evaluate", "my set", "-k", "2", "--ef", "5 20", "--algorithm", "hnsw")
+def test_people_get_tables(redis_url: str, folder: Path):
+    args = ["evaluate", "my set", "-k", "2", "--ef", "5 20", "--algorithm", "hnsw", "--model", MODEL]
+    shown = run_in_a_process(args, "", folder.parent, {"RAGKNN_URL": redis_url, "COLUMNS": "140"})
     assert shown.returncode == 0, shown.stderr
     assert "3 queries, documents by their best of 100 passages, mean and 95% interval" in shown.stdout
     assert re.search(r"hit rate@2 +│ 1\.0000 \[1\.0000, 1\.0000\]", shown.stdout)

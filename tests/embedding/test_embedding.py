@@ -99,40 +99,32 @@ def test_an_embedder_comes_back_from_its_name_and_identity():
 
 
 @pytest.fixture(scope="module")
-def sentences():
-    """The default model, loaded once."""
-    embedder = SentenceEmbedder(device="cpu")
-    assert embedder.dim == 384
-    return embedder
-
-
-@pytest.fixture(scope="module")
 def reference():
     """The same model as sentence-transformers itself has it."""
     return SentenceTransformer(str(find_weights(DEFAULT_MODEL)), device="cpu")
 
 
 @pytest.fixture
-def prompted(sentences):
+def prompted(sentence_embedder):
     """The default model with prompts, sharing the loaded weights."""
     embedder = SentenceEmbedder(device="cpu", query_prompt="query: ", document_prompt="passage: ")
-    embedder._loaded, embedder._tokenizer = sentences._load(), sentences._tokenizer
+    embedder._loaded, embedder._tokenizer = sentence_embedder._load(), sentence_embedder._tokenizer
     return embedder
 
 
-def test_vectors_are_those_of_sentence_transformers(sentences, reference):
+def test_vectors_are_those_of_sentence_transformers(sentence_embedder, reference):
     expected = reference.encode(TEXTS)
-    for embed in (sentences.embed_documents, sentences.embed_queries):
+    for embed in (sentence_embedder.embed_documents, sentence_embedder.embed_queries):
         vectors = embed(TEXTS)
         assert (vectors.shape, vectors.dtype) == ((4, 384), np.float32)
         np.testing.assert_allclose(vectors, expected, atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(expected, axis=1), 1, atol=1e-5)
 
 
-def test_a_vector_does_not_depend_on_the_batch_it_is_in(sentences):
+def test_a_vector_does_not_depend_on_the_batch_it_is_in(sentence_embedder):
     texts = [f"text {n} " * n for n in range(1, 40)]
-    together = sentences.embed_documents(texts)
-    np.testing.assert_allclose(sentences.embed_documents(texts[-1:])[0], together[-1], atol=1e-5)
+    together = sentence_embedder.embed_documents(texts)
+    np.testing.assert_allclose(sentence_embedder.embed_documents(texts[-1:])[0], together[-1], atol=1e-5)
 
 
 def test_prompts_are_put_before_the_texts(prompted, reference):
@@ -141,30 +133,30 @@ def test_prompts_are_put_before_the_texts(prompted, reference):
     assert not np.allclose(prompted.embed_queries(["cat"]), prompted.embed_documents(["cat"]), atol=1e-3)
 
 
-def test_prompts_are_part_of_the_identity(sentences, prompted):
-    assert sentences.identity == {"query_prompt": "", "document_prompt": ""}
+def test_prompts_are_part_of_the_identity(sentence_embedder, prompted):
+    assert sentence_embedder.identity == {"query_prompt": "", "document_prompt": ""}
     assert prompted.identity == {"query_prompt": "query: ", "document_prompt": "passage: "}
-    assert prompted.name == sentences.name == DEFAULT_MODEL
+    assert prompted.name == sentence_embedder.name == DEFAULT_MODEL
 
 
-def test_the_models_limit_is_told_without_special_tokens_and_prompts(sentences, prompted):
-    assert sentences.max_tokens == 254
+def test_the_models_limit_is_told_without_special_tokens_and_prompts(sentence_embedder, prompted):
+    assert sentence_embedder.max_tokens == 254
     assert prompted.max_tokens == 252
 
 
-def test_tokens_are_told_by_their_place_in_the_text(sentences, reference):
+def test_tokens_are_told_by_their_place_in_the_text(sentence_embedder, reference):
     text = "Resetting über-passwords\n🏷️ 名前!"
-    spans = sentences.token_spans(text)
+    spans = sentence_embedder.token_spans(text)
     assert spans == reference.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
     assert [text[start:end] for start, end in spans][2:5] == ["über", "-", "password"]
-    assert sentences.token_spans("") == []
+    assert sentence_embedder.token_spans("") == []
     # The model's own tokenizer stops at its limit; this one must not.
-    assert len(sentences.token_spans("cat " * 1000)) == 1000
+    assert len(sentence_embedder.token_spans("cat " * 1000)) == 1000
 
 
-def test_a_text_as_long_as_the_model_reads_is_embedded_and_a_longer_one_refused(sentences):
-    assert sentences.embed_documents(["cat " * 254]).shape == (1, 384)
-    for embed in (sentences.embed_documents, sentences.embed_queries):
+def test_a_text_as_long_as_the_model_reads_is_embedded_and_a_longer_one_refused(sentence_embedder):
+    assert sentence_embedder.embed_documents(["cat " * 254]).shape == (1, 384)
+    for embed in (sentence_embedder.embed_documents, sentence_embedder.embed_queries):
         with pytest.raises(TextTooLong) as refused:
             embed(["short", "cat " * 255])
         assert str(refused.value) == (
@@ -179,14 +171,14 @@ def test_the_prompt_counts_towards_the_length(prompted):
         prompted.embed_documents(["cat " * 253])
 
 
-def test_no_texts_give_no_vectors(sentences):
-    assert sentences.embed_documents([]).shape == sentences.embed_queries([]).shape == (0, 384)
+def test_no_texts_give_no_vectors(sentence_embedder):
+    assert sentence_embedder.embed_documents([]).shape == sentence_embedder.embed_queries([]).shape == (0, 384)
 
 
-def test_the_embedder_shows_how_it_counts_and_what_it_is(sentences):
-    assert isinstance(sentences, Tokenizing)
-    assert isinstance(sentences, Identified)
-    assert repr(sentences) == f"SentenceEmbedder({DEFAULT_MODEL!r})"
+def test_the_embedder_shows_how_it_counts_and_what_it_is(sentence_embedder):
+    assert isinstance(sentence_embedder, Tokenizing)
+    assert isinstance(sentence_embedder, Identified)
+    assert repr(sentence_embedder) == f"SentenceEmbedder({DEFAULT_MODEL!r})"
 
 
 @pytest.mark.parametrize("batch_size", [0, -1])
@@ -236,12 +228,12 @@ def test_a_folder_that_holds_no_model_is_told(tmp_path):
     assert str(tmp_path) in str(refused.value)
 
 
-def test_a_folder_with_a_model_is_named_by_its_absolute_path(monkeypatch, sentences):
+def test_a_folder_with_a_model_is_named_by_its_absolute_path(monkeypatch, sentence_embedder):
     folder = find_weights(DEFAULT_MODEL)
     monkeypatch.chdir(folder.parent)
     embedder = SentenceEmbedder(folder.name, device="cpu")
     assert embedder.name == str(folder.resolve())
-    np.testing.assert_array_equal(embedder.embed_queries(["cat"]), sentences.embed_queries(["cat"]))
+    np.testing.assert_array_equal(embedder.embed_queries(["cat"]), sentence_embedder.embed_queries(["cat"]))
 
 
 def test_an_unknown_model_is_told_without_the_hub():
@@ -274,8 +266,8 @@ DOCUMENTS = [
 ]
 
 
-def test_an_index_finds_by_meaning(faces, redis_url, index_name, sentences):
-    with faces.index(index_name, url=redis_url, embedder=sentences) as index:
+def test_an_index_finds_by_meaning(faces, redis_url, index_name, sentence_embedder):
+    with faces.index(index_name, url=redis_url, embedder=sentence_embedder) as index:
         report = faces.indexer(index).add(DOCUMENTS)
         assert (report.added, report.failed) == (3, ())
         assert report.passages > 4  # the long one is cut at what the model reads
@@ -285,12 +277,12 @@ def test_an_index_finds_by_meaning(faces, redis_url, index_name, sentences):
     assert [retrieval[0].passage.document_id for retrieval in retrievals] == ["password", "invoice", "long"]
 
 
-def test_an_index_is_not_opened_with_another_model_or_prompt(faces, redis_url, index_name, sentences, prompted):
-    with faces.index(index_name, url=redis_url, embedder=sentences) as index:
+def test_an_index_is_not_opened_with_another_model_or_prompt(faces, redis_url, index_name, sentence_embedder, prompted):
+    with faces.index(index_name, url=redis_url, embedder=sentence_embedder) as index:
         assert (index.schema.embedder, index.schema.dim) == (DEFAULT_MODEL, 384)
     with pytest.raises(SchemaMismatch) as refused:
         faces.index(index_name, url=redis_url, embedder=prompted).open()
-    assert refused.value.differences == {"identity": (prompted.identity, sentences.identity)}
+    assert refused.value.differences == {"identity": (prompted.identity, sentence_embedder.identity)}
     elsewhere = SentenceEmbedder(find_weights(DEFAULT_MODEL), device="cpu")
     with pytest.raises(SchemaMismatch) as refused:
         faces.index(index_name, url=redis_url, embedder=elsewhere).open()

@@ -38,12 +38,6 @@ def expected_failures(estimator: BaseEstimator) -> dict[str, str]:
     return {}
 
 
-@pytest.fixture(autouse=True)
-def one_server(monkeypatch, redis_url, clean_environ):
-    """Let every estimator that names no Redis use the session's."""
-    monkeypatch.setenv("RAGKNN_URL", redis_url)
-
-
 @parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failures, xfail_strict=True)
 def test_neighbors_are_estimators_of_scikit_learn(estimator, check):
     check(estimator)

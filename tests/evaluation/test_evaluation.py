@@ -1,5 +1,6 @@
 import json
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -34,12 +35,7 @@ class Sums:
 def evaluated(faces):
     """`evaluate` or `aevaluate`, called alike."""
 
-    def call(retriever, *args, **kwargs):
-        if faces.kind == "sync":
-            return evaluate(retriever, *args, **kwargs)
-        return faces._loop.run_until_complete(aevaluate(retriever._wrapped, *args, **kwargs))
-
-    return call
+    return partial(faces.call, evaluate, aevaluate)
 
 
 def library(count=80, questions=25):

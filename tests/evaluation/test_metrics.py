@@ -34,13 +34,23 @@ def trec_eval(ranked, grades, k=None):
 
 documents = st.integers(0, 29).map("d{}".format)
 rankings = st.lists(documents, max_size=25, unique=True)
+filled = st.lists(documents, min_size=1, max_size=25, unique=True)
 
 
 def judgements(lowest):
     return st.dictionaries(documents, st.integers(lowest, 3), min_size=1, max_size=20)
 
 
-@given(rankings.filter(bool), judgements(0), st.sampled_from([1, 3, 5, 10, 100]))
+@st.composite
+def judgements_with_an_answer(draw, lowest):
+    """Draw judgements of which at least one is above 0."""
+    return {
+        **draw(st.dictionaries(documents, st.integers(lowest, 3), max_size=19)),
+        draw(documents): draw(st.integers(1, 3)),
+    }
+
+
+@given(filled, judgements(0), st.sampled_from([1, 3, 5, 10, 100]))
 def test_figures_are_those_of_trec_eval(ranked, grades, k):
     expected = trec_eval(ranked, grades)
     assert ndcg(ranked, grades, k) == pytest.approx(expected[f"ndcg_cut_{k}"], abs=1e-9)
@@ -55,7 +65,7 @@ def test_figures_are_those_of_trec_eval(ranked, grades, k):
     assert reciprocal_rank(ranked, grades, k) == pytest.approx(trec_eval(ranked, grades, k)["recip_rank"], abs=1e-9)
 
 
-@given(rankings.filter(bool), judgements(-2).filter(lambda grades: max(grades.values()) > 0))
+@given(filled, judgements_with_an_answer(-2))
 def test_grades_below_0_are_not_relevant_as_in_trec_eval(ranked, grades):
     expected = trec_eval(ranked, {document: max(grade, 0) for document, grade in grades.items()})
     assert ndcg(ranked, grades, 10) == pytest.approx(expected["ndcg_cut_10"], abs=1e-9)
@@ -69,7 +79,7 @@ def test_every_figure_lies_between_0_and_1(ranked, grades, k):
         assert 0 <= metric(ranked, grades) <= 1, name
 
 
-@given(judgements(0).filter(lambda grades: max(grades.values()) > 0), st.integers(1, 30))
+@given(judgements_with_an_answer(0), st.integers(1, 30))
 def test_the_best_order_has_an_ndcg_of_exactly_1(grades, k):
     assert ndcg(sorted(grades, key=lambda document: -grades[document]), grades, k) == 1.0
 

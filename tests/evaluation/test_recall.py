@@ -1,4 +1,5 @@
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -27,12 +28,7 @@ class Listed:
 def scanned(faces):
     """`scan_recall` or `ascan_recall`, called alike."""
 
-    def call(retriever, *args, **kwargs):
-        if faces.kind == "sync":
-            return scan_recall(retriever, *args, **kwargs)
-        return faces._loop.run_until_complete(ascan_recall(retriever._wrapped, *args, **kwargs))
-
-    return call
+    return partial(faces.call, scan_recall, ascan_recall)
 
 
 def clustered(seed, count):

@@ -3,20 +3,18 @@
 import json
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import redis
 
-from ragknn import CommandRefused, IndexNotFound, Passage, SchemaMismatch, UnsupportedServer
+from ragknn import CommandRefused, IndexNotFound, SchemaMismatch, UnsupportedServer
 from ragknn._protocol.counting import count_documents, count_passages, wait_until_searchable
-from ragknn._protocol.encoding import digest
-from ragknn._protocol.fetching import KEYS_PER_ROUND, stored_ids
+from ragknn._protocol.finding import KEYS_PER_ROUND, stored_ids
 from ragknn._protocol.flows import Pause, Work
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.opening import Opened, SearchLimits, drop_index, examine_server, listing, open_index
 from ragknn._protocol.replies import ServerInfo
 from ragknn._protocol.schema import Schema
-from ragknn._protocol.writing import Prepared, content_hashes, delete_documents, replace_documents
+from ragknn._protocol.writing import Change, Replacement, delete_documents, stored_hashes, write_documents
 
 KEYS = Keys("doc")
 SCHEMA = Schema(
@@ -49,7 +47,8 @@ CREATING = [
     (
         *("FT.CREATE", "ragknn:doc:v1", "ON", "HASH", "PREFIX", 1, "ragknn:doc:p:"),
         *("LANGUAGE", "german", "STOPWORDS", 2, "das", "der", "SCHEMA"),
-        *("document_id", *TAG, "label", *TAG, "INDEXMISSING", "text_words", "TEXT"),
+        *("document_id", *TAG, "label", *TAG, "INDEXMISSING"),
+        *("id", "AS", "passage_id", *TAG, "no_vector", *TAG, "text_words", "TEXT"),
         *("f:topic", "AS", "topic", *TAG, "INDEXMISSING", "f:year", "AS", "year", "NUMERIC", "INDEXMISSING"),
         *("vector", "VECTOR", "FLAT", 6, "TYPE", "FLOAT32", "DIM", 2, "DISTANCE_METRIC", "COSINE"),
     ),
@@ -298,84 +297,66 @@ def test_waiting_ends_at_the_deadline():
 # ---- writing ---------------------------------------------------------------------------------------------------
 
 
-def prepared(document_id="a", passages=2, label="x"):
-    cut = [Passage(f"{document_id}#{i}", document_id, f"text {i}", i, i + 1, label) for i in range(passages)]
-    vectors = [np.array([1, i], dtype="<f4").tobytes() for i in range(passages)]
-    return Prepared(document_id, "hash", cut, vectors, {"f:year": "2020.0"}, "{}")
+def replacement(document_id="a", passages=2, **options):
+    groups = [("text", f"text {number}", "vector", b"\0") for number in range(passages)]
+    return Replacement(document_id, ("text_hash", "t", "passages", str(passages)), groups, **options)
 
 
-DONE = [b"OK", b"QUEUED", b"QUEUED", b"QUEUED", b"QUEUED", [0, 8, 8, 2]]
+def test_a_document_is_replaced_by_one_command():
+    steps, outcomes = play(write_documents(KEYS, [replacement()]), [1])
+    [[(name, script, *arguments)]] = steps
+    assert name == "EVAL"
+    assert "UNLINK" in script
+    assert arguments == [
+        *("1", "ragknn:doc:d:{a}", "ragknn:doc:p:{a}:", ""),
+        *("4", "text_hash", "t", "passages", "2"),
+        *("4", "text", "text 0", "vector", b"\0"),
+        *("4", "text", "text 1", "vector", b"\0"),
+    ]
+    assert outcomes == [True]
 
 
-def test_a_document_is_replaced_in_one_transaction():
-    steps, outcomes = play(replace_documents(KEYS, [prepared()]), DONE)
-    [[multi, drop, first, second, document, execute]] = steps
-    assert (multi, execute) == (("MULTI",), ("EXEC",))
-    assert drop[0] == "EVAL"
-    assert drop[2:] == (1, "ragknn:doc:d:{a}", "ragknn:doc:p:{a}:")
-    vector = np.array([1, 0], dtype="<f4").tobytes()
-    assert first == (
-        *("HSET", "ragknn:doc:p:{a}:0", "text", "text 0", "start", 0, "end", 1),
-        *("digest", digest("text 0", vector), "vector", vector),
-        *("document_id", '"a"', "metadata", "{}", "label", '"x"', "f:year", "2020.0"),
-        *("text_words", "text 0"),
+def test_a_document_that_must_be_new_says_so_in_the_command():
+    [[command]], outcomes = play(write_documents(KEYS, [replacement(only_new=True)]), [0])
+    assert command[5] == "absent"
+    assert outcomes == [False]
+
+
+def test_details_are_changed_by_one_command():
+    change = Change("a", "t", "old", "new", ["label"], [("metadata", "{}")])
+    [[command]], outcomes = play(write_documents(KEYS, [change]), [1])
+    assert command[2:] == (
+        *("1", "ragknn:doc:d:{a}", "ragknn:doc:p:{a}:", "t", "old", "new"),
+        *("1", "label", "2", "metadata", "{}"),
     )
-    assert second[1] == "ragknn:doc:p:{a}:1"
-    assert document == ("HSET", "ragknn:doc:d:{a}", "hash", "hash", "passages", 2)
-    assert outcomes == [None]
-
-
-def test_a_document_without_a_label_stores_none():
-    [[*_, first, _, _]], _ = play(replace_documents(KEYS, [prepared(passages=1, label=None)]), [b"OK", 1, 2, 3, []])
-    assert "label" not in first
+    assert outcomes == [True]
 
 
 OOM = redis.exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
-EXECABORT = redis.exceptions.ExecAbortError("Transaction discarded because of previous errors.")
 REFUSED_OOM = (
     "the server refused a command: command not allowed when used memory > 'maxmemory'.; "
     "raise the server's maxmemory, or delete what is not needed"
 )
 
 
-@pytest.mark.parametrize(
-    ("replies", "refusal"),
-    [
-        (DONE, None),
-        # Refused while queued: the first error says why, not EXEC's own.
-        ([b"OK", OOM, OOM, OOM, OOM, EXECABORT], REFUSED_OOM),
-        ([b"OK", b"QUEUED", OOM, b"QUEUED", b"QUEUED", EXECABORT], REFUSED_OOM),
-        # Refused while executed.
-        ([*DONE[:5], [0, OOM, 8, 2]], REFUSED_OOM),
-        ([*DONE[:5], [OOM, 8, 8, 2]], REFUSED_OOM),
-        ([*DONE[:5], EXECABORT], "the server refused a command: Transaction discarded because of previous errors."),
-        (
-            [redis.exceptions.NoPermissionError("User x has no permissions to run the 'multi' command"), *[OOM] * 5],
-            "the server refused a command: User x has no permissions to run the 'multi' command; "
-            "give the user the commands and keys that it names",
-        ),
-    ],
-)
-def test_a_refused_document_is_told_with_the_first_reason(replies, refusal):
-    assert play(replace_documents(KEYS, [prepared()]), replies)[1] == [refusal]
-
-
-def test_each_document_of_a_round_trip_has_its_own_outcome():
-    documents = [prepared("a", 2), prepared("b", 1), prepared("c", 3)]
-    replies = [*DONE, b"OK", b"QUEUED", OOM, b"QUEUED", EXECABORT, b"OK", *[b"QUEUED"] * 5, [1, 8, 8, 8, 2]]
-    steps, outcomes = play(replace_documents(KEYS, documents), replies)
-    assert [[command[0] for command in step].count("EXEC") for step in steps] == [3]
-    assert outcomes == [None, REFUSED_OOM, None]
+def test_a_refused_document_is_told_in_the_words_of_the_server():
+    refused = redis.exceptions.NoPermissionError("User x has no permissions to run the 'eval' command")
+    told = (
+        "the server refused a command: User x has no permissions to run the 'eval' command; "
+        "give the user the commands and keys that it names"
+    )
+    documents = [replacement("a"), replacement("b", 1), replacement("c", 3), replacement("d")]
+    assert play(write_documents(KEYS, documents), [1, OOM, refused, 0])[1] == [True, REFUSED_OOM, told, False]
 
 
 def test_the_hashes_of_many_documents_are_asked_in_one_round_trip():
-    steps, hashes = play(content_hashes(KEYS, ["a", "b", "c"]), [b"1", None, "3"])
-    assert steps == [[("HGET", f"ragknn:doc:d:{{{name}}}", "hash") for name in "abc"]]
-    assert hashes == ["1", None, "3"]
+    steps, hashes = play(stored_hashes(KEYS, ["a", "b", "c"]), [[b"1", b"2"], [None, None], ["3", "4"]])
+    assert steps == [[("HMGET", f"ragknn:doc:d:{{{name}}}", "text_hash", "details_hash") for name in "abc"]]
+    assert hashes == [("1", "2"), None, ("3", "4")]
 
 
 def test_a_hash_that_cannot_be_read_is_an_error():
-    flow = content_hashes(KEYS, ["a"])
+    flow = stored_hashes(KEYS, ["a"])
     next(flow)
     with pytest.raises(CommandRefused, match=r"(?i)no permissions"):
         flow.send([redis.exceptions.NoPermissionError("No permissions to access a key")])
@@ -425,4 +406,4 @@ def test_a_drop_that_the_server_refuses_removes_nothing():
 
 
 def test_the_manifest_is_json_that_names_its_format():
-    assert json.loads(SCHEMA.dumps())["format"] == 1
+    assert json.loads(SCHEMA.dumps())["format"] == 2

@@ -568,23 +568,52 @@ def test_a_required_field_that_is_not_pinned_is_an_error(where):
     assert 'add {"tenant": VALUE}' in str(refused.value)
 
 
+def pins(where):
+    """Return the values of each condition that pins the tags: at the top of a filter, or in an `$and` there."""
+    condition = where.get("tags")
+    if not isinstance(condition, Mapping):
+        condition = {"$eq": condition}
+    choices = [[condition["$eq"]]] if "$eq" in condition else []
+    choices += [condition["$in"]] if "$in" in condition else []
+    return [values for values in choices if None not in values] + [
+        pin for part in where.get("$and", []) for pin in pins(part)
+    ]
+
+
+def holds_what_is_pinned(document, where):
+    return all(any(_holds(document, "tags", "$eq", value) for value in values) for values in pins(where))
+
+
 @given(where=WHERES)
-def test_what_pins_a_field_finds_only_what_has_one_of_its_values(where):
+def test_a_filter_is_taken_if_and_only_if_it_pins_the_required_field(where):
     try:
         check_required(where, "tags")
+        taken = True
     except ValueError:
-        return
-    values = list(_pinned(where))
-    for document in DOCUMENTS:
-        if matches(document, where):
-            assert any(_holds(document, "tags", "$eq", value) for value in values)
+        taken = False
+    assert taken == bool(pins(where))
+    assert all(holds_what_is_pinned(document, where) for document in DOCUMENTS if matches(document, where))
 
 
-def _pinned(where):
-    condition = where.get("tags")
-    if isinstance(condition, Mapping):
-        yield from [condition["$eq"]] if "$eq" in condition else condition.get("$in", [])
-    else:
-        yield condition
-    for part in where.get("$and", []):
-        yield from _pinned(part)
+@st.composite
+def pinning(draw):
+    """Draw a filter that pins the tags, and a document that it finds, whatever else stands in it."""
+    document = draw(st.sampled_from([document for document in DOCUMENTS if document.metadata.get("tags")]))
+    stored = document.metadata["tags"]
+    tag = draw(st.sampled_from(stored)) if isinstance(stored, list) else stored
+    among = st.lists(TAG_VALUES, max_size=3).flatmap(lambda others: st.permutations([tag, *others]))
+    where = {"tags": draw(st.one_of(st.just(tag), st.just({"$eq": tag}), st.fixed_dictionaries({"$in": among})))}
+    for other in draw(st.lists(WHERES, max_size=2)):
+        beside = {"$or": draw(st.permutations([other, {"document_id": document.id}]))}
+        joined = [{**where, **beside}, {"$and": [where, beside]}, {"$and": [beside, where]}]
+        where = joined[draw(st.integers(0, 2))]
+    return where, document
+
+
+@given(pinning())
+def test_what_pins_a_field_finds_only_what_has_one_of_its_values(pinned):
+    where, document = pinned
+    check_required(where, "tags")
+    found = [document for document in DOCUMENTS if matches(document, where)]
+    assert document in found
+    assert all(holds_what_is_pinned(document, where) for document in found)

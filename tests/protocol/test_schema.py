@@ -3,18 +3,17 @@ import json
 import math
 import os
 import re
-from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
 import redis
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
-from ragknn import Document, SchemaMismatch
-from ragknn._protocol.encoding import TAG_SEPARATOR, as_number, content_hash, decode_tag, dump_metadata, encode_tag
+from ragknn import SchemaMismatch
+from ragknn._protocol.encoding import TAG_SEPARATOR, as_number, decode_tag, dump_metadata, encode_tag
 from ragknn._protocol.keys import Keys, index_names
 from ragknn._protocol.opening import _create_command
 from ragknn._protocol.schema import READY_VECTORS, Schema
@@ -22,7 +21,7 @@ from ragknn.records import passage_id, split_id
 from ragknn.text._words import LANGUAGES
 
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]))  # all but lone surrogates, which UTF-8 cannot hold
-IDS = UNICODE.filter(bool)
+IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 LABELS = st.one_of(UNICODE, st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans())
 
 
@@ -70,9 +69,9 @@ def test_a_passage_id_gives_document_and_number_back(document_id, number):
     assert split_id(passage_id(document_id, number)) == (document_id, number)
 
 
-@given(IDS, IDS)
-def test_different_documents_have_different_keys(one, other):
-    assume(one != other)
+@given(st.lists(IDS, min_size=2, max_size=2, unique=True))
+def test_different_documents_have_different_keys(ids):
+    one, other = ids
     keys = Keys("doc")
     assert keys.document(one) != keys.document(other)
     # Nor does the prefix of one document's passages take in another's.
@@ -140,33 +139,9 @@ def test_a_field_name_of_letters_digits_and_underscores_is_accepted(name):
     assert Schema(embedder="e", dim=2, fields={name: "tag"}).fields == {name: "tag"}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "",
-        "2x",
-        "a b",
-        "a-b",
-        "a.b",
-        "ä",
-        "a\n",
-        "$a",
-        "@a",
-        "id",
-        "document_id",
-        "text",
-        "start",
-        "end",
-        "label",
-        "metadata",
-        "vector",
-        "distance",
-        "score",
-        "text_words",
-    ],
-)
-def test_any_other_field_name_is_refused(name):
-    with pytest.raises(ValueError, match="expected a field name of letters, digits and underscores"):
+@pytest.mark.parametrize("name", ["", "$a", "document_id", "label", 3, None])
+def test_names_that_a_filter_could_not_tell_apart_are_refused(name):
+    with pytest.raises(ValueError, match=r"expected a field name that does not begin with \$ and is none of label"):
         Schema(embedder="e", dim=2, fields={name: "tag"})
 
 
@@ -231,13 +206,13 @@ def test_a_schema_comes_back_from_its_manifest(schema):
 
 
 def test_a_manifest_of_another_format_is_refused():
-    text = json.dumps({**json.loads(Schema(embedder="e", dim=2).dumps()), "format": 2, "news": True})
+    text = json.dumps({**json.loads(Schema(embedder="e", dim=2).dumps()), "format": 3, "news": True})
     with pytest.raises(SchemaMismatch) as refused:
         Schema.loads("doc", text)
-    assert refused.value.differences == {"format": (1, 2)}
+    assert refused.value.differences == {"format": (2, 3)}
     with pytest.raises(SchemaMismatch) as refused:
         Schema.loads("doc", "{}")
-    assert refused.value.differences == {"format": (1, None)}
+    assert refused.value.differences == {"format": (2, None)}
 
 
 def test_each_property_that_differs_is_named_with_what_was_expected_and_found():
@@ -245,15 +220,15 @@ def test_each_property_that_differs_is_named_with_what_was_expected_and_found():
     schema.check("doc", {})
     schema.check("doc", {"metric": "cosine", "dim": 2, "fields": {"year": "numeric"}})
     with pytest.raises(SchemaMismatch) as refused:
-        schema.check("doc", {"metric": "l2", "dim": 3, "embedder": "e", "fields": {}})
+        schema.check("doc", {"metric": "l2", "dim": 3, "embedder": "e", "fields": {"day": "tag"}})
     assert refused.value.differences == {
         "metric": ("l2", "cosine"),
         "dim": (3, 2),
-        "fields": ({}, {"year": "numeric"}),
+        "fields": ({"day": "tag"}, {"year": "numeric"}),
     }
     assert str(refused.value) == (
         "index 'doc' was built otherwise: metric: expected 'l2', found 'cosine'; dim: expected 3, found 2; "
-        "fields: expected {}, found {'year': 'numeric'}. "
+        "fields: expected {'day': 'tag'}, found {'year': 'numeric'}. "
         "Open it with what was found, choose another name, or drop the index and build it again."
     )
 
@@ -312,86 +287,25 @@ def test_a_tag_longer_than_the_server_indexes_is_refused(value):
 
 # ---- content ---------------------------------------------------------------------------------------------------
 
-DOCUMENT = Document("a", "Some text.", "x", {"year": 2020, "tags": ["u", "v"]})
-
 
 @pytest.mark.parametrize(
-    "other",
-    [
-        replace(DOCUMENT, id="b"),
-        replace(DOCUMENT, text="Some text. "),
-        replace(DOCUMENT, label="y"),
-        replace(DOCUMENT, label=None),
-        replace(DOCUMENT, metadata={"year": 2021, "tags": ["u", "v"]}),
-        replace(DOCUMENT, metadata={"year": 2020, "tags": ["v", "u"]}),
-        replace(DOCUMENT, metadata={}),
-    ],
-)
-def test_the_content_hash_changes_with_each_part_of_the_document(other):
-    assert content_hash(other, "s") != content_hash(DOCUMENT, "s")
-
-
-def test_the_content_hash_changes_with_the_splitter_and_the_vector():
-    hashes = {content_hash(DOCUMENT, s, v) for s in ("s", "t") for v in (b"", b"\0\0", b"\0\1")}
-    assert len(hashes) == 6
-
-
-def test_the_content_hash_keeps_labels_of_different_types_apart():
-    labels = ["1", 1, 1.0, True, "true", None, "null", "None", '"1"']
-    assert len({content_hash(replace(DOCUMENT, label=label), "s") for label in labels}) == len(labels)
-
-
-def test_the_content_hash_does_not_change_with_the_order_of_the_metadata():
-    same = replace(DOCUMENT, metadata={"tags": ("u", "v"), "year": np.int64(2020)})
-    assert content_hash(same, "s") == content_hash(DOCUMENT, "s")
-    assert re.fullmatch(r"[0-9a-f]{32}", content_hash(same, "s"))
-
-
-@given(IDS, UNICODE, IDS, UNICODE)
-def test_different_documents_have_different_content_hashes(id_1, text_1, id_2, text_2):
-    hashes = content_hash(Document(id_1, text_1), "s"), content_hash(Document(id_2, text_2), "s")
-    assert (hashes[0] == hashes[1]) == ((id_1, text_1) == (id_2, text_2))
-
-
-@pytest.mark.parametrize(
-    "document",
-    [
-        Document("a\ud800", "x"),
-        Document("a", "x\udfff"),
-        Document("a", "x", "\ud800"),
-        Document("a", "x", None, {"k": "\ud800"}),
-        Document("a", "x", None, {"\ud800": 1}),
-    ],
-)
-def test_a_lone_surrogate_anywhere_is_an_error_before_anything_is_sent(document):
-    with pytest.raises(ValueError, match="expected text that UTF-8 can hold, got a lone surrogate"):
-        content_hash(document, "s")
-
-
-@pytest.mark.parametrize("document", [Document("x" * 4_095, "x"), Document("a", "x", "x" * 4_095)])
-def test_an_id_or_label_that_the_server_could_not_find_again_is_refused(document):
-    with pytest.raises(ValueError, match="expected a document id, label or tag of at most 4096 bytes, got 4097"):
-        content_hash(document, "s")
-
-
-@pytest.mark.parametrize(
-    "metadata", [{"x": math.nan}, {"x": math.inf}, {"x": object()}, {"x": {1, 2}}, {"x": b"y"}, {"x": Fraction(1, 2)}]
+    "metadata", [{"x": math.nan}, {"x": math.inf}, {"x": object()}, {"x": b"y"}, {"x": Fraction(1, 2)}]
 )
 def test_metadata_that_json_cannot_hold_is_refused(metadata):
-    with pytest.raises(ValueError, match="expected metadata that JSON can hold, got: "):
-        dump_metadata(Document("a", "x", None, metadata))
+    with pytest.raises(ValueError, match=r"expected metadata that JSON can hold, got .* in \['x'\]$"):
+        dump_metadata(metadata)
 
 
 def test_metadata_that_refers_to_itself_is_refused():
     metadata = {}
     metadata["x"] = metadata
-    with pytest.raises(ValueError, match="expected metadata that JSON can hold, got: Circular reference"):
-        dump_metadata(Document("a", "x", None, metadata))
+    with pytest.raises(ValueError, match="expected metadata that JSON can hold, got Circular reference"):
+        dump_metadata(metadata)
 
 
 def test_metadata_keys_of_mixed_types_are_refused():
     with pytest.raises(ValueError, match="expected metadata that JSON can hold"):
-        dump_metadata(Document("a", "x", None, {1: "a", "b": 2}))
+        dump_metadata({1: "a", "b": 2})
 
 
 def test_dates_and_numpy_scalars_are_stored_as_json():
@@ -404,7 +318,7 @@ def test_dates_and_numpy_scalars_are_stored_as_json():
         "name": np.str_("ä"),
         "none": None,
     }
-    assert json.loads(dump_metadata(Document("a", "x", None, metadata))) == {
+    assert json.loads(dump_metadata(metadata)) == {
         "day": "2024-02-29",
         "time": "2024-02-29T12:30:00+00:00",
         "n": 7,
@@ -422,7 +336,7 @@ DECLARED = Schema(embedder="e", dim=2, fields={"year": "numeric", "topic": "tag"
 
 def test_declared_fields_are_encoded_by_their_type_and_others_are_left_out():
     metadata = {"year": 2020, "topic": ["a b", 1, 1.5, True], "title": "The “title”!", "other": "x"}
-    assert DECLARED.field_values(metadata) == {
+    assert DECLARED.field_values(metadata)[0] == {
         "f:year": "2020.0",
         "f:topic": '"a b"\x1f1\x1f1.5\x1ftrue',
         "f:title": "the title",
@@ -430,7 +344,7 @@ def test_declared_fields_are_encoded_by_their_type_and_others_are_left_out():
 
 
 def test_fields_that_are_missing_or_none_are_not_stored():
-    assert DECLARED.field_values({"year": None, "topic": None}) == {}
+    assert DECLARED.field_values({"year": None, "topic": None})[0] == {}
 
 
 @pytest.mark.parametrize(
@@ -438,7 +352,7 @@ def test_fields_that_are_missing_or_none_are_not_stored():
     [(0, "0.0"), (-1.5, "-1.5"), (np.float32(0.5), "0.5"), (True, "1.0"), (math.inf, "inf"), (-math.inf, "-inf")],
 )
 def test_a_numeric_field_takes_any_real_number(value, stored):
-    assert DECLARED.field_values({"year": value}) == {"f:year": stored}
+    assert DECLARED.field_values({"year": value})[0] == {"f:year": stored}
 
 
 NO_NUMBER = r"field 'year': expected a number, a date or an ISO 8601 string such as '2024-02-29', got "
@@ -473,7 +387,7 @@ def test_a_numeric_field_refuses_text_that_is_no_date(text):
 )
 def test_a_date_is_the_seconds_since_1970_and_utc_where_it_does_not_say(value, seconds):
     assert as_number(value) == seconds
-    assert DECLARED.field_values({"year": value}) == {"f:year": repr(seconds)}
+    assert DECLARED.field_values({"year": value})[0] == {"f:year": repr(seconds)}
 
 
 @given(st.datetimes(timezones=st.timezones() | st.none()))
@@ -483,8 +397,8 @@ def test_a_date_and_its_iso_text_are_the_same_number(moment):
 
 def test_dates_are_the_same_number_before_and_after_the_metadata_was_stored_as_json():
     metadata = {"year": datetime.datetime(2024, 2, 29, 12, 30, tzinfo=datetime.UTC)}
-    stored = json.loads(dump_metadata(Document("a", "x", None, metadata)))
-    assert DECLARED.field_values(stored) == DECLARED.field_values(metadata)
+    stored = json.loads(dump_metadata(metadata))
+    assert DECLARED.field_values(stored)[0] == DECLARED.field_values(metadata)[0]
 
 
 @pytest.mark.parametrize("value", [[None], [["a"]], {"a": 1}, object(), b"x"])
@@ -510,10 +424,10 @@ def test_arrays_of_numpy_are_no_number():
 
 
 def test_numpy_scalars_are_tags_like_the_values_they_hold():
-    assert DECLARED.field_values({"topic": [np.int64(3), np.float64(0.5), np.str_("a")]}) == {
+    assert DECLARED.field_values({"topic": [np.int64(3), np.float64(0.5), np.str_("a")]})[0] == {
         "f:topic": '3\x1f0.5\x1f"a"'
     }
-    assert DECLARED.field_values({"topic": np.float32(0.5)}) == {"f:topic": "0.5"}
+    assert DECLARED.field_values({"topic": np.float32(0.5)})[0] == {"f:topic": "0.5"}
 
 
 # ---- tags on the server ----------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 import asyncio
 import re
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -20,8 +21,8 @@ from ragknn import (
     Retriever,
     Splitter,
 )
-from ragknn._protocol.fetching import passages_around
 from ragknn._protocol.keys import Keys
+from ragknn._protocol.reading import passages_around
 from ragknn.retrieval.context import Context, Source, abuild_context, build_context, numbered
 from ragknn.server._connection import run
 
@@ -42,11 +43,7 @@ def count_words(text):
 @pytest.fixture
 def build(faces):
     """`build_context` of either world, called alike in both."""
-    if faces.kind == "sync":
-        return build_context
-    return lambda found, index, **kwargs: index._loop.run_until_complete(
-        abuild_context(found, index._wrapped, **kwargs)
-    )
+    return partial(faces.call, build_context, abuild_context)
 
 
 @pytest.fixture
@@ -136,6 +133,21 @@ def retrievals(draw):
     return documents, hits_of(chosen)
 
 
+@st.composite
+def retrievals_with_a_gap(draw):
+    """Add to retrievals a document of which the first and the last passage were found, and one between was not."""
+    documents, hits = draw(retrievals())
+    text = " ".join(
+        draw(st.lists(st.sampled_from(["One", "two.", "Red?", "a\n\ndog!", "名前。"]), min_size=12, max_size=30))
+    )
+    size = draw(st.integers(1, 4))
+    found = passages_of(text, Splitter(size, draw(st.integers(0, size // 4)), "words"), "gap")
+    missing = draw(st.integers(1, len(found) - 2))
+    others = draw(st.lists(st.sampled_from(found[:missing] + found[missing + 1 :]), unique_by=lambda each: each.id))
+    chosen = {each.id: each for each in [found[0], found[-1], *others, *(hit.passage for hit in hits)]}
+    return {**documents, "gap": (text, found)}, hits_of(draw(st.permutations(list(chosen.values()))))
+
+
 @given(retrievals(), st.sampled_from(["rank", "document"]))
 def test_an_excerpt_is_the_text_of_its_document_and_no_character_comes_twice(given_retrieval, order):
     documents, hits = given_retrieval
@@ -156,10 +168,11 @@ def test_an_excerpt_is_the_text_of_its_document_and_no_character_comes_twice(giv
     assert [source.distance for source in context.sources] == [hits[best].distance for best in bests]
 
 
-@given(retrievals())
+@given(retrievals_with_a_gap())
 def test_passages_in_a_row_are_never_apart(given_retrieval):
     documents, hits = given_retrieval
     context = assemble(hits, order="document")
+    assert sum(source.document_id == "gap" for source in context.sources) >= 2
     for one, following in pairwise(context.sources):
         if one.document_id == following.document_id:
             last, first = (int(source.passage_ids[at].rpartition("#")[2]) for source, at in ((one, -1), (following, 0)))
@@ -494,7 +507,7 @@ def test_a_window_is_two_round_trips_and_no_window_none(build, filled, monkeypat
 def test_a_window_reads_no_more_than_there_is(filled, client):
     _, passages = split_as_stored("plain")
     found = run(client, passages_around(Keys(filled.name), {"plain": [1]}, 10**9))
-    assert list(found) == [passage.id for passage in passages]
+    assert list(found) == [("plain", passage.number) for passage in passages]
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
@@ -506,7 +519,7 @@ def test_a_window_is_read_over_any_client(redis_url, filled, protocol, decode_re
         assert run(client, passages_around(keys, {}, 1)) == {}
         assert run(client, passages_around(keys, {"gone": [0]}, 1)) == {}
     _, passages = split_as_stored("plain")
-    assert found == {f"plain#{number}": passages[number] for number in (0, 1, 2, 3, 4)}
+    assert found == {("plain", number): passages[number] for number in (0, 1, 2, 3, 4)}
 
 
 def test_a_refused_read_is_told_in_the_words_of_the_server():
@@ -514,8 +527,8 @@ def test_a_refused_read_is_told_in_the_words_of_the_server():
     assert next(flow) == [("HGET", "ragknn:name:d:{doc}", "passages")]
     assert flow.send([b"2"]) == [
         ("MULTI",),
-        ("HMGET", "ragknn:name:p:{doc}:0", "text", "start", "end"),
-        ("HMGET", "ragknn:name:p:{doc}:1", "text", "start", "end"),
+        ("HMGET", "ragknn:name:p:{doc}:0", "id", "text", "start", "end"),
+        ("HMGET", "ragknn:name:p:{doc}:1", "id", "text", "start", "end"),
         ("EXEC",),
     ]
     refusal = redis.ResponseError("NOPERM this user has no permissions to run the 'hmget' command")

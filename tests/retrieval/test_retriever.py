@@ -374,10 +374,7 @@ def hurried(faces, redis_url, large_index, request):
     with faces.index(large_index, client=client, timeout=0.001) as index:
         yield index
     # Handed in, so ours to close.
-    if faces.kind == "sync":
-        client.close()
-    else:
-        faces._loop.run_until_complete(client.aclose())
+    faces.call(redis.Redis.close, redis.asyncio.Redis.aclose, client)
 
 
 @pytest.mark.parametrize(

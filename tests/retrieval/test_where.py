@@ -58,7 +58,7 @@ def test_deleting_where_nothing_is_asked_is_refused(faces, index, where):
 
 
 def test_deleting_more_than_comes_at_once(faces, redis_url, index_name, embedder, monkeypatch):
-    monkeypatch.setattr("ragknn._protocol.fetching.KEYS_PER_ROUND", 7)
+    monkeypatch.setattr("ragknn._protocol.finding.KEYS_PER_ROUND", 7)
     with faces.index(index_name, url=redis_url, embedder=embedder, fields=FIELDS) as index:
         faces.indexer(index).add(document(f"d{n}", "ab"[n % 2]) for n in range(50))
         assert faces.indexer(index).delete_where({"tenant": "a"}) == 25
@@ -84,11 +84,7 @@ def test_only_what_matches_votes(faces, index):
 
 def test_tuning_among_what_matches(index, faces):
     where = {"tenant": "a"}
-    if faces.kind == "sync":
-        tuning = tune(index, [1, 3], where=where)
-    else:
-        tuning = index._loop.run_until_complete(atune(index._wrapped, [1, 3], where=where))
-    assert tuning.passages == 6
+    assert faces.call(tune, atune, index, [1, 3], where=where).passages == 6
 
 
 # ---- mandatory filters -----------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 import math
 import re
-from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,49 +10,14 @@ from ragknn import Document, HashingEmbedder, IndexNotOpen, Splitter
 from ragknn.voting.rules import Rules
 from ragknn.voting.tuning import DEFAULT_KS, PASSAGES_PER_ROUND, Setting, Tuning, atune, tune
 
-
-class Plane:
-    """Embeds a text that begins with two numbers at that point of the plane; what follows does not matter."""
-
-    name, dim, max_tokens = "tests/plane", 2, None
-
-    def embed_documents(self, texts: Sequence[str]):
-        return np.array([[float(word) for word in text.split()[:2]] for text in texts], dtype=np.float32).reshape(-1, 2)
-
-    embed_queries = embed_documents
-
-
 WORDS = Splitter(3, 0, "words")
-
-
-@pytest.fixture
-def plane(faces, redis_url, index_name):
-    """An open index of the plane with Euclidean distances, empty."""
-    with faces.index(index_name, url=redis_url, embedder=Plane(), metric="l2") as index:
-        yield index
-
-
-@pytest.fixture
-def fill(faces, plane):
-    """Adds documents to the plane: a mapping from ids to texts and labels, each text a passage for every 3 words."""
-
-    def add(documents):
-        made = [Document(name, text, label) for name, (text, label) in documents.items()]
-        assert faces.indexer(plane, WORDS).add(made).added == len(made)
-
-    return add
 
 
 @pytest.fixture
 def tuned(faces):
     """`tune` or `atune`, called alike."""
 
-    def call(index, *args, **kwargs):
-        if faces.kind == "sync":
-            return tune(index, *args, **kwargs)
-        return faces._loop.run_until_complete(atune(index._wrapped, *args, **kwargs))
-
-    return call
+    return partial(faces.call, tune, atune)
 
 
 def scores(tuning):
@@ -130,7 +95,7 @@ def test_scores_are_those_of_a_voter_with_the_same_rules(faces, tuned, redis_url
 
 def test_the_other_passages_of_a_document_do_not_vote_on_it(fill, plane, tuned):
     # Each passage lies next to one of its own document. Without these a is next to b, and b and c to each other.
-    fill({"a": ("0 0 a 0 1 b", "x"), "b": ("5 0 c 5 1 d", "y"), "c": ("9 0 e 9 1 f", "y")})
+    fill({"a": ("0 0 a 0 1 b", "x"), "b": ("5 0 c 5 1 d", "y"), "c": ("9 0 e 9 1 f", "y")}, WORDS)
     tuning = tuned(plane, [1], ["uniform"])
     assert (tuning.passages, tuning.settings) == (6, (Setting(1, "uniform", 4 / 6),))
 

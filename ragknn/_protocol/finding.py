@@ -1,0 +1,102 @@
+"""Which documents and passages there are: by a look through the keys, or by a filter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ragknn._protocol.counting import COUNT_TIMEOUT
+from ragknn._protocol.encoding import encode_tag
+from ragknn._protocol.flows import Flow
+from ragknn._protocol.keys import Keys
+from ragknn._protocol.place import Place
+from ragknn._protocol.query import EVERYTHING, Fragment, intersection, params
+from ragknn._protocol.replies import as_text, checked, parse_aggregate, parse_search
+
+KEYS_PER_ROUND = 1_000  # keys looked for or removed in one round trip
+
+
+def scan(prefix: str, cursor: int) -> Flow[tuple[int, list[str]]]:
+    """Return the next cursor, 0 at the end, and some of the keys with the prefix; a key may come twice."""
+    [reply] = yield [("SCAN", cursor, "MATCH", f"{prefix}*", "COUNT", KEYS_PER_ROUND)]
+    following, found = checked(reply)
+    return int(following), [as_text(key) for key in found]
+
+
+def stored_ids(keys: Keys) -> Flow[list[str]]:
+    """Return the ids of all documents in the index, in no order."""
+    ids: set[str] = set()  # a scan may show a key twice
+    cursor = 0
+    while True:
+        cursor, found = yield from scan(keys.document_prefix, cursor)
+        ids.update(keys.document_id(key) for key in found)
+        if not cursor:
+            return list(ids)
+
+
+def matching_passages(keys: Keys, among: Fragment) -> Flow[list[str]]:
+    """Return the keys of all passages that the fragment finds, sorted."""
+    [reply] = yield [
+        (
+            *("FT.AGGREGATE", keys.alias, among.query, *params(among.params), "LOAD", 1, "@__key"),
+            *("WITHCURSOR", "COUNT", KEYS_PER_ROUND, "TIMEOUT", COUNT_TIMEOUT, "DIALECT", 2),
+        )
+    ]
+    found: set[str] = set()
+    while True:
+        rows, cursor = checked(reply)
+        found.update(row["__key"] for row in parse_aggregate(rows))
+        if not int(cursor):
+            return sorted(found)
+        [reply] = yield [("FT.CURSOR", "READ", keys.alias, cursor, "COUNT", KEYS_PER_ROUND)]
+
+
+def matching_ids(keys: Keys, among: Fragment) -> Flow[list[str]]:
+    """Return the ids of all documents that the fragment finds, sorted."""
+    found = yield from matching_passages(keys, among)
+    return sorted({keys.split_passage(key)[0] for key in found})
+
+
+def all_ids(place: Place, among: Fragment) -> Flow[list[str]]:
+    """Return the ids of all documents that the filter finds, sorted."""
+    return sorted({document_id for document_id, _ in (yield from all_spots(place, among))})
+
+
+def all_spots(place: Place, among: Fragment) -> Flow[list[tuple[str, int]]]:
+    """Return document id and number of all passages that the filter finds, sorted."""
+    keys = place.keys
+    if among != EVERYTHING:
+        return sorted(keys.split_passage(key) for key in (yield from matching_passages(keys, among)))
+    found: set[tuple[str, int]] = set()  # a scan may show a key twice
+    cursor = 0
+    while True:
+        cursor, some = yield from scan(keys.passage_prefix, cursor)
+        found.update(map(keys.split_passage, some))
+        if not cursor:
+            return sorted(found)
+
+
+def spots_of(place: Place, document_ids: Sequence[str], among: Fragment) -> Flow[list[tuple[str, int]]]:
+    return (yield from spots_with(place, "document_id", document_ids, among))
+
+
+def spots_with(place: Place, field: str, values: Sequence[str], among: Fragment) -> Flow[list[tuple[str, int]]]:
+    """Return document id and number of the passages whose tag in a field is one of the values."""
+    if not values:
+        return []
+    named = {f"i{number}": encode_tag(value) for number, value in enumerate(values)}
+    fragment = intersection(Fragment(f"(@{field}:{{{'|'.join(f'${name}' for name in named)}}})", named), among)
+    query = ("FT.SEARCH", place.keys.alias, fragment.query, *params(fragment.params))
+    ending = ("TIMEOUT", str(COUNT_TIMEOUT), "DIALECT", "2")
+    [counted] = yield [(*query, "LIMIT", "0", "0", *ending)]
+    total = parse_search(counted).total
+    if not total:
+        return []
+    [reply] = yield [(*query, "NOCONTENT", "LIMIT", "0", str(total), *ending)]
+    return [place.keys.split_passage(key) for key in _keys_of(reply)]
+
+
+def _keys_of(reply: Any) -> list[str]:
+    if isinstance(checked(reply), Mapping):
+        return [row.key for row in parse_search(reply).rows]
+    return [as_text(key) for key in reply[1:]]

@@ -1,0 +1,177 @@
+"""Drafts: what is to be stored of what the user hands in, before anything is cut or embedded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragknn._protocol.encoding import encode_tag, text_hash, vector_hash
+from ragknn._protocol.layout import Details, details_of, find_gaps
+from ragknn._protocol.schema import OnBadField, Schema
+from ragknn._protocol.vectors import as_vectors
+from ragknn.records import Document, Passage, passage_id
+
+# Between two passages that come without offsets.
+_APART = 2  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A document on its way into the index.
+
+    Attributes:
+        id: the document's id.
+        text_hash: digest of what decides its passages and vectors; equal ones are not stored again.
+        details: labels, metadata and fields: once for all passages, or one for each.
+        cut: makes its passages; called only if they are to be stored. Those with a vector keep it.
+        embeds: whether passages without a vector are embedded; otherwise they stay without.
+        gaps: of the passages, what of the text is in none of them.
+        left_out: fields that were left out, and why.
+    """
+
+    id: str
+    text_hash: str
+    details: Sequence[Details]
+    cut: Callable[[], Sequence[Passage]]
+    embeds: bool = True
+    gaps: Callable[[Sequence[Passage]], str] = lambda passages: ""
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyDocument:
+    """A document whose passages were cut elsewhere."""
+
+    id: str
+    passages: tuple[Passage, ...]
+
+
+Drafting: TypeAlias = Callable[[Any, OnBadField], Draft]
+"""Makes a draft of an item, such as a document; raises ValueError where it cannot be stored."""
+
+
+def drafting_documents(schema: Schema, fingerprint: str, cut: Callable[[Document], Sequence[Passage]]) -> Drafting:
+    """Draft documents that are cut and embedded.
+
+    Args:
+        schema: the index's schema.
+        fingerprint: identifies the splitter settings; if it differs, documents are cut and embedded again.
+        cut: makes the passages of a document.
+    """
+
+    def draft(document: Document, on_bad_field: OnBadField) -> Draft:
+        encode_tag(document.id)  # refuses one that is too long
+        details, left_out = details_of(schema, document.label, document.metadata, on_bad_field)
+        return Draft(
+            id=document.id,
+            text_hash=text_hash("document", document.id, document.text, fingerprint),
+            details=[details],
+            cut=lambda: cut(document),
+            gaps=lambda passages: find_gaps(document.text, passages),
+            left_out=tuple(left_out),
+        )
+
+    return draft
+
+
+def drafting_vectors(schema: Schema, rows: dict[str, NDArray[Any] | None]) -> Drafting:
+    """Draft documents of one passage each with a ready vector of shape (dim,), or None for none, given by the ids."""
+
+    def draft(document: Document, on_bad_field: OnBadField) -> Draft:
+        encode_tag(document.id)
+        details, left_out = details_of(schema, document.label, document.metadata, on_bad_field)
+        row = rows[document.id]
+        if row is None and not document.text:
+            raise ValueError("expected a text or a vector, got neither")
+        passage = Passage(passage_id(document.id, 0), document.id, document.text, 0, len(document.text), vector=row)
+        return Draft(
+            id=document.id,
+            text_hash=vector_hash(document.id, document.text, _blob(row)),
+            details=[details],
+            cut=lambda: [passage],
+            embeds=False,
+            left_out=tuple(left_out),
+        )
+
+    return draft
+
+
+def drafting_ready(schema: Schema, embeds: bool) -> Drafting:
+    """Draft documents of ready passages; `embeds` says whether those without a vector get one."""
+
+    def draft(document: ReadyDocument, on_bad_field: OnBadField) -> Draft:
+        encode_tag(document.id)
+        passages = _placed(document.passages)
+        pairs = [details_of(schema, one.label, one.metadata, on_bad_field) for one in passages]
+        details = [each for each, _ in pairs]
+        parts: list[str | bytes] = ["passages", document.id, str(embeds)]
+        for one in passages:
+            encode_tag(one.id)
+            if not one.text and one.vector is None:
+                raise ValueError(f"passage {one.id!r}: expected a text or a vector, got neither")
+            vector = None if one.vector is None else as_vectors(one.vector, schema.dim)[0]
+            parts += [one.id, one.text, str(one.start), str(one.end), _blob(vector)]
+        return Draft(
+            id=document.id,
+            text_hash=text_hash(*parts),
+            details=details,
+            cut=lambda: passages,
+            embeds=embeds,
+            left_out=tuple(dict.fromkeys(reason for _, left_out in pairs for reason in left_out)),
+        )
+
+    return draft
+
+
+def by_document(passages: Iterable[Passage]) -> Iterator[ReadyDocument]:
+    """Put together the passages of each document, which must come one after the other.
+
+    Raises:
+        TypeError: something else than a passage.
+    """
+    for document_id, own in groupby(map(_checked, passages), key=lambda passage: passage.document_id):
+        yield ReadyDocument(document_id, tuple(own))
+
+
+def _checked(passage: Any) -> Passage:
+    if not isinstance(passage, Passage):
+        raise TypeError(f"expected passages, got {passage!r} of type {type(passage).__name__}")
+    if not isinstance(passage.document_id, str) or not passage.document_id:
+        raise TypeError(f"expected a passage with the id of its document, got {passage.document_id!r}")
+    return passage
+
+
+def _placed(passages: Sequence[Passage]) -> list[Passage]:
+    """Return the passages numbered; those without offsets (0, 0) are put one after the other.
+
+    Raises:
+        ValueError: two passages of one id, or offsets that are not those of the text.
+    """
+    placed: list[Passage] = []
+    reached = -_APART
+    for number, passage in enumerate(passages):
+        start, end = passage.start, passage.end
+        if start == end == 0:
+            start = reached + _APART
+            end = start + len(passage.text)
+        if passage.text and end - start != len(passage.text):
+            raise ValueError(
+                f"passage {passage.id!r}: expected end - start to be the length of the text, {len(passage.text)}, got "
+                f"{end} - {start}; leave both 0 if they are not known"
+            )
+        reached = max(reached, end)
+        placed.append(replace(passage, start=start, end=end, number=number))
+    ids = [passage.id for passage in placed]
+    if len(set(ids)) < len(ids):
+        twice = next(one for one in ids if ids.count(one) > 1)
+        raise ValueError(f"expected each passage id once, got {twice!r} twice")
+    return placed
+
+
+def _blob(row: NDArray[Any] | None) -> bytes:
+    return b"" if row is None else np.ascontiguousarray(row).tobytes()

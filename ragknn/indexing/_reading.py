@@ -1,0 +1,88 @@
+"""The flows behind the reads of `Index` and `AsyncIndex`: a part at a time, so that any number of documents streams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
+
+from ragknn._protocol.finding import all_ids, all_spots
+from ragknn._protocol.flows import Flow
+from ragknn._protocol.query import EVERYTHING
+from ragknn._protocol.reading import read_at, read_documents, read_passages
+from ragknn._protocol.replies import checked
+from ragknn._protocol.where import Where
+from ragknn.records import Document, Passage
+
+if TYPE_CHECKING:
+    from ragknn.indexing.index import AsyncIndex, Index
+
+# Read in one part: enough that round trips do not matter, few enough that memory stays small.
+DOCUMENTS_PER_PART = 100
+PASSAGES_PER_PART = 500
+
+T = TypeVar("T")
+
+
+def in_parts(values: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Iterate over the values, taken when they are needed, in lists of a size."""
+    source = iter(values)
+    while part := list(islice(source, size)):
+        yield part
+
+
+def checked_ids(ids: Iterable[str] | None) -> Iterable[str] | None:
+    """Return the ids, unless they are a single one.
+
+    Raises:
+        TypeError: a str in place of several, or what cannot be iterated over.
+    """
+    if isinstance(ids, str) or not (ids is None or isinstance(ids, Iterable)):
+        raise TypeError(f"expected an iterable of ids or None, got {ids!r}; put one id into a list")
+    return ids
+
+
+def reading_ids(index: Index | AsyncIndex, where: Where | None) -> Flow[list[str]]:
+    """Return the ids of all documents that match, sorted."""
+    return (yield from all_ids(index._place(), index._filter(where)))
+
+
+def reading_spots(index: Index | AsyncIndex, where: Where | None) -> Flow[list[tuple[str, int]]]:
+    """Return document id and number of all passages that match, sorted."""
+    return (yield from all_spots(index._place(), index._filter(where)))
+
+
+def reading_documents(
+    index: Index | AsyncIndex, ids: Sequence[str], where: Where | None, vectors: bool, *, matched: bool
+) -> Flow[list[Document]]:
+    """Return the documents of these ids; `matched` says that the filter was asked already."""
+    among = EVERYTHING if matched else index._filter(where)
+    return (yield from read_documents(index._place(), ids, among, vectors=vectors))
+
+
+def reading_passages(
+    index: Index | AsyncIndex, ids: Sequence[str], where: Where | None, vectors: bool
+) -> Flow[list[Passage]]:
+    """Return the passages of these ids that match."""
+    return (yield from read_passages(index._place(), ids, index._filter(where), vectors=vectors))
+
+
+def reading_at(index: Index | AsyncIndex, spots: Sequence[tuple[str, int]], vectors: bool) -> Flow[list[Passage]]:
+    """Return the passages at these places."""
+    return (yield from read_at(index._place(), spots, vectors=vectors))
+
+
+def finding(index: Index | AsyncIndex, ids: Iterable[str], where: Where | None) -> Flow[list[bool]]:
+    """Return for each document id whether it is there and matches."""
+    wanted = list(checked_ids(ids) or ())
+    among = index._filter(where)
+    if among != EVERYTHING:
+        found: set[str] = set()
+        for part in in_parts(wanted, DOCUMENTS_PER_PART):
+            found.update(one.id for one in (yield from read_documents(index._place(), part, among)))
+        return [one in found for one in wanted]
+    there: list[bool] = []
+    for part in in_parts(wanted, PASSAGES_PER_PART):
+        replies = yield [("EXISTS", index._keys.document(one)) for one in part]
+        there += [bool(checked(reply)) for reply in replies]
+    return there

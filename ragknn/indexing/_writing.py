@@ -1,0 +1,191 @@
+"""The flows behind `Indexer` and `AsyncIndexer`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ragknn._protocol.finding import matching_ids
+from ragknn._protocol.flows import Flow
+from ragknn._protocol.query import EVERYTHING
+from ragknn._protocol.schema import OnBadField
+from ragknn._protocol.vectors import as_vectors
+from ragknn._protocol.where import Where
+from ragknn._protocol.writing import delete_documents
+from ragknn.embedding.protocols import Tokenizing
+from ragknn.errors import InvalidVectors
+from ragknn.indexing._changing import change_details
+from ragknn.indexing._drafts import by_document, drafting_documents, drafting_ready, drafting_vectors
+from ragknn.indexing._ingestion import IngestOptions, Policy, ingest
+from ragknn.indexing.index import AsyncIndex, Index
+from ragknn.records import Document, DocumentSource, Failure, IngestReport, Label, Passage, plain_label
+
+if TYPE_CHECKING:
+    from ragknn.indexing.indexer import AsyncIndexer, Indexer
+
+
+def adding(
+    indexer: Indexer | AsyncIndexer, documents: Iterable[Document] | DocumentSource, options: IngestOptions
+) -> Flow[IngestReport]:
+    """The flow behind `Indexer.add`."""
+    return (yield from _ingesting(indexer, documents, _policy(options), None))
+
+
+def syncing(
+    indexer: Indexer | AsyncIndexer,
+    documents: Iterable[Document] | DocumentSource,
+    where: Where | None,
+    dry_run: bool,
+    options: IngestOptions,
+) -> Flow[IngestReport]:
+    """The flow behind `Indexer.sync`."""
+    return (yield from _ingesting(indexer, documents, _policy(options, dry_run=dry_run), where or {}))
+
+
+def _policy(options: IngestOptions, *, dry_run: bool = False) -> Policy:
+    if unknown := set(options) - set(IngestOptions.__annotations__):
+        expected = ", ".join(IngestOptions.__annotations__)
+        raise TypeError(f"expected options among {expected}, got {', '.join(sorted(unknown))}")
+    return Policy(**options, dry_run=dry_run)
+
+
+def _ingesting(
+    indexer: Indexer | AsyncIndexer,
+    documents: Iterable[Document] | DocumentSource,
+    policy: Policy,
+    missing_among: Where | None,
+) -> Flow[IngestReport]:
+    index, splitter = indexer.index, indexer.splitter
+    embedder = index.embedder
+    token_spans = embedder.token_spans if isinstance(embedder, Tokenizing) else None
+    draft = drafting_documents(
+        index.schema,
+        splitter.fingerprint,
+        lambda document: splitter.split(document, token_spans, embedder.max_tokens),
+    )
+    prune = None if missing_among is None else index._filter(missing_among)
+    outcomes: Iterable[Document | Failure]
+    outcomes = documents.outcomes() if isinstance(documents, DocumentSource) else documents
+    return (yield from ingest(index._place(), outcomes, draft, embedder.embed_documents, policy, prune))
+
+
+def adding_vectors(
+    index: Index | AsyncIndex,
+    ids: Sequence[str],
+    vectors: ArrayLike | Sequence[ArrayLike | None],
+    texts: Sequence[str] | None,
+    labels: Sequence[Label | None] | None,
+    metadata: Sequence[Mapping[str, Any]] | None,
+    options: IngestOptions,
+) -> Flow[IngestReport]:
+    """The flow behind `Indexer.add_vectors`."""
+    policy = _policy(options)
+    rows = _rows(vectors, index.schema.dim)
+    for what, values in (("ids", ids), ("texts", texts), ("labels", labels), ("metadata", metadata)):
+        if values is not None and len(values) != len(rows):
+            raise InvalidVectors(f"expected as many {what} as vectors, {len(rows)}, got {len(values)}")
+    numbered = list(enumerate(ids))
+    if policy.on_repeated == "first":
+        numbered.reverse()
+    row_of = {document_id: rows[row] for row, document_id in numbered}
+    documents = (
+        Document(
+            document_id,
+            "" if texts is None else texts[row],
+            None if labels is None else labels[row],
+            {} if metadata is None else metadata[row],
+        )
+        for row, document_id in enumerate(ids)
+    )
+    draft = drafting_vectors(index.schema, row_of)
+    return (yield from ingest(index._place(), documents, draft, _embeds_nothing, policy))
+
+
+def _rows(vectors: ArrayLike | Sequence[ArrayLike | None], dim: int) -> Sequence[NDArray[Any] | None]:
+    """Return vectors, some of which may be None, each of shape (dim,).
+
+    Raises:
+        InvalidVectors: another shape.
+    """
+    if not isinstance(vectors, Sequence) or not any(vector is None for vector in vectors):
+        return list(as_vectors(vectors, dim))  # type: ignore[arg-type]  # none is None
+    return [None if vector is None else as_vectors(vector, dim)[0] for vector in vectors]
+
+
+def _embeds_nothing(texts: Sequence[str]) -> NDArray[np.float32]:
+    raise InvalidVectors(f"expected ready vectors, got {len(texts)} texts to embed")
+
+
+def adding_passages(
+    index: Index | AsyncIndex, passages: Iterable[Passage], embed: bool, options: IngestOptions
+) -> Flow[IngestReport]:
+    """The flow behind `Indexer.add_passages`."""
+    policy = _policy(options)
+
+    def embed_texts(texts: Sequence[str]) -> Any:
+        return index.embedder.embed_documents(texts)  # looked for only when something is to be embedded
+
+    draft = drafting_ready(index.schema, embed)
+    return (yield from ingest(index._place(), by_document(passages), draft, embed_texts, policy))
+
+
+def updating(
+    index: Index | AsyncIndex,
+    ids: Iterable[str] | None,
+    where: Where | None,
+    metadata: Mapping[str, Any] | None,
+    label: Label | EllipsisType | None,
+    on_bad_field: OnBadField,
+) -> Flow[IngestReport]:
+    """The flow behind `Indexer.update`."""
+    started = time.monotonic()
+    if ids is None and not where:
+        raise ValueError(f"expected ids, a filter, or both, got ids=None, where={where!r}: nothing says what to update")
+    if metadata is None and label is ...:
+        raise ValueError("expected metadata or a label to change, got neither")
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise TypeError(f"expected metadata as a mapping such as a dict, got {type(metadata).__name__}")
+    entries = dict(metadata or {})
+    new_label = label if isinstance(label, EllipsisType) else plain_label(label, "the update")
+    policy = _policy({"on_bad_field": on_bad_field})
+
+    def edit(passage: Passage) -> tuple[Label | None, Mapping[str, Any]]:
+        merged = {key: value for key, value in {**passage.metadata, **entries}.items() if value is not None}
+        return passage.label if isinstance(new_label, EllipsisType) else new_label, merged
+
+    among = index._filter(where)
+    chosen = None if ids is None else list(_checked_ids(ids))
+    if among != EVERYTHING:
+        matching = yield from matching_ids(index._keys, among)
+        chosen = matching if chosen is None else [one for one in chosen if one in set(matching)]
+    changed = yield from change_details(index._place(), chosen or [], edit, policy.on_bad_field)
+    return changed.report(started)
+
+
+def deleting(index: Index | AsyncIndex, document_ids: Iterable[str], where: Where | None) -> Flow[int]:
+    """The flow behind `Indexer.delete`."""
+    ids = list(_checked_ids(document_ids))
+    among = index._filter(where)
+    if among != EVERYTHING:
+        matching = set((yield from matching_ids(index._keys, among)))
+        ids = [document_id for document_id in ids if document_id in matching]
+    return (yield from delete_documents(index._keys, ids))
+
+
+def deleting_where(index: Index | AsyncIndex, where: Where) -> Flow[int]:
+    """The flow behind `Indexer.delete_where`."""
+    among = index._filter(where)
+    if among == EVERYTHING:
+        raise ValueError(f"expected a filter with at least one condition, got {where!r}; clear() removes everything")
+    return (yield from delete_documents(index._keys, (yield from matching_ids(index._keys, among))))
+
+
+def _checked_ids(ids: Iterable[str]) -> Iterable[str]:
+    if isinstance(ids, str):
+        raise TypeError(f"expected an iterable of document ids, got the str {ids!r}; put it into a list")
+    return ids

@@ -1,0 +1,37 @@
+"""The command `ragknn`, run in a process of its own as users do, or in this one where a process adds nothing."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+from click.testing import CliRunner
+
+from ragknn.cli import cli
+from ragknn.cli.options import stderr, stdout
+
+
+def run_in_a_process(args: list[str], stdin: str, folder: Path, environ: Mapping[str, str]) -> CompletedProcess[str]:
+    """Run the command in the folder, with these variables beside those of this process."""
+    return subprocess.run(
+        [sys.executable, "-m", "ragknn", *args],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, **environ},
+        timeout=120,
+    )
+
+
+def run_here(args: list[str], stdin: str, folder: Path, environ: Mapping[str, str]) -> CompletedProcess[str]:
+    """Do the same without a new process; an exception that would be a traceback there is raised."""
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
+        for console in (stdout, stderr):  # they look for their width when they are made
+            patch.setattr(console, "_width", int(environ["COLUMNS"]))
+        result = CliRunner(env=environ).invoke(cli, args, stdin, prog_name="ragknn", catch_exceptions=False)
+    return CompletedProcess(args, result.exit_code, result.stdout, result.stderr)
