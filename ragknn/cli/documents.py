@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -48,7 +47,7 @@ def demo(url: str | None, as_json: bool) -> None:
         _ingest(Indexer(index).sync, read_documents(folder), as_json)
         for retrieval in Retriever(index).retrieve_many(DEMO_QUESTIONS, k=3):
             if as_json:
-                terminal.print_json(terminal.retrieval_as_dict(retrieval))
+                terminal.print_json(retrieval.to_dict())
             else:
                 terminal.print_retrieval(retrieval, stdout)
     if not as_json:
@@ -158,7 +157,7 @@ def _ingest(write: Callable[..., IngestReport], source: DocumentSource, as_json:
     with terminal.progress_bar(total, stderr) as progress:
         report = write(source, progress=progress)
     if as_json:
-        terminal.print_json(asdict(report))
+        terminal.print_json(report.to_dict())
     else:
         terminal.print_report(report, stdout)
     return report
@@ -171,7 +170,7 @@ def _ingest(write: Callable[..., IngestReport], source: DocumentSource, as_json:
 def info(name: str, url: str | None, as_json: bool) -> None:
     """Print what the index NAME is made of and how much it holds."""
     with Index(name, url=url, create=False) as opened:
-        facts = asdict(opened.describe())
+        facts = opened.describe().to_dict()
     if as_json:
         terminal.print_json(facts)
     else:
@@ -189,7 +188,7 @@ def list_(url: str | None, as_json: bool) -> None:
             found.append(opened.describe())
     if as_json:
         for described in found:
-            terminal.print_json(asdict(described))
+            terminal.print_json(described.to_dict())
     elif found:
         terminal.print_indexes(found, stdout)
     else:

@@ -12,6 +12,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ragknn._display import Table, aligned, html_table
+from ragknn._plain import Plain, plain_fields
 from ragknn._protocol.counting import count_passages
 from ragknn._protocol.flows import Command, Flow, Work
 from ragknn._protocol.query import WITH_VECTOR
@@ -20,7 +22,6 @@ from ragknn._protocol.vectors import check_vectors, to_bytes, true_distance
 from ragknn.embedding._long_texts import embed_queries
 from ragknn.errors import IncompleteRetrieval
 from ragknn.evaluation._latency import Latency, in_even_steps
-from ragknn.evaluation._tables import Table, aligned, html_table
 from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Retrieval
 from ragknn.retrieval._asking import asking_near, check_queries
@@ -40,7 +41,7 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class RecallPoint:
+class RecallPoint(Plain):
     """One way to search, and how much it finds.
 
     Attributes:
@@ -55,7 +56,7 @@ class RecallPoint:
 
 
 @dataclass(frozen=True, slots=True)
-class RecallScan:
+class RecallScan(Plain):
     """The recall of an index against exact search.
 
     Attributes:
@@ -118,12 +119,16 @@ class RecallScan:
             for point in self.points
         ]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything in it as plain values, for JSON, with `suggestion` and `advice`; seconds are seconds."""
+        return {**plain_fields(self), "suggestion": self.suggestion, "advice": self.advice}
+
     def __str__(self) -> str:
         return "\n".join([self.heading, *aligned(self.table), self.advice])
 
     def _repr_html_(self) -> str:
         """Show the points as a table in a notebook."""
-        return f"{html_table(self.heading, self.table)}<p>{escape(self.advice)}</p>"
+        return f"{html_table(self.heading, *self.table)}<p>{escape(self.advice)}</p>"
 
 
 def scan_recall(

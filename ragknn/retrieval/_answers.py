@@ -77,7 +77,7 @@ def read_answer(place: Place, one: Search, answer: SearchReply, ask: Ask, expect
     }
     distances = _distances(place.schema, one, passages, rows, vectors)
     neighbors = [
-        Neighbor(passage, distance, row.score)
+        Neighbor(passage, distance, row.score, metric=place.schema.metric)
         for passage, distance, row in zip(passages, distances, rows, strict=True)
         if not isinstance(one, Range) or distance <= one.radius
     ]

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from ragknn._plain import Plain
 from ragknn.records import Label, Neighbor, Passage, split_id
 
 Order: TypeAlias = Literal["rank", "document"]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class Source(Plain):
     """An excerpt of a document, as it stands in a context.
 
     Attributes:

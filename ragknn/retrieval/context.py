@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from operator import index as as_integer
-from textwrap import shorten
 from typing import TypeAlias
 
+from ragknn._display import brief, excerpt, html_notes, html_table, place
+from ragknn._plain import Plain
 from ragknn._protocol.flows import Flow, Work
 from ragknn._protocol.reading import passages_around
 from ragknn.embedding.protocols import Tokenizing
@@ -33,7 +33,7 @@ def numbered(source: Source) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class Context(Plain):
     """The text for a prompt, and what it is made of.
 
     Attributes:
@@ -68,22 +68,17 @@ class Context:
         return self.text
 
     def __repr__(self) -> str:
-        lines = (f"  [{s.number}] {s.document_id} {s.start}-{s.end}  {_brief(s.text, 80)}" for s in self.sources)
+        lines = (f"  [{s.number}] {s.document_id} {s.start}-{s.end}  {brief(s.text, 80)}" for s in self.sources)
         return "\n".join([f"Context({self._summary()})", *lines])
 
     def _repr_html_(self) -> str:
         """Show the sources as a table in a notebook."""
-        rows = "".join(
-            f"<tr><td>[{s.number}]</td><td>{s.distance:.4f}</td><td><code>{escape(s.document_id)}</code><br>"
-            f"{s.start}&ndash;{s.end}</td><td>{'' if s.label is None else escape(str(s.label))}</td>"
-            f"<td style='text-align:left;white-space:pre-wrap'>{escape(_brief(s.text, 400))}</td></tr>"
+        rows = (
+            (f"[{s.number}]", s.distance, place(s.document_id, s.start, s.end), s.label, excerpt(s.text, 400))
             for s in self.sources
         )
-        notes = "".join(f"<p><b>note:</b> {escape(warning)}</p>" for warning in self.warnings)
-        return (
-            f"<table><caption>{escape(self._summary())}</caption><thead><tr><th>#</th><th>distance</th>"
-            f"<th>document</th><th>label</th><th>excerpt</th></tr></thead><tbody>{rows}</tbody></table>{notes}"
-        )
+        heads = ["#", "distance", "document", "label", "excerpt"]
+        return html_table(self._summary(), heads, rows) + html_notes(self.warnings)
 
     def _summary(self) -> str:
         tokens = "" if self.tokens is None else f", {self.tokens} tokens"
@@ -337,7 +332,3 @@ def _checked_count(count: Callable[[str], int], text: str) -> int:
 
 def _counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _brief(text: str, width: int) -> str:
-    return shorten(text, width, placeholder="…")

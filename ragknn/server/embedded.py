@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 import redis
 
+from ragknn._plain import Plain
 from ragknn.errors import MissingDependency, RagKNNError, ServerError
 from ragknn.server._folder import DataFolder, ServerState, release
 from ragknn.server._process import LOG_LINES, connect, shut_down, spawn, wait_until_ready
@@ -44,7 +45,7 @@ _shared: dict[Path, RedisServer] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class ServerStatus:
+class ServerStatus(Plain):
     """What is known about the embedded server of a data folder.
 
     Attributes:
