@@ -62,15 +62,25 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Knn:
-    """A search for the k nearest passages of a vector, given as the bytes that the server stores."""
+    """A search for the k nearest passages of a vector.
+
+    Attributes:
+        vector: as the bytes that the server stores.
+        exact: whether an hnsw index computes every distance, as a flat one does.
+    """
 
     vector: bytes
+    exact: bool = False
 
     def command(self, place: Place, ask: Ask) -> Command:
         """Return the command that asks for it."""
         among = "*" if ask.among == EVERYTHING else f"({ask.among.query})"
         effort = ""
-        if place.schema.algorithm == "hnsw":
+        if self.exact:
+            # The server lets a search say so only beside a filter; this one lets all passages through.
+            among = f"(-@document_id:{{{NO_TAG}}})" if ask.among == EVERYTHING else among
+            effort = " HYBRID_POLICY ADHOC_BF"
+        elif place.schema.algorithm == "hnsw":
             effort = f" EF_RUNTIME {ask.ef_runtime or max(SMALLEST_EF_RUNTIME, EF_RUNTIME_PER_K * ask.k)}"
         query = f"{among}=>[KNN $k @vector $vector{effort} AS distance]"
         return _by_distance(place, query, {"k": ask.k, "vector": self.vector}, ask, ask.k)
