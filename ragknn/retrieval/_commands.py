@@ -24,7 +24,7 @@ RADIUS_PORTION = 1_000
 SMALLEST_EF_RUNTIME = 100
 EF_RUNTIME_PER_K = 2
 
-# How much more than the radius, relative and absolute, is asked for; what lies beyond it is left out afterwards.
+# Relative and absolute margin added to a radius in the query; passages beyond the radius are removed afterwards.
 RADIUS_MARGIN = 1e-5
 LARGEST_RADIUS = 1e300  # stands for infinity
 
@@ -114,7 +114,7 @@ class Words:
 
     Attributes:
         text: with at least one word that is no stop word.
-        vector: shape (dim,); passages then have their distance to it, otherwise NaN.
+        vector: shape (dim,); if given, passages have their distance to it; if not, NaN.
         radius: largest distance to the vector; None: any.
     """
 
@@ -150,7 +150,7 @@ class Words:
         values |= terms.params
         if not narrow:
             return terms.query, values
-        # Search 2.10 forgets some of the words of a passage where an alternative of words stands beside a condition:
+        # Search 2.10 misses some words of a passage if an OR of words is combined with a condition:
         # so each word is optional, its stems are too, and passages with none of them score nothing. What a filter finds
         # counts for the score as well, rare tags most; it weighs next to nothing in a group of two behind the words.
         stems = [stem for word in terms.params.values() for stem in watch.stems.get(word, (word,))]

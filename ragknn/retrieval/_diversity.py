@@ -1,4 +1,4 @@
-"""Neighbors that say different things: novelty against relevance, one per text, some per document. No I/O."""
+"""Diversity: maximal marginal relevance, removal of duplicates, and a cap per document."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _directions(rows: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def at_most_per_document(neighbors: Iterable[Neighbor], n: int) -> list[Neighbor]:
-    """Return the neighbors without all but the first n of each document, in the same order.
+    """Return at most the first n neighbors of each document, in the same order.
 
     Raises:
         ValueError: n < 1.
@@ -102,7 +102,7 @@ def at_most_per_document(neighbors: Iterable[Neighbor], n: int) -> list[Neighbor
 
 
 def without_duplicates(neighbors: Iterable[Neighbor]) -> list[Neighbor]:
-    """Return the neighbors without those whose text stands before them already, in the same order."""
+    """Return the neighbors without those that repeat the text of an earlier one, in the same order."""
     first: dict[str, Neighbor] = {}
     for neighbor in neighbors:
         first.setdefault(text_identity(neighbor.passage), neighbor)

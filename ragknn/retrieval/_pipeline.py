@@ -76,7 +76,7 @@ def select(place: Place, questions: Sequence[Question], plan: Plan, kept: Kept |
             search is made again for more.
 
     Raises:
-        IncompleteRetrieval: a search was cut short, and that is to be an error.
+        IncompleteRetrieval: a search was cut short, and `on_incomplete` is "raise".
         ValueError: a reranker returns other than one finite number a passage.
     """
     kept = kept or (lambda row, neighbors: plan.thinned(neighbors))
@@ -185,7 +185,7 @@ def _cut(found: Found, plan: Plan) -> Found:
     if plan.max_distance is None:
         return found
     near = tuple(neighbor for neighbor in found.neighbors if neighbor.distance <= plan.max_distance)
-    # Nearest first: where one lies too far, all that are still to come do.
+    # Nearest first: if one is too far away, all that follow are.
     all_seen = plan.mode == "vector" and len(near) < len(found.neighbors)
     return replace(found, neighbors=near, is_all=found.is_all or all_seen)
 
@@ -200,7 +200,7 @@ def _reranked(plan: Plan, question: Question, found: Found) -> Found:
 
 def _first(schema: Schema, found: Found, neighbors: Sequence[Neighbor], plan: Plan) -> Sequence[Neighbor]:
     if plan.diversity and neighbors:
-        unlike_any = np.zeros(schema.dim)  # stands for the vector that a passage does not have
+        unlike_any = np.zeros(schema.dim)  # for passages without a vector
         vectors = np.stack([found.vectors.get(neighbor.passage.id, unlike_any) for neighbor in neighbors])
         order = maximal_marginal_relevance(_relevance(schema, neighbors), vectors, plan.diversity, plan.k)
         neighbors = [neighbors[row] for row in order]

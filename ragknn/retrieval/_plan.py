@@ -91,8 +91,8 @@ def make_plan(schema: Schema, among: Fragment, k: int | None, options: Options) 
         raise ValueError(f"expected max_distance >= 0, got {max_distance}")
     if k is None and (max_distance is None or plan.mode != "vector"):
         raise ValueError(
-            "expected k >= 1, got None, which means all passages within max_distance, and goes with max_distance and "
-            f"mode='vector' only: got max_distance={max_distance}, mode={plan.mode!r}"
+            "expected k >= 1, got None, which means all passages within max_distance and needs max_distance and "
+            f"mode='vector': got max_distance={max_distance}, mode={plan.mode!r}"
         )
     check_diversity(plan.diversity)
     if plan.per_document is not None:

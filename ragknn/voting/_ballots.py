@@ -83,7 +83,7 @@ class Ballots:
     """The votes of several queries as arrays.
 
     Attributes:
-        distances: shape (n, k); what stands where nobody is present does not matter.
+        distances: shape (n, k); values where `present` is False are ignored.
         present: shape (n, k).
         labels: class codes (n, k), or numbers where they are averaged.
     """
