@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 Weights: TypeAlias = Literal["uniform", "distance"] | Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
+LARGEST_WEIGHT = 1e300
+
+
 def check_weights(weights: Any) -> Weights:
     """Return the weights if they are "uniform", "distance" or callable.
 
@@ -68,7 +71,10 @@ def neighbor_weights(
         )
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         inverse = np.where(present, 1.0 / distances, 0.0)
-    zero = np.isinf(inverse)  # also where the distance is so small that 1/d is more than a float holds
+        zero = np.isinf(inverse)  # also where the distance is so small that 1/d is more than a float holds
+        largest = inverse.max(axis=1, keepdims=True, initial=0.0)
+        # Sums of weights near the largest float would overflow; only the ratios between weights count.
+        inverse = np.where(largest > LARGEST_WEIGHT, inverse / largest, inverse)
     return np.where(zero.any(axis=1, keepdims=True), zero.astype(np.float64), inverse)
 
 
