@@ -8,6 +8,7 @@ from dataclasses import replace
 from operator import index as as_integer
 from typing import Any, cast
 
+from ragknn._checks import check_type
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.replies import checked
 from ragknn.evaluation._latency import Latency, in_even_steps
@@ -71,6 +72,7 @@ def evaluate(
         ValueError: an argument that cannot be, or none of the relevant documents is in the index.
         IncompleteRetrieval: the server stopped early.
     """
+    check_type("retriever", retriever, Retriever)
     flow = _evaluating(
         retriever, questions, settings, k, depth, latency_sample, confidence, seed, efs, target, progress
     )
@@ -92,6 +94,7 @@ async def aevaluate(
     progress: Progress | None = None,
 ) -> Evaluation:
     """Async twin of `evaluate`."""
+    check_type("retriever", retriever, AsyncRetriever)
     flow = _evaluating(
         retriever, questions, settings, k, depth, latency_sample, confidence, seed, efs, target, progress
     )
@@ -116,6 +119,7 @@ def _evaluating(
     target: float,
     progress: Progress | None,
 ) -> Flow[Evaluation]:
+    check_type("questions", questions, Questions, "pass read_questions(folder)")
     if not settings or not len(questions):
         raise ValueError(f"expected at least one setting and question, got {len(settings)} and {len(questions)}")
     if not 1 <= as_integer(k) <= as_integer(depth):
