@@ -51,9 +51,18 @@ def details_of(
     Raises:
         ValueError: they hold what cannot be stored.
     """
-    dumped = dump_metadata(metadata)
+    tag, dumped = dump_details(label, metadata)
     fields, left_out = schema.field_values(metadata, on_bad_field)
-    return Details(None if label is None else encode_tag(label), dumped, fields), left_out
+    return Details(tag, dumped, fields), left_out
+
+
+def dump_details(label: Label | None, metadata: Mapping[str, Any]) -> tuple[str | None, str]:
+    """Return a label as a tag, or None, and metadata as JSON text.
+
+    Raises:
+        ValueError: they hold what cannot be stored.
+    """
+    return None if label is None else encode_tag(label), dump_metadata(metadata)
 
 
 def detail_names(schema: Schema) -> frozenset[str]:
@@ -61,10 +70,10 @@ def detail_names(schema: Schema) -> frozenset[str]:
     return frozenset({"label", "metadata", ANY_FIELD, *map(stored_name, schema.fields)})
 
 
-def details_hash(details: Iterable[Details]) -> str:
-    """Return a digest of the details of a document: of all its passages, or once where they have the same."""
-    different = dict.fromkeys((one.label or "", one.metadata) for one in details)
-    return text_hash(*(part for pair in different for part in pair))
+def details_hash(dumped: Iterable[tuple[str | None, str]]) -> str:
+    """Return a digest of what `dump_details` made of each passage of a document, or of one where all have the same."""
+    pairs = [(label or "", metadata) for label, metadata in dumped]
+    return text_hash(*(part for pair in (pairs[:1] if len(set(pairs)) == 1 else pairs) for part in pair))
 
 
 def passage_fields(schema: Schema, passage: Passage, vector: bytes | None, details: Details) -> Command:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 
+from ragknn._protocol.replies import dotted
 from ragknn._protocol.schema import Algorithm, FieldType
 from ragknn._protocol.vectors import DType, Metric
 from ragknn.cli import terminal
-from ragknn.cli.options import common, name_argument, stderr, stdout, url_option, where_option
+from ragknn.cli.options import SOME_FAILED, common, name_argument, stderr, stdout, url_option, where_option
 from ragknn.embedding._naming import default_embedder
 from ragknn.files.reader import read_documents
 from ragknn.indexing.index import Index, list_indexes
@@ -22,8 +23,6 @@ from ragknn.records import DocumentSource, IngestReport
 from ragknn.retrieval.retriever import Retriever
 from ragknn.settings import load_settings
 from ragknn.text.splitting import Splitter
-
-SOME_FAILED = 3  # exit code
 
 DEMO_INDEX = "handbook"
 DEMO_QUESTIONS = (
@@ -42,7 +41,7 @@ def demo(url: str | None, as_json: bool) -> None:
     folder = _demo_folder()
     with Index(DEMO_INDEX, url=url) as index:
         if not as_json:
-            stdout.print(f"Redis {_dotted(index.server.version)} with search {_dotted(index.server.search or ())}")
+            stdout.print(f"Redis {dotted(index.server.version)} with search {dotted(index.server.search or ())}")
             stdout.print(f"reading {folder}", highlight=False, soft_wrap=True)
         _ingest(Indexer(index).sync, read_documents(folder), as_json)
         for retrieval in Retriever(index).retrieve_many(DEMO_QUESTIONS, k=3):
@@ -58,10 +57,6 @@ def _demo_folder() -> Path:
     package = Path(__file__).parent.parent
     installed, checkout = package / "corpora" / "handbook", package.parent / "corpora" / "handbook"
     return installed if installed.is_dir() else checkout
-
-
-def _dotted(version: Iterable[int]) -> str:
-    return ".".join(map(str, version))
 
 
 def _field(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str] | None:

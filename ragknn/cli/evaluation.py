@@ -22,7 +22,7 @@ from ragknn import _display as display
 from ragknn._plotting import figure_class
 from ragknn._protocol.schema import Algorithm
 from ragknn.cli import terminal
-from ragknn.cli.options import common, stderr, stdout, url_option
+from ragknn.cli.options import SOME_FAILED, common, stderr, stdout, url_option
 from ragknn.embedding._naming import default_embedder
 from ragknn.evaluation._charts import SUFFIXES
 from ragknn.evaluation.evaluating import DEPTH
@@ -37,8 +37,6 @@ from ragknn.records import IngestReport
 from ragknn.retrieval.options import Mode
 from ragknn.retrieval.retriever import Retriever
 from ragknn.settings import load_settings
-
-SOME_FAILED = 3  # exit code
 
 MODES = get_args(Mode)  # what --compare knows
 

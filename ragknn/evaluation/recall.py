@@ -16,16 +16,17 @@ from ragknn._checks import check_type
 from ragknn._display import Table, aligned, html_table
 from ragknn._plain import Plain, plain_fields
 from ragknn._protocol.counting import count_passages
-from ragknn._protocol.flows import Command, Flow, Work
+from ragknn._protocol.flows import Flow, Work
 from ragknn._protocol.query import WITH_VECTOR
-from ragknn._protocol.replies import parse_search
-from ragknn._protocol.vectors import check_vectors, to_bytes, true_distance
+from ragknn._protocol.vectors import check_vectors, to_bytes
 from ragknn.embedding._long_texts import embed_queries
 from ragknn.errors import IncompleteRetrieval
 from ragknn.evaluation._latency import Latency, in_even_steps
 from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Retrieval
 from ragknn.retrieval._asking import asking_near, check_queries
+from ragknn.retrieval._commands import IDS, Ask, Knn
+from ragknn.retrieval._sending import search
 from ragknn.retrieval.retriever import AsyncRetriever, Retriever
 
 DEFAULT_EFS = (10, 20, 50, 100, 200, 500)
@@ -244,23 +245,11 @@ def _embedding(retriever: Retriever | AsyncRetriever, texts: list[str]) -> Flow[
 
 def _exact(index: Index | AsyncIndex, vectors: NDArray[Any], count: int) -> Flow[list[float]]:
     """Return for each row of `vectors`, shape (n, dim), the distance of the furthest of its `count` true neighbors."""
-    replies = yield [_exact_command(index, blob, count) for blob in to_bytes(vectors, index.schema.dtype)]
+    searches = [Knn(blob, exact=True) for blob in to_bytes(vectors, index.schema.dtype)]
     furthest = []
-    for reply in replies:
-        answer = parse_search(reply)
-        distances = [float(row.fields["distance"]) for row in answer.rows if row.fields]
-        if answer.warnings or len(distances) < count:
-            reasons = [*answer.warnings, f"{len(distances)} of {count} true neighbors came"]
+    for found in (yield from search(index._place(), searches, Ask(count, returned=IDS))):
+        if found.warnings or len(found.neighbors) < count:
+            reasons = [*found.warnings, f"{len(found.neighbors)} of {count} true neighbors came"]
             raise IncompleteRetrieval(Retrieval((), complete=False, warnings=reasons))
-        furthest.append(true_distance(distances[-1], index.schema.metric))
+        furthest.append(found.neighbors[-1].distance)
     return furthest
-
-
-def _exact_command(index: Index | AsyncIndex, blob: bytes, count: int) -> Command:
-    # The server lets a search say ADHOC_BF, which computes every distance, only beside a filter. This one lets all
-    # passages through: ids are stored as JSON, and `none` is no JSON, so that no passage has it.
-    query = "(-@document_id:{none})=>[KNN $k @vector $vector HYBRID_POLICY ADHOC_BF AS distance]"
-    return (
-        *("FT.SEARCH", index._keys.alias, query, "PARAMS", 4, "k", count, "vector", blob, "RETURN", 1, "distance"),
-        *("SORTBY", "distance", "LIMIT", 0, count, "TIMEOUT", max(1, round(index.timeout * 1000)), "DIALECT", 2),
-    )

@@ -80,7 +80,8 @@ def _change_part(
         groups = [each.as_fields() for each in details]
         everywhere = frozenset.intersection(*(frozenset(map(str, group[::2])) for group in groups))
         removed = sorted(detail_names(place.schema) - everywhere)
-        writes[document_id] = Change(document_id, hashed, old, details_hash(details), removed, groups)
+        new = details_hash((one.label, one.metadata) for one in details)
+        writes[document_id] = Change(document_id, hashed, old, new, removed, groups)
         reasons = dict.fromkeys(reason for _, left_out in pairs for reason in left_out)
         changed.left_out += [Failure(document_id, reason, document_id) for reason in reasons]
     outcomes = yield from write_documents(place.keys, list(writes.values()))

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
-from ragknn._protocol.finding import all_ids, all_spots
+from ragknn._protocol.finding import all_ids, all_spots, existing_documents
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.query import EVERYTHING
 from ragknn._protocol.reading import read_at, read_documents, read_passages
-from ragknn._protocol.replies import checked
 from ragknn._protocol.where import Where
 from ragknn.records import Document, Passage
 
@@ -81,8 +80,4 @@ def finding(index: Index | AsyncIndex, ids: Iterable[str], where: Where | None) 
         for part in in_parts(wanted, DOCUMENTS_PER_PART):
             found.update(one.id for one in (yield from read_documents(index._place(), part, among)))
         return [one in found for one in wanted]
-    there: list[bool] = []
-    for part in in_parts(wanted, PASSAGES_PER_PART):
-        replies = yield [("EXISTS", index._keys.document(one)) for one in part]
-        there += [bool(checked(reply)) for reply in replies]
-    return there
+    return (yield from existing_documents(index._keys, wanted))

@@ -26,7 +26,7 @@ from ragknn._protocol.keys import Keys
 from ragknn._protocol.opening import Opened, drop_index, listing, open_index
 from ragknn._protocol.place import OnIncomplete, Place
 from ragknn._protocol.query import Fragment
-from ragknn._protocol.replies import ServerInfo
+from ragknn._protocol.replies import ServerInfo, dotted
 from ragknn._protocol.schema import Algorithm, FieldType, Schema
 from ragknn._protocol.vectors import DType, Metric
 from ragknn._protocol.watch import Watch
@@ -277,8 +277,8 @@ class _IndexBase:
             memory_bytes=info.memory_bytes,
             percent_indexed=info.percent_indexed,
             indexing_failures=info.failures,
-            redis_version=".".join(map(str, server.version)),
-            search_version=".".join(map(str, server.search or ())),
+            redis_version=dotted(server.version),
+            search_version=dotted(server.search or ()),
         )
 
 

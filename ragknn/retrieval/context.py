@@ -29,7 +29,7 @@ Template: TypeAlias = Callable[[Source], str]
 
 
 def numbered(source: Source) -> str:
-    """Return the source as it stands in a context by default: `[1] document-id`, and below it the text."""
+    """Format a source as a context does by default: `[1] document-id`, and the text below it."""
     return f"[{source.number}] {source.document_id}\n{source.text}"
 
 
@@ -40,9 +40,9 @@ class Context(Plain):
     Attributes:
         text: the sources one after the other, with an empty line between them.
         sources: in the order of the text.
-        tokens: of the text; None where nothing was there to count them.
+        tokens: number of tokens of the text; None if there was nothing to count them with.
         left_out: ids of passages that the budget left no room for, in whole or in part, in order of rank.
-        warnings: what may be missing or outdated, one sentence each.
+        warnings: what may be missing or outdated, a sentence each.
     """
 
     text: str
@@ -99,8 +99,8 @@ def build_context(
 ) -> Context:
     """Turn a retrieval into prompt text, with numbered sources.
 
-    Passages of one document that overlap, adjoin, or have only whitespace between them become one excerpt, in which
-    no text is repeated. Where something lies between two passages, they are two excerpts with a number each.
+    Passages of one document that overlap, adjoin, or have only whitespace between them become one excerpt without
+    repeated text. Passages with other text between them are two excerpts with a number each.
 
     The budget is spent in order of rank, on each retrieved passage and then on its window, until a passage does not
     fit. Of that one as many whole sentences are taken as fit, if it was retrieved; all that follow are left out.
@@ -113,8 +113,8 @@ def build_context(
         budget: the most tokens that the whole text may have, numbers and document ids counted too; None: no limit.
         tokens: counts the tokens of a text, as the language model does; None: as the index's embedder does.
         template: makes text of a source.
-        order: "rank" for the best source first, "document" for excerpts of one document in the order in which they
-            stand there, and the document with the best one first.
+        order: "rank" for the best source first, "document" for the excerpts of a document in their order there, and
+            the document with the best one first.
 
     Raises:
         ValueError: an invalid value, a passage without text, a window without an index, or a budget without anything

@@ -1,4 +1,4 @@
-"""Choosing k and weights: every labelled passage is asked for its neighbors once, and all settings scored from that."""
+"""Choosing k and weights: each labelled passage is searched with once, and all settings are scored from that."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Setting(Plain):
 
 @dataclass(frozen=True, slots=True)
 class Tuning(Plain):
-    """How all settings do on the documents of the index, each left out of its own vote.
+    """Scores of all settings on the documents of an index, by leaving one out.
 
     Attributes:
         index: name of the index.
@@ -158,9 +158,9 @@ def tune(
 
     Args:
         index: an open index.
-        ks: numbers of votes; those that the index has too few labelled documents for are left out.
+        ks: numbers of votes; those larger than the number of labelled documents are left out.
         weights: "uniform", "distance" or callables.
-        rules: everything else about the vote (`LabelVoter(...).rules`); k and weights in it do not matter.
+        rules: everything else about the vote (`LabelVoter(...).rules`); k and weights in it are ignored.
         where: only passages that match are asked and vote; `ragknn.filters` explains it.
         progress: called with the number of passages asked and of all.
 
