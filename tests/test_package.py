@@ -20,13 +20,13 @@ ROOT = Path(__file__).parent.parent
 
 # From low to high: a package, or a module at the top, imports only from those before it and from itself.
 LAYERS = [
-    *("version", "errors", "_plain", "_display", "records", "settings", "_plotting"),
+    *("version", "errors", "_checks", "_plain", "_display", "records", "settings", "_plotting"),
     *("text", "embedding", "_protocol", "server", "indexing", "retrieval", "voting", "files"),
     "__init__",
     *("estimators", "evaluation", "cli", "__main__"),
 ]
 # These import neither redis nor sockets nor processes.
-PURE = {"errors", "_plain", "_display", "records", "text", "embedding", "_protocol"}
+PURE = {"errors", "_checks", "_plain", "_display", "records", "text", "embedding", "_protocol"}
 IO = {"redis", "socket", "subprocess", "asyncio", "psutil", "threading", "multiprocessing", "urllib"}
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from operator import index as as_integer
 from typing import Any, cast
 
+from ragknn._checks import check_type
 from ragknn._protocol.finding import existing_documents
 from ragknn._protocol.flows import Flow
 from ragknn.evaluation._latency import Latency, in_even_steps
@@ -70,6 +71,7 @@ def evaluate(
         ValueError: an argument that cannot be, or none of the relevant documents is in the index.
         IncompleteRetrieval: the server stopped early.
     """
+    check_type("retriever", retriever, Retriever)
     setup = _Setup(questions, settings, k, depth, latency_sample, confidence, seed, efs, target, progress)
     return retriever.index._run(_evaluating(retriever, setup))
 
@@ -89,6 +91,7 @@ async def aevaluate(
     progress: Progress | None = None,
 ) -> Evaluation:
     """Async twin of `evaluate`."""
+    check_type("retriever", retriever, AsyncRetriever)
     setup = _Setup(questions, settings, k, depth, latency_sample, confidence, seed, efs, target, progress)
     return await retriever.index._run(_evaluating(retriever, setup))
 
@@ -114,6 +117,7 @@ class _Setup:
     progress: Progress | None
 
     def __post_init__(self) -> None:
+        check_type("questions", self.questions, Questions, "pass read_questions(folder)")
         if not self.settings or not len(self.questions):
             counts = f"{len(self.settings)} and {len(self.questions)}"
             raise ValueError(f"expected at least one setting and question, got {counts}")

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ragknn._checks import check_type
 from ragknn._display import Table, aligned, html_table
 from ragknn._plain import Plain, plain_fields
 from ragknn._protocol.counting import count_passages
@@ -161,6 +162,7 @@ def scan_recall(
     Raises:
         ValueError: no queries, no passages, or an argument that cannot be.
     """
+    check_type("retriever", retriever, Retriever)
     return retriever.index._run(scanning(retriever, queries, k, efs, target, sample, progress))
 
 
@@ -175,6 +177,7 @@ async def ascan_recall(
     progress: Progress | None = None,
 ) -> RecallScan:
     """Async twin of `scan_recall`."""
+    check_type("retriever", retriever, AsyncRetriever)
     return await retriever.index._run(scanning(retriever, queries, k, efs, target, sample, progress))
 
 

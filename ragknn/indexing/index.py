@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
 from contextlib import aclosing, closing
+from copy import deepcopy
 from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from ragknn._checks import check_embedder
 from ragknn._protocol.counting import (
     count_documents,
     count_passages,
@@ -45,12 +48,16 @@ from ragknn.indexing._reading import (
     reading_spots,
 )
 from ragknn.records import Document, IndexInfo, IngestReport, Passage
-from ragknn.server._connection import aconnect, arun, connect, run
+from ragknn.server._connection import aconnect, arun, check_client, check_url, close, connect, run
+from ragknn.server._loops import LoopClients
 
 if TYPE_CHECKING:
     from ragknn.settings import Settings
 
 T = TypeVar("T")
+
+# What an open index has and a copy has not: the copy connects and opens again when it is first used.
+_LIVE = ("_client", "_clients", "_opened", "_closed", "_watch", "_lock", "_settings")
 
 
 class _IndexBase:
@@ -80,6 +87,11 @@ class _IndexBase:
     ) -> None:
         if url is not None and client is not None:
             raise ValueError("expected either url or client, got both")
+        check_url(url)
+        if client is not None:
+            check_client(client, asynchronous=isinstance(self, AsyncIndex))
+        if embedder is not None:
+            check_embedder(embedder)
         if timeout is not None and not timeout > 0:
             raise ValueError(f"expected timeout > 0 seconds, got {timeout!r}")
         if embedder is not None and dim is not None:
@@ -99,19 +111,53 @@ class _IndexBase:
         }
         self.name = name
         self._keys = Keys(name)
-        self.client = client
         self._url = url
-        self._owns_client = client is None
+        self._given = client
         self._embedder = embedder
+        self._embedder_is_ours = embedder is None
         self._dim = dim
         named = {key: value for key, value in named.items() if value is not None}
         schema = Schema(embedder=READY_VECTORS, dim=1 if dim is None else dim, **named)  # refuses bad choices here
         self._named = {key: getattr(schema, key) for key in named}  # as the manifest has them
         self._create = create
         self._timeout = timeout
+        self._renew()
+
+    def _renew(self) -> None:
+        """Be not open, as every index is at first."""
         self._opened: Opened | None = None
         self._closed = False
         self._watch = Watch()
+        self._lock = threading.RLock()  # held by the thread that opens the index, or makes the embedder
+
+    def _lasting(self) -> dict[str, Any]:
+        state = {name: value for name, value in self.__dict__.items() if name not in _LIVE}
+        if self._embedder_is_ours:  # made from the manifest or the settings, and so it is again
+            state["_embedder"] = None
+        return state
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self._given is not None:
+            raise TypeError(
+                f"expected an index that connects by itself to pickle, got {self.name!r} with a client that was handed "
+                "in, and connections cannot be pickled: pass url= in place of client="
+            )
+        return self._lasting()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._renew()
+
+    def __copy__(self) -> Self:
+        twin = type(self).__new__(type(self))
+        twin.__setstate__(self._lasting())
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        memo[id(self._given)] = self._given  # a client that was handed in is shared
+        memo[id(self)] = twin = type(self).__new__(type(self))
+        twin.__setstate__(deepcopy(self._lasting(), memo))
+        return twin
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}{'' if self._opened else ', not open'})"
@@ -154,15 +200,16 @@ class _IndexBase:
             ValueError: this is an index of ready vectors, opened without an embedder.
             EmbeddingError: its embedder cannot be made from the manifest, and it was opened without.
         """
-        if self._embedder is None:
-            schema = self.schema
-            if schema.embedder == READY_VECTORS:
-                raise ValueError(
-                    f"index {self.name!r} holds ready vectors: open it with the embedder that they come from, "
-                    "or hand in vectors (add_vectors, kneighbors)"
-                )
-            self._embedder = embedder_named(schema.embedder, schema.identity, self._settings.device)
-        return self._embedder
+        with self._lock:
+            if self._embedder is None:
+                schema = self.schema
+                if schema.embedder == READY_VECTORS:
+                    raise ValueError(
+                        f"index {self.name!r} holds ready vectors: open it with the embedder that they come from, "
+                        "or hand in vectors (add_vectors, kneighbors)"
+                    )
+                self._embedder = embedder_named(schema.embedder, schema.identity, self._settings.device)
+            return self._embedder
 
     @property
     def _state(self) -> Opened:
@@ -192,8 +239,9 @@ class _IndexBase:
     def _new_schema(self) -> Schema:
         if self._dim is not None:
             return Schema(embedder=READY_VECTORS, dim=self._dim, **self._named)
-        if self._embedder is None:
-            self._embedder = default_embedder(self._settings.model, self._settings.device)
+        with self._lock:
+            if self._embedder is None:
+                self._embedder = default_embedder(self._settings.model, self._settings.device)
         return Schema(**_embedder_properties(self._embedder), **self._named)
 
     def _counting(self, where: Where | None) -> Flow[int]:
@@ -261,6 +309,7 @@ def list_indexes(url: str | None = None) -> list[str]:
     Raises:
         ServerError: the server cannot be reached, started or used.
     """
+    check_url(url)
     settings = _load_settings()
     url = _resolve_url(url, settings)
     with closing(connect(url, timeout=settings.timeout, protocol=settings.protocol)) as client:
@@ -269,6 +318,7 @@ def list_indexes(url: str | None = None) -> list[str]:
 
 async def alist_indexes(url: str | None = None) -> list[str]:
     """Async twin of `list_indexes`."""
+    check_url(url)
     settings = _load_settings()
     url = await asyncio.to_thread(_resolve_url, url, settings)
     async with aclosing(aconnect(url, timeout=settings.timeout, protocol=settings.protocol)) as client:
@@ -283,11 +333,14 @@ def _embedder_properties(embedder: Embedder) -> dict[str, Any]:
 class Index(_IndexBase):
     """An index of passages in Redis: used in a `with` block, or opened on first use and closed with `close()`.
 
+    Threads may share it, and so may event loops an `AsyncIndex`, which has a client for each of them. A copy, by `copy`
+    or by pickle, is not open and connects by itself when it is used; a password in `url` is in the pickle.
+
     Args:
         name: letters, digits, `_`, `.` and `-`.
         url: Redis to use; None: `RAGKNN_URL`, or where that is not set the embedded server.
         client: a client of redis-py to use instead of a URL (`redis.asyncio` for the async face); it stays
-            yours to close.
+            yours to close. Such an index cannot be pickled, and one of `redis.asyncio` works under one event loop.
         embedder: what turns texts into vectors; None: the one that the index was built with, and for a new
             index sentence-transformers' all-MiniLM-L6-v2.
         dim: for a new index of ready vectors without an embedder: values in a vector.
@@ -310,8 +363,18 @@ class Index(_IndexBase):
         timeout: seconds that one search may take; None: `RAGKNN_TIMEOUT`, or 10.
 
     Raises:
+        TypeError: a URL, a client or an embedder of another type.
         ValueError: a name, a choice or a field name that cannot be.
     """
+
+    def _renew(self) -> None:
+        super()._renew()
+        self._client: Any = self._given
+
+    @property
+    def client(self) -> Any:
+        """The client that the index talks through; None where it is not open and was handed none."""
+        return self._client
 
     def open(self) -> Self:
         """Connect, check the server and the manifest, and create the index where there is none.
@@ -321,31 +384,37 @@ class Index(_IndexBase):
             IndexNotFound: there is none, and it was opened with `create=False`.
             SchemaMismatch: it was built otherwise than it is opened.
         """
-        if self._owns_client and self.client is None:
-            url = _resolve_url(self._url, self._settings)
-            self.client = connect(url, timeout=self.timeout, protocol=self._settings.protocol)
-        try:
-            self._opened = run(self.client, self._opening())
-        except BaseException:
-            self.close()
+        with self._lock:
+            if self._client is None:
+                url = _resolve_url(self._url, self._settings)
+                self._client = connect(url, timeout=self.timeout, protocol=self._settings.protocol)
+            try:
+                self._opened = run(self._client, self._opening())
+            except BaseException:
+                self.close()
+                self._closed = False
+                raise
             self._closed = False
-            raise
-        self._closed = False
-        return self
+            return self
 
     def _run(self, flow: Flow[T]) -> T:
-        """Drive a flow on this index, which is opened first where it never was."""
-        if self._opened is None:
-            self._refuse_closed()
-            self.open()
-        return run(self.client, flow)
+        """Drive a flow on this index, which is opened first where it never was; of several threads one does so."""
+        opened, client = self._opened, self._client
+        if opened is None or client is None:
+            with self._lock:
+                if self._opened is None:
+                    self._refuse_closed()
+                    self.open()
+                client = self._client
+        return run(client, flow)
 
     def close(self) -> None:
         """Close the connections; a client passed in stays open."""
-        self._opened, self._closed = None, True
-        if self._owns_client and self.client is not None:
-            self.client.close()
-            self.client = None
+        with self._lock:
+            self._opened, self._closed = None, True
+            client, self._client = self._client, self._given
+            if client is not None and client is not self._given:
+                close(client)
 
     def __enter__(self) -> Self:
         return self if self._opened else self.open()
@@ -503,33 +572,53 @@ class Index(_IndexBase):
 class AsyncIndex(_IndexBase):
     """Async twin of `Index`, with the same arguments; `client` is one of `redis.asyncio`."""
 
+    def _renew(self) -> None:
+        super()._renew()
+        self._clients = LoopClients()
+
+    @property
+    def client(self) -> Any:
+        """The client of the running event loop, or the newest where none runs; None where there is none."""
+        return self._clients.client if self._given is None else self._given
+
     async def open(self) -> Self:
         """Async twin of `Index.open`."""
-        if self._owns_client and self.client is None:
-            url = await asyncio.to_thread(_resolve_url, self._url, self._settings)
-            self.client = aconnect(url, timeout=self.timeout, protocol=self._settings.protocol)
+        async with self._clients.lock:
+            return await self._open()
+
+    async def _open(self) -> Self:
         try:
-            self._opened = await arun(self.client, self._opening())
+            self._opened = await arun(await self._connected(), self._opening())
         except BaseException:
-            await self.close()
-            self._closed = False
+            self._opened = None
+            await self._clients.close_here()
             raise
-        self._closed = False
+        finally:
+            self._closed = False
         return self
 
+    async def _connected(self) -> Any:
+        """Return the client of the running event loop, which is made first where there is none."""
+        client = self.client
+        if client is None:
+            url = await asyncio.to_thread(_resolve_url, self._url, self._settings)
+            client = aconnect(url, timeout=self.timeout, protocol=self._settings.protocol)
+            client = await self._clients.keep(client)
+        return client
+
     async def _run(self, flow: Flow[T]) -> T:
-        """Async twin of `Index._run`."""
+        """Async twin of `Index._run`; of several tasks of one event loop, one opens the index."""
         if self._opened is None:
-            self._refuse_closed()
-            await self.open()
-        return await arun(self.client, flow)
+            async with self._clients.lock:
+                if self._opened is None:
+                    self._refuse_closed()
+                    await self._open()
+        return await arun(await self._connected(), flow)
 
     async def close(self) -> None:
         """Async twin of `Index.close`."""
         self._opened, self._closed = None, True
-        if self._owns_client and self.client is not None:
-            await self.client.aclose()
-            self.client = None
+        await self._clients.close()
 
     async def __aenter__(self) -> Self:
         return self if self._opened else await self.open()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from operator import index as as_integer
 from typing import TypeAlias
 
+from ragknn._checks import check_type
 from ragknn._display import brief, excerpt, html_notes, html_table, place
 from ragknn._plain import Plain
 from ragknn._protocol.flows import Flow, Work
@@ -121,6 +122,7 @@ def build_context(
         TypeError: neighbors, a count or a source's text of another type.
         ServerError: the server cannot be reached, or refuses.
     """
+    _check(retrieval, index, Index)
     flow = _building(index, retrieval, _Plan(window, budget, tokens, template, order))
     return run(None, flow) if index is None else index._run(flow)
 
@@ -136,8 +138,18 @@ async def abuild_context(
     order: Order = "rank",
 ) -> Context:
     """Async twin of `build_context`."""
+    _check(retrieval, index, AsyncIndex)
     flow = _building(index, retrieval, _Plan(window, budget, tokens, template, order))
     return await (arun(None, flow) if index is None else index._run(flow))
+
+
+def _check(retrieval: object, index: object, expected: type[Index | AsyncIndex]) -> None:
+    swapped = isinstance(retrieval, Index | AsyncIndex)
+    if not isinstance(retrieval, Iterable):
+        order = "the order is build_context(retrieval, index)"
+        check_type("retrieval", retrieval, Retrieval, order if swapped else "pass what retrieve() returned")
+    if index is not None:
+        check_type("index", index, expected)
 
 
 @dataclass(frozen=True, slots=True)

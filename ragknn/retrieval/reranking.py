@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ragknn._checks import check_embedder
 from ragknn.embedding._loading import loading_model
 from ragknn.embedding._long_texts import embed_queries
 from ragknn.embedding.protocols import Embedder
@@ -94,6 +95,7 @@ class EmbeddingReranker:
     """
 
     def __init__(self, embedder: Embedder) -> None:
+        check_embedder(embedder)
         self.embedder = embedder
 
     def __repr__(self) -> str:

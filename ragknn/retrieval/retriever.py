@@ -7,6 +7,7 @@ from typing import Unpack
 
 from numpy.typing import ArrayLike
 
+from ragknn._checks import check_type
 from ragknn._protocol.place import OnIncomplete
 from ragknn.embedding._long_texts import LongTexts, checked_choice
 from ragknn.indexing.index import AsyncIndex, Index
@@ -19,7 +20,7 @@ class Retriever:
     """Find the passages that answer a question.
 
     Args:
-        index: an open index.
+        index: the index to search.
         on_incomplete: what to do if the server stops before the search is complete: "raise"
             `IncompleteRetrieval`, or "return" what was found, with `complete` False.
         long_queries: what to do with a query that has more tokens than the model reads: "mean" searches with the mean
@@ -30,6 +31,7 @@ class Retriever:
     def __init__(
         self, index: Index, *, on_incomplete: OnIncomplete = "raise", long_queries: LongTexts = "mean"
     ) -> None:
+        check_type("index", index, Index)
         self.index = index
         self.on_incomplete = _checked_choice(on_incomplete)
         self.long_queries = checked_choice("long_queries", long_queries)
@@ -157,6 +159,7 @@ class AsyncRetriever:
     def __init__(
         self, index: AsyncIndex, *, on_incomplete: OnIncomplete = "raise", long_queries: LongTexts = "mean"
     ) -> None:
+        check_type("index", index, AsyncIndex)
         self.index = index
         self.on_incomplete = _checked_choice(on_incomplete)
         self.long_queries = checked_choice("long_queries", long_queries)

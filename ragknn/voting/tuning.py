@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ragknn._checks import check_type
 from ragknn._display import Html, html_table
 from ragknn._plain import Plain, frame, plain_fields
 from ragknn._plotting import figure_class
@@ -166,6 +167,7 @@ def tune(
     Raises:
         ValueError: there are too few labelled documents for any k, or an empty choice.
     """
+    check_type("index", index, Index)
     return index._run(tuning(index, ks, weights, rules or Rules(), where, progress))
 
 
@@ -179,6 +181,7 @@ async def atune(
     progress: Progress | None = None,
 ) -> Tuning:
     """Async twin of `tune`."""
+    check_type("index", index, AsyncIndex)
     return await index._run(tuning(index, ks, weights, rules or Rules(), where, progress))
 
 

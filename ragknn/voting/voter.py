@@ -9,6 +9,7 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ragknn._checks import check_type
 from ragknn._protocol.counting import LabelCensus, count_labels
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.where import Where
@@ -40,6 +41,7 @@ class _VoterBase:
         priors: Priors = None,
         where: Where | None = None,
     ) -> None:
+        check_type("retriever", retriever, AsyncRetriever if isinstance(self, AsyncLabelVoter) else Retriever)
         self.retriever = retriever
         self.where = where
         self.rules = Rules(
@@ -68,8 +70,10 @@ class _VoterBase:
             exclude: ids of documents that may not vote.
 
         Raises:
+            TypeError: something else than a retrieval.
             ValueError: strings and numbers are mixed among the labels.
         """
+        check_type("retrieval", retrieval, Retrieval, "vote_on takes what retrieve() returned; vote(text) asks Redis")
         voters = electorate(retrieval, self.rules, _checked_ids(exclude))
         labels = [voter.passage.label for voter in voters if voter.passage.label is not None]
         known = dict(self.census.documents) if self.census else {}
