@@ -97,7 +97,7 @@ def test_words_stages_and_protocol_do_no_io(module):
 
 
 def test_the_layer_test_sees_late_imports_and_imports_from_the_package():
-    assert "server.embedded" in modules_of_ragknn(imports("indexing.index"))
+    assert "server.embedded" in modules_of_ragknn(imports("indexing._shared_index"))
     names = {"ragknn", "ragknn._protocol.schema", "ragknn.Index", "redis"}
     assert modules_of_ragknn(names) == {"__init__", "_protocol.schema"}
 
