@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -13,6 +14,9 @@ from numpy.typing import NDArray
 from ragknn.errors import IngestFailed
 
 Label: TypeAlias = str | int | float
+
+# Numbers of passages, as they stand in ids: a longer one is no number of a passage.
+_NUMBER = re.compile("0|[1-9][0-9]{0,17}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +108,8 @@ def passage_id(document_id: str, number: int) -> str:
 
 def split_id(passage: str) -> tuple[str, int] | None:
     """Return the document's id and the number from the id that `passage_id` made; None if it is of another form."""
-    document_id, mark, number = passage.rpartition("#")
-    return (document_id, int(number)) if mark and document_id and number.isascii() and number.isdigit() else None
+    document_id, _, number = passage.rpartition("#")
+    return (document_id, int(number)) if document_id and _NUMBER.fullmatch(number) else None
 
 
 @dataclass(frozen=True, slots=True)
