@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, overload, runtime_checkable
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 Label: TypeAlias = str | int | float
 Metric: TypeAlias = Literal["cosine", "ip", "l2"]
+
+# Numbers of passages, as they stand in ids: a longer one is no number of a passage.
+_NUMBER = re.compile("0|[1-9][0-9]{0,17}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +113,8 @@ def passage_id(document_id: str, number: int) -> str:
 
 def split_id(passage: str) -> tuple[str, int] | None:
     """Return the document's id and the number from the id that `passage_id` made; None if it is of another form."""
-    document_id, mark, number = passage.rpartition("#")
-    return (document_id, int(number)) if mark and document_id and number.isascii() and number.isdigit() else None
+    document_id, _, number = passage.rpartition("#")
+    return (document_id, int(number)) if document_id and _NUMBER.fullmatch(number) else None
 
 
 @dataclass(frozen=True, slots=True)

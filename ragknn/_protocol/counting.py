@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ragknn._protocol.encoding import TAG_SEPARATOR, decode_tag
+from ragknn._protocol.encoding import TAG_SEPARATOR, decode_tag, has_field_tag
 from ragknn._protocol.flows import Flow, Pause
-from ragknn._protocol.keys import Keys, field_alias
+from ragknn._protocol.keys import Keys, field_alias, stored_name
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import EVERYTHING, LABELLED, Fragment, intersection, params
-from ragknn._protocol.replies import SearchIndexInfo, parse_aggregate, parse_info, parse_search
+from ragknn._protocol.replies import SearchIndexInfo, parse_aggregate, parse_complete, parse_info
 from ragknn._protocol.schema import ANY_FIELD, FieldType
 from ragknn.records import Label
 
@@ -33,8 +33,13 @@ def index_info(keys: Keys) -> Flow[SearchIndexInfo]:
 
 def count_passages(keys: Keys, among: Fragment = EVERYTHING) -> Flow[int]:
     """Return the number of passages that the filter finds."""
-    [reply] = yield [("FT.SEARCH", keys.alias, among.query, *params(among.params), "LIMIT", 0, 0, "DIALECT", 2)]
-    return parse_search(reply).total
+    [reply] = yield [
+        (
+            *("FT.SEARCH", keys.alias, among.query, *params(among.params)),
+            *("LIMIT", 0, 0, "TIMEOUT", COUNT_TIMEOUT, "DIALECT", 2),
+        )
+    ]
+    return parse_complete(reply).total
 
 
 def count_documents(keys: Keys, among: Fragment = EVERYTHING) -> Flow[int]:
@@ -90,10 +95,11 @@ def count_values(place: Place, field: str, among: Fragment) -> Flow[dict[Any, in
     kind, alias = _kind_of(place, field)
     if kind == "text":
         raise ValueError(f"field {field!r}: expected a tag or numeric field, got text, which is kept as words")
-    loading = ("LOAD", "1", f"@{alias}", "FILTER", f"exists(@{alias})")
-    splitting = ("APPLY", f"split(@{alias}, '{TAG_SEPARATOR}')", "AS", "value")
-    if kind == "numeric":
-        splitting = ("APPLY", f"to_number(@{alias})", "AS", "value")
+    if alias == ANY_FIELD:
+        among = intersection(among, Fragment(f"(@{ANY_FIELD}:{{$there}})", {"there": has_field_tag(field)}))
+    # Under its name in the hash, since by its name in queries the server hands numbers out with 12 digits.
+    loading = ("LOAD", "3", f"@{_in_hash(place, field)}", "AS", "stored", "FILTER", "exists(@stored)")
+    splitting = ("APPLY", f"split(@stored, '{TAG_SEPARATOR}')", "AS", "value")
     [reply] = yield [
         (
             *("FT.AGGREGATE", place.keys.alias, among.query, *params(among.params), *loading, *splitting),
@@ -101,8 +107,11 @@ def count_values(place: Place, field: str, among: Fragment) -> Flow[dict[Any, in
             *("LIMIT", "0", str(MOST_VALUES), "TIMEOUT", str(COUNT_TIMEOUT), "DIALECT", "2"),
         )
     ]
+    rows = parse_aggregate(reply)
+    if len(rows) == MOST_VALUES:
+        raise ValueError(f"field {field!r}: expected fewer than {MOST_VALUES} values, got more; add a filter")
     counts: Counter[Any] = Counter()
-    for row in parse_aggregate(reply):
+    for row in rows:
         if (value := _value(row.get("value"), kind, field if alias == ANY_FIELD else None)) is not _NOTHING:
             counts[value] += int(row["n"])
     return dict(counts.most_common())
@@ -117,18 +126,24 @@ def find_range(place: Place, field: str, among: Fragment) -> Flow[tuple[float, f
     kind, alias = _kind_of(place, field)
     if kind != "numeric":
         raise ValueError(f"field {field!r}: expected a field declared as numeric, got {kind}")
-    [reply] = yield [
+    present = intersection(among, Fragment(f"(-ismissing(@{alias}))", {}))
+    stored = _in_hash(place, field)
+    replies = yield [
         (
-            *("FT.AGGREGATE", place.keys.alias, among.query, *params(among.params), "LOAD", "1", f"@{alias}"),
-            *("FILTER", f"exists(@{alias})", "GROUPBY", "0", "REDUCE", "MIN", "1", f"@{alias}", "AS", "smallest"),
-            *("REDUCE", "MAX", "1", f"@{alias}", "AS", "largest", "REDUCE", "COUNT", "0", "AS", "n"),
-            *("TIMEOUT", str(COUNT_TIMEOUT), "DIALECT", "2"),
+            *("FT.SEARCH", place.keys.alias, present.query, *params(present.params), "SORTBY", alias, order),
+            *("RETURN", "1", stored, "LIMIT", "0", "1", "TIMEOUT", str(COUNT_TIMEOUT), "DIALECT", "2"),
         )
+        for order in ("ASC", "DESC")
     ]
-    rows = parse_aggregate(reply)
-    if not rows or not int(rows[0].get("n", 0)):
-        return None
-    return float(rows[0]["smallest"]), float(rows[0]["largest"])
+    ends = [float((row.fields or {})[stored]) for reply in replies for row in parse_complete(reply).rows]
+    return (ends[0], ends[1]) if len(ends) == 2 else None
+
+
+def _in_hash(place: Place, field: str) -> str:
+    """Return the name of a field in the hash of a passage."""
+    if field in place.schema.fields:
+        return stored_name(field)
+    return field if field in ("label", "document_id") else ANY_FIELD
 
 
 def _kind_of(place: Place, field: str) -> tuple[FieldType, str]:
@@ -145,7 +160,7 @@ def _kind_of(place: Place, field: str) -> tuple[FieldType, str]:
 
 def _value(stored: str | None, kind: FieldType, entry: str | None) -> Any:
     """Return the value behind what a group of documents has in common, or that there is none."""
-    if stored is None:
+    if not stored:  # an empty one is an empty list
         return _NOTHING
     if kind == "numeric":
         return float(stored)

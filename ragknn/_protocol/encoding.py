@@ -50,6 +50,14 @@ def encode_tag(value: str | int | float | bool) -> str:
     return tag
 
 
+def is_storable(document_id: str) -> bool:
+    """Tell whether a document or a passage can have this id at all."""
+    with suppress(ValueError):
+        encode_tag(document_id).encode()
+        return True
+    return False
+
+
 def _as_tag(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False).replace("%", "%25").replace("\\", "%5C")
 
@@ -193,11 +201,13 @@ def _culprit(value: Any, place: str = "") -> str:
 
 def lookup(metadata: Mapping[str, Any], name: str) -> Any:
     """Return the entry of that name: an own one, or with dots one within others; None where there is none."""
-    if name in metadata or "." not in name:
-        return metadata.get(name)
-    first, _, rest = name.partition(".")
-    inner = metadata.get(first)
-    return lookup(inner, rest) if isinstance(inner, Mapping) else None
+    if name in metadata:
+        return metadata[name]
+    for dot in (place for place, character in enumerate(name) if character == "."):
+        inner = metadata.get(name[:dot])
+        if isinstance(inner, Mapping) and (found := lookup(inner, name[dot + 1 :])) is not None:
+            return found
+    return None
 
 
 def any_field_tag(key: str, value: str | int | float | bool) -> str:
@@ -235,12 +245,16 @@ def _each_tag(entries: Mapping[str, Any], prefix: str) -> Iterator[str]:
 
 
 def _as_json(value: Any) -> Any:
-    return value if isinstance(value, str | int | float | list | tuple | Mapping | None) else plain(value)
+    """Return a value as metadata holds it when it is read back; what metadata cannot hold stays as it is."""
+    if not isinstance(value, str | int | float | list | tuple | Mapping | None):
+        with suppress(TypeError):
+            return plain(value)
+    return value
 
 
 def _encode_tags(name: str, value: Any) -> str:
-    values = value if isinstance(value, list | tuple | set | frozenset) else [value]
-    values = [item.item() if isinstance(item, np.generic) else item for item in values]
+    several = _as_json(value)
+    values = [_as_json(item) for item in (several if isinstance(several, list | tuple) else [several])]
     for item in values:
         if not isinstance(item, str | int | float):
             raise ValueError(  # noqa: TRY004  # a document's content is wrong, not an argument's type
@@ -257,6 +271,7 @@ def _encode_number(name: str, value: Any) -> str:
 
 
 def _encode_text(name: str, value: Any) -> str:
+    value = _as_json(value)
     if not isinstance(value, str):
         raise ValueError(f"field {name!r}: expected a str, got {value!r}")  # noqa: TRY004  # as above
     return searchable(value)

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ragknn._protocol.counting import COUNT_TIMEOUT
-from ragknn._protocol.encoding import encode_tag
+from ragknn._protocol.encoding import encode_tag, is_storable
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import EVERYTHING, Fragment, intersection, params
-from ragknn._protocol.replies import as_text, checked, parse_aggregate, parse_search
+from ragknn._protocol.replies import as_text, checked, parse_aggregate, parse_complete
 
 KEYS_PER_ROUND = 1_000  # keys looked for or removed in one round trip
 
@@ -86,19 +86,20 @@ def all_spots(place: Place, among: Fragment) -> Flow[list[tuple[str, int]]]:
 
 
 def spots_of(place: Place, document_ids: Sequence[str], among: Fragment) -> Flow[list[tuple[str, int]]]:
+    """Return document id and number of the passages of these documents that the filter finds."""
     return (yield from spots_with(place, "document_id", document_ids, among))
 
 
 def spots_with(place: Place, field: str, values: Sequence[str], among: Fragment) -> Flow[list[tuple[str, int]]]:
-    """Return document id and number of the passages whose tag in a field is one of the values."""
-    if not values:
+    """Return document id and number of the passages that the filter finds and whose tag is one of the values."""
+    named = {f"i{number}": encode_tag(value) for number, value in enumerate(values) if is_storable(value)}
+    if not named:
         return []
-    named = {f"i{number}": encode_tag(value) for number, value in enumerate(values)}
     fragment = intersection(Fragment(f"(@{field}:{{{'|'.join(f'${name}' for name in named)}}})", named), among)
     query = ("FT.SEARCH", place.keys.alias, fragment.query, *params(fragment.params))
     ending = ("TIMEOUT", str(COUNT_TIMEOUT), "DIALECT", "2")
     [counted] = yield [(*query, "LIMIT", "0", "0", *ending)]
-    total = parse_search(counted).total
+    total = parse_complete(counted).total
     if not total:
         return []
     [reply] = yield [(*query, "NOCONTENT", "LIMIT", "0", str(total), *ending)]
@@ -107,5 +108,5 @@ def spots_with(place: Place, field: str, values: Sequence[str], among: Fragment)
 
 def _keys_of(reply: Any) -> list[str]:
     if isinstance(checked(reply), Mapping):
-        return [row.key for row in parse_search(reply).rows]
-    return [as_text(key) for key in reply[1:]]
+        return [row.key for row in parse_complete(reply).rows]
+    return [as_text(key) for key in reply[1:]]  # RESP2: the number of all, and their keys

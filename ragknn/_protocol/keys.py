@@ -12,9 +12,12 @@ _UNSAFE_IN_KEY = re.compile(r"[%{}\x00-\x1f\x7f]")
 
 _PLAIN_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
-# Fields of the search index that are not declared by the user, and names that a reply has of its own.
+# Fields of the search index that are not declared by the user, fields of the hash that searches bring back, and names
+# that a reply has of its own: a declared field of such a name would be handed out in its place.
 OWN_FIELDS = frozenset(
-    {"document_id", "passage_id", "label", "any", "no_vector", "vector", "text_words", "distance", "score", "n"}
+    {"document_id", "passage_id", "label", "any", "no_vector", "vector", "text_words"}
+    | {"id", "text", "start", "end", "metadata", "digest"}
+    | {"distance", "score", "n", "stored", "value"}
 )
 
 

@@ -7,7 +7,7 @@ many passages it has, and what of its text is in none of them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,15 +44,26 @@ class Details:
 
 
 def details_of(
-    schema: Schema, label: Label | None, metadata: Mapping[str, Any], on_bad_field: OnBadField = "fail"
+    schema: Schema,
+    label: Label | None,
+    metadata: Mapping[str, Any],
+    on_bad_field: OnBadField = "fail",
+    names: Collection[str] | None = None,
 ) -> tuple[Details, list[str]]:
     """Return label and metadata as they are stored, and which fields were left out and why.
+
+    Args:
+        schema: of the index.
+        label: of the passage.
+        metadata: of the passage.
+        on_bad_field: whether a value that does not fit its field is an error, or left out.
+        names: of the declared fields that are wanted; None: all.
 
     Raises:
         ValueError: they hold what cannot be stored.
     """
     tag, dumped = dump_details(label, metadata)
-    fields, left_out = schema.field_values(metadata, on_bad_field)
+    fields, left_out = schema.field_values(metadata, on_bad_field, names)
     return Details(tag, dumped, fields), left_out
 
 
@@ -65,9 +76,15 @@ def dump_details(label: Label | None, metadata: Mapping[str, Any]) -> tuple[str 
     return None if label is None else encode_tag(label), dump_metadata(metadata)
 
 
-def detail_names(schema: Schema) -> frozenset[str]:
-    """Return the names of all fields of a passage's hash that details may fill."""
-    return frozenset({"label", "metadata", ANY_FIELD, *map(stored_name, schema.fields)})
+def not_everywhere(names: Iterable[str], details: Iterable[Details]) -> list[str]:
+    """Return the names in a passage's hash of what details may fill and do not fill in every passage.
+
+    Args:
+        names: of the declared fields that the details were made for.
+        details: of the passages of a document.
+    """
+    filled = [frozenset(map(str, one.as_fields()[::2])) for one in details]
+    return sorted({"label", ANY_FIELD, *map(stored_name, names)} - frozenset.intersection(*filled))
 
 
 def details_hash(dumped: Iterable[tuple[str | None, str]]) -> str:
@@ -140,7 +157,8 @@ def whole_text(passages: Sequence[Passage], gaps: str) -> str:
     Passages that came without a whole text are put one after the other, with an empty line where something may be
     missing between two of them.
     """
-    pieces = [(one.start, one.text) for one in passages] + [(start, text) for start, text in json.loads(gaps or "[]")]
+    pieces = [(one.start, one.text) for one in passages if one.text]
+    pieces += [(start, text) for start, text in json.loads(gaps or "[]")]
     whole, reached = "", 0
     for start, text in sorted(pieces, key=lambda piece: piece[0]):
         if start > reached:

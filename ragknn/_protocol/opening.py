@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from ragknn._protocol.counting import wait_until_searchable
+from ragknn._protocol.counting import index_info, wait_until_searchable
 from ragknn._protocol.encoding import TAG_SEPARATOR
 from ragknn._protocol.finding import scan
 from ragknn._protocol.flows import Command, Flow, Work
@@ -25,7 +25,7 @@ from ragknn._protocol.replies import (
     parse_info,
 )
 from ragknn._protocol.schema import ANY_FIELD, FieldType, Schema
-from ragknn.errors import IndexNotFound, UnsupportedServer
+from ragknn.errors import IndexNotFound, SchemaMismatch, UnsupportedServer
 
 # RESP3 and 16-bit vectors need these. Redis 8 carries search 8, Redis Stack 7.4 carries 2.10.
 OLDEST_REDIS = (7, 2)
@@ -195,12 +195,30 @@ return 1
 
 
 def declare_fields(keys: Keys, fields: Mapping[str, FieldType]) -> Flow[None]:
-    """Declare fields to the server; those that it has already are left as they are."""
-    for name, kind in fields.items():
-        command = ("FT.ALTER", keys.search_index(), "SCHEMA", "ADD", *field_definitions({name: kind}))
-        [reply] = yield [command]
-        if not (isinstance(reply, Exception) and "duplicate field" in str(reply).lower()):
+    """Declare fields to the server; those that it has already are left as they are.
+
+    Raises:
+        SchemaMismatch: the server has a field as another type, from a declaration that was broken off.
+    """
+    while True:
+        there = (yield from index_info(keys)).attributes
+        declared = {name: _declared_as(there[field_alias(name)]) for name in fields if field_alias(name) in there}
+        differing = {f"field {n!r}": (fields[n], kind) for n, kind in declared.items() if kind != fields[n]}
+        if differing:
+            raise SchemaMismatch(keys.name, differing)
+        missing = {name: kind for name, kind in fields.items() if name not in declared}
+        if not missing:
+            return
+        [reply] = yield [("FT.ALTER", keys.search_index(), "SCHEMA", "ADD", *field_definitions(missing))]
+        if not (isinstance(reply, Exception) and "duplicate field" in str(reply).lower()):  # by another process
             checked(reply)
+
+
+def _declared_as(attribute: tuple[str, str]) -> FieldType:
+    kind, separator = attribute
+    if kind == "numeric":
+        return "numeric"
+    return "tag" if separator == TAG_SEPARATOR else "text"
 
 
 def stored_manifest(keys: Keys) -> Flow[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,111 +21,105 @@ from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import from_bytes
 from ragknn.records import Document, Label, Passage, split_id
 
-# What is read of a passage's hash, in this order; the vector on request.
-_FIELDS = ("id", "text", "start", "end", "label", "metadata", "digest")
+# What is read of a passage's hash; the vector on request.
+FIELDS = ("id", "text", "start", "end", "label", "metadata", "digest")
 
-# Times that a document is read again because a writer replaced it meanwhile.
-ATTEMPTS = 5
+# Returns a document's hash and those of its passages, or nothing where it is not there. KEYS: the document. ARGV: the
+# prefix of its passages; the names of the fields to read of each. A script, since how many passages there are must be
+# read and used in one step: a writer may be replacing the document.
+_READ = """
+local head = redis.call('HMGET', KEYS[1], 'passages', 'text_hash', 'details_hash', 'gaps')
+if not head[1] then return false end
+local found = {head}
+for i = 0, tonumber(head[1]) - 1 do found[i + 2] = redis.call('HMGET', ARGV[1] .. i, unpack(ARGV, 2)) end
+return found
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A document as it is stored; what was not read of its passages stays empty.
+
+    Attributes:
+        text_hash: digest of what decides its passages and vectors.
+        details_hash: digest of their labels and metadata.
+        gaps: what of its text is in none of its passages.
+        passages: in their order.
+    """
+
+    text_hash: str
+    details_hash: str
+    gaps: str
+    passages: Sequence[Passage]
+
+
+def read_stored(place: Place, document_ids: Sequence[str], fields: Sequence[str] = FIELDS) -> Flow[dict[str, Stored]]:
+    """Return the documents that are there, by their ids.
+
+    Each is read in one step, so that its passages belong together however often it is replaced.
+    """
+    keys, found = place.keys, {}
+    ids = list(dict.fromkeys(document_ids))
+    replies = yield [("EVAL_RO", _READ, "1", keys.document(own), keys.passages(own), *fields) for own in ids]
+    for own, reply in zip(ids, replies, strict=True):
+        if (hashes := checked(reply)) is not None:
+            (_, text_hash, details_hash, gaps), *rows = hashes
+            passages = [_passage(place, own, number, fields, row) for number, row in enumerate(rows)]
+            found[own] = Stored(as_text(text_hash), as_text(details_hash), as_text(gaps or b""), passages)
+    return found
+
+
+def _passage(place: Place, document_id: str, number: int, fields: Sequence[str], row: Sequence[Any]) -> Passage:
+    values = {name: value for name, value in zip(fields, row, strict=True) if value is not None}
+    blob = values.pop("vector", None)
+    texts = {name: as_text(value) for name, value in values.items()}
+    passage = passage_of(place.keys, place.keys.passage(document_id, number), texts)
+    return passage if blob is None else replace(passage, vector=from_bytes(blob, place.schema.dtype))
 
 
 def read_documents(
     place: Place, document_ids: Sequence[str], among: Fragment, *, vectors: bool = False
 ) -> Flow[list[Document]]:
-    """Return the documents of these ids that are there and that the filter finds, in the order of the ids.
-
-    Each document is read in one transaction, so that its passages belong together however often it is replaced.
-    """
-    ids = list(dict.fromkeys(document_ids))
-    if among != EVERYTHING:
-        matching = {document_id for document_id, _ in (yield from spots_of(place, ids, among))}
-        ids = [document_id for document_id in ids if document_id in matching]
-    found: dict[str, Document] = {}
-    left = ids
-    for _ in range(ATTEMPTS):
-        if not left:
-            break
-        whole = yield from _read_whole(place.keys, left, vectors=vectors)
-        found.update({own: _document(place, own, *parts) for own, parts in whole.items() if parts is not None})
-        left = [document_id for document_id in left if document_id in whole and whole[document_id] is None]
-    return [found[document_id] for document_id in ids if document_id in found]
+    """Return the documents of these ids that are there and that the filter finds, in the order of the ids."""
+    ids = yield from matching(place, document_ids, among)
+    found = yield from read_stored(place, ids, (*FIELDS, "vector") if vectors else FIELDS)
+    return [_document(document_id, found[document_id]) for document_id in ids if document_id in found]
 
 
-def read_details(keys: Keys, document_ids: Sequence[str]) -> Flow[dict[str, tuple[str, str, list[Passage]]]]:
-    """Return text hash, details hash and passages, without vectors, of the documents that are there, by their ids."""
-    found: dict[str, tuple[str, str, list[Passage]]] = {}
-    for document_id, parts in (yield from _read_whole(keys, document_ids)).items():
-        if parts is not None:
-            head, rows = parts
-            passages = [passage_of(keys, keys.passage(document_id, n), row) for n, (row, _) in enumerate(rows)]
-            found[document_id] = (head["text_hash"], head["details_hash"], passages)
-    return found
+def matching(place: Place, document_ids: Sequence[str], among: Fragment) -> Flow[Sequence[str]]:
+    """Return those of the ids whose documents the filter finds; with no filter, all, be they there or not."""
+    if among == EVERYTHING:
+        return document_ids
+    found = {document_id for document_id, _ in (yield from spots_of(place, document_ids, among))}
+    return [document_id for document_id in document_ids if document_id in found]
 
 
-def _read_whole(
-    keys: Keys, document_ids: Sequence[str], *, vectors: bool = False
-) -> Flow[dict[str, tuple[dict[str, str], list[tuple[dict[str, str], bytes | None]]] | None]]:
-    """Return the hash of each document and those of its passages; None where it was replaced on the way."""
-    counts = yield [("HMGET", keys.document(document_id), "passages", "text_hash") for document_id in document_ids]
-    expected = {
-        document_id: int(count)
-        for document_id, (count, _) in zip(document_ids, map(checked, counts), strict=True)
-        if count is not None
-    }
-    fields = (*_FIELDS, "vector") if vectors else _FIELDS
-    commands: list[Command] = []
-    for document_id, count in expected.items():
-        reads = [("HMGET", keys.passage(document_id, number), *fields) for number in range(count)]
-        head: Command = ("HMGET", keys.document(document_id), "passages", "text_hash", "details_hash", "gaps")
-        commands += [("MULTI",), head, *reads, ("EXEC",)]
-    replies = iter((yield commands) if commands else ())
-    found: dict[str, tuple[dict[str, str], list[tuple[dict[str, str], bytes | None]]] | None] = {}
-    for document_id, count in expected.items():
-        # The first error says what was wrong; EXEC itself then only says that it did nothing.
-        *_, (head_row, *rows) = [checked(next(replies)) for _ in range(count + 3)]
-        head_values = _named(("passages", "text_hash", "details_hash", "gaps"), checked(head_row))
-        if not head_values:
-            continue  # removed meanwhile
-        hashes = [_split(fields, checked(row)) for row in rows]
-        if int(head_values["passages"]) != count:
-            found[document_id] = None
-        else:
-            found[document_id] = head_values, hashes
-    return found
-
-
-def _split(fields: Sequence[str], row: Sequence[Any]) -> tuple[dict[str, str], bytes | None]:
-    values = dict(zip(fields, row, strict=True))
-    vector = values.pop("vector", None)
-    return _named(tuple(values), tuple(values.values())), vector
-
-
-def _named(names: Sequence[str], values: Sequence[Any]) -> dict[str, str]:
-    return {name: as_text(value) for name, value in zip(names, values, strict=True) if value is not None}
-
-
-def _document(
-    place: Place, document_id: str, head: Mapping[str, str], rows: Sequence[tuple[dict[str, str], bytes | None]]
-) -> Document:
-    keys = place.keys
-    passages = [passage_of(keys, keys.passage(document_id, number), row) for number, (row, _) in enumerate(rows)]
-    blobs = [blob for _, blob in rows]
-    labels = {row.get("label") for row, _ in rows}
-    vectors = None
-    if any(blob is not None for blob in blobs):
-        missing = np.full(place.schema.dim, np.nan)
-        vectors = np.stack([missing if blob is None else from_bytes(blob, place.schema.dtype) for blob in blobs])
+def _document(document_id: str, stored: Stored) -> Document:
+    first, *others = stored.passages
     return Document(
         document_id,
-        whole_text(passages, head.get("gaps", "")),
-        passages[0].label if passages and len(labels) == 1 else None,
-        _shared([row.get("metadata", "{}") for row, _ in rows]),
-        vectors,
+        whole_text(stored.passages, stored.gaps),
+        first.label if all(_same_label(first.label, one.label) for one in others) else None,
+        _shared([one.metadata for one in stored.passages]),
+        _stacked([one.vector for one in stored.passages]),
     )
 
 
-def _shared(dumped: Sequence[str]) -> dict[str, Any]:
+def _same_label(one: Label | None, other: Label | None) -> bool:
+    return one == other and type(one) is type(other)
+
+
+def _stacked(vectors: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
+    there = [vector for vector in vectors if vector is not None]
+    if not there:
+        return None
+    missing = np.full_like(there[0], np.nan)
+    return np.stack([missing if vector is None else vector for vector in vectors])
+
+
+def _shared(several: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the entries that all passages of a document have alike."""
-    first, *others = [json.loads(text) for text in dict.fromkeys(dumped)] or [{}]
+    first, *others = several
     return {key: value for key, value in first.items() if all(key in one and one[key] == value for one in others)}
 
 
@@ -134,42 +127,30 @@ def read_passages(
     place: Place, passage_ids: Sequence[str], among: Fragment, *, vectors: bool = False
 ) -> Flow[list[Passage]]:
     """Return the passages of these ids that are there and that the filter finds, in the order of the ids."""
-    ids = list(dict.fromkeys(passage_ids))
+    spots = {one: spot for one in passage_ids if (spot := split_id(one))}
     found: dict[str, Passage] = {}
-    usual = {spot: one for one in ids if (spot := split_id(one))}
-    for spot, passage in (yield from _read_spots(place, list(usual), among, vectors=vectors)).items():
-        if passage.id == usual[spot]:  # a passage with an id of its own is not found by its place
-            found[passage.id] = passage
-    if rest := [one for one in ids if one not in found]:
-        spots = yield from spots_with(place, "passage_id", rest, among)
-        for passage in (yield from _read_spots(place, spots, EVERYTHING, vectors=vectors)).values():
+    for passage in (yield from read_at(place, list(spots.values()), among, vectors=vectors)):
+        found[passage.id] = passage
+    # A passage that has an id of its own is not found by its place.
+    if rest := [one for one in dict.fromkeys(passage_ids) if one not in found]:
+        own = yield from spots_with(place, "passage_id", rest, among)
+        for passage in (yield from read_at(place, own, EVERYTHING, vectors=vectors)):
             found.setdefault(passage.id, passage)
-    return [found[one] for one in ids if one in found]
+    return [found[one] for one in passage_ids if one in found]
 
 
-def read_at(place: Place, spots: Sequence[tuple[str, int]], *, vectors: bool = False) -> Flow[list[Passage]]:
-    """Return the passages at these places, document id and number, that are there."""
-    found = yield from _read_spots(place, spots, EVERYTHING, vectors=vectors)
-    return [found[spot] for spot in spots if spot in found]
-
-
-def _read_spots(
-    place: Place, spots: Sequence[tuple[str, int]], among: Fragment, *, vectors: bool
-) -> Flow[dict[tuple[str, int], Passage]]:
-    keys = place.keys
+def read_at(
+    place: Place, spots: Sequence[tuple[str, int]], among: Fragment, *, vectors: bool = False
+) -> Flow[list[Passage]]:
+    """Return the passages at these places, document id and number, that are there and that the filter finds."""
     if among != EVERYTHING:
-        matching = set((yield from spots_of(place, list(dict.fromkeys(own for own, _ in spots)), among)))
-        spots = [spot for spot in spots if spot in matching]
-    fields = (*_FIELDS, "vector") if vectors else _FIELDS
-    replies = yield [("HMGET", keys.passage(*spot), *fields) for spot in spots]
-    found: dict[tuple[str, int], Passage] = {}
-    for spot, reply in zip(spots, replies, strict=True):
-        row, blob = _split(fields, checked(reply))
-        if row:
-            passage = passage_of(keys, keys.passage(*spot), row)
-            vector = None if blob is None else from_bytes(blob, place.schema.dtype)
-            found[spot] = replace(passage, vector=vector) if vectors else passage
-    return found
+        own = list(dict.fromkeys(document_id for document_id, _ in spots))
+        match = set((yield from spots_of(place, own, among)))
+        spots = [spot for spot in spots if spot in match]
+    fields = (*FIELDS, "vector") if vectors else FIELDS
+    replies = yield [("HMGET", place.keys.passage(*spot), *fields) for spot in spots]
+    rows = zip(spots, map(checked, replies), strict=True)
+    return [_passage(place, *spot, fields, row) for spot, row in rows if any(value is not None for value in row)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,25 @@ def parse_search(reply: Any, *, scored: bool = False) -> SearchReply:
     return SearchReply(int(total), rows, (), reports_timeouts=False)
 
 
+def parse_complete(reply: Any) -> SearchReply:
+    """Read the answer to FT.SEARCH, either wire shape, of which nothing may be missing.
+
+    Raises:
+        CommandRefused: the reply is an error, or the server says that something is missing.
+    """
+    answer = parse_search(reply)
+    _refuse_incomplete(answer.warnings)
+    return answer
+
+
+def _refuse_incomplete(warnings: Sequence[str]) -> None:
+    if warnings:
+        raise CommandRefused(
+            f"expected a complete answer, got one with the server's warning: {'; '.join(warnings)}. "
+            "Try again when the server has less to do, or ask with a narrower filter"
+        )
+
+
 def ran_out_of_time(reply: Any) -> bool:
     """Tell whether the reply is the server's error for a search that took too long.
 
@@ -117,14 +136,16 @@ def ran_out_of_time(reply: Any) -> bool:
 
 
 def parse_aggregate(reply: Any) -> list[dict[str, str]]:
-    """Read the rows of FT.AGGREGATE without a cursor, either wire shape.
+    """Read the rows of FT.AGGREGATE without a cursor, either wire shape; nothing may be missing.
 
     Raises:
-        CommandRefused: the reply is an error.
+        CommandRefused: the reply is an error, or the server says that something is missing.
     """
     checked(reply)
     if isinstance(reply, Mapping):
-        return [_texts(as_mapping(row)["extra_attributes"]) for row in as_mapping(reply).get("results", ())]
+        parts = as_mapping(reply)
+        _refuse_incomplete([as_text(warning) for warning in parts.get("warning", ())])
+        return [_texts(as_mapping(row)["extra_attributes"]) for row in parts.get("results", ())]
     return [_texts(row) for row in reply[1:]]
 
 
@@ -190,6 +211,7 @@ class SearchIndexInfo:
         failures: passages that the server could not index.
         last_failure: the server's words on the last of them, and its key.
         memory_bytes: what the index takes, without the hashes.
+        attributes: for each field, by the name that queries call it, its type and the separator of its tags.
     """
 
     passages: int
@@ -198,6 +220,7 @@ class SearchIndexInfo:
     failures: int
     last_failure: tuple[str, str]
     memory_bytes: int
+    attributes: Mapping[str, tuple[str, str]]
 
 
 def parse_info(reply: Any) -> SearchIndexInfo:
@@ -223,7 +246,15 @@ def parse_info(reply: Any) -> SearchIndexInfo:
         ),
         # Older modules leave the vectors out of the total.
         memory_bytes=round((total if total >= vectors else total + vectors) * 2**20),
+        attributes=dict(map(_attribute, parts.get("attributes", ()))),
     )
+
+
+def _attribute(description: Any) -> tuple[str, tuple[str, str]]:
+    if not isinstance(description, Mapping):  # RESP2: names and values, with flags such as CASESENSITIVE behind them
+        description = dict(zip(description[::2], description[1::2], strict=False))
+    values = {as_text(key): as_text(value) for key, value in description.items()}
+    return values["attribute"], (values["type"].lower(), values.get("SEPARATOR", ""))
 
 
 def parse_configuration(reply: Any) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -122,9 +122,17 @@ class Schema:
             raise SchemaMismatch(name, differences)
 
     def field_values(
-        self, metadata: Mapping[str, Any], on_bad_field: OnBadField = "fail"
+        self,
+        metadata: Mapping[str, Any],
+        on_bad_field: OnBadField = "fail",
+        names: Collection[str] | None = None,
     ) -> tuple[dict[str, str], list[str]]:
         """Return the declared fields of a document as the server indexes them, and what was left out of them and why.
+
+        Args:
+            metadata: of the document.
+            on_bad_field: whether a value that does not fit its field is an error, or left out.
+            names: of the fields that are wanted; None: all.
 
         Raises:
             ValueError: a value does not fit the type of its field and is not to be left out, or the required field is
@@ -133,6 +141,8 @@ class Schema:
         values: dict[str, str] = {}
         left_out: list[str] = []
         for name, kind in self.fields.items():
+            if names is not None and name not in names:
+                continue
             value = lookup(metadata, name)
             try:
                 if value is not None:

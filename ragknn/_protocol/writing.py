@@ -134,13 +134,13 @@ def _outcome(reply: Any) -> bool | str:
         return str(refused)
 
 
-def delete_documents(keys: Keys, document_ids: Sequence[str]) -> Flow[int]:
-    """Remove the documents with all their passages; return how many there were."""
-    removed = 0
+def delete_documents(keys: Keys, document_ids: Sequence[str]) -> Flow[list[str]]:
+    """Remove the documents with all their passages; return the ids of those that were there."""
+    removed: list[str] = []
     for start in range(0, len(document_ids), KEYS_PER_ROUND):
+        part = document_ids[start : start + KEYS_PER_ROUND]
         replies = yield [
-            ("EVAL", _REMOVE, "1", keys.document(document_id), keys.passages(document_id))
-            for document_id in document_ids[start : start + KEYS_PER_ROUND]
+            ("EVAL", _REMOVE, "1", keys.document(document_id), keys.passages(document_id)) for document_id in part
         ]
-        removed += sum(int(checked(reply)) for reply in replies)
+        removed += [document_id for document_id, reply in zip(part, replies, strict=True) if int(checked(reply))]
     return removed

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from ragknn._protocol.counting import wait_until_searchable
+from ragknn._protocol.encoding import lookup
 from ragknn._protocol.finding import all_ids, matching_ids
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.keys import field_alias
-from ragknn._protocol.layout import detail_names, details_hash, details_of
+from ragknn._protocol.layout import details_hash, details_of, not_everywhere
 from ragknn._protocol.opening import declare_fields, stored_manifest, swap_manifest
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import EVERYTHING, Fragment
-from ragknn._protocol.reading import read_details
+from ragknn._protocol.reading import read_stored
 from ragknn._protocol.schema import FieldType, OnBadField, Schema
 from ragknn._protocol.writing import Change, write_documents
 from ragknn.errors import SchemaMismatch
@@ -49,46 +50,59 @@ class Changed:
         )
 
 
-def change_details(place: Place, document_ids: Sequence[str], edit: Edit, on_bad_field: OnBadField) -> Flow[Changed]:
+def change_details(
+    place: Place, document_ids: Iterable[str], edit: Edit, names: Collection[str], on_bad_field: OnBadField
+) -> Flow[Changed]:
     """Change label and metadata of the passages of documents, each document in one step.
 
-    Ids that are not in the index are no error.
+    Args:
+        place: the index.
+        document_ids: ids that are not in the index are no error.
+        edit: makes the new label and metadata.
+        names: of the declared fields that may change; the others stay as they are.
+        on_bad_field: whether a document with a value that does not fit its field fails, or the field is left out.
     """
     changed = Changed()
     for part in in_parts(document_ids, DOCUMENTS_PER_ROUND):
         left: Sequence[str] = part
         for _ in range(ATTEMPTS):
             if left:
-                left = yield from _change_part(place, left, edit, on_bad_field, changed)
+                left = yield from _change_part(place, left, edit, names, on_bad_field, changed)
         changed.failed += [Failure(document_id, CHANGED_MEANWHILE, document_id) for document_id in left]
     return changed
 
 
 def _change_part(
-    place: Place, document_ids: Sequence[str], edit: Edit, on_bad_field: OnBadField, changed: Changed
+    place: Place,
+    document_ids: Sequence[str],
+    edit: Edit,
+    names: Collection[str],
+    on_bad_field: OnBadField,
+    changed: Changed,
 ) -> Flow[list[str]]:
     """Change some documents; return those that another writer changed meanwhile."""
-    stored = yield from read_details(place.keys, document_ids)
+    stored = yield from read_stored(place, document_ids, ("label", "metadata"))
     writes: dict[str, Change] = {}
-    for document_id, (hashed, old, passages) in stored.items():
+    left_out: dict[str, list[Failure]] = {}
+    for document_id, old in stored.items():
         try:
-            pairs = [details_of(place.schema, *edit(passage), on_bad_field) for passage in passages]
+            pairs = [details_of(place.schema, *edit(passage), on_bad_field, names) for passage in old.passages]
+            details = [each for each, _ in pairs]
+            new_hash = details_hash((one.label, one.metadata) for one in details)
+            hashes = (old.text_hash, old.details_hash, new_hash)
         except ValueError as error:
             changed.failed.append(Failure(document_id, str(error), document_id))
             continue
-        details = [each for each, _ in pairs]
         groups = [each.as_fields() for each in details]
-        everywhere = frozenset.intersection(*(frozenset(map(str, group[::2])) for group in groups))
-        removed = sorted(detail_names(place.schema) - everywhere)
-        new = details_hash((one.label, one.metadata) for one in details)
-        writes[document_id] = Change(document_id, hashed, old, new, removed, groups)
-        reasons = dict.fromkeys(reason for _, left_out in pairs for reason in left_out)
-        changed.left_out += [Failure(document_id, reason, document_id) for reason in reasons]
+        writes[document_id] = Change(document_id, *hashes, not_everywhere(names, details), groups)
+        reasons = dict.fromkeys(reason for _, several in pairs for reason in several)
+        left_out[document_id] = [Failure(document_id, reason, document_id) for reason in reasons]
     outcomes = yield from write_documents(place.keys, list(writes.values()))
     again = []
     for document_id, outcome in zip(writes, outcomes, strict=True):
         if outcome is True:
             changed.ids.append(document_id)
+            changed.left_out += left_out[document_id]
         elif outcome is False:
             again.append(document_id)
         else:
@@ -106,7 +120,7 @@ def add_fields(place: Place, fields: Mapping[str, FieldType], patience: float) -
         SchemaMismatch: a field is declared already as another type.
         ValueError: an invalid name or type.
     """
-    started, changed = time.monotonic(), Changed()
+    started = time.monotonic()
     while True:
         manifest = yield from stored_manifest(place.keys)
         old = Schema.loads(place.keys.name, manifest)
@@ -119,24 +133,36 @@ def add_fields(place: Place, fields: Mapping[str, FieldType], patience: float) -
             raise SchemaMismatch(place.keys.name, differing)
         missing = {name: kind for name, kind in fields.items() if name not in old.fields}
         if not missing:
-            return old, changed.report(started)
+            return old, Changed().report(started)
         yield from declare_fields(place.keys, missing)
         filling = replace(place, schema=new)
         everything = yield from all_ids(place, EVERYTHING)
-        changed = yield from change_details(filling, everything, _as_it_is, "leave_out")
+        changed = yield from change_details(filling, everything, _as_it_is, missing, "leave_out")
+        yield from wait_until_searchable(place.keys, patience)
         if (yield from swap_manifest(place.keys, manifest, new.dumps())):
             break
-    yield from wait_until_searchable(place.keys, patience)
+    late: list[str] = []
     for name in missing:
-        late = yield from matching_ids(place.keys, Fragment(f"(ismissing(@{field_alias(name)}))", {}))
-        filled = set(changed.ids)
-        late = [document_id for document_id in late if document_id not in filled]
-        more = yield from change_details(filling, late, _as_it_is, "leave_out")
-        changed.ids += more.ids
-    # What does not fit a field of old was left out before, or its document would not be here.
-    heads = tuple(f"field {name!r}:" for name in missing)
-    changed.left_out = [one for one in changed.left_out if one.reason.startswith(heads)]
+        late += yield from _unfilled(filling, name)
+    more = yield from change_details(filling, late, _as_it_is, missing, "leave_out")
+    changed = Changed(
+        list(dict.fromkeys(changed.ids + more.ids)),
+        changed.failed + more.failed,
+        list(dict.fromkeys(changed.left_out + more.left_out)),
+    )
     return new, changed.report(started)
+
+
+def _unfilled(place: Place, name: str) -> Flow[list[str]]:
+    """Return the ids of documents of which a field is empty, though the metadata has a value for it."""
+    found: list[str] = []
+    ids = yield from matching_ids(place.keys, Fragment(f"(ismissing(@{field_alias(name)}))", {}))
+    for part in in_parts(ids, DOCUMENTS_PER_ROUND):
+        stored = yield from read_stored(place, part, ("metadata",))
+        for document_id, one in stored.items():
+            if any(lookup(passage.metadata, name) is not None for passage in one.passages):
+                found.append(document_id)
+    return found
 
 
 def _as_it_is(passage: Passage) -> tuple[Label | None, Mapping[str, Any]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from operator import index as as_integer
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,7 +15,8 @@ from ragknn._protocol.encoding import encode_tag, text_hash, vector_hash
 from ragknn._protocol.layout import Details, details_hash, details_of, dump_details, find_gaps
 from ragknn._protocol.schema import OnBadField, Schema
 from ragknn._protocol.vectors import as_vectors
-from ragknn.records import Document, Passage, passage_id
+from ragknn.errors import InvalidVectors
+from ragknn.records import Document, Passage, passage_id, plain_label
 
 # Between two passages that come without offsets.
 _APART = 2  # characters
@@ -106,14 +108,13 @@ def drafting_ready(schema: Schema, embeds: bool) -> Drafting:
 
     def draft(document: ReadyDocument, on_bad_field: OnBadField) -> Draft:
         encode_tag(document.id)
-        passages = _placed(document.passages)
+        passages = [_with_row(one, schema.dim) for one in _placed(document.passages)]
         parts: list[str | bytes] = ["passages", document.id, str(embeds)]
         for one in passages:
             encode_tag(one.id)
             if not one.text and one.vector is None:
                 raise ValueError(f"passage {one.id!r}: expected a text or a vector, got neither")
-            vector = None if one.vector is None else as_vectors(one.vector, schema.dim)[0]
-            parts += [one.id, one.text, str(one.start), str(one.end), _blob(vector)]
+            parts += [one.id, one.text, str(one.start), str(one.end), _blob(one.vector)]
         return Draft(
             id=document.id,
             text_hash=text_hash(*parts),
@@ -146,9 +147,31 @@ def by_document(passages: Iterable[Passage]) -> Iterator[ReadyDocument]:
 def _checked(passage: Any) -> Passage:
     if not isinstance(passage, Passage):
         raise TypeError(f"expected passages, got {passage!r} of type {type(passage).__name__}")
-    if not isinstance(passage.document_id, str) or not passage.document_id:
-        raise TypeError(f"expected a passage with the id of its document, got {passage.document_id!r}")
-    return passage
+    for what in ("document_id", "id"):
+        if not isinstance(value := getattr(passage, what), str) or not value:
+            raise TypeError(f"expected a passage with {what} as a str that is not empty, got {value!r}")
+    owner = f"passage {passage.id!r}"
+    if not isinstance(passage.text, str):
+        raise TypeError(f"expected the text of {owner} as str, got {type(passage.text).__name__}")
+    if not isinstance(passage.metadata, Mapping):
+        raise TypeError(f"expected the metadata of {owner} as a mapping, got {type(passage.metadata).__name__}")
+    return replace(
+        passage, label=plain_label(passage.label, owner), start=as_integer(passage.start), end=as_integer(passage.end)
+    )
+
+
+def _with_row(passage: Passage, dim: int) -> Passage:
+    """Return the passage with its vector, where it has one, as an array of shape (dim,).
+
+    Raises:
+        InvalidVectors: another shape.
+    """
+    if passage.vector is None:
+        return passage
+    [row, *others] = as_vectors(passage.vector, dim)
+    if others:
+        raise InvalidVectors(f"passage {passage.id!r}: expected a vector of shape ({dim},), got {len(others) + 1} rows")
+    return replace(passage, vector=row)
 
 
 def _placed(passages: Sequence[Passage]) -> list[Passage]:

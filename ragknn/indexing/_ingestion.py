@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ragknn._protocol.counting import index_info
 from ragknn._protocol.finding import matching_ids, stored_ids
 from ragknn._protocol.flows import Flow, Work
-from ragknn._protocol.layout import Details, detail_names, document_fields, passage_fields
+from ragknn._protocol.layout import Details, document_fields, not_everywhere, passage_fields
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import EVERYTHING, Fragment
 from ragknn._protocol.schema import OnBadField, Schema
@@ -77,6 +77,7 @@ class _Tally:
     started: float
     dry_run: bool
     seen: set[str] = field(default_factory=set)
+    written: dict[str, tuple[str, str]] = field(default_factory=dict)  # ids and hashes; in a dry run, of what would be
     added: list[str] = field(default_factory=list)
     updated: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
@@ -174,6 +175,8 @@ def _bring_in(
 ) -> Flow[list[Any]]:
     """Bring a batch in; return the documents that another writer changed meanwhile."""
     known = yield from stored_hashes(place.keys, [item.id for item in items])
+    if policy.dry_run:
+        known = [tally.written.get(item.id, stored) for item, stored in zip(items, known, strict=True)]
     pending = yield Work(lambda: list(_pending(items, known, draft, policy, tally)))
     if policy.dry_run:
         for one in pending:
@@ -195,7 +198,9 @@ def _bring_in(
 
 
 def _count(one: _Pending, tally: _Tally) -> None:
-    (tally.added if one.stored is None else tally.updated).append(one.draft.id)
+    if one.draft.id not in tally.written:  # not an earlier one of the same id in this call
+        (tally.added if one.stored is None else tally.updated).append(one.draft.id)
+    tally.written[one.draft.id] = (one.draft.text_hash, one.draft.details_hash)
     tally.passages += len(one.passages)
     tally.left_out += [Failure(one.draft.id, reason, one.draft.id) for reason in one.left_out]
 
@@ -223,16 +228,16 @@ def _pending(
     items: Sequence[Any], known: Sequence[tuple[str, str] | None], draft: Drafting, policy: Policy, tally: _Tally
 ) -> Iterator[_Pending]:
     for item, stored in zip(items, known, strict=True):
-        if stored and policy.on_existing == "skip":
-            tally.skipped += 1
-            continue
-        if stored and policy.on_existing == "fail":
-            tally.fail(item.id, "expected a new document, got an id that the index has already")
+        if stored and item.id not in tally.written and policy.on_existing != "replace":
+            if policy.on_existing == "skip":
+                tally.skipped += 1
+            else:
+                tally.fail(item.id, "expected a new document, got an id that the index has already")
             continue
         try:
             drafted = draft(item, policy.on_bad_field)
             if stored == (drafted.text_hash, drafted.details_hash):
-                tally.unchanged += 1
+                tally.unchanged += item.id not in tally.written
                 continue
             details, left_out = drafted.details()
             same_text = stored is not None and stored[0] == drafted.text_hash
@@ -279,8 +284,7 @@ def _writes(
         draft = one.draft
         if one.stored is not None and not one.passages:
             groups = [each.as_fields() for each in one.details]
-            everywhere = frozenset.intersection(*(frozenset(map(str, group[::2])) for group in groups))
-            removed = sorted(detail_names(schema) - everywhere)
+            removed = not_everywhere(schema.fields, one.details)
             yield draft.id, Change(draft.id, draft.text_hash, "", draft.details_hash, removed, groups)
         elif row in faults:
             tally.fail(draft.id, f"expected finite vectors with a direction, got {faults[row]}")
@@ -289,7 +293,8 @@ def _writes(
             triples = zip(one.passages, blobs[row], details, strict=True)
             passages = [passage_fields(schema, *triple) for triple in triples]
             fields = document_fields(draft.text_hash, draft.details_hash, len(passages), draft.gaps(one.passages))
-            yield draft.id, Replacement(draft.id, fields, passages, only_new=policy.on_existing != "replace")
+            only_new = policy.on_existing != "replace" and draft.id not in tally.written
+            yield draft.id, Replacement(draft.id, fields, passages, only_new)
 
 
 def _as_blobs(
@@ -320,5 +325,4 @@ def _remove_missing(place: Place, among: Fragment, tally: _Tally) -> Flow[None]:
     elif tally.dry_run:
         tally.deleted = missing
     else:
-        removed = yield from delete_documents(keys, missing)
-        tally.deleted = missing[:removed] if removed < len(missing) else missing
+        tally.deleted = yield from delete_documents(keys, missing)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from ragknn._protocol.encoding import is_storable
 from ragknn._protocol.finding import all_ids, all_spots, existing_documents
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.query import EVERYTHING
-from ragknn._protocol.reading import read_at, read_documents, read_passages
+from ragknn._protocol.reading import matching, read_at, read_documents, read_passages
 from ragknn._protocol.where import Where
 from ragknn.records import Document, Passage
 
@@ -30,15 +31,26 @@ def in_parts(values: Iterable[T], size: int) -> Iterator[list[T]]:
         yield part
 
 
-def checked_ids(ids: Iterable[str] | None) -> Iterable[str] | None:
-    """Return the ids, unless they are a single one.
+def checked_ids(ids: Iterable[str]) -> Iterator[str]:
+    """Return an iterator over the ids.
 
     Raises:
-        TypeError: a str in place of several, or what cannot be iterated over.
+        TypeError: a str in place of several, or what cannot be iterated over; while iterating, an id that is no str.
     """
-    if isinstance(ids, str) or not (ids is None or isinstance(ids, Iterable)):
-        raise TypeError(f"expected an iterable of ids or None, got {ids!r}; put one id into a list")
-    return ids
+    if isinstance(ids, str) or not isinstance(ids, Iterable):
+        raise TypeError(f"expected an iterable of ids, got {ids!r}; put one id into a list")
+    return map(_checked_id, ids)
+
+
+def _checked_id(one: Any) -> str:
+    if not isinstance(one, str):
+        raise TypeError(f"expected an id of type str, got {one!r} of type {type(one).__name__}")
+    return one
+
+
+def storable(ids: Iterable[str]) -> list[str]:
+    """Return the ids without those that nothing can have, which the server would not even take."""
+    return [one for one in ids if is_storable(one)]
 
 
 def reading_ids(index: Index | AsyncIndex, where: Where | None) -> Flow[list[str]]:
@@ -56,28 +68,28 @@ def reading_documents(
 ) -> Flow[list[Document]]:
     """Return the documents of these ids; `matched` says that the filter was asked already."""
     among = EVERYTHING if matched else index._filter(where)
-    return (yield from read_documents(index._place(), ids, among, vectors=vectors))
+    return (yield from read_documents(index._place(), storable(ids), among, vectors=vectors))
 
 
 def reading_passages(
     index: Index | AsyncIndex, ids: Sequence[str], where: Where | None, vectors: bool
 ) -> Flow[list[Passage]]:
     """Return the passages of these ids that match."""
-    return (yield from read_passages(index._place(), ids, index._filter(where), vectors=vectors))
+    return (yield from read_passages(index._place(), storable(ids), index._filter(where), vectors=vectors))
 
 
 def reading_at(index: Index | AsyncIndex, spots: Sequence[tuple[str, int]], vectors: bool) -> Flow[list[Passage]]:
-    """Return the passages at these places."""
-    return (yield from read_at(index._place(), spots, vectors=vectors))
+    """Return the passages at these places, which the filter found already."""
+    return (yield from read_at(index._place(), spots, EVERYTHING, vectors=vectors))
 
 
 def finding(index: Index | AsyncIndex, ids: Iterable[str], where: Where | None) -> Flow[list[bool]]:
     """Return for each document id whether it is there and matches."""
-    wanted = list(checked_ids(ids) or ())
-    among = index._filter(where)
-    if among != EVERYTHING:
-        found: set[str] = set()
-        for part in in_parts(wanted, DOCUMENTS_PER_PART):
-            found.update(one.id for one in (yield from read_documents(index._place(), part, among)))
-        return [one in found for one in wanted]
-    return (yield from existing_documents(index._keys, wanted))
+    place, among = index._place(), index._filter(where)
+    wanted = list(checked_ids(ids))
+    there: set[str] = set()
+    for part in in_parts(dict.fromkeys(wanted), PASSAGES_PER_PART):
+        match = yield from matching(place, storable(part), among)
+        exist = yield from existing_documents(place.keys, match)
+        there.update(one for one, found in zip(match, exist, strict=True) if found)
+    return [one in there for one in wanted]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from types import EllipsisType
@@ -12,7 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from ragknn._protocol.finding import matching_ids
 from ragknn._protocol.flows import Flow
-from ragknn._protocol.query import EVERYTHING
+from ragknn._protocol.layout import details_hash, details_of
+from ragknn._protocol.place import Place
+from ragknn._protocol.query import EVERYTHING, Fragment
+from ragknn._protocol.reading import matching
 from ragknn._protocol.schema import OnBadField
 from ragknn._protocol.vectors import as_vectors
 from ragknn._protocol.where import Where
@@ -22,6 +26,7 @@ from ragknn.errors import InvalidVectors
 from ragknn.indexing._changing import change_details
 from ragknn.indexing._drafts import by_document, drafting_documents, drafting_ready, drafting_vectors
 from ragknn.indexing._ingestion import IngestOptions, Policy, ingest
+from ragknn.indexing._reading import DOCUMENTS_PER_PART, checked_ids, in_parts, storable
 from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Document, DocumentSource, Failure, IngestReport, Label, Passage, plain_label
 
@@ -150,31 +155,31 @@ def updating(
         raise ValueError("expected metadata or a label to change, got neither")
     if metadata is not None and not isinstance(metadata, Mapping):
         raise TypeError(f"expected metadata as a mapping such as a dict, got {type(metadata).__name__}")
-    entries = dict(metadata or {})
-    new_label = label if isinstance(label, EllipsisType) else plain_label(label, "the update")
+    place, among = index._place(), index._filter(where)
     policy = _policy({"on_bad_field": on_bad_field})
+    new_label = label if isinstance(label, EllipsisType) else plain_label(label, "the update")
+    given, _ = details_of(place.schema, None if new_label is ... else new_label, metadata or {}, names=())
+    details_hash([(given.label, given.metadata)])  # refuses what UTF-8 cannot hold, before anything is written
+    entries = json.loads(given.metadata)  # as they are read back
 
     def edit(passage: Passage) -> tuple[Label | None, Mapping[str, Any]]:
-        merged = {key: value for key, value in {**passage.metadata, **entries}.items() if value is not None}
-        return passage.label if isinstance(new_label, EllipsisType) else new_label, merged
+        kept = {key: value for key, value in passage.metadata.items() if key not in entries}
+        kept.update((key, value) for key, value in entries.items() if value is not None)
+        return passage.label if isinstance(new_label, EllipsisType) else new_label, kept
 
-    among = index._filter(where)
-    chosen = None if ids is None else list(_checked_ids(ids))
-    if among != EVERYTHING:
-        matching = yield from matching_ids(index._keys, among)
-        chosen = matching if chosen is None else [one for one in chosen if one in set(matching)]
-    changed = yield from change_details(index._place(), chosen or [], edit, policy.on_bad_field)
+    if ids is None:
+        chosen = yield from matching_ids(index._keys, among)
+    else:
+        chosen = yield from _chosen(place, ids, among)
+    names = [name for name in place.schema.fields if any(f"{name}.".startswith(f"{key}.") for key in entries)]
+    changed = yield from change_details(place, chosen, edit, names, policy.on_bad_field)
     return changed.report(started)
 
 
 def deleting(index: Index | AsyncIndex, document_ids: Iterable[str], where: Where | None) -> Flow[int]:
     """The flow behind `Indexer.delete`."""
-    ids = list(_checked_ids(document_ids))
-    among = index._filter(where)
-    if among != EVERYTHING:
-        matching = set((yield from matching_ids(index._keys, among)))
-        ids = [document_id for document_id in ids if document_id in matching]
-    return (yield from delete_documents(index._keys, ids))
+    chosen = yield from _chosen(index._place(), document_ids, index._filter(where))
+    return len((yield from delete_documents(index._keys, chosen)))
 
 
 def deleting_where(index: Index | AsyncIndex, where: Where) -> Flow[int]:
@@ -182,10 +187,12 @@ def deleting_where(index: Index | AsyncIndex, where: Where) -> Flow[int]:
     among = index._filter(where)
     if among == EVERYTHING:
         raise ValueError(f"expected a filter with at least one condition, got {where!r}; clear() removes everything")
-    return (yield from delete_documents(index._keys, (yield from matching_ids(index._keys, among))))
+    return len((yield from delete_documents(index._keys, (yield from matching_ids(index._keys, among)))))
 
 
-def _checked_ids(ids: Iterable[str]) -> Iterable[str]:
-    if isinstance(ids, str):
-        raise TypeError(f"expected an iterable of document ids, got the str {ids!r}; put it into a list")
-    return ids
+def _chosen(place: Place, ids: Iterable[str], among: Fragment) -> Flow[list[str]]:
+    """Return each of the ids once that can be in the index and whose document the filter finds."""
+    chosen: list[str] = []
+    for part in in_parts(dict.fromkeys(checked_ids(ids)), DOCUMENTS_PER_PART):
+        chosen += yield from matching(place, storable(part), among)
+    return chosen

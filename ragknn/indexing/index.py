@@ -179,7 +179,7 @@ class Index(SharedIndex):
             ValueError: an invalid filter, or one without what the index requires.
             ServerError: the server cannot be reached, or refuses.
         """
-        wanted = checked_ids(ids)
+        wanted = None if ids is None else checked_ids(ids)
         return self._documents(wanted, where, vectors)
 
     def _documents(self, ids: Iterable[str] | None, where: Where | None, vectors: bool) -> Iterator[Document]:
@@ -205,7 +205,7 @@ class Index(SharedIndex):
             ValueError: an invalid filter, or one without what the index requires.
             ServerError: the server cannot be reached, or refuses.
         """
-        wanted = checked_ids(ids)
+        wanted = None if ids is None else checked_ids(ids)
         return self._passages(wanted, where, vectors)
 
     def _passages(self, ids: Iterable[str] | None, where: Where | None, vectors: bool) -> Iterator[Passage]:
@@ -372,7 +372,7 @@ class AsyncIndex(SharedIndex):
         self, ids: Iterable[str] | None = None, *, where: Where | None = None, vectors: bool = False
     ) -> AsyncIterator[Document]:
         """Async twin of `Index.documents`: iterate with `async for`."""
-        wanted = checked_ids(ids)
+        wanted = None if ids is None else checked_ids(ids)
         return self._documents(wanted, where, vectors)
 
     async def _documents(
@@ -387,7 +387,7 @@ class AsyncIndex(SharedIndex):
         self, ids: Iterable[str] | None = None, *, where: Where | None = None, vectors: bool = False
     ) -> AsyncIterator[Passage]:
         """Async twin of `Index.passages`: iterate with `async for`."""
-        wanted = checked_ids(ids)
+        wanted = None if ids is None else checked_ids(ids)
         return self._passages(wanted, where, vectors)
 
     async def _passages(self, ids: Iterable[str] | None, where: Where | None, vectors: bool) -> AsyncIterator[Passage]:

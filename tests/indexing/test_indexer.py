@@ -418,7 +418,7 @@ def test_deleting_removes_documents_with_all_their_passages(indexer, opened, sto
 
 def test_a_single_id_in_place_of_a_list_is_a_type_error(indexer, stored):
     indexer.add([A, B, C])
-    with pytest.raises(TypeError, match="expected an iterable of document ids, got the str 'abc'; put it into a list"):
+    with pytest.raises(TypeError, match="expected an iterable of ids, got 'abc'; put one id into a list"):
         indexer.delete("abc")
     assert sorted(stored()) == ["a", "b", "c"]
 

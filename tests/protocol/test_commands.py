@@ -264,7 +264,10 @@ def test_the_limits_of_searches_are_read_wherever_the_server_keeps_them(answers,
 
 def test_passages_and_documents_are_counted_on_the_server():
     steps, passages = play(count_passages(KEYS), [{b"total_results": 7, b"results": []}])
-    assert (steps, passages) == ([[("FT.SEARCH", "ragknn:doc", "*", "LIMIT", 0, 0, "DIALECT", 2)]], 7)
+    assert (steps, passages) == (
+        [[("FT.SEARCH", "ragknn:doc", "*", "LIMIT", 0, 0, "TIMEOUT", 60_000, "DIALECT", 2)]],
+        7,
+    )
     _, documents = play(count_documents(KEYS), [[1, [b"n", b"3"]]])
     assert documents == 3
     _, documents = play(count_documents(KEYS), [[0]])
@@ -365,7 +368,7 @@ def test_a_hash_that_cannot_be_read_is_an_error():
 def test_documents_are_deleted_a_thousand_in_a_round_trip():
     steps, removed = play(delete_documents(KEYS, [str(n) for n in range(KEYS_PER_ROUND + 1)]), [1] * 1000, [0])
     assert [len(step) for step in steps] == [1000, 1]
-    assert removed == 1000
+    assert removed == [str(n) for n in range(KEYS_PER_ROUND)]
 
 
 # ---- dropping --------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from ragknn._protocol.replies import (
     checked,
     is_unknown_index,
     parse_aggregate,
+    parse_complete,
     parse_configuration,
     parse_hello,
     parse_info,
@@ -133,6 +134,19 @@ def test_an_aggregate_reply_is_read_in_either_shape(reply):
     assert parse_aggregate(reply) == [{"n": "3"}]
 
 
+@pytest.mark.parametrize("parse", [parse_aggregate, parse_complete])
+def test_an_answer_that_is_not_whole_is_refused_where_all_is_counted_on(parse):
+    row = {b"id": b"p:0", b"extra_attributes": {b"n": b"3"}, b"values": []}
+    cut = {b"results": [row], b"total_results": 1, b"warning": [b"Timeout limit was reached"]}
+    with pytest.raises(
+        CommandRefused, match=r"expected a complete answer, .* warning: Timeout limit was reached\. Try"
+    ):
+        parse(cut)
+    with pytest.raises(CommandRefused, match="Timeout limit was reached"):
+        parse(redis.ResponseError("Timeout limit was reached"))
+    assert parse({**cut, b"warning": []})
+
+
 @pytest.mark.parametrize("reply", [[0], {b"results": [], b"total_results": 0}])
 def test_an_empty_aggregate_reply_has_no_rows(reply):
     assert parse_aggregate(reply) == []
@@ -189,6 +203,18 @@ INFO = {
     b"hash_indexing_failures": 1,
     b"total_index_memory_sz_mb": b"1.5",
     b"vector_index_sz_mb": b"1.25",
+    b"attributes": [
+        {
+            b"identifier": b"f:t",
+            b"attribute": b"t",
+            b"type": b"TAG",
+            b"SEPARATOR": b"\x1f",
+            b"flags": [b"INDEXMISSING"],
+        },
+        {b"identifier": b"f:a b", b"attribute": b"_bb37", b"type": b"TAG", b"SEPARATOR": b" ", b"flags": []},
+        {b"identifier": b"f:year", b"attribute": b"year", b"type": b"NUMERIC", b"flags": [b"INDEXMISSING"]},
+        {b"identifier": b"vector", b"attribute": b"vector", b"type": b"VECTOR", b"algorithm": b"FLAT", b"dim": 2},
+    ],
     b"gc_stats": {b"average_cycle_time_ms": b"nan"},
     b"Index Errors": {
         b"indexing failures": 1,
@@ -203,6 +229,7 @@ EXPECTED_INFO = SearchIndexInfo(
     failures=1,
     last_failure=("Could not add vector with blob size 3 (expected size 8)", "p:0"),
     memory_bytes=3 * 2**19,
+    attributes={"t": ("tag", "\x1f"), "_bb37": ("tag", " "), "year": ("numeric", ""), "vector": ("vector", "")},
 )
 
 
@@ -211,6 +238,10 @@ def test_index_info_is_read_in_either_shape(form):
     numbers = {b"percent_indexed": 0.5, b"total_index_memory_sz_mb": 1.5, b"vector_index_sz_mb": 1.25}
     assert parse_info(form({**INFO, **numbers})) == EXPECTED_INFO
     resp2 = {key: flat(value) if isinstance(value, dict) else value for key, value in INFO.items()}
+    resp2[b"attributes"] = [
+        [*flat({name: value for name, value in field.items() if name != b"flags"}), *field.get(b"flags", [])]
+        for field in INFO[b"attributes"]
+    ]
     assert parse_info(form(flat(resp2))) == EXPECTED_INFO
 
 
@@ -227,7 +258,7 @@ def test_only_an_index_that_is_not_being_built_is_whole(building, answered, shar
 
 
 def test_index_info_of_a_module_that_tells_less_is_read():
-    assert parse_info({b"num_docs": b"3"}) == SearchIndexInfo(3, False, 1.0, 0, ("", ""), 0)
+    assert parse_info({b"num_docs": b"3"}) == SearchIndexInfo(3, False, 1.0, 0, ("", ""), 0, {})
 
 
 @pytest.mark.parametrize(
