@@ -30,10 +30,12 @@ from ragknn._protocol.replies import ServerInfo, dotted
 from ragknn._protocol.schema import Algorithm, FieldType, Schema
 from ragknn._protocol.vectors import DType, Metric
 from ragknn._protocol.watch import Watch
-from ragknn._protocol.where import Where, check_required, compile_filter
+from ragknn._protocol.where import check_required, compile_filter
+from ragknn.embedding._names import READY_VECTORS
 from ragknn.embedding._naming import default_embedder, embedder_named
-from ragknn.embedding.protocols import READY_VECTORS, Embedder, Identified
+from ragknn.embedding.protocols import Embedder, Identified
 from ragknn.errors import IndexNotOpen
+from ragknn.filters import Where
 from ragknn.indexing._changing import add_fields
 from ragknn.indexing._reading import (
     DOCUMENTS_PER_PART,
@@ -54,7 +56,7 @@ from ragknn.server._loops import LoopClients
 if TYPE_CHECKING:
     from ragknn.settings import Settings
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 # What an open index has and a copy has not: the copy connects and opens again when it is first used.
 _LIVE = ("_client", "_clients", "_opened", "_closed", "_watch", "_lock", "_settings")
@@ -397,7 +399,7 @@ class Index(_IndexBase):
             self._closed = False
             return self
 
-    def _run(self, flow: Flow[T]) -> T:
+    def _run(self, flow: Flow[_T]) -> _T:
         """Drive a flow on this index, which is opened first where it never was; of several threads one does so."""
         opened, client = self._opened, self._client
         if opened is None or client is None:
@@ -606,7 +608,7 @@ class AsyncIndex(_IndexBase):
             client = await self._clients.keep(client)
         return client
 
-    async def _run(self, flow: Flow[T]) -> T:
+    async def _run(self, flow: Flow[_T]) -> _T:
         """Async twin of `Index._run`; of several tasks of one event loop, one opens the index."""
         if self._opened is None:
             async with self._clients.lock:
