@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from ragknn._protocol.encoding import ENCODERS, any_field_tags, lookup
 from ragknn._protocol.keys import stored_name
 from ragknn._protocol.vectors import DType, Metric
-from ragknn.embedding.protocols import READY_VECTORS
+from ragknn.embedding._names import READY_VECTORS
 from ragknn.errors import SchemaMismatch
 from ragknn.text._words import LANGUAGES, default_stop_words, fold_stop_words
 

@@ -19,16 +19,16 @@ from rich.table import Table
 from rich.text import Text
 
 from ragknn import _display as display
-from ragknn._plotting import figure_class
+from ragknn._display import figure_class
 from ragknn._protocol.schema import Algorithm
 from ragknn.cli import terminal
 from ragknn.cli.options import SOME_FAILED, common, stderr, stdout, url_option
 from ragknn.embedding._naming import default_embedder
 from ragknn.evaluation._charts import SUFFIXES
-from ragknn.evaluation.evaluating import DEPTH
-from ragknn.evaluation.evaluating import evaluate as evaluate_settings
+from ragknn.evaluation._evaluating import DEPTH
+from ragknn.evaluation._evaluating import evaluate as evaluate_settings
+from ragknn.evaluation._recall import TARGET
 from ragknn.evaluation.questions import read_questions
-from ragknn.evaluation.recall import TARGET
 from ragknn.evaluation.results import Evaluation
 from ragknn.files.reader import read_documents
 from ragknn.indexing.index import Index

@@ -15,9 +15,9 @@ from ragknn.files.reader import read_documents
 from ragknn.indexing.index import Index
 from ragknn.records import Label
 from ragknn.retrieval.retriever import Retriever
+from ragknn.voting._defaults import DEFAULT_KS
 from ragknn.voting.rules import Rules
 from ragknn.voting.scoring import score_votes
-from ragknn.voting.tuning import DEFAULT_KS
 from ragknn.voting.tuning import tune as tune_index
 from ragknn.voting.voter import LabelVoter
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ragknn.embedding._loading import DEFAULT_MODEL
-from ragknn.embedding.function import FUNCTION
-from ragknn.embedding.hashing import HASHING_PREFIX, HashingEmbedder
+from ragknn.embedding._names import FUNCTION, HASHING_PREFIX
+from ragknn.embedding.hashing import HashingEmbedder
 from ragknn.embedding.protocols import Embedder
 from ragknn.embedding.sentence import SentenceEmbedder
 from ragknn.errors import EmbeddingError

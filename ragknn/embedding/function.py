@@ -9,8 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ragknn.embedding.hashing import HASHING_PREFIX
-from ragknn.embedding.protocols import READY_VECTORS
+from ragknn.embedding._names import FUNCTION, HASHING_PREFIX, READY_VECTORS
 from ragknn.errors import InvalidVectors
 from ragknn.text.splitting import TokenSpans
 
@@ -117,9 +116,6 @@ class FunctionEmbedder:
             raise InvalidVectors(f"{what}, each of dim={self._dim} values, got {rows.shape[1]} values in each")
         with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, which the index refuses
             return rows.astype(np.float32)
-
-
-FUNCTION = "function"  # in the identity
 
 
 def _check_callable(what: str, call: object) -> None:

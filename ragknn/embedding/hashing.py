@@ -9,6 +9,8 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
+from ragknn.embedding._names import HASHING_PREFIX
+
 
 class HashingEmbedder:
     """Embed by hashing words and their letter triples: deterministic, offline, and blind to meaning.
@@ -56,7 +58,6 @@ class HashingEmbedder:
         return self.embed_documents(texts)
 
 
-HASHING_PREFIX = "ragknn/hashing-"
 _WORD = re.compile(r"\w+")
 
 

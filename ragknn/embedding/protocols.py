@@ -8,8 +8,6 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-READY_VECTORS = "ready vectors"  # stands for the embedder's name where the user brings the vectors
-
 
 class Embedder(Protocol):
     """What turns texts into vectors. Any object with these five members will do."""

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ragknn._ids import passage_id
 from ragknn._protocol.counting import index_info
 from ragknn._protocol.encoding import vector_hash
 from ragknn._protocol.finding import KEYS_PER_ROUND
@@ -18,7 +19,7 @@ from ragknn._protocol.replies import checked
 from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import from_bytes, to_bytes
 from ragknn.errors import CommandRefused, SchemaMismatch
-from ragknn.records import Label, Passage, passage_id
+from ragknn.records import Label, Passage
 
 Spot: TypeAlias = tuple[str, int]
 """Where a row is stored: the id of its document, and the number of its passage."""

@@ -17,11 +17,12 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from ragknn._checks import check_type
+from ragknn._ids import passage_id
 from ragknn._protocol.reading import stored_labels
 from ragknn.estimators._neighbors import NeighborsBase
 from ragknn.estimators._rowstore import Rows
 from ragknn.indexing.index import Index
-from ragknn.records import Label, passage_id
+from ragknn.records import Label
 from ragknn.voting._arithmetic import neighbor_weights
 from ragknn.voting._ballots import sorted_labels
 

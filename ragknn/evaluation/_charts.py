@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ragknn._plotting import figure_class
-from ragknn.evaluation.recall import RecallScan
+from ragknn._display import figure_class
+from ragknn.evaluation._recall import RecallScan
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -19,7 +19,7 @@ from pathlib import Path
 from ragknn.errors import ReadError
 from ragknn.evaluation._metrics import Grades
 
-HEADER = ("query-id", "corpus-id", "score")
+_HEADER = ("query-id", "corpus-id", "score")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +110,9 @@ def _grades(path: Path, queries: Mapping[str, str]) -> dict[str, dict[str, int]]
         rows = csv.reader(file, delimiter="\t")
         try:
             header = next(rows, [])
-            if tuple(header) != HEADER:
+            if tuple(header) != _HEADER:
                 got = _short("\t".join(header)) if header else "an empty file"
-                raise ReadError(f"{path}:1: expected the header {' '.join(HEADER)}, separated by tabs, got {got}")
+                raise ReadError(f"{path}:1: expected the header {' '.join(_HEADER)}, separated by tabs, got {got}")
             for row in rows:
                 if row:
                     query, document, grade = _judgement(row, f"{path}:{rows.line_num}", queries)
@@ -130,8 +130,8 @@ def _grades(path: Path, queries: Mapping[str, str]) -> dict[str, dict[str, int]]
 
 
 def _judgement(row: list[str], place: str, queries: Mapping[str, str]) -> tuple[str, str, int]:
-    if len(row) != len(HEADER):
-        raise ReadError(f"{place}: expected {', '.join(HEADER)} separated by tabs, got {_short(' '.join(row))}")
+    if len(row) != len(_HEADER):
+        raise ReadError(f"{place}: expected {', '.join(_HEADER)} separated by tabs, got {_short(' '.join(row))}")
     query, document, score = row
     try:
         grade = int(score)

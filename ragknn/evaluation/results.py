@@ -13,8 +13,8 @@ from ragknn._display import Table, aligned, html_table
 from ragknn._plain import Plain, frame, plain
 from ragknn.evaluation._charts import draw
 from ragknn.evaluation._latency import Latency
+from ragknn.evaluation._recall import RecallScan
 from ragknn.evaluation._significance import Comparison, Estimate, compare
-from ragknn.evaluation.recall import RecallScan
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -2,3 +2,10 @@
 
 Nothing here knows of vectors or Redis; an indexer takes what is read here.
 """
+
+from ragknn.files.reader import DocumentReader, read_documents
+
+__all__ = [
+    "DocumentReader",
+    "read_documents",
+]

@@ -1,6 +1,6 @@
 """The embedded Redis: one server for each data folder, shared by the processes that name it.
 
-By the locks of `datafolder.py` they agree on who starts it and who stops it; `process.py` does so. Nothing starts on
+By the locks of `_folder.py` they agree on who starts it and who stops it; `_process.py` does so. Nothing starts on
 import.
 """
 
@@ -25,19 +25,8 @@ from ragknn._protocol.replies import dotted, module_version
 from ragknn.errors import MissingDependency, RagKNNError, ServerError
 from ragknn.server._folder import DataFolder, ServerState, release
 from ragknn.server._process import LOG_LINES, connect, shut_down, spawn, wait_until_ready
-from ragknn.server._programs import Programs, find_programs, server_not_found
+from ragknn.server._programs import server_not_found
 from ragknn.settings import Settings, load_settings
-
-__all__ = [
-    "Programs",
-    "RedisServer",
-    "ServerStatus",
-    "find_programs",
-    "server_status",
-    "shared_server",
-    "start_to_stay",
-    "stop_server",
-]
 
 logger = logging.getLogger(__name__)
 

@@ -2,3 +2,11 @@
 
 Here are the splitter and the rules by which text becomes words. Nothing here knows of models, vectors or Redis.
 """
+
+from ragknn.text.splitting import Splitter, TokenSpans, sentence_starts
+
+__all__ = [
+    "Splitter",
+    "TokenSpans",
+    "sentence_starts",
+]

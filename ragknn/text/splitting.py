@@ -10,7 +10,8 @@ from itertools import accumulate
 from typing import Literal, TypeAlias
 from unicodedata import category
 
-from ragknn.records import Document, Passage, passage_id
+from ragknn._ids import passage_id
+from ragknn.records import Document, Passage
 
 TokenSpans: TypeAlias = Callable[[str], Sequence[tuple[int, int]]]
 """A model's own tokenizer: for each token of a text, without special tokens, its first character and the one
@@ -19,10 +20,10 @@ behind its last, in order of start. Spans may be empty, and several tokens may s
 # Passages of 256 tokens fit whole into the small models, whose limit this is, and models with a longer
 # context retrieve better with passages of a few hundred tokens than with as much as they can read.
 # The other two say about the same in English: 0.75 words and 4 characters a token.
-DEFAULT_SIZE = {"tokens": 256, "words": 192, "characters": 1024}
+_DEFAULT_SIZE = {"tokens": 256, "words": 192, "characters": 1024}
 
 # An eighth: one or two sentences, so that what is said across a cut stands whole in one of the passages.
-OVERLAP_SHARE = 8
+_OVERLAP_SHARE = 8
 
 # Names the way of cutting in `Splitter.fingerprint`: to be raised when it changes.
 _VERSION = "1"
@@ -86,8 +87,8 @@ class Splitter:
     unit: Literal["tokens", "words", "characters"] = "tokens"
 
     def __post_init__(self) -> None:
-        if self.unit not in DEFAULT_SIZE:
-            raise ValueError(f"expected unit to be one of {', '.join(DEFAULT_SIZE)}, got {self.unit!r}")
+        if self.unit not in _DEFAULT_SIZE:
+            raise ValueError(f"expected unit to be one of {', '.join(_DEFAULT_SIZE)}, got {self.unit!r}")
         if self.size is not None and self.size < 1:
             raise ValueError(f"expected size >= 1, got {self.size}")
         if self.overlap is not None and self.overlap < 0:
@@ -151,9 +152,9 @@ class Splitter:
 
     def _size_for(self, max_tokens: int | None, counted: bool) -> int:
         if self.unit != "tokens" or max_tokens is None:
-            return self.size or DEFAULT_SIZE[self.unit]
+            return self.size or _DEFAULT_SIZE[self.unit]
         if self.size is None:
-            return min(DEFAULT_SIZE["tokens"], max_tokens if counted else max(1, max_tokens // 2))
+            return min(_DEFAULT_SIZE["tokens"], max_tokens if counted else max(1, max_tokens // 2))
         if self.size > max_tokens:
             raise ValueError(
                 f"expected size <= {max_tokens}, the most tokens that the model reads, got {self.size}: "
@@ -163,7 +164,7 @@ class Splitter:
 
     def _overlap_within(self, size: int) -> int:
         if self.overlap is None:
-            return size // OVERLAP_SHARE
+            return size // _OVERLAP_SHARE
         if self.overlap >= size:
             raise ValueError(f"expected overlap < size, got overlap {self.overlap} and size {size}")
         return self.overlap

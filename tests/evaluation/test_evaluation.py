@@ -181,7 +181,7 @@ def test_the_recall_of_the_index_is_scanned_where_efs_are_named(shelf, evaluated
 
 
 def test_progress_counts_queries_of_all_settings(shelf, evaluated, monkeypatch):
-    monkeypatch.setattr("ragknn.evaluation.evaluating.QUERIES_PER_CALL", 10)
+    monkeypatch.setattr("ragknn.evaluation._evaluating.QUERIES_PER_CALL", 10)
     reports = []
     evaluated(
         shelf, QUESTIONS, {"a": {}, "b": {}}, k=2, latency_sample=3, progress=lambda *counts: reports.append(counts)

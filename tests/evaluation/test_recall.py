@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from ragknn import HashingEmbedder, IncompleteRetrieval
+from ragknn.evaluation import RecallPoint, RecallScan, ascan_recall, scan_recall
 from ragknn.evaluation._latency import Latency, in_even_steps
-from ragknn.evaluation.recall import DEFAULT_EFS, RecallPoint, RecallScan, ascan_recall, scan_recall
+from ragknn.evaluation._recall import DEFAULT_EFS
 
 DIM = 16
 COUNT = 1_500

@@ -10,12 +10,12 @@ from typing import Any, cast
 
 from ragknn._checks import check_type
 from ragknn._protocol.finding import existing_documents
-from ragknn._protocol.flows import Flow
+from ragknn._protocol.flows import Flow, Progress
 from ragknn.evaluation._latency import Latency, in_even_steps
 from ragknn.evaluation._metrics import metrics_at
+from ragknn.evaluation._recall import DEFAULT_EFS, SAMPLE, TARGET, RecallScan, scanning
 from ragknn.evaluation._significance import CONFIDENCE, Comparison, bootstrap_means, check_confidence, compare
 from ragknn.evaluation.questions import Questions
-from ragknn.evaluation.recall import DEFAULT_EFS, SAMPLE, TARGET, Progress, RecallScan, scanning
 from ragknn.evaluation.results import Evaluation, SettingResult
 from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Retrieval

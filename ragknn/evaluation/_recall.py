@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from operator import index as as_integer
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from ragknn._checks import check_type
 from ragknn._display import Table, aligned, html_table
 from ragknn._plain import Plain, plain_fields
 from ragknn._protocol.counting import count_passages
-from ragknn._protocol.flows import Flow, Work
+from ragknn._protocol.flows import Flow, Progress, Work
 from ragknn._protocol.query import WITH_VECTOR
 from ragknn._protocol.vectors import check_vectors, to_bytes
 from ragknn.embedding._long_texts import embed_queries
@@ -38,8 +38,6 @@ SEARCHES_PER_ROUND = 50
 
 # A passage as near as the last of the true neighbors is no worse than it; distances are float32.
 TIE = 1e-6
-
-Progress: TypeAlias = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
