@@ -12,14 +12,14 @@ import click
 
 from ragknn._protocol.replies import dotted
 from ragknn._protocol.schema import Algorithm, FieldType
-from ragknn._protocol.vectors import DType, Metric
+from ragknn._protocol.vectors import DType
 from ragknn.cli import terminal
 from ragknn.cli.options import SOME_FAILED, common, name_argument, stderr, stdout, url_option, where_option
 from ragknn.embedding._naming import default_embedder
 from ragknn.files.reader import read_documents
 from ragknn.indexing.index import Index, list_indexes
 from ragknn.indexing.indexer import Indexer
-from ragknn.records import DocumentSource, IngestReport
+from ragknn.records import DocumentSource, IngestReport, Metric
 from ragknn.retrieval.retriever import Retriever
 from ragknn.settings import load_settings
 from ragknn.text.splitting import Splitter

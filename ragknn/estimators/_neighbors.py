@@ -22,13 +22,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ragknn._protocol.finding import stored_ids
 from ragknn._protocol.schema import Algorithm
-from ragknn._protocol.vectors import Metric, find_faults
+from ragknn._protocol.vectors import find_faults
 from ragknn.embedding._names import READY_VECTORS
 from ragknn.errors import IndexNotFound, SchemaMismatch
 from ragknn.estimators._rows import store_rows
 from ragknn.estimators._rowstore import Address, Rows
 from ragknn.indexing.index import Index
-from ragknn.records import Label
+from ragknn.records import Label, Metric
 
 Mode: TypeAlias = Literal["connectivity", "distance"]
 

@@ -10,7 +10,8 @@ from embedded_servers import connect, get, is_locked, program
 
 from ragknn.errors import ConfigurationError, MissingDependency, ServerNotFound, ServerStartError, UnsupportedServer
 from ragknn.server import _process, _programs
-from ragknn.server.embedded import Programs, RedisServer, find_programs
+from ragknn.server._programs import Programs, find_programs
+from ragknn.server.embedded import RedisServer
 from ragknn.settings import Settings
 
 
