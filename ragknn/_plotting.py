@@ -1,4 +1,4 @@
-"""Figures of matplotlib that show themselves in a notebook, whether or not pyplot was imported there."""
+"""Figures of matplotlib that display themselves in a notebook, even where pyplot was not imported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @cache
 def figure_class() -> type[Figure]:
-    """Return the class of figures; pyplot knows nothing of them, so that none is shown twice or kept for ever.
+    """Return the class of figures. pyplot does not know them, so no figure is shown twice or kept in memory.
 
     Raises:
         MissingDependency: matplotlib is not installed.
