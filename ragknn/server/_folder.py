@@ -116,7 +116,9 @@ class DataFolder:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep others from starting or stopping the server; needed below, but for `users`, `log_tail` and `socket`.
+        """Keep other processes from starting or stopping the server.
+
+        The methods below need it, except `users`, `log_tail` and `socket`.
 
         Raises:
             ServerError: another process kept the lock for 60 seconds.
