@@ -137,7 +137,7 @@ def vote_html(vote: Vote) -> str:
 
 @cache
 def figure_class() -> type[Figure]:
-    """Return the class of figures; pyplot knows nothing of them, so that none is shown twice or kept for ever.
+    """Return the class of figures. pyplot does not know them, so no figure is shown twice or kept in memory.
 
     Raises:
         MissingDependency: matplotlib is not installed.

@@ -1,6 +1,6 @@
-"""From texts to vectors: the protocol of an embedder, and the embedders that come with ragknn.
+"""Embedding texts as vectors: the protocol of an embedder, and the embedders of ragknn.
 
-Here models are found, loaded and asked for vectors. What is done with the vectors is not here.
+This package finds and loads models and computes vectors. It does not store or search them.
 """
 
 from ragknn.embedding._long_texts import LongTexts

@@ -1,4 +1,4 @@
-"""Evaluating retrieval: how good the rankings are, how sure that is, and how quick they come.
+"""Evaluation of retrieval: quality of the rankings, confidence intervals, and latency.
 
 from ragknn.evaluation import evaluate, read_questions
 

@@ -1,7 +1,7 @@
 """The connection to Redis, and the embedded server.
 
-The only files of ragknn that open a socket or start a process, and the place where errors of redis-py become
-ragknn's own. Which commands are sent is decided in `ragknn._protocol` and above it.
+Only this package connects to Redis or starts a process. It translates the errors that redis-py raises. Other packages
+decide which commands to send: `ragknn._protocol` and those that use it.
 """
 
 from typing import TYPE_CHECKING

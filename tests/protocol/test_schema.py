@@ -227,9 +227,9 @@ def test_each_property_that_differs_is_named_with_what_was_expected_and_found():
         "fields": ({"day": "tag"}, {"year": "numeric"}),
     }
     assert str(refused.value) == (
-        "index 'doc' was built otherwise: metric: expected 'l2', found 'cosine'; dim: expected 3, found 2; "
-        "fields: expected {'day': 'tag'}, found {'year': 'numeric'}. "
-        "Open it with what was found, choose another name, or drop the index and build it again."
+        "index 'doc' was built with different settings: metric: expected 'l2', found 'cosine'; "
+        "dim: expected 3, found 2; fields: expected {'day': 'tag'}, found {'year': 'numeric'}. "
+        "Open it with the settings found, choose another name, or drop the index and build it again."
     )
 
 

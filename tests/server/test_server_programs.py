@@ -114,7 +114,7 @@ def test_a_setting_that_names_no_file_or_none_to_execute_is_refused(tmp_path: Pa
 
 def test_a_program_that_is_no_redis_server_is_refused(data: Path):
     false = shutil.which("false")
-    with pytest.raises(ConfigurationError, match=f"'{false}' --version does not answer as one"):
+    with pytest.raises(ConfigurationError, match=f"'{false}' --version does not answer like one"):
         RedisServer(settings=Settings(data=data, redis_server=Path(false))).start()
 
 
