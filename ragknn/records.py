@@ -5,22 +5,27 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
-from typing import Any, Protocol, TypeAlias, overload, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, overload, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ragknn._display import retrieval_html, retrieval_text, vote_html, vote_text
+from ragknn._plain import Plain, frame, plain, plain_fields
 from ragknn.errors import IngestFailed
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 Label: TypeAlias = str | int | float
+Metric: TypeAlias = Literal["cosine", "ip", "l2"]
 
 # Numbers of passages, as they stand in ids: a longer one is no number of a passage.
 _NUMBER = re.compile("0|[1-9][0-9]{0,17}")
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class Document(Plain):
     """A text that the user has.
 
     Attributes:
@@ -73,7 +78,7 @@ def plain_label(label: Any, owner: str) -> Label | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class Passage(Plain):
     """A piece of a document: what is embedded, stored and returned.
 
     Attributes:
@@ -113,7 +118,7 @@ def split_id(passage: str) -> tuple[str, int] | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbor:
+class Neighbor(Plain):
     """A passage and how far it lies from the query.
 
     Attributes:
@@ -123,6 +128,7 @@ class Neighbor:
         score: larger is better; None where the result is ordered by distance.
         vector_rank: hybrid only: place in the vector search, from 1; None where it did not find the passage.
         text_rank: hybrid only: the same in the search for words.
+        metric: of the index, in which the distance is measured.
     """
 
     passage: Passage
@@ -130,9 +136,36 @@ class Neighbor:
     score: float | None = None
     vector_rank: int | None = None
     text_rank: int | None = None
+    metric: Metric = field(default="cosine", repr=False, compare=False)
+
+    @property
+    def similarity(self) -> float:
+        """The distance on a scale from 0 to 1, where larger is nearer, for those who expect such a scale.
+
+        It is 1 - distance / 2 for cosine; 1 / (1 + distance) for l2; and for ip, with p = 1 - distance, which is u.v,
+        (1 + p / (1 + abs(p))) / 2, so that 1/2 stands for a product of 0. NaN where the distance is.
+        """
+        match self.metric:
+            case "cosine":
+                return min(max(1 - self.distance / 2, 0.0), 1.0)
+            case "l2":
+                return 1 / (1 + max(self.distance, 0.0))
+            case "ip":
+                product = 1 - self.distance
+                below = 1 / (2 * (1 + abs(product)))  # the same as above, and right for an infinite product
+                return 1 - below if product > 0 else below
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything in it as plain values, for JSON: its figures, and beside them those of the passage.
+
+        NaN, which JSON lacks, becomes None.
+        """
+        figures = plain_fields(self)
+        passage = figures.pop("passage")
+        return {**figures, "similarity": plain(self.similarity), **passage}
 
 
-class Retrieval(Sequence[Neighbor]):
+class Retrieval(Plain, Sequence[Neighbor]):
     """The neighbors of one query, the best first: an immutable sequence.
 
     The best are those with the largest score where neighbors have one, otherwise the nearest; a retrieval made diverse
@@ -173,8 +206,11 @@ class Retrieval(Sequence[Neighbor]):
     @overload
     def __getitem__(self, index: int) -> Neighbor: ...
     @overload
-    def __getitem__(self, index: slice) -> tuple[Neighbor, ...]: ...
-    def __getitem__(self, index: int | slice) -> Neighbor | tuple[Neighbor, ...]:
+    def __getitem__(self, index: slice) -> Retrieval: ...
+    def __getitem__(self, index: int | slice) -> Neighbor | Retrieval:
+        if isinstance(index, slice):
+            part = self.neighbors[index]
+            return Retrieval(part, query=self.query, complete=self.complete, warnings=self.warnings)
         return self.neighbors[index]
 
     def __len__(self) -> int:
@@ -189,31 +225,36 @@ class Retrieval(Sequence[Neighbor]):
     __hash__ = None  # type: ignore[assignment]  # metadata is a mapping, which has no hash
 
     def __repr__(self) -> str:
-        head = f"Retrieval({self.query!r}, {len(self)} neighbors{'' if self.complete else ', incomplete'})"
-        lines = (f"  {_figures(n)}  {n.passage.id}  {_brief(n.passage.text, 80)}" for n in self)
-        return "\n".join([head, *lines])
+        return retrieval_text(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything in it as plain values, for JSON; each neighbor with its rank, from 1.
+
+        NaN, which JSON lacks, becomes None.
+        """
+        return {
+            "query": self.query,
+            "complete": self.complete,
+            "warnings": list(self.warnings),
+            "neighbors": [{"rank": rank, **n.to_dict()} for rank, n in enumerate(self, start=1)],
+        }
+
+    def to_pandas(self) -> DataFrame:
+        """Return a DataFrame with a row for each neighbor; the query stands in each, so that several can be joined.
+
+        Raises:
+            MissingDependency: pandas is not installed.
+        """
+        rows = [(self.query, rank, *_row(n)) for rank, n in enumerate(self, start=1)]
+        return frame(("query", "rank", *_COLUMNS), rows)
 
     def _repr_html_(self) -> str:
         """Show the neighbors as a table in a notebook."""
-        score = "<th>score</th>" if any(n.score is not None for n in self) else ""
-        rows = "".join(
-            f"<tr><td>{rank}</td>{'' if n.score is None else f'<td>{n.score:.4f}</td>'}<td>{n.distance:.4f}</td>"
-            f"<td><code>{escape(n.passage.document_id)}</code><br>{n.passage.start}&ndash;{n.passage.end}</td>"
-            f"<td>{'' if n.passage.label is None else escape(str(n.passage.label))}</td>"
-            f"<td style='text-align:left;white-space:pre-wrap'>{escape(_brief(n.passage.text, 400))}</td></tr>"
-            for rank, n in enumerate(self, start=1)
-        )
-        kind = "note" if self.complete else "incomplete"
-        notes = "".join(f"<p><b>{kind}:</b> {escape(warning)}</p>" for warning in self.warnings)
-        caption = "" if self.query is None else f"<caption>{escape(self.query)}</caption>"
-        return (
-            f"<table>{caption}<thead><tr><th>#</th>{score}<th>distance</th><th>document</th><th>label</th>"
-            f"<th>passage</th></tr></thead><tbody>{rows}</tbody></table>{notes}"
-        )
+        return retrieval_html(self)
 
 
 @dataclass(frozen=True, slots=True)
-class Vote:
+class Vote(Plain):
     """What the neighbors of a text say of its label.
 
     Attributes:
@@ -237,33 +278,34 @@ class Vote:
     warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        shares = ", ".join(f"{label}: {share:.2f}" for label, share in self.shares.items())
-        head = f"Vote({self.label!r}, {{{shares}}}{f', abstained: {self.reason}' * self.abstained})"
-        lines = (
-            f"  {weight:.2f}  {n.distance:.4f}  {n.passage.label!s:24} {n.passage.document_id}"
-            for n, weight in zip(self.neighbors, self.weights, strict=True)
-        )
-        return "\n".join([head, *lines])
+        return vote_text(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything in it as plain values, for JSON; each neighbor with its weight, each class as a string.
+
+        NaN, which JSON lacks, becomes None.
+        """
+        values = plain_fields(self)
+        weights = values.pop("weights")
+        values["neighbors"] = [{"weight": weight, **n} for weight, n in zip(weights, values["neighbors"], strict=True)]
+        return values
+
+    def to_pandas(self) -> DataFrame:
+        """Return a DataFrame with a row for each neighbor that voted, and its weight.
+
+        Raises:
+            MissingDependency: pandas is not installed.
+        """
+        rows = [(weight, *_row(n)) for n, weight in zip(self.neighbors, self.weights, strict=True)]
+        return frame(("weight", *_COLUMNS), rows)
 
     def _repr_html_(self) -> str:
         """Show the vote and the neighbors behind it as a table in a notebook."""
-        shares = ", ".join(f"{escape(str(label))} {share:.0%}" for label, share in self.shares.items())
-        head = f"abstained: {escape(self.reason)}" if self.abstained else escape(str(self.label))
-        rows = "".join(
-            f"<tr><td>{weight:.2f}</td><td>{n.distance:.4f}</td><td>{escape(str(n.passage.label))}</td>"
-            f"<td><code>{escape(n.passage.document_id)}</code></td>"
-            f"<td style='text-align:left'>{escape(_brief(n.passage.text, 200))}</td></tr>"
-            for n, weight in zip(self.neighbors, self.weights, strict=True)
-        )
-        notes = "".join(f"<p><b>note:</b> {escape(warning)}</p>" for warning in self.warnings)
-        return (
-            f"<p><b>{head}</b> {shares}</p><table><thead><tr><th>weight</th><th>distance</th><th>label</th>"
-            f"<th>document</th><th>passage</th></tr></thead><tbody>{rows}</tbody></table>{notes}"
-        )
+        return vote_html(self)
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Plain):
     """Something that should have become a document in the index, and did not.
 
     Attributes:
@@ -281,7 +323,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class IngestReport:
+class IngestReport(Plain):
     """What became of the documents that were handed in.
 
     Attributes:
@@ -327,6 +369,15 @@ class IngestReport:
         if self.failed:
             raise IngestFailed(self)
 
+    def to_pandas(self) -> DataFrame:
+        """Return a DataFrame with a row for each failure; `to_dict` has the counts.
+
+        Raises:
+            MissingDependency: pandas is not installed.
+        """
+        rows = [(failure.source, failure.reason, failure.document_id) for failure in self.failed]
+        return frame(("source", "reason", "document_id"), rows)
+
     def __str__(self) -> str:
         counts = f"{self.added} added, {self.updated} updated, {self.unchanged} unchanged, {self.deleted} deleted"
         skipped = f", {self.skipped} skipped" * bool(self.skipped)
@@ -339,7 +390,7 @@ class IngestReport:
 
 
 @dataclass(frozen=True, slots=True)
-class IndexInfo:
+class IndexInfo(Plain):
     """An index at a glance.
 
     Attributes:
@@ -390,11 +441,11 @@ class DocumentSource(Protocol):
         ...
 
 
-def _figures(neighbor: Neighbor) -> str:
-    score = "" if neighbor.score is None else f"{neighbor.score:.4f}  "
-    return f"{score}{neighbor.distance:.4f}"
+# The columns of a neighbor in a DataFrame, and its values.
+_FIGURES = ("distance", "similarity", "score", "vector_rank", "text_rank")
+_TEXT = ("id", "document_id", "text", "start", "end", "label", "metadata", "vector")
+_COLUMNS = (*_FIGURES, *_TEXT)
 
 
-def _brief(text: str, width: int) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= width else line[: width - 1].rstrip() + "…"
+def _row(neighbor: Neighbor) -> list[Any]:
+    return [getattr(neighbor, name) for name in _FIGURES] + [getattr(neighbor.passage, name) for name in _TEXT]

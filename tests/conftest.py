@@ -142,6 +142,12 @@ class Faces:
             return sync_function(*args, **kwargs)
         return self._loop.run_until_complete(async_function(*map(bare, args), **kwargs))
 
+    bare = staticmethod(bare)
+
+    def again(self, value):
+        """Return an object of this world, such as a copy, so that it is called as those that are made here."""
+        return value if self._loop is None else Blocking(value, self._loop)
+
     def index(self, *args, **kwargs):
         return self._make(Index, AsyncIndex, *args, **kwargs)
 

@@ -20,13 +20,13 @@ ROOT = Path(__file__).parent.parent
 
 # From low to high: a package, or a module at the top, imports only from those before it and from itself.
 LAYERS = [
-    *("version", "errors", "records", "settings", "_plotting"),
+    *("version", "errors", "_checks", "_plain", "_display", "records", "settings", "_plotting"),
     *("text", "embedding", "_protocol", "server", "indexing", "retrieval", "voting", "files"),
     "__init__",
     *("estimators", "evaluation", "cli", "__main__"),
 ]
 # These import neither redis nor sockets nor processes.
-PURE = {"errors", "records", "text", "embedding", "_protocol"}
+PURE = {"errors", "_checks", "_plain", "_display", "records", "text", "embedding", "_protocol"}
 IO = {"redis", "socket", "subprocess", "asyncio", "psutil", "threading", "multiprocessing", "urllib"}
 
 
@@ -97,7 +97,7 @@ def test_words_stages_and_protocol_do_no_io(module):
 
 
 def test_the_layer_test_sees_late_imports_and_imports_from_the_package():
-    assert "server.embedded" in modules_of_ragknn(imports("indexing.index"))
+    assert "server.embedded" in modules_of_ragknn(imports("indexing._shared_index"))
     names = {"ragknn", "ragknn._protocol.schema", "ragknn.Index", "redis"}
     assert modules_of_ragknn(names) == {"__init__", "_protocol.schema"}
 

@@ -18,6 +18,7 @@ from uuid import UUID
 
 import numpy as np
 
+from ragknn.records import Passage
 from ragknn.text._words import searchable
 
 # Tags end at the separator, so it must be a character that an encoded tag cannot hold.
@@ -103,6 +104,14 @@ def _parse_iso(text: str) -> datetime | None:
 def digest(text: str, vector: bytes) -> str:
     """Return what exact duplicates among passages have in common: a digest of the text, or of a ready vector."""
     return blake2b(text.encode() or vector, digest_size=8).hexdigest()
+
+
+def text_identity(passage: Passage) -> str:
+    """Return what exact duplicates of the passage's text have in common.
+
+    A retrieval made elsewhere may lack the digest; two ready vectors without a text are no duplicates.
+    """
+    return passage.digest or (digest(passage.text, b"") if passage.text else passage.id)
 
 
 def text_hash(*parts: str | bytes) -> str:

@@ -34,6 +34,15 @@ def stored_ids(keys: Keys) -> Flow[list[str]]:
             return list(ids)
 
 
+def existing_documents(keys: Keys, document_ids: Sequence[str]) -> Flow[list[bool]]:
+    """Return for each document whether it is in the index."""
+    there: list[bool] = []
+    for start in range(0, len(document_ids), KEYS_PER_ROUND):
+        replies = yield [("EXISTS", keys.document(one)) for one in document_ids[start : start + KEYS_PER_ROUND]]
+        there += [bool(checked(reply)) for reply in replies]
+    return there
+
+
 def matching_passages(keys: Keys, among: Fragment) -> Flow[list[str]]:
     """Return the keys of all passages that the fragment finds, sorted."""
     [reply] = yield [

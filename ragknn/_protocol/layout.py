@@ -62,9 +62,18 @@ def details_of(
     Raises:
         ValueError: they hold what cannot be stored.
     """
-    dumped = dump_metadata(metadata)
+    tag, dumped = dump_details(label, metadata)
     fields, left_out = schema.field_values(metadata, on_bad_field, names)
-    return Details(None if label is None else encode_tag(label), dumped, fields), left_out
+    return Details(tag, dumped, fields), left_out
+
+
+def dump_details(label: Label | None, metadata: Mapping[str, Any]) -> tuple[str | None, str]:
+    """Return a label as a tag, or None, and metadata as JSON text.
+
+    Raises:
+        ValueError: they hold what cannot be stored.
+    """
+    return None if label is None else encode_tag(label), dump_metadata(metadata)
 
 
 def not_everywhere(names: Iterable[str], details: Iterable[Details]) -> list[str]:
@@ -78,12 +87,10 @@ def not_everywhere(names: Iterable[str], details: Iterable[Details]) -> list[str
     return sorted({"label", ANY_FIELD, *map(stored_name, names)} - frozenset.intersection(*filled))
 
 
-def details_hash(details: Iterable[Details]) -> str:
-    """Return a digest of the details of a document: of all its passages, or once where all have the same."""
-    pairs = [(one.label or "", one.metadata) for one in details]
-    if len(set(pairs)) == 1:
-        del pairs[1:]
-    return text_hash(*(part for pair in pairs for part in pair))
+def details_hash(dumped: Iterable[tuple[str | None, str]]) -> str:
+    """Return a digest of what `dump_details` made of each passage of a document, or of one where all have the same."""
+    pairs = [(label or "", metadata) for label, metadata in dumped]
+    return text_hash(*(part for pair in (pairs[:1] if len(set(pairs)) == 1 else pairs) for part in pair))
 
 
 def passage_fields(schema: Schema, passage: Passage, vector: bytes | None, details: Details) -> Command:

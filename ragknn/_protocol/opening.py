@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,7 @@ from ragknn._protocol.replies import (
     already_exists,
     as_text,
     checked,
+    dotted,
     is_unknown_index,
     parse_configuration,
     parse_hello,
@@ -97,22 +98,18 @@ def check_server(hello: Any, listed: Any) -> ServerInfo:
         UnsupportedServer: it is too old or has no search.
     """
     server = parse_hello(hello)
-    found = ".".join(map(str, server.version))
+    found = dotted(server.version)
     advice = "use Redis 8, for instance `docker run -p 6379:6379 redis:8`, or the embedded server (no URL)"
     if server.version < OLDEST_REDIS:
-        raise UnsupportedServer(f"expected Redis {_dotted(OLDEST_REDIS)} or later, got {found}: {advice}")
+        raise UnsupportedServer(f"expected Redis {dotted(OLDEST_REDIS)} or later, got {found}: {advice}")
     if isinstance(listed, Exception) and "unknown command" in str(listed).lower():
         raise UnsupportedServer(f"expected a Redis with search (FT.* commands), got Redis {found} without: {advice}")
     checked(listed)
     if server.search is not None and server.search < OLDEST_SEARCH:
         raise UnsupportedServer(
-            f"expected a search module {_dotted(OLDEST_SEARCH)} or later, got {_dotted(server.search)}: {advice}"
+            f"expected a search module {dotted(OLDEST_SEARCH)} or later, got {dotted(server.search)}: {advice}"
         )
     return server
-
-
-def _dotted(version: Sequence[int]) -> str:
-    return ".".join(map(str, version))
 
 
 def _not_found(name: str, listed: Any) -> str:

@@ -186,11 +186,17 @@ def parse_hello(reply: Any) -> ServerInfo:
     version = tuple(int(part) for part in as_text(parts["version"]).split(".") if part.isdigit())
     modules = [as_mapping(module) for module in parts.get("modules", ())]
     numbers = [int(module["ver"]) for module in modules if as_text(module["name"]) in ("search", "searchlight")]
-    search = _module_version(numbers[0]) if numbers else None
+    search = module_version(numbers[0]) if numbers else None
     return ServerInfo(version, search, int(parts["proto"]))
 
 
-def _module_version(number: int) -> tuple[int, int, int]:
+def dotted(version: Iterable[int]) -> str:
+    """Return a version as people write it, such as 8.2.3."""
+    return ".".join(map(str, version))
+
+
+def module_version(number: int) -> tuple[int, int, int]:
+    """Return the version of a module from the number that the server shows: 21005 is 2.10.5."""
     return number // 10_000, number // 100 % 100, number % 100
 
 

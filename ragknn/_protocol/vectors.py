@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ragknn.errors import InvalidVectors
+from ragknn.records import Metric as Metric
 
-Metric: TypeAlias = Literal["cosine", "ip", "l2"]
 DType: TypeAlias = Literal["float32", "float16", "bfloat16", "float64"]
 
 BYTES_PER_VALUE: Mapping[DType, int] = {"float32": 4, "float16": 2, "bfloat16": 2, "float64": 8}

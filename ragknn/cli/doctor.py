@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ragknn._protocol.opening import examine_server
+from ragknn._protocol.replies import dotted
 from ragknn.embedding._loading import DEFAULT_MODEL, WEIGHT_WHEELS, find_weights
 from ragknn.errors import RagKNNError
 from ragknn.server._connection import connect, mask_password, run
@@ -61,7 +62,7 @@ def examine(settings: Settings, url: str | None) -> Iterator[Check]:
 def _check_python() -> Check:
     found = platform.python_version()
     if sys.version_info < OLDEST_PYTHON:
-        return Check("python", "fail", found, f"use Python {'.'.join(map(str, OLDEST_PYTHON))} or later")
+        return Check("python", "fail", found, f"use Python {dotted(OLDEST_PYTHON)} or later")
     return Check("python", "ok", found)
 
 
@@ -90,8 +91,8 @@ def _check_server(url: str, settings: Settings) -> Iterator[Check]:
     except RagKNNError as error:
         yield Check("redis", "fail", str(error))
         return
-    yield Check("redis", "ok", f"{'.'.join(map(str, server.version))} at {mask_password(url)}")
-    search = ".".join(map(str, server.search)) if server.search else "there, of a version that it does not show"
+    yield Check("redis", "ok", f"{dotted(server.version)} at {mask_password(url)}")
+    search = dotted(server.search) if server.search else "there, of a version that it does not show"
     yield Check("search module", "ok", search)
     if server.protocol == 3:
         yield Check("protocol", "ok", "RESP3: the server tells when a search was cut short")

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 
+from ragknn._protocol.replies import dotted
 from ragknn._protocol.schema import Algorithm, FieldType
 from ragknn._protocol.vectors import DType, Metric
 from ragknn.cli import terminal
-from ragknn.cli.options import common, name_argument, stderr, stdout, url_option, where_option
+from ragknn.cli.options import SOME_FAILED, common, name_argument, stderr, stdout, url_option, where_option
 from ragknn.embedding._naming import default_embedder
 from ragknn.files.reader import read_documents
 from ragknn.indexing.index import Index, list_indexes
@@ -23,8 +23,6 @@ from ragknn.records import DocumentSource, IngestReport
 from ragknn.retrieval.retriever import Retriever
 from ragknn.settings import load_settings
 from ragknn.text.splitting import Splitter
-
-SOME_FAILED = 3  # exit code
 
 DEMO_INDEX = "handbook"
 DEMO_QUESTIONS = (
@@ -43,12 +41,12 @@ def demo(url: str | None, as_json: bool) -> None:
     folder = _demo_folder()
     with Index(DEMO_INDEX, url=url) as index:
         if not as_json:
-            stdout.print(f"Redis {_dotted(index.server.version)} with search {_dotted(index.server.search or ())}")
+            stdout.print(f"Redis {dotted(index.server.version)} with search {dotted(index.server.search or ())}")
             stdout.print(f"reading {folder}", highlight=False, soft_wrap=True)
         _ingest(Indexer(index).sync, read_documents(folder), as_json)
         for retrieval in Retriever(index).retrieve_many(DEMO_QUESTIONS, k=3):
             if as_json:
-                terminal.print_json(terminal.retrieval_as_dict(retrieval))
+                terminal.print_json(retrieval.to_dict())
             else:
                 terminal.print_retrieval(retrieval, stdout)
     if not as_json:
@@ -59,10 +57,6 @@ def _demo_folder() -> Path:
     package = Path(__file__).parent.parent
     installed, checkout = package / "corpora" / "handbook", package.parent / "corpora" / "handbook"
     return installed if installed.is_dir() else checkout
-
-
-def _dotted(version: Iterable[int]) -> str:
-    return ".".join(map(str, version))
 
 
 def _field(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str] | None:
@@ -158,7 +152,7 @@ def _ingest(write: Callable[..., IngestReport], source: DocumentSource, as_json:
     with terminal.progress_bar(total, stderr) as progress:
         report = write(source, progress=progress)
     if as_json:
-        terminal.print_json(asdict(report))
+        terminal.print_json(report.to_dict())
     else:
         terminal.print_report(report, stdout)
     return report
@@ -171,7 +165,7 @@ def _ingest(write: Callable[..., IngestReport], source: DocumentSource, as_json:
 def info(name: str, url: str | None, as_json: bool) -> None:
     """Print what the index NAME is made of and how much it holds."""
     with Index(name, url=url, create=False) as opened:
-        facts = asdict(opened.describe())
+        facts = opened.describe().to_dict()
     if as_json:
         terminal.print_json(facts)
     else:
@@ -189,7 +183,7 @@ def list_(url: str | None, as_json: bool) -> None:
             found.append(opened.describe())
     if as_json:
         for described in found:
-            terminal.print_json(asdict(described))
+            terminal.print_json(described.to_dict())
     elif found:
         terminal.print_indexes(found, stdout)
     else:

@@ -18,12 +18,12 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from ragknn import _display as display
 from ragknn._plotting import figure_class
 from ragknn._protocol.schema import Algorithm
 from ragknn.cli import terminal
-from ragknn.cli.options import common, stderr, stdout, url_option
+from ragknn.cli.options import SOME_FAILED, common, stderr, stdout, url_option
 from ragknn.embedding._naming import default_embedder
-from ragknn.evaluation import _tables as tables
 from ragknn.evaluation._charts import SUFFIXES
 from ragknn.evaluation.evaluating import DEPTH
 from ragknn.evaluation.evaluating import evaluate as evaluate_settings
@@ -37,8 +37,6 @@ from ragknn.records import IngestReport
 from ragknn.retrieval.options import Mode
 from ragknn.retrieval.retriever import Retriever
 from ragknn.settings import load_settings
-
-SOME_FAILED = 3  # exit code
 
 MODES = get_args(Mode)  # what --compare knows
 
@@ -201,7 +199,7 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
         console.print(Text(evaluation.recall.advice), soft_wrap=True)
 
 
-def _print_table(contents: tables.Table, title: str, console: Console) -> None:
+def _print_table(contents: display.Table, title: str, console: Console) -> None:
     heads, rows = contents
     console.print(Text(title, style="bold"), soft_wrap=True)  # as a title it would be folded to the table's width
     table = Table()

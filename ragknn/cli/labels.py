@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -82,13 +81,13 @@ def classify(
         labelled = [(label, vote) for label, vote in zip(truth, votes, strict=True) if label is not None]
         scores = score_votes([label for label, _ in labelled], [vote for _, vote in labelled])
         if as_json:
-            terminal.print_json(asdict(scores))
+            terminal.print_json(scores.to_dict())
         else:
             terminal.print_scores(scores, explain, stdout)
         return
     for text, vote in zip(asked, votes, strict=True):
         if as_json:
-            terminal.print_json(terminal.vote_as_dict(text, vote))
+            terminal.print_json({"text": text, **vote.to_dict()})
         else:
             terminal.print_vote(text, vote, explain, stdout)
 
@@ -131,6 +130,6 @@ def tune(name: str, ks: list[int], count_duplicates: bool, plot: Path | None, ur
     if plot is not None:
         tuning.plot(plot)
     if as_json:
-        terminal.print_json({**asdict(tuning), "best": asdict(tuning.best)})
+        terminal.print_json(tuning.to_dict())
     else:
         terminal.print_tuning(tuning, stdout)

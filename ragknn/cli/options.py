@@ -11,6 +11,8 @@ from rich.console import Console
 
 from ragknn.errors import RagKNNError
 
+SOME_FAILED = 3  # exit code: the index was written, but not every document got in
+
 stdout = Console()
 stderr = Console(stderr=True)
 

@@ -55,11 +55,11 @@ def search(
             if context is not None:
                 built = build_context(retrieval, opened, budget=context)
                 if as_json:
-                    terminal.print_json(terminal.context_as_dict(retrieval.query, built))
+                    terminal.print_json({"query": retrieval.query, **built.to_dict()})
                 else:
                     stdout.print(built.text, markup=False, highlight=False, soft_wrap=True)
             elif as_json:
-                terminal.print_json(terminal.retrieval_as_dict(retrieval))
+                terminal.print_json(retrieval.to_dict())
             else:
                 terminal.print_retrieval(retrieval, stdout)
             if not as_json:

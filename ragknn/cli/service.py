@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 
 import click
 
@@ -47,9 +46,9 @@ def status(as_json: bool) -> None:
 
 def _print_status(found: ServerStatus, as_json: bool) -> None:
     if as_json:
-        terminal.print_json(asdict(found))
+        terminal.print_json(found.to_dict())
     else:
-        terminal.print_facts({name: value for name, value in asdict(found).items() if value is not None}, stdout)
+        terminal.print_facts({name: value for name, value in found.to_dict().items() if value is not None}, stdout)
 
 
 @click.command()
@@ -61,7 +60,7 @@ def doctor(url: str | None, as_json: bool) -> None:
     for check in examine(load_settings(), url):
         healthy &= check.verdict != "fail"
         if as_json:
-            terminal.print_json(asdict(check))
+            terminal.print_json(check)
         else:
             terminal.print_check(check, stdout)
     if not healthy:

@@ -6,8 +6,6 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -15,10 +13,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from ragknn._display import brief
+from ragknn._plain import plain
 from ragknn.cli.doctor import Check
 from ragknn.indexing._ingestion import Progress as Report
-from ragknn.records import IndexInfo, IngestReport, Label, Neighbor, Passage, Retrieval, Vote
-from ragknn.retrieval.context import Context
+from ragknn.records import IndexInfo, IngestReport, Label, Retrieval, Vote
 from ragknn.voting.scoring import Scores
 from ragknn.voting.tuning import Tuning
 
@@ -29,55 +28,8 @@ _VERDICT_STYLE = {"ok": "green", "note": "yellow", "fail": "red"}
 
 
 def print_json(value: Any) -> None:
-    """Print one line of JSON to standard output."""
-    print(json.dumps(value, ensure_ascii=False, default=_plain))
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else dict(value)
-
-
-def retrieval_as_dict(retrieval: Retrieval) -> dict[str, Any]:
-    """Return the retrieval as plain values, for JSON."""
-    neighbors = [
-        {"rank": rank, **_figures_as_dict(neighbor), **_passage_as_dict(neighbor.passage)}
-        for rank, neighbor in enumerate(retrieval, start=1)
-    ]
-    return {
-        "query": retrieval.query,
-        "complete": retrieval.complete,
-        "warnings": list(retrieval.warnings),
-        "neighbors": neighbors,
-    }
-
-
-def _figures_as_dict(neighbor: Neighbor) -> dict[str, Any]:
-    figures = {
-        "score": neighbor.score,
-        "vector_rank": neighbor.vector_rank,
-        "text_rank": neighbor.text_rank,
-    }
-    distance = None if math.isnan(neighbor.distance) else neighbor.distance  # JSON has no NaN
-    return {"distance": distance} | {name: figure for name, figure in figures.items() if figure is not None}
-
-
-def context_as_dict(query: str | None, context: Context) -> dict[str, Any]:
-    """Return a context as plain values, for JSON."""
-    sources = [asdict(source) for source in context.sources]
-    for source in sources:
-        source["distance"] = None if math.isnan(source["distance"]) else source["distance"]
-    return {
-        "query": query,
-        "text": context.text,
-        "tokens": context.tokens,
-        "sources": sources,
-        "left_out": list(context.left_out),
-        "warnings": list(context.warnings),
-    }
-
-
-def _passage_as_dict(passage: Passage) -> dict[str, Any]:
-    return {name: value for name, value in asdict(passage).items() if name != "digest"}
+    """Print a record, or plain values, as one line of JSON to standard output."""
+    print(json.dumps(plain(value), ensure_ascii=False, allow_nan=False))
 
 
 def print_retrieval(retrieval: Retrieval, console: Console) -> None:
@@ -96,7 +48,7 @@ def print_retrieval(retrieval: Retrieval, console: Console) -> None:
         # Text, since a document may hold what rich would take for markup.
         score = [f"{neighbor.score:.3f}"] if neighbor.score is not None else [""] * scored
         distance = "" if math.isnan(neighbor.distance) else f"{neighbor.distance:.3f}"
-        table.add_row(str(rank), *score, distance, Text(place), Text(_brief(passage.text)))
+        table.add_row(str(rank), *score, distance, Text(place), Text(brief(passage.text, PASSAGE_WIDTH)))
     console.print(table)
 
 
@@ -109,36 +61,18 @@ def print_warnings(warnings: Iterable[str], console: Console) -> None:
         console.print(f"and {len(told) - SHOWN_FAILURES} more warnings; --json shows them all", style="yellow")
 
 
-def vote_as_dict(text: str, vote: Vote) -> dict[str, Any]:
-    """Return a text and the vote on it as plain values, for JSON."""
-    neighbors = [
-        {"weight": weight, "distance": neighbor.distance, **_passage_as_dict(neighbor.passage)}
-        for neighbor, weight in zip(vote.neighbors, vote.weights, strict=True)
-    ]
-    return {
-        "text": text,
-        "label": vote.label,
-        "shares": {str(label): share for label, share in vote.shares.items()},
-        "abstained": vote.abstained,
-        "reason": vote.reason,
-        "complete": vote.complete,
-        "warnings": list(vote.warnings),
-        "neighbors": neighbors,
-    }
-
-
 def print_vote(text: str, vote: Vote, explain: bool, console: Console) -> None:
     """Print the label of a text, and if `explain` the neighbors that gave it."""
     shares = ", ".join(f"{label} {share:.0%}" for label, share in vote.shares.items())
     head = Text(_shown(vote.label) if not vote.abstained else "abstained", style="yellow" if vote.abstained else "bold")
     head.append(f"  {vote.reason or shares}".rstrip(), style="not bold")
-    head.append(f"  {_brief(text)}", style="dim not bold")
+    head.append(f"  {brief(text, PASSAGE_WIDTH)}", style="dim not bold")
     console.print(head, soft_wrap=True)
     if explain and vote.neighbors:
         table = Table("weight", "distance", "label", "document", "passage")
         for neighbor, weight in zip(vote.neighbors, vote.weights, strict=True):
             passage = neighbor.passage
-            cells = (_shown(passage.label), passage.document_id, _brief(passage.text))
+            cells = (_shown(passage.label), passage.document_id, brief(passage.text, PASSAGE_WIDTH))
             table.add_row(f"{weight:.2f}", f"{neighbor.distance:.3f}", *map(Text, cells))
         console.print(table)
 
@@ -147,14 +81,9 @@ def _shown(label: Label | None) -> str:
     return f"{label:.4g}" if isinstance(label, float) else str(label)
 
 
-def _brief(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= PASSAGE_WIDTH else line[: PASSAGE_WIDTH - 1] + "…"
-
-
 def print_scores(scores: Scores, confusion: bool, console: Console) -> None:
     """Print how votes do on labelled texts."""
-    facts = {name: value for name, value in asdict(scores).items() if name != "confusion" and value is not None}
+    facts = {name: value for name, value in scores.to_dict().items() if name != "confusion" and value is not None}
     print_facts({name: f"{value:.4f}" if isinstance(value, float) else value for name, value in facts.items()}, console)
     if confusion and scores.confusion:
         table = Table("true label", "voted", "texts", title="most frequent confusions", title_justify="left")

@@ -59,7 +59,7 @@ def _row_commands(keys: Keys, schema: Schema, row: str, blob: bytes, label: Labe
     hashed = vector_hash(row, "", blob)
     return [
         ("HSET", keys.passage(row, 0), *passage_fields(schema, passage, blob, details)),
-        ("HSET", keys.document(row), *document_fields(hashed, details_hash([details]), 1)),
+        ("HSET", keys.document(row), *document_fields(hashed, details_hash([(details.label, details.metadata)]), 1)),
     ]
 
 

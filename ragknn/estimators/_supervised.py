@@ -16,6 +16,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
+from ragknn._checks import check_type
 from ragknn._protocol.reading import stored_labels
 from ragknn.estimators._neighbors import NeighborsBase
 from ragknn.estimators._rowstore import Rows
@@ -71,9 +72,11 @@ class Supervised(NeighborsBase):
             params: others of the estimator, but for `metric` and `algorithm`, which are those of the index.
 
         Raises:
+            TypeError: something else than a name.
             IndexNotFound: there is none of that name.
             ValueError: it holds no labels, or not such as this estimator can learn.
         """
+        check_type("name", name, str, "pass index.name, and url= where it is not that of the settings")
         estimator = cls(index=name, url=url, client=client, metric="euclidean", algorithm="auto", **params)
         estimator._validate_params()
         index = Index(name, url=url, client=client, create=False).open()

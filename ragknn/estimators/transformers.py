@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ragknn._checks import check_embedder
 from ragknn.embedding._long_texts import LongTexts, checked_choice, embed_documents
 from ragknn.embedding._naming import default_embedder
 from ragknn.embedding.protocols import Embedder
@@ -120,6 +121,7 @@ class TextEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     @property
     def _embedder(self) -> Embedder:
         if self.embedder is not None:
+            check_embedder(self.embedder)
             return self.embedder
         settings = load_settings()
         return _shared_embedder(settings.model, settings.device)

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ragknn._plain import Plain
+
 
 @dataclass(frozen=True, slots=True)
-class Latency:
+class Latency(Plain):
     """How long single calls took, one after the other.
 
     Attributes:

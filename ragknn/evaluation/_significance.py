@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ragknn._plain import Plain
+
 RESAMPLES = 10_000  # the ends of an interval and a p-value then vary by less than they are printed with
 CONFIDENCE = 0.95
 
@@ -24,7 +26,7 @@ ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(Plain):
     """A mean and how far it may lie from that of all queries of this kind.
 
     Attributes:
@@ -45,7 +47,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Plain):
     """Two settings on the same queries.
 
     Attributes:

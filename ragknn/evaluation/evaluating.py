@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from operator import index as as_integer
 from typing import Any, cast
 
+from ragknn._checks import check_type
+from ragknn._protocol.finding import existing_documents
 from ragknn._protocol.flows import Flow
-from ragknn._protocol.replies import checked
 from ragknn.evaluation._latency import Latency, in_even_steps
 from ragknn.evaluation._metrics import metrics_at
-from ragknn.evaluation._significance import CONFIDENCE, bootstrap_means, check_confidence, compare
+from ragknn.evaluation._significance import CONFIDENCE, Comparison, bootstrap_means, check_confidence, compare
 from ragknn.evaluation.questions import Questions
 from ragknn.evaluation.recall import DEFAULT_EFS, SAMPLE, TARGET, Progress, RecallScan, scanning
 from ragknn.evaluation.results import Evaluation, SettingResult
@@ -25,7 +26,6 @@ from ragknn.retrieval.retriever import AsyncRetriever, Retriever
 DEPTH = 100
 LATENCY_SAMPLE = 100  # queries; p99 is then the second slowest call
 QUERIES_PER_CALL = 64  # embedded and asked together, between two reports of progress
-KEYS_PER_ROUND = 1_000  # looked for in one round trip
 
 PLAIN: Mapping[str, Mapping[str, Any]] = {"vector": {}}
 
@@ -71,10 +71,9 @@ def evaluate(
         ValueError: an argument that cannot be, or none of the relevant documents is in the index.
         IncompleteRetrieval: the server stopped early.
     """
-    flow = _evaluating(
-        retriever, questions, settings, k, depth, latency_sample, confidence, seed, efs, target, progress
-    )
-    return retriever.index._run(flow)
+    check_type("retriever", retriever, Retriever)
+    setup = _Setup(questions, settings, k, depth, latency_sample, confidence, seed, efs, target, progress)
+    return retriever.index._run(_evaluating(retriever, setup))
 
 
 async def aevaluate(
@@ -92,10 +91,9 @@ async def aevaluate(
     progress: Progress | None = None,
 ) -> Evaluation:
     """Async twin of `evaluate`."""
-    flow = _evaluating(
-        retriever, questions, settings, k, depth, latency_sample, confidence, seed, efs, target, progress
-    )
-    return await retriever.index._run(flow)
+    check_type("retriever", retriever, AsyncRetriever)
+    setup = _Setup(questions, settings, k, depth, latency_sample, confidence, seed, efs, target, progress)
+    return await retriever.index._run(_evaluating(retriever, setup))
 
 
 def rank_documents(retrieval: Retrieval) -> list[str]:
@@ -103,71 +101,90 @@ def rank_documents(retrieval: Retrieval) -> list[str]:
     return list(dict.fromkeys(passage.document_id for passage in retrieval.passages))
 
 
-def _evaluating(
-    retriever: Retriever | AsyncRetriever,
-    questions: Questions,
-    settings: Mapping[str, Mapping[str, Any]],
-    k: int,
-    depth: int,
-    latency_sample: int,
-    confidence: float,
-    seed: int,
-    efs: Sequence[int] | None,
-    target: float,
-    progress: Progress | None,
-) -> Flow[Evaluation]:
-    if not settings or not len(questions):
-        raise ValueError(f"expected at least one setting and question, got {len(settings)} and {len(questions)}")
-    if not 1 <= as_integer(k) <= as_integer(depth):
-        raise ValueError(f"expected 1 <= k <= depth, got k={k} and depth={depth}")
-    if latency_sample < 0:
-        raise ValueError(f"expected latency_sample >= 0, got {latency_sample}")
-    check_confidence(confidence)
-    ids, texts = list(questions.queries), list(questions.queries.values())
-    metrics = metrics_at(k)
+@dataclass(frozen=True, slots=True)
+class _Setup:
+    """The arguments of `evaluate`."""
+
+    questions: Questions
+    settings: Mapping[str, Mapping[str, Any]]
+    k: int
+    depth: int
+    latency_sample: int
+    confidence: float
+    seed: int
+    efs: Sequence[int] | None
+    target: float
+    progress: Progress | None
+
+    def __post_init__(self) -> None:
+        check_type("questions", self.questions, Questions, "pass read_questions(folder)")
+        if not self.settings or not len(self.questions):
+            counts = f"{len(self.settings)} and {len(self.questions)}"
+            raise ValueError(f"expected at least one setting and question, got {counts}")
+        if not 1 <= as_integer(self.k) <= as_integer(self.depth):
+            raise ValueError(f"expected 1 <= k <= depth, got k={self.k} and depth={self.depth}")
+        if self.latency_sample < 0:
+            raise ValueError(f"expected latency_sample >= 0, got {self.latency_sample}")
+        check_confidence(self.confidence)
+
+
+def _evaluating(retriever: Retriever | AsyncRetriever, setup: _Setup) -> Flow[Evaluation]:
+    questions, settings, k = setup.questions, setup.settings, setup.k
+    texts = list(questions.queries.values())
     missing = yield from _missing(retriever.index, questions)
     scan: RecallScan | None = None
-    if efs is not None:
-        scan = yield from scanning(retriever, texts, k, efs if len(efs) else DEFAULT_EFS, target, SAMPLE, progress)
-    timed = in_even_steps(texts, latency_sample) if latency_sample else []
-    report = _counter(progress, len(settings) * (len(texts) + len(timed)))
+    if setup.efs is not None:
+        efs = setup.efs if len(setup.efs) else DEFAULT_EFS
+        scan = yield from scanning(retriever, texts, k, efs, setup.target, SAMPLE, setup.progress)
+    timed = in_even_steps(texts, setup.latency_sample) if setup.latency_sample else []
+    report = _counter(setup.progress, len(settings) * (len(texts) + len(timed)))
     results = []
     warnings: dict[str, dict[str, None]] = {}  # each once, in order
     for name, options in settings.items():
-        rankings, shallow, told = yield from _ranking(retriever, texts, k, depth, options, report)
-        for query, each in zip(ids, told, strict=True):
+        rankings, shallow, told = yield from _ranking(retriever, texts, k, setup.depth, options, report)
+        for query, each in zip(questions.queries, told, strict=True):
             if each:
                 warnings.setdefault(query, {}).update(dict.fromkeys(each))
-        judged = [(ranked, questions.grades[query]) for ranked, query in zip(rankings, ids, strict=True)]
-        scores = {metric: tuple(score(*pair) for pair in judged) for metric, score in metrics.items()}
-        estimates = bootstrap_means(list(scores.values()), confidence=confidence, seed=seed)
-        results.append(
-            SettingResult(
-                name=name,
-                options={option: repr(value) for option, value in options.items()},
-                estimates=dict(zip(metrics, estimates, strict=True)),
-                scores=scores,
-                documents=tuple(tuple(ranked[:k]) for ranked in rankings),
-                shallow=shallow,
-            )
-        )
+        results.append(_result(setup, name, rankings, shallow))
     seconds = yield from _timing(retriever, settings, timed, k, report)
-    first, *others = results
     return Evaluation(
         index=retriever.index.name,
         k=k,
-        depth=depth,
-        confidence=confidence,
+        depth=setup.depth,
+        confidence=setup.confidence,
         queries=dict(questions.queries),
         missing=missing,
         results=tuple(replace(one, latency=Latency.of(seconds[one.name]) if timed else None) for one in results),
-        comparisons=tuple(
-            compare(metric, first.column(metric), other.column(metric), confidence=confidence, seed=seed)
-            for other in others
-            for metric in metrics
-        ),
+        comparisons=_comparisons(setup, results),
         recall=scan,
         warnings={query: tuple(each) for query, each in warnings.items()},
+    )
+
+
+def _result(setup: _Setup, name: str, rankings: Sequence[Sequence[str]], shallow: int) -> SettingResult:
+    """Return the scores of one setting, of which `rankings` are the documents of each query, best first."""
+    metrics = metrics_at(setup.k)
+    grades = setup.questions.grades
+    judged = [(ranked, grades[query]) for ranked, query in zip(rankings, setup.questions.queries, strict=True)]
+    scores = {metric: tuple(score(*pair) for pair in judged) for metric, score in metrics.items()}
+    estimates = bootstrap_means(list(scores.values()), confidence=setup.confidence, seed=setup.seed)
+    return SettingResult(
+        name=name,
+        options={option: repr(value) for option, value in setup.settings[name].items()},
+        estimates=dict(zip(metrics, estimates, strict=True)),
+        scores=scores,
+        documents=tuple(tuple(ranked[: setup.k]) for ranked in rankings),
+        shallow=shallow,
+    )
+
+
+def _comparisons(setup: _Setup, results: Sequence[SettingResult]) -> tuple[Comparison, ...]:
+    """Return how each setting differs from the first, by each metric."""
+    first, *others = results
+    return tuple(
+        compare(metric, first.column(metric), other.column(metric), confidence=setup.confidence, seed=setup.seed)
+        for other in others
+        for metric in metrics_at(setup.k)
     )
 
 
@@ -229,11 +246,7 @@ def _missing(index: Index | AsyncIndex, questions: Questions) -> Flow[int]:
             document for grades in questions.grades.values() for document, grade in grades.items() if grade > 0
         )
     )
-    present = 0
-    for start in range(0, len(relevant), KEYS_PER_ROUND):
-        part = relevant[start : start + KEYS_PER_ROUND]
-        replies = yield [("EXISTS", index._keys.document(document)) for document in part]
-        present += sum(checked(reply) for reply in replies)
+    present = sum((yield from existing_documents(index._keys, relevant)))
     if not present:
         named = f"such as {relevant[0]!r}" if relevant else "but none has a grade of 1 or more"
         raise ValueError(

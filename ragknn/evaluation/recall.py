@@ -12,18 +12,21 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ragknn._checks import check_type
+from ragknn._display import Table, aligned, html_table
+from ragknn._plain import Plain, plain_fields
 from ragknn._protocol.counting import count_passages
-from ragknn._protocol.flows import Command, Flow, Work
+from ragknn._protocol.flows import Flow, Work
 from ragknn._protocol.query import WITH_VECTOR
-from ragknn._protocol.replies import parse_search
-from ragknn._protocol.vectors import check_vectors, to_bytes, true_distance
+from ragknn._protocol.vectors import check_vectors, to_bytes
 from ragknn.embedding._long_texts import embed_queries
 from ragknn.errors import IncompleteRetrieval
 from ragknn.evaluation._latency import Latency, in_even_steps
-from ragknn.evaluation._tables import Table, aligned, html_table
 from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Retrieval
 from ragknn.retrieval._asking import asking_near, check_queries
+from ragknn.retrieval._commands import IDS, Ask, Knn
+from ragknn.retrieval._sending import search
 from ragknn.retrieval.retriever import AsyncRetriever, Retriever
 
 DEFAULT_EFS = (10, 20, 50, 100, 200, 500)
@@ -40,7 +43,7 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class RecallPoint:
+class RecallPoint(Plain):
     """One way to search, and how much it finds.
 
     Attributes:
@@ -55,7 +58,7 @@ class RecallPoint:
 
 
 @dataclass(frozen=True, slots=True)
-class RecallScan:
+class RecallScan(Plain):
     """The recall of an index against exact search.
 
     Attributes:
@@ -118,12 +121,16 @@ class RecallScan:
             for point in self.points
         ]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything in it as plain values, for JSON, with `suggestion` and `advice`; seconds are seconds."""
+        return {**plain_fields(self), "suggestion": self.suggestion, "advice": self.advice}
+
     def __str__(self) -> str:
         return "\n".join([self.heading, *aligned(self.table), self.advice])
 
     def _repr_html_(self) -> str:
         """Show the points as a table in a notebook."""
-        return f"{html_table(self.heading, self.table)}<p>{escape(self.advice)}</p>"
+        return f"{html_table(self.heading, *self.table)}<p>{escape(self.advice)}</p>"
 
 
 def scan_recall(
@@ -155,6 +162,7 @@ def scan_recall(
     Raises:
         ValueError: no queries, no passages, or an argument that cannot be.
     """
+    check_type("retriever", retriever, Retriever)
     return retriever.index._run(scanning(retriever, queries, k, efs, target, sample, progress))
 
 
@@ -169,6 +177,7 @@ async def ascan_recall(
     progress: Progress | None = None,
 ) -> RecallScan:
     """Async twin of `scan_recall`."""
+    check_type("retriever", retriever, AsyncRetriever)
     return await retriever.index._run(scanning(retriever, queries, k, efs, target, sample, progress))
 
 
@@ -236,23 +245,11 @@ def _embedding(retriever: Retriever | AsyncRetriever, texts: list[str]) -> Flow[
 
 def _exact(index: Index | AsyncIndex, vectors: NDArray[Any], count: int) -> Flow[list[float]]:
     """Return for each row of `vectors`, shape (n, dim), the distance of the furthest of its `count` true neighbors."""
-    replies = yield [_exact_command(index, blob, count) for blob in to_bytes(vectors, index.schema.dtype)]
+    searches = [Knn(blob, exact=True) for blob in to_bytes(vectors, index.schema.dtype)]
     furthest = []
-    for reply in replies:
-        answer = parse_search(reply)
-        distances = [float(row.fields["distance"]) for row in answer.rows if row.fields]
-        if answer.warnings or len(distances) < count:
-            reasons = [*answer.warnings, f"{len(distances)} of {count} true neighbors came"]
+    for found in (yield from search(index._place(), searches, Ask(count, returned=IDS))):
+        if found.warnings or len(found.neighbors) < count:
+            reasons = [*found.warnings, f"{len(found.neighbors)} of {count} true neighbors came"]
             raise IncompleteRetrieval(Retrieval((), complete=False, warnings=reasons))
-        furthest.append(true_distance(distances[-1], index.schema.metric))
+        furthest.append(found.neighbors[-1].distance)
     return furthest
-
-
-def _exact_command(index: Index | AsyncIndex, blob: bytes, count: int) -> Command:
-    # The server lets a search say ADHOC_BF, which computes every distance, only beside a filter. This one lets all
-    # passages through: ids are stored as JSON, and `none` is no JSON, so that no passage has it.
-    query = "(-@document_id:{none})=>[KNN $k @vector $vector HYBRID_POLICY ADHOC_BF AS distance]"
-    return (
-        *("FT.SEARCH", index._keys.alias, query, "PARAMS", 4, "k", count, "vector", blob, "RETURN", 1, "distance"),
-        *("SORTBY", "distance", "LIMIT", 0, count, "TIMEOUT", max(1, round(index.timeout * 1000)), "DIALECT", 2),
-    )

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ragknn._display import Table, aligned, html_table
+from ragknn._plain import Plain, frame, plain
 from ragknn.evaluation._charts import draw
 from ragknn.evaluation._latency import Latency
 from ragknn.evaluation._significance import Comparison, Estimate, compare
-from ragknn.evaluation._tables import Table, aligned, html_table
 from ragknn.evaluation.recall import RecallScan
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True, slots=True)
-class SettingResult:
+class SettingResult(Plain):
     """How one setting does.
 
     Attributes:
@@ -47,7 +49,7 @@ class SettingResult:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Evaluation:
+class Evaluation(Plain):
     """What an evaluation found; print it, show it in a notebook, plot it, or keep it as JSON.
 
     Attributes:
@@ -111,41 +113,44 @@ class Evaluation:
         Args:
             per_query: with the rows of `per_query` too.
         """
-        plain: dict[str, Any] = {
+        settings = [
+            {
+                "name": result.name,
+                "options": result.options,
+                "metrics": result.estimates,
+                "latency": result.latency,
+                "shallow": result.shallow,
+            }
+            for result in self.results
+        ]
+        values = {
             "index": self.index,
             "k": self.k,
             "depth": self.depth,
             "confidence": self.confidence,
             "queries": len(self.queries),
             "missing": self.missing,
-            "warnings": {query: list(each) for query, each in self.warnings.items()},
-            "settings": [
-                {
-                    "name": result.name,
-                    "options": dict(result.options),
-                    "metrics": {metric: asdict(estimate) for metric, estimate in result.estimates.items()},
-                    "latency": asdict(result.latency) if result.latency else None,
-                    "shallow": result.shallow,
-                }
-                for result in self.results
-            ],
-            "comparisons": [asdict(comparison) for comparison in self.comparisons],
-            "recall": None,
+            "warnings": self.warnings,
+            "settings": settings,
+            "comparisons": self.comparisons,
+            "recall": self.recall,
         }
-        if self.recall is not None:
-            plain["recall"] = {
-                **asdict(self.recall),
-                "points": [asdict(point) for point in self.recall.points],
-                "suggestion": self.recall.suggestion,
-                "advice": self.recall.advice,
-            }
         if per_query:
-            plain["per_query"] = list(self.per_query())
-        return plain
+            values["per_query"] = list(self.per_query())
+        return {name: plain(value) for name, value in values.items()}
 
     def to_json(self, *, per_query: bool = False) -> str:
         """Return `to_dict` as one line of JSON."""
-        return json.dumps(self.to_dict(per_query=per_query), ensure_ascii=False)
+        return json.dumps(self.to_dict(per_query=per_query), ensure_ascii=False, allow_nan=False)
+
+    def to_pandas(self) -> DataFrame:
+        """Return a DataFrame with the rows of `per_query`: one for each query and setting.
+
+        Raises:
+            MissingDependency: pandas is not installed.
+        """
+        columns = ("query", "text", "setting", *self.metrics, "documents")
+        return frame(columns, [tuple(row.values()) for row in self.per_query()])
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """Draw quality against latency, recall against latency if it was scanned, and the differences per query.
@@ -217,9 +222,9 @@ class Evaluation:
 
     def _repr_html_(self) -> str:
         """Show the means, the comparisons and the recall as tables in a notebook."""
-        parts = [html_table(self.heading, self.table), *(f"<p>{escape(note)}</p>" for note in self.notes)]
+        parts = [html_table(self.heading, *self.table), *(f"<p>{escape(note)}</p>" for note in self.notes)]
         if self.comparisons:
-            parts.append(html_table("query by query", self.comparison_table))
+            parts.append(html_table("query by query", *self.comparison_table))
         if self.recall is not None:
             parts.append(self.recall._repr_html_())
         return "".join(parts)

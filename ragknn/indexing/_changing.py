@@ -88,7 +88,8 @@ def _change_part(
         try:
             pairs = [details_of(place.schema, *edit(passage), on_bad_field, names) for passage in old.passages]
             details = [each for each, _ in pairs]
-            hashes = (old.text_hash, old.details_hash, details_hash(details))
+            new_hash = details_hash((one.label, one.metadata) for one in details)
+            hashes = (old.text_hash, old.details_hash, new_hash)
         except ValueError as error:
             changed.failed.append(Failure(document_id, str(error), document_id))
             continue

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragknn._protocol.encoding import encode_tag, text_hash, vector_hash
-from ragknn._protocol.layout import Details, details_of, find_gaps
+from ragknn._protocol.layout import Details, details_hash, details_of, dump_details, find_gaps
 from ragknn._protocol.schema import OnBadField, Schema
 from ragknn._protocol.vectors import as_vectors
 from ragknn.errors import InvalidVectors
@@ -29,20 +29,22 @@ class Draft:
     Attributes:
         id: the document's id.
         text_hash: digest of what decides its passages and vectors; equal ones are not stored again.
-        details: labels, metadata and fields: once for all passages, or one for each.
+        details_hash: digest of labels and metadata.
+        details: makes labels, metadata and fields as they are stored, once for all passages or one for each, and tells
+            which fields were left out and why; called only if they are to be stored. Raises ValueError where they
+            cannot be.
         cut: makes its passages; called only if they are to be stored. Those with a vector keep it.
         embeds: whether passages without a vector are embedded; otherwise they stay without.
         gaps: of the passages, what of the text is in none of them.
-        left_out: fields that were left out, and why.
     """
 
     id: str
     text_hash: str
-    details: Sequence[Details]
+    details_hash: str
+    details: Callable[[], tuple[Sequence[Details], Sequence[str]]]
     cut: Callable[[], Sequence[Passage]]
     embeds: bool = True
     gaps: Callable[[Sequence[Passage]], str] = lambda passages: ""
-    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +70,13 @@ def drafting_documents(schema: Schema, fingerprint: str, cut: Callable[[Document
 
     def draft(document: Document, on_bad_field: OnBadField) -> Draft:
         encode_tag(document.id)  # refuses one that is too long
-        details, left_out = details_of(schema, document.label, document.metadata, on_bad_field)
         return Draft(
             id=document.id,
             text_hash=text_hash("document", document.id, document.text, fingerprint),
-            details=[details],
+            details_hash=details_hash([dump_details(document.label, document.metadata)]),
+            details=lambda: _details(schema, [document], on_bad_field),
             cut=lambda: cut(document),
             gaps=lambda passages: find_gaps(document.text, passages),
-            left_out=tuple(left_out),
         )
 
     return draft
@@ -86,7 +87,6 @@ def drafting_vectors(schema: Schema, rows: dict[str, NDArray[Any] | None]) -> Dr
 
     def draft(document: Document, on_bad_field: OnBadField) -> Draft:
         encode_tag(document.id)
-        details, left_out = details_of(schema, document.label, document.metadata, on_bad_field)
         row = rows[document.id]
         if row is None and not document.text:
             raise ValueError("expected a text or a vector, got neither")
@@ -94,10 +94,10 @@ def drafting_vectors(schema: Schema, rows: dict[str, NDArray[Any] | None]) -> Dr
         return Draft(
             id=document.id,
             text_hash=vector_hash(document.id, document.text, _blob(row)),
-            details=[details],
+            details_hash=details_hash([dump_details(document.label, document.metadata)]),
+            details=lambda: _details(schema, [document], on_bad_field),
             cut=lambda: [passage],
             embeds=False,
-            left_out=tuple(left_out),
         )
 
     return draft
@@ -109,8 +109,6 @@ def drafting_ready(schema: Schema, embeds: bool) -> Drafting:
     def draft(document: ReadyDocument, on_bad_field: OnBadField) -> Draft:
         encode_tag(document.id)
         passages = [_with_row(one, schema.dim) for one in _placed(document.passages)]
-        pairs = [details_of(schema, one.label, one.metadata, on_bad_field) for one in passages]
-        details = [each for each, _ in pairs]
         parts: list[str | bytes] = ["passages", document.id, str(embeds)]
         for one in passages:
             encode_tag(one.id)
@@ -120,13 +118,20 @@ def drafting_ready(schema: Schema, embeds: bool) -> Drafting:
         return Draft(
             id=document.id,
             text_hash=text_hash(*parts),
-            details=details,
+            details_hash=details_hash(dump_details(one.label, one.metadata) for one in passages),
+            details=lambda: _details(schema, passages, on_bad_field),
             cut=lambda: passages,
             embeds=embeds,
-            left_out=tuple(dict.fromkeys(reason for _, left_out in pairs for reason in left_out)),
         )
 
     return draft
+
+
+def _details(
+    schema: Schema, owners: Sequence[Document] | Sequence[Passage], on_bad_field: OnBadField
+) -> tuple[Sequence[Details], Sequence[str]]:
+    pairs = [details_of(schema, one.label, one.metadata, on_bad_field) for one in owners]
+    return [details for details, _ in pairs], list(dict.fromkeys(reason for _, some in pairs for reason in some))
 
 
 def by_document(passages: Iterable[Passage]) -> Iterator[ReadyDocument]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ragknn._protocol.counting import index_info
 from ragknn._protocol.finding import matching_ids, stored_ids
 from ragknn._protocol.flows import Flow, Work
-from ragknn._protocol.layout import details_hash, document_fields, not_everywhere, passage_fields
+from ragknn._protocol.layout import Details, document_fields, not_everywhere, passage_fields
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import EVERYTHING, Fragment
 from ragknn._protocol.schema import OnBadField, Schema
@@ -116,11 +116,15 @@ class _Pending:
     Attributes:
         draft: what is to be stored.
         stored: its text hash and details hash as stored, or None if it is new.
+        details: labels, metadata and fields: once for all passages, or one for each.
+        left_out: fields that were left out, and why.
         passages: cut, or empty where only details differ.
     """
 
     draft: Draft
     stored: tuple[str, str] | None
+    details: Sequence[Details]
+    left_out: Sequence[str]
     passages: Sequence[Passage]
 
 
@@ -196,9 +200,9 @@ def _bring_in(
 def _count(one: _Pending, tally: _Tally) -> None:
     if one.draft.id not in tally.written:  # not an earlier one of the same id in this call
         (tally.added if one.stored is None else tally.updated).append(one.draft.id)
-    tally.written[one.draft.id] = (one.draft.text_hash, details_hash(one.draft.details))
+    tally.written[one.draft.id] = (one.draft.text_hash, one.draft.details_hash)
     tally.passages += len(one.passages)
-    tally.left_out += [Failure(one.draft.id, reason, one.draft.id) for reason in one.draft.left_out]
+    tally.left_out += [Failure(one.draft.id, reason, one.draft.id) for reason in one.left_out]
 
 
 def _each_id_once(batch: Sequence[Any], policy: Policy, tally: _Tally) -> Iterator[Any]:
@@ -232,16 +236,17 @@ def _pending(
             continue
         try:
             drafted = draft(item, policy.on_bad_field)
-            if stored == (drafted.text_hash, details_hash(drafted.details)):
+            if stored == (drafted.text_hash, drafted.details_hash):
                 tally.unchanged += item.id not in tally.written
                 continue
+            details, left_out = drafted.details()
             same_text = stored is not None and stored[0] == drafted.text_hash
             passages = [] if same_text else drafted.cut()
         except ValueError as error:
             tally.fail(item.id, str(error))
             continue
         if passages or same_text:
-            yield _Pending(drafted, stored, passages)
+            yield _Pending(drafted, stored, details, left_out, passages)
         else:
             tally.fail(item.id, "expected text, got none or only white space")
 
@@ -277,18 +282,17 @@ def _writes(
     blobs, faults = _as_blobs(schema, vectors)
     for row, one in enumerate(pending):
         draft = one.draft
-        hashed = details_hash(draft.details)
         if one.stored is not None and not one.passages:
-            groups = [each.as_fields() for each in draft.details]
-            removed = not_everywhere(schema.fields, draft.details)
-            yield draft.id, Change(draft.id, draft.text_hash, "", hashed, removed, groups)
+            groups = [each.as_fields() for each in one.details]
+            removed = not_everywhere(schema.fields, one.details)
+            yield draft.id, Change(draft.id, draft.text_hash, "", draft.details_hash, removed, groups)
         elif row in faults:
             tally.fail(draft.id, f"expected finite vectors with a direction, got {faults[row]}")
         else:
-            details = draft.details if len(draft.details) > 1 else [*draft.details] * len(one.passages)
+            details = one.details if len(one.details) > 1 else [*one.details] * len(one.passages)
             triples = zip(one.passages, blobs[row], details, strict=True)
             passages = [passage_fields(schema, *triple) for triple in triples]
-            fields = document_fields(draft.text_hash, hashed, len(passages), draft.gaps(one.passages))
+            fields = document_fields(draft.text_hash, draft.details_hash, len(passages), draft.gaps(one.passages))
             only_new = policy.on_existing != "replace" and draft.id not in tally.written
             yield draft.id, Replacement(draft.id, fields, passages, only_new)
 

@@ -7,11 +7,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ragknn._protocol.encoding import is_storable
-from ragknn._protocol.finding import all_ids, all_spots
+from ragknn._protocol.finding import all_ids, all_spots, existing_documents
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.query import EVERYTHING
 from ragknn._protocol.reading import matching, read_at, read_documents, read_passages
-from ragknn._protocol.replies import checked
 from ragknn._protocol.where import Where
 from ragknn.records import Document, Passage
 
@@ -91,6 +90,6 @@ def finding(index: Index | AsyncIndex, ids: Iterable[str], where: Where | None) 
     there: set[str] = set()
     for part in in_parts(dict.fromkeys(wanted), PASSAGES_PER_PART):
         match = yield from matching(place, storable(part), among)
-        replies = yield [("EXISTS", place.keys.document(one)) for one in match]
-        there.update(one for one, reply in zip(match, replies, strict=True) if checked(reply))
+        exist = yield from existing_documents(place.keys, match)
+        there.update(one for one, found in zip(match, exist, strict=True) if found)
     return [one in there for one in wanted]

@@ -159,7 +159,7 @@ def updating(
     policy = _policy({"on_bad_field": on_bad_field})
     new_label = label if isinstance(label, EllipsisType) else plain_label(label, "the update")
     given, _ = details_of(place.schema, None if new_label is ... else new_label, metadata or {}, names=())
-    details_hash([given])  # refuses what UTF-8 cannot hold, before anything is written
+    details_hash([(given.label, given.metadata)])  # refuses what UTF-8 cannot hold, before anything is written
     entries = json.loads(given.metadata)  # as they are read back
 
     def edit(passage: Passage) -> tuple[Label | None, Mapping[str, Any]]:

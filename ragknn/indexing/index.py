@@ -3,35 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing, closing
-from dataclasses import replace
-from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ragknn._protocol.counting import (
-    count_documents,
-    count_passages,
-    count_values,
-    find_range,
-    index_info,
     wait_until_searchable,
 )
 from ragknn._protocol.flows import Flow
-from ragknn._protocol.keys import Keys
-from ragknn._protocol.opening import Opened, drop_index, listing, open_index
-from ragknn._protocol.place import OnIncomplete, Place
-from ragknn._protocol.query import Fragment
-from ragknn._protocol.replies import ServerInfo
-from ragknn._protocol.schema import Algorithm, FieldType, Schema
-from ragknn._protocol.vectors import DType, Metric
-from ragknn._protocol.watch import Watch
-from ragknn._protocol.where import Where, check_required, compile_filter
-from ragknn.embedding._naming import default_embedder, embedder_named
-from ragknn.embedding.protocols import READY_VECTORS, Embedder, Identified
-from ragknn.errors import IndexNotOpen
-from ragknn.indexing._changing import add_fields
+from ragknn._protocol.opening import drop_index, listing
+from ragknn._protocol.schema import FieldType
+from ragknn._protocol.where import Where
 from ragknn.indexing._reading import (
     DOCUMENTS_PER_PART,
     PASSAGES_PER_PART,
@@ -45,211 +28,15 @@ from ragknn.indexing._reading import (
     reading_spots,
 )
 from ragknn.records import Document, IndexInfo, IngestReport, Passage
-from ragknn.server._connection import aconnect, arun, connect, run
+from ragknn.server._connection import aconnect, arun, check_url, close, connect, run
+from ragknn.server._loops import LoopClients
 
 if TYPE_CHECKING:
-    from ragknn.settings import Settings
+    pass
+
+from ragknn.indexing._shared_index import SharedIndex, load_own_settings, resolve_url
 
 T = TypeVar("T")
-
-
-class _IndexBase:
-    """What both faces share: everything but the waiting. The arguments are explained at `Index`."""
-
-    def __init__(
-        self,
-        name: str,
-        *,
-        url: str | None = None,
-        client: Any = None,
-        embedder: Embedder | None = None,
-        dim: int | None = None,
-        metric: Metric | None = None,
-        algorithm: Algorithm | None = None,
-        m: int | None = None,
-        ef_construction: int | None = None,
-        dtype: DType | None = None,
-        fields: Mapping[str, FieldType] | None = None,
-        any_field: bool | None = None,
-        text_search: bool | None = None,
-        language: str | None = None,
-        stop_words: Collection[str] | None = None,
-        required_filter: str | None = None,
-        create: bool = True,
-        timeout: float | None = None,
-    ) -> None:
-        if url is not None and client is not None:
-            raise ValueError("expected either url or client, got both")
-        if timeout is not None and not timeout > 0:
-            raise ValueError(f"expected timeout > 0 seconds, got {timeout!r}")
-        if embedder is not None and dim is not None:
-            raise ValueError("expected either embedder or dim, got both: the embedder knows its dimension")
-        named: dict[str, Any] = {
-            "metric": metric,
-            "algorithm": algorithm,
-            "m": m,
-            "ef_construction": ef_construction,
-            "dtype": dtype,
-            "fields": None if fields is None else dict(fields),
-            "any_field": any_field,
-            "text_search": text_search,
-            "language": language,
-            "stop_words": stop_words,
-            "required_filter": required_filter,
-        }
-        self.name = name
-        self._keys = Keys(name)
-        self.client = client
-        self._url = url
-        self._owns_client = client is None
-        self._embedder = embedder
-        self._dim = dim
-        named = {key: value for key, value in named.items() if value is not None}
-        schema = Schema(embedder=READY_VECTORS, dim=1 if dim is None else dim, **named)  # refuses bad choices here
-        self._named = {key: getattr(schema, key) for key in named}  # as the manifest has them
-        self._create = create
-        self._timeout = timeout
-        self._opened: Opened | None = None
-        self._closed = False
-        self._watch = Watch()
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.name!r}{'' if self._opened else ', not open'})"
-
-    @property
-    def schema(self) -> Schema:
-        """What the index is made of, as its manifest says."""
-        return self._state.schema
-
-    def _place(self, on_incomplete: OnIncomplete = "raise") -> Place:
-        return Place(self._keys, self.schema, self._watch, self.timeout, on_incomplete)
-
-    def _filter(self, where: Where | None = None) -> Fragment:
-        """Return what `where` means in this index, as the server takes it.
-
-        Raises:
-            TypeError: a value of a type that does not fit.
-            ValueError: it means nothing here (`ragknn.filters` explains), or leaves out the filter that the index
-                requires.
-        """
-        if (field := self.schema.required_filter) is not None:
-            check_required(where, field)
-        return compile_filter(where, self.schema)
-
-    @property
-    def server(self) -> ServerInfo:
-        """Versions of the server."""
-        return self._state.server
-
-    @property
-    def timeout(self) -> float:
-        """Seconds that one search may take."""
-        return self._settings.timeout if self._timeout is None else self._timeout
-
-    @property
-    def embedder(self) -> Embedder:
-        """What turns texts into vectors.
-
-        Raises:
-            ValueError: this is an index of ready vectors, opened without an embedder.
-            EmbeddingError: its embedder cannot be made from the manifest, and it was opened without.
-        """
-        if self._embedder is None:
-            schema = self.schema
-            if schema.embedder == READY_VECTORS:
-                raise ValueError(
-                    f"index {self.name!r} holds ready vectors: open it with the embedder that they come from, "
-                    "or hand in vectors (add_vectors, kneighbors)"
-                )
-            self._embedder = embedder_named(schema.embedder, schema.identity, self._settings.device)
-        return self._embedder
-
-    @property
-    def _state(self) -> Opened:
-        if self._opened is None:
-            raise IndexNotOpen(self.name, self._closed)
-        return self._opened
-
-    def _refuse_closed(self) -> None:
-        if self._closed:
-            raise IndexNotOpen(self.name, closed=True)
-
-    @cached_property  # every search asks for its timeout, and reading the environment takes half as long as a search
-    def _settings(self) -> Settings:
-        return _load_settings()
-
-    def _opening(self) -> Flow[Opened]:
-        return open_index(self._keys, self._wanted, self._new_schema if self._create else None, self.timeout)
-
-    def _wanted(self) -> Mapping[str, Any]:
-        wanted = dict(self._named)
-        if self._dim is not None:
-            wanted["dim"] = self._dim
-        if self._embedder is not None:
-            wanted.update(_embedder_properties(self._embedder))
-        return wanted
-
-    def _new_schema(self) -> Schema:
-        if self._dim is not None:
-            return Schema(embedder=READY_VECTORS, dim=self._dim, **self._named)
-        if self._embedder is None:
-            self._embedder = default_embedder(self._settings.model, self._settings.device)
-        return Schema(**_embedder_properties(self._embedder), **self._named)
-
-    def _counting(self, where: Where | None) -> Flow[int]:
-        return (yield from count_passages(self._keys, self._filter(where)))
-
-    def _counting_documents(self, where: Where | None) -> Flow[int]:
-        return (yield from count_documents(self._keys, self._filter(where)))
-
-    def _counting_values(self, field: str, where: Where | None) -> Flow[dict[Any, int]]:
-        return (yield from count_values(self._place(), field, self._filter(where)))
-
-    def _finding_range(self, field: str, where: Where | None) -> Flow[tuple[float, float] | None]:
-        return (yield from find_range(self._place(), field, self._filter(where)))
-
-    def _adding_fields(self, fields: Mapping[str, FieldType]) -> Flow[IngestReport]:
-        schema, report = yield from add_fields(self._place(), fields, self.timeout)
-        self._opened = replace(self._state, schema=schema)
-        return report
-
-    def _describing(self) -> Flow[IndexInfo]:
-        schema, server = self.schema, self.server
-        info = yield from index_info(self._keys)
-        return IndexInfo(
-            name=self.name,
-            documents=(yield from count_documents(self._keys)),
-            passages=info.passages,
-            embedder=schema.embedder,
-            dim=schema.dim,
-            metric=schema.metric,
-            algorithm=schema.algorithm,
-            dtype=schema.dtype,
-            fields=schema.fields,
-            memory_bytes=info.memory_bytes,
-            percent_indexed=info.percent_indexed,
-            indexing_failures=info.failures,
-            redis_version=".".join(map(str, server.version)),
-            search_version=".".join(map(str, server.search or ())),
-        )
-
-
-def _load_settings() -> Settings:
-    # Late, because pydantic-settings takes longer to import than all the rest of ragknn.
-    from ragknn.settings import load_settings
-
-    return load_settings()
-
-
-def _resolve_url(url: str | None, settings: Settings) -> str:
-    """Return the URL to use; starts the embedded server where none is named."""
-    url = url or settings.url
-    if url is None:
-        # Late, because those who run their own Redis need nothing of it.
-        from ragknn.server.embedded import shared_server
-
-        url = shared_server(settings).url
-    return url
 
 
 def list_indexes(url: str | None = None) -> list[str]:
@@ -261,33 +48,33 @@ def list_indexes(url: str | None = None) -> list[str]:
     Raises:
         ServerError: the server cannot be reached, started or used.
     """
-    settings = _load_settings()
-    url = _resolve_url(url, settings)
+    check_url(url)
+    settings = load_own_settings()
+    url = resolve_url(url, settings)
     with closing(connect(url, timeout=settings.timeout, protocol=settings.protocol)) as client:
         return run(client, listing())
 
 
 async def alist_indexes(url: str | None = None) -> list[str]:
     """Async twin of `list_indexes`."""
-    settings = _load_settings()
-    url = await asyncio.to_thread(_resolve_url, url, settings)
+    check_url(url)
+    settings = load_own_settings()
+    url = await asyncio.to_thread(resolve_url, url, settings)
     async with aclosing(aconnect(url, timeout=settings.timeout, protocol=settings.protocol)) as client:
         return await arun(client, listing())
 
 
-def _embedder_properties(embedder: Embedder) -> dict[str, Any]:
-    identity = dict(embedder.identity) if isinstance(embedder, Identified) else {}
-    return {"embedder": embedder.name, "dim": embedder.dim, "identity": identity}
-
-
-class Index(_IndexBase):
+class Index(SharedIndex):
     """An index of passages in Redis: used in a `with` block, or opened on first use and closed with `close()`.
+
+    Threads may share it, and so may event loops an `AsyncIndex`, which has a client for each of them. A copy, by `copy`
+    or by pickle, is not open and connects by itself when it is used; a password in `url` is in the pickle.
 
     Args:
         name: letters, digits, `_`, `.` and `-`.
         url: Redis to use; None: `RAGKNN_URL`, or where that is not set the embedded server.
         client: a client of redis-py to use instead of a URL (`redis.asyncio` for the async face); it stays
-            yours to close.
+            yours to close. Such an index cannot be pickled, and one of `redis.asyncio` works under one event loop.
         embedder: what turns texts into vectors; None: the one that the index was built with, and for a new
             index sentence-transformers' all-MiniLM-L6-v2.
         dim: for a new index of ready vectors without an embedder: values in a vector.
@@ -310,8 +97,18 @@ class Index(_IndexBase):
         timeout: seconds that one search may take; None: `RAGKNN_TIMEOUT`, or 10.
 
     Raises:
+        TypeError: a URL, a client or an embedder of another type.
         ValueError: a name, a choice or a field name that cannot be.
     """
+
+    def _renew(self) -> None:
+        super()._renew()
+        self._client: Any = self._given
+
+    @property
+    def client(self) -> Any:
+        """The client that the index talks through; None where it is not open and was handed none."""
+        return self._client
 
     def open(self) -> Self:
         """Connect, check the server and the manifest, and create the index where there is none.
@@ -321,31 +118,37 @@ class Index(_IndexBase):
             IndexNotFound: there is none, and it was opened with `create=False`.
             SchemaMismatch: it was built otherwise than it is opened.
         """
-        if self._owns_client and self.client is None:
-            url = _resolve_url(self._url, self._settings)
-            self.client = connect(url, timeout=self.timeout, protocol=self._settings.protocol)
-        try:
-            self._opened = run(self.client, self._opening())
-        except BaseException:
-            self.close()
+        with self._lock:
+            if self._client is None:
+                url = resolve_url(self._url, self._settings)
+                self._client = connect(url, timeout=self.timeout, protocol=self._settings.protocol)
+            try:
+                self._opened = run(self._client, self._opening())
+            except BaseException:
+                self.close()
+                self._closed = False
+                raise
             self._closed = False
-            raise
-        self._closed = False
-        return self
+            return self
 
     def _run(self, flow: Flow[T]) -> T:
-        """Drive a flow on this index, which is opened first where it never was."""
-        if self._opened is None:
-            self._refuse_closed()
-            self.open()
-        return run(self.client, flow)
+        """Drive a flow on this index, which is opened first where it never was; of several threads one does so."""
+        opened, client = self._opened, self._client
+        if opened is None or client is None:
+            with self._lock:
+                if self._opened is None:
+                    self._refuse_closed()
+                    self.open()
+                client = self._client
+        return run(client, flow)
 
     def close(self) -> None:
         """Close the connections; a client passed in stays open."""
-        self._opened, self._closed = None, True
-        if self._owns_client and self.client is not None:
-            self.client.close()
-            self.client = None
+        with self._lock:
+            self._opened, self._closed = None, True
+            client, self._client = self._client, self._given
+            if client is not None and client is not self._given:
+                close(client)
 
     def __enter__(self) -> Self:
         return self if self._opened else self.open()
@@ -500,36 +303,58 @@ class Index(_IndexBase):
         return removed
 
 
-class AsyncIndex(_IndexBase):
+class AsyncIndex(SharedIndex):
     """Async twin of `Index`, with the same arguments; `client` is one of `redis.asyncio`."""
+
+    _asynchronous = True
+
+    def _renew(self) -> None:
+        super()._renew()
+        self._clients = LoopClients()
+
+    @property
+    def client(self) -> Any:
+        """The client of the running event loop, or the newest where none runs; None where there is none."""
+        return self._clients.client if self._given is None else self._given
 
     async def open(self) -> Self:
         """Async twin of `Index.open`."""
-        if self._owns_client and self.client is None:
-            url = await asyncio.to_thread(_resolve_url, self._url, self._settings)
-            self.client = aconnect(url, timeout=self.timeout, protocol=self._settings.protocol)
+        async with self._clients.lock:
+            return await self._open()
+
+    async def _open(self) -> Self:
         try:
-            self._opened = await arun(self.client, self._opening())
+            self._opened = await arun(await self._connected(), self._opening())
         except BaseException:
-            await self.close()
-            self._closed = False
+            self._opened = None
+            await self._clients.close_here()
             raise
-        self._closed = False
+        finally:
+            self._closed = False
         return self
 
+    async def _connected(self) -> Any:
+        """Return the client of the running event loop, which is made first where there is none."""
+        client = self.client
+        if client is None:
+            url = await asyncio.to_thread(resolve_url, self._url, self._settings)
+            client = aconnect(url, timeout=self.timeout, protocol=self._settings.protocol)
+            client = await self._clients.keep(client)
+        return client
+
     async def _run(self, flow: Flow[T]) -> T:
-        """Async twin of `Index._run`."""
+        """Async twin of `Index._run`; of several tasks of one event loop, one opens the index."""
         if self._opened is None:
-            self._refuse_closed()
-            await self.open()
-        return await arun(self.client, flow)
+            async with self._clients.lock:
+                if self._opened is None:
+                    self._refuse_closed()
+                    await self._open()
+        return await arun(await self._connected(), flow)
 
     async def close(self) -> None:
         """Async twin of `Index.close`."""
         self._opened, self._closed = None, True
-        if self._owns_client and self.client is not None:
-            await self.client.aclose()
-            self.client = None
+        await self._clients.close()
 
     async def __aenter__(self) -> Self:
         return self if self._opened else await self.open()

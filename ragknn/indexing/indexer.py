@@ -8,6 +8,7 @@ from typing import Any, Unpack
 
 from numpy.typing import ArrayLike
 
+from ragknn._checks import check_type
 from ragknn._protocol.opening import remove_documents
 from ragknn._protocol.schema import OnBadField
 from ragknn._protocol.where import Where
@@ -39,8 +40,9 @@ class Indexer:
     """
 
     def __init__(self, index: Index, splitter: Splitter | None = None) -> None:
+        check_type("index", index, Index)
         self.index = index
-        self.splitter = splitter or Splitter()
+        self.splitter = _checked(splitter)
 
     def add(self, documents: Iterable[Document] | DocumentSource, **options: Unpack[IngestOptions]) -> IngestReport:
         """Add documents; one whose id is in the index already is replaced, unless told otherwise.
@@ -218,8 +220,9 @@ class AsyncIndexer:
     """Async twin of `Indexer`: reading, splitting and embedding run in a thread."""
 
     def __init__(self, index: AsyncIndex, splitter: Splitter | None = None) -> None:
+        check_type("index", index, AsyncIndex)
         self.index = index
-        self.splitter = splitter or Splitter()
+        self.splitter = _checked(splitter)
 
     async def add(
         self, documents: Iterable[Document] | DocumentSource, **options: Unpack[IngestOptions]
@@ -291,3 +294,10 @@ def _options(
 ) -> IngestOptions:
     options: IngestOptions = {"on_repeated": on_repeated, "on_bad_field": on_bad_field, "progress": progress}
     return options if batch_size is None else {**options, "batch_size": batch_size}
+
+
+def _checked(splitter: Splitter | None) -> Splitter:
+    if splitter is None:
+        return Splitter()
+    check_type("splitter", splitter, Splitter, "pass Splitter(size, overlap)")
+    return splitter

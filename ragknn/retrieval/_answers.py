@@ -1,4 +1,4 @@
-"""What the replies to searches mean: rows become neighbors, and what speaks against their being all is told."""
+"""Reading the replies to searches: rows become neighbors, with reasons why some may be missing."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def read_answer(place: Place, one: Search, answer: SearchReply, ask: Ask, expect
         one: the search.
         answer: the reply to it.
         ask: how it was made.
-        expected: for a `Knn`, how many neighbors there should be at least; 0 where the reply itself would tell.
+        expected: for a `Knn`, the number of neighbors to expect; 0 if the reply itself reports a timeout.
     """
     rows = [row for row in answer.rows if _is_there(row, one)]
     warnings = list(answer.warnings)
@@ -63,7 +63,7 @@ def read_answer(place: Place, one: Search, answer: SearchReply, ask: Ask, expect
             is_all = len(answer.rows) < ask.k
         case Range():
             if (missing := answer.total - len(answer.rows)) and not warnings:
-                reason = f"the server kept back {missing} of {answer.total} passages; see its MAXSEARCHRESULTS"
+                reason = f"the server left out {missing} of {answer.total} passages; see its MAXSEARCHRESULTS"
                 warnings.append(reason)
             is_all = True
         case Words():
@@ -77,7 +77,7 @@ def read_answer(place: Place, one: Search, answer: SearchReply, ask: Ask, expect
     }
     distances = _distances(place.schema, one, passages, rows, vectors)
     neighbors = [
-        Neighbor(passage, distance, row.score)
+        Neighbor(passage, distance, row.score, metric=place.schema.metric)
         for passage, distance, row in zip(passages, distances, rows, strict=True)
         if not isinstance(one, Range) or distance <= one.radius
     ]
@@ -85,7 +85,7 @@ def read_answer(place: Place, one: Search, answer: SearchReply, ask: Ask, expect
 
 
 def _is_there(row: Row, one: Search) -> bool:
-    # A passage that was removed while it was read comes without fields.
+    # A passage that was removed during the search comes without fields.
     if not isinstance(one, Words):
         return row.fields is not None and "distance" in row.fields
     return bool(row.fields) or row.vector is not None
@@ -110,10 +110,10 @@ def settled(
     on_incomplete: OnIncomplete,
     notes: Sequence[str] = (),
 ) -> Retrieval:
-    """Return the neighbors as they are handed out; warnings say that they are not complete, notes say other things.
+    """Return the neighbors as a retrieval. Warnings mean that it is not complete; notes are about other things.
 
     Raises:
-        IncompleteRetrieval: they are not, and that is to be an error.
+        IncompleteRetrieval: it is not complete, and `on_incomplete` is "raise".
     """
     retrieval = Retrieval(neighbors, query=query, complete=not warnings, warnings=(*warnings, *notes))
     if warnings and on_incomplete == "raise":

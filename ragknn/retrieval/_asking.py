@@ -98,12 +98,12 @@ def posed(
     Args:
         retriever: of an open index.
         texts: n texts.
-        plan: of the retrieval.
+        plan: the retrieval's plan.
         vectors: ready vectors of the texts, shape (n, dim), or None.
 
     Raises:
         InvalidVectors: a wrong shape or number, or a row without a distance.
-        TextTooLong: a text has more tokens than the model reads, and the retriever is told to fail.
+        TextTooLong: a text has more tokens than the model reads, and `long_queries` is "fail".
     """
     if vectors is None and not plan.needs_vectors:
         return [Question(text, (Phrasing(text, None),)) for text in texts]

@@ -24,7 +24,7 @@ RADIUS_PORTION = 1_000
 SMALLEST_EF_RUNTIME = 100
 EF_RUNTIME_PER_K = 2
 
-# How much more than the radius, relative and absolute, is asked for; what lies beyond it is left out afterwards.
+# Relative and absolute margin added to a radius in the query; passages beyond the radius are removed afterwards.
 RADIUS_MARGIN = 1e-5
 LARGEST_RADIUS = 1e300  # stands for infinity
 
@@ -62,15 +62,25 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Knn:
-    """A search for the k nearest passages of a vector, given as the bytes that the server stores."""
+    """A search for the k nearest passages of a vector.
+
+    Attributes:
+        vector: as the bytes that the server stores.
+        exact: whether an hnsw index computes every distance, as a flat one does.
+    """
 
     vector: bytes
+    exact: bool = False
 
     def command(self, place: Place, ask: Ask) -> Command:
         """Return the command that asks for it."""
         among = "*" if ask.among == EVERYTHING else f"({ask.among.query})"
         effort = ""
-        if place.schema.algorithm == "hnsw":
+        if self.exact:
+            # The server lets a search say so only beside a filter; this one lets all passages through.
+            among = f"(-@document_id:{{{NO_TAG}}})" if ask.among == EVERYTHING else among
+            effort = " HYBRID_POLICY ADHOC_BF"
+        elif place.schema.algorithm == "hnsw":
             effort = f" EF_RUNTIME {ask.ef_runtime or max(SMALLEST_EF_RUNTIME, EF_RUNTIME_PER_K * ask.k)}"
         query = f"{among}=>[KNN $k @vector $vector{effort} AS distance]"
         return _by_distance(place, query, {"k": ask.k, "vector": self.vector}, ask, ask.k)
@@ -104,7 +114,7 @@ class Words:
 
     Attributes:
         text: with at least one word that is no stop word.
-        vector: shape (dim,); passages then have their distance to it, otherwise NaN.
+        vector: shape (dim,); if given, passages have their distance to it; if not, NaN.
         radius: largest distance to the vector; None: any.
     """
 
@@ -140,7 +150,7 @@ class Words:
         values |= terms.params
         if not narrow:
             return terms.query, values
-        # Search 2.10 forgets some of the words of a passage where an alternative of words stands beside a condition:
+        # Search 2.10 misses some words of a passage if an OR of words is combined with a condition:
         # so each word is optional, its stems are too, and passages with none of them score nothing. What a filter finds
         # counts for the score as well, rare tags most; it weighs next to nothing in a group of two behind the words.
         stems = [stem for word in terms.params.values() for stem in watch.stems.get(word, (word,))]

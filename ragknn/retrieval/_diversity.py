@@ -1,4 +1,4 @@
-"""Neighbors that say different things: novelty against relevance, one per text, some per document. No I/O."""
+"""Diversity: maximal marginal relevance, removal of duplicates, and a cap per document."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from operator import index as as_integer
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ragknn._protocol.encoding import digest
-from ragknn.records import Neighbor, Passage
+from ragknn._protocol.encoding import text_identity
+from ragknn.records import Neighbor
 
 
 def maximal_marginal_relevance(
@@ -85,7 +85,7 @@ def _directions(rows: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def at_most_per_document(neighbors: Iterable[Neighbor], n: int) -> list[Neighbor]:
-    """Return the neighbors without all but the first n of each document, in the same order.
+    """Return at most the first n neighbors of each document, in the same order.
 
     Raises:
         ValueError: n < 1.
@@ -102,16 +102,8 @@ def at_most_per_document(neighbors: Iterable[Neighbor], n: int) -> list[Neighbor
 
 
 def without_duplicates(neighbors: Iterable[Neighbor]) -> list[Neighbor]:
-    """Return the neighbors without those whose text stands before them already, in the same order."""
+    """Return the neighbors without those that repeat the text of an earlier one, in the same order."""
     first: dict[str, Neighbor] = {}
     for neighbor in neighbors:
         first.setdefault(text_identity(neighbor.passage), neighbor)
     return list(first.values())
-
-
-def text_identity(passage: Passage) -> str:
-    """Return what exact duplicates of the passage's text have in common.
-
-    A retrieval made elsewhere may lack the digest; two ready vectors without a text are no duplicates.
-    """
-    return passage.digest or (digest(passage.text, b"") if passage.text else passage.id)

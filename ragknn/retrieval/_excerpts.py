@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from ragknn._plain import Plain
 from ragknn.records import Label, Neighbor, Passage, split_id
 
 Order: TypeAlias = Literal["rank", "document"]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """An excerpt of a document, as it stands in a context.
+class Source(Plain):
+    """An excerpt of a document in a context.
 
     Attributes:
         number: by which it is cited, from 1.
@@ -21,7 +22,7 @@ class Source:
         start: offset of its first character in the document's text.
         end: offset behind its last character.
         text: the document's text from `start` to `end`. Whitespace between two passages that do not overlap is not
-            kept in the index: one character of it stands here as a space, more as an empty line.
+            kept with the passages: one character of it becomes a space, more become an empty line.
         label: the document's label.
         metadata: the document's metadata.
         passage_ids: the passages that it is made of, in the order of the document.
@@ -47,7 +48,7 @@ class Piece:
 
     Attributes:
         passage: what is taken; of first sentences, with their text and end.
-        rank: from 0, of the passage that was retrieved, or in whose window this one stands.
+        rank: rank of the retrieved passage, or of the one whose window this is part of; from 0.
         whole: whether it is all of the passage.
     """
 
@@ -72,7 +73,7 @@ class _Excerpt:
         return cls(passage.text, passage.start, passage.end, piece, [piece])
 
     def takes(self, piece: Piece) -> bool:
-        """Grow by a piece that begins where the last one does or later; False if it cannot be joined."""
+        """Append a piece that starts at or after the last one; return False if it cannot be joined."""
         passage = piece.passage
         repeated = self.end - passage.start
         if repeated < 0:

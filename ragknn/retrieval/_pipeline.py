@@ -76,42 +76,44 @@ def select(place: Place, questions: Sequence[Question], plan: Plan, kept: Kept |
             search is made again for more.
 
     Raises:
-        IncompleteRetrieval: a search was cut short, and that is to be an error.
+        IncompleteRetrieval: a search was cut short, and `on_incomplete` is "raise".
         ValueError: a reranker returns other than one finite number a passage.
     """
     kept = kept or (lambda row, neighbors: plan.thinned(neighbors))
-
-    def enough(row: int, found: Found) -> bool:
-        return plan.k is None or found.is_all or len(kept(row, found.neighbors)) >= plan.k
-
-    found = yield from _gather(place, questions, plan, enough)
+    found, left = yield from _gather(place, questions, plan, kept)
     if plan.rerank:
         found = yield Work(lambda: [_reranked(plan, *pair) for pair in zip(questions, found, strict=True)])
+        left = [kept(row, one.neighbors) for row, one in enumerate(found)]
     return [
         settled(
-            _first(place.schema, one, kept(row, one.neighbors), plan),
+            _first(place.schema, one, neighbors, plan),
             question.text,
             one.warnings,
             place.on_incomplete,
             question.notes,
         )
-        for row, (question, one) in enumerate(zip(questions, found, strict=True))
+        for question, one, neighbors in zip(questions, found, left, strict=True)
     ]
 
 
 def _gather(
-    place: Place, questions: Sequence[Question], plan: Plan, enough: Callable[[int, Found], bool]
-) -> Flow[list[Found]]:
-    """Find candidates for each question; those with too few are asked again, together, until there are enough."""
+    place: Place, questions: Sequence[Question], plan: Plan, kept: Kept
+) -> Flow[tuple[list[Found], list[Sequence[Neighbor]]]]:
+    """Find candidates for each question, and return with them those that count.
+
+    Questions for which fewer than k count are asked again for more candidates, together, until there are enough.
+    """
     found = [NOTHING] * len(questions)
+    left: list[Sequence[Neighbor]] = [()] * len(questions)
     pending, breadth = list(range(len(questions))), plan.breadth
     while pending:
         candidates = yield from _candidates(place, [questions[row] for row in pending], plan, breadth)
         for row, candidate in zip(pending, candidates, strict=True):
-            found[row] = candidate
-        pending = [row for row in pending if not enough(row, found[row])]
+            found[row], left[row] = candidate, kept(row, candidate.neighbors)
+        wanted = 0 if plan.k is None else plan.k
+        pending = [row for row in pending if not found[row].is_all and len(left[row]) < wanted]
         breadth *= WIDER
-    return found
+    return found, left
 
 
 def _candidates(place: Place, questions: Sequence[Question], plan: Plan, breadth: int) -> Flow[list[Found]]:
@@ -183,7 +185,7 @@ def _cut(found: Found, plan: Plan) -> Found:
     if plan.max_distance is None:
         return found
     near = tuple(neighbor for neighbor in found.neighbors if neighbor.distance <= plan.max_distance)
-    # Nearest first: where one lies too far, all that are still to come do.
+    # Nearest first: if one is too far away, all that follow are.
     all_seen = plan.mode == "vector" and len(near) < len(found.neighbors)
     return replace(found, neighbors=near, is_all=found.is_all or all_seen)
 
@@ -198,7 +200,7 @@ def _reranked(plan: Plan, question: Question, found: Found) -> Found:
 
 def _first(schema: Schema, found: Found, neighbors: Sequence[Neighbor], plan: Plan) -> Sequence[Neighbor]:
     if plan.diversity and neighbors:
-        unlike_any = np.zeros(schema.dim)  # stands for the vector that a passage does not have
+        unlike_any = np.zeros(schema.dim)  # for passages without a vector
         vectors = np.stack([found.vectors.get(neighbor.passage.id, unlike_any) for neighbor in neighbors])
         order = maximal_marginal_relevance(_relevance(schema, neighbors), vectors, plan.diversity, plan.k)
         neighbors = [neighbors[row] for row in order]

@@ -73,8 +73,34 @@ def make_plan(schema: Schema, among: Fragment, k: int | None, options: Options) 
     if unknown := set(options) - set(Options.__annotations__):
         expected = ", ".join(Options.__annotations__)
         raise TypeError(f"expected options among {expected}, got {', '.join(sorted(unknown))}")
-    mode: Mode = options.get("mode", "vector")
-    max_distance, ef_runtime = options.get("max_distance"), options.get("ef_runtime")
+    max_distance = options.get("max_distance")
+    plan = Plan(
+        k=None if k is None else _check_at_least_one("k", k),
+        among=among,
+        mode=_checked_mode(schema, options.get("mode", "vector")),
+        max_distance=max_distance,
+        rerank=_checked_reranker(options.get("rerank")),
+        diversity=options.get("diversity", 0.0),
+        per_document=options.get("per_document"),
+        breadth=1,
+        fusion=options.get("fusion", WeightedScores()),
+        ef_runtime=_checked_effort(schema, options.get("ef_runtime")),
+        with_vectors=options.get("with_vectors", False),
+    )
+    if max_distance is not None and not max_distance >= 0 and schema.metric != "ip":
+        raise ValueError(f"expected max_distance >= 0, got {max_distance}")
+    if k is None and (max_distance is None or plan.mode != "vector"):
+        raise ValueError(
+            "expected k >= 1, got None, which means all passages within max_distance and needs max_distance and "
+            f"mode='vector': got max_distance={max_distance}, mode={plan.mode!r}"
+        )
+    check_diversity(plan.diversity)
+    if plan.per_document is not None:
+        _check_at_least_one("per_document", plan.per_document)
+    return replace(plan, breadth=_breadth(plan, options.get("candidates")))
+
+
+def _checked_mode(schema: Schema, mode: Mode) -> Mode:
     if mode not in get_args(Mode):
         raise ValueError(f"expected mode to be one of {', '.join(get_args(Mode))}, got {mode!r}")
     if mode != "vector" and not schema.text_search:
@@ -82,41 +108,24 @@ def make_plan(schema: Schema, among: Fragment, k: int | None, options: Options) 
             f"expected an index with text_search for mode={mode!r}, got one without: build it again with "
             "text_search=True, or search by mode='vector'"
         )
-    if max_distance is not None and not max_distance >= 0 and schema.metric != "ip":
-        raise ValueError(f"expected max_distance >= 0, got {max_distance}")
-    if k is None and (max_distance is None or mode != "vector"):
-        raise ValueError(
-            "expected k >= 1, got None, which means all passages within max_distance, and goes with max_distance and "
-            f"mode='vector' only: got max_distance={max_distance}, mode={mode!r}"
-        )
-    if ef_runtime is not None:
-        _check_at_least_one("ef_runtime", ef_runtime)
-        if schema.algorithm != "hnsw":
-            raise ValueError(
-                f"expected ef_runtime with an hnsw index only, got it with {schema.algorithm}, which is exact"
-            )
-    plan = Plan(
-        k=None if k is None else _check_at_least_one("k", k),
-        among=among,
-        mode=mode,
-        max_distance=max_distance,
-        rerank=options.get("rerank"),
-        diversity=options.get("diversity", 0.0),
-        per_document=options.get("per_document"),
-        breadth=1,
-        fusion=options.get("fusion", WeightedScores()),
-        ef_runtime=ef_runtime,
-        with_vectors=options.get("with_vectors", False),
-    )
-    check_diversity(plan.diversity)
-    if plan.rerank is not None and not callable(plan.rerank):
+    return mode
+
+
+def _checked_effort(schema: Schema, ef_runtime: int | None) -> int | None:
+    if ef_runtime is None:
+        return None
+    if schema.algorithm != "hnsw":
+        raise ValueError(f"expected ef_runtime with an hnsw index only, got it with {schema.algorithm}, which is exact")
+    return _check_at_least_one("ef_runtime", ef_runtime)
+
+
+def _checked_reranker(rerank: Reranker | None) -> Reranker | None:
+    if rerank is not None and not callable(rerank):
         raise TypeError(
-            f"expected rerank to be a callable such as CrossEncoderReranker({plan.rerank!r}), got {plan.rerank!r} of "
-            f"type {type(plan.rerank).__name__}"
+            f"expected rerank to be a callable such as CrossEncoderReranker({rerank!r}), got {rerank!r} of type "
+            f"{type(rerank).__name__}"
         )
-    if plan.per_document is not None:
-        _check_at_least_one("per_document", plan.per_document)
-    return replace(plan, breadth=_breadth(plan, options.get("candidates")))
+    return rerank
 
 
 def _breadth(plan: Plan, candidates: int | None) -> int:

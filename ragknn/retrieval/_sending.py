@@ -27,8 +27,8 @@ def search(place: Place, searches: Sequence[Search], ask: Ask) -> Flow[list[Foun
     """Send the searches, a thousand in a round trip, and return what each found.
 
     A `Range` that has more than its limit is sent a second time, for all of them. In RESP2 the server cannot say that
-    it ran out of time. How many passages are nearest is known beforehand, but not how many lie within a radius or
-    have certain words: there only a RESP3 connection notices an incomplete answer.
+    it ran out of time. For the k nearest, the number of passages to expect is known; for a radius or for words it is
+    not, so that only a RESP3 connection notices an incomplete answer.
     """
     watch = place.watch
     texts = [one for one in searches if isinstance(one, Words)]
@@ -59,7 +59,7 @@ def _best_scorer(place: Place) -> Flow[str]:
 
 
 def _learn_stems(place: Place, texts: Sequence[str]) -> Flow[None]:
-    """Ask what the server looks for in place of words; where a word is optional, it does not see to that by itself."""
+    """Ask the server for the stems of words; it does not expand optional words itself."""
     stems = place.watch.stems
     found = [any_words(text, place.schema.stop_words or ()) for text in texts]
     asked = dict.fromkeys(word for terms in found if terms for word in terms.params.values())

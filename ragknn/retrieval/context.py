@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from operator import index as as_integer
-from textwrap import shorten
 from typing import TypeAlias
 
+from ragknn._checks import check_type
+from ragknn._display import brief, excerpt, html_notes, html_table, place
+from ragknn._plain import Plain
 from ragknn._protocol.flows import Flow, Work
 from ragknn._protocol.reading import passages_around
 from ragknn.embedding.protocols import Tokenizing
@@ -28,20 +29,20 @@ Template: TypeAlias = Callable[[Source], str]
 
 
 def numbered(source: Source) -> str:
-    """Return the source as it stands in a context by default: `[1] document-id`, and below it the text."""
+    """Format a source as a context does by default: `[1] document-id`, and the text below it."""
     return f"[{source.number}] {source.document_id}\n{source.text}"
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class Context(Plain):
     """The text for a prompt, and what it is made of.
 
     Attributes:
         text: the sources one after the other, with an empty line between them.
         sources: in the order of the text.
-        tokens: of the text; None where nothing was there to count them.
+        tokens: number of tokens of the text; None if there was nothing to count them with.
         left_out: ids of passages that the budget left no room for, in whole or in part, in order of rank.
-        warnings: what may be missing or outdated, one sentence each.
+        warnings: what may be missing or outdated, a sentence each.
     """
 
     text: str
@@ -68,22 +69,17 @@ class Context:
         return self.text
 
     def __repr__(self) -> str:
-        lines = (f"  [{s.number}] {s.document_id} {s.start}-{s.end}  {_brief(s.text, 80)}" for s in self.sources)
+        lines = (f"  [{s.number}] {s.document_id} {s.start}-{s.end}  {brief(s.text, 80)}" for s in self.sources)
         return "\n".join([f"Context({self._summary()})", *lines])
 
     def _repr_html_(self) -> str:
         """Show the sources as a table in a notebook."""
-        rows = "".join(
-            f"<tr><td>[{s.number}]</td><td>{s.distance:.4f}</td><td><code>{escape(s.document_id)}</code><br>"
-            f"{s.start}&ndash;{s.end}</td><td>{'' if s.label is None else escape(str(s.label))}</td>"
-            f"<td style='text-align:left;white-space:pre-wrap'>{escape(_brief(s.text, 400))}</td></tr>"
+        rows = (
+            (f"[{s.number}]", s.distance, place(s.document_id, s.start, s.end), s.label, excerpt(s.text, 400))
             for s in self.sources
         )
-        notes = "".join(f"<p><b>note:</b> {escape(warning)}</p>" for warning in self.warnings)
-        return (
-            f"<table><caption>{escape(self._summary())}</caption><thead><tr><th>#</th><th>distance</th>"
-            f"<th>document</th><th>label</th><th>excerpt</th></tr></thead><tbody>{rows}</tbody></table>{notes}"
-        )
+        heads = ["#", "distance", "document", "label", "excerpt"]
+        return html_table(self._summary(), heads, rows) + html_notes(self.warnings)
 
     def _summary(self) -> str:
         tokens = "" if self.tokens is None else f", {self.tokens} tokens"
@@ -103,8 +99,8 @@ def build_context(
 ) -> Context:
     """Turn a retrieval into prompt text, with numbered sources.
 
-    Passages of one document that overlap, adjoin, or have only whitespace between them become one excerpt, in which
-    no text is repeated. Where something lies between two passages, they are two excerpts with a number each.
+    Passages of one document that overlap, adjoin, or have only whitespace between them become one excerpt without
+    repeated text. Passages with other text between them are two excerpts with a number each.
 
     The budget is spent in order of rank, on each retrieved passage and then on its window, until a passage does not
     fit. Of that one as many whole sentences are taken as fit, if it was retrieved; all that follow are left out.
@@ -117,8 +113,8 @@ def build_context(
         budget: the most tokens that the whole text may have, numbers and document ids counted too; None: no limit.
         tokens: counts the tokens of a text, as the language model does; None: as the index's embedder does.
         template: makes text of a source.
-        order: "rank" for the best source first, "document" for excerpts of one document in the order in which they
-            stand there, and the document with the best one first.
+        order: "rank" for the best source first, "document" for the excerpts of a document in their order there, and
+            the document with the best one first.
 
     Raises:
         ValueError: an invalid value, a passage without text, a window without an index, or a budget without anything
@@ -126,6 +122,7 @@ def build_context(
         TypeError: neighbors, a count or a source's text of another type.
         ServerError: the server cannot be reached, or refuses.
     """
+    _check(retrieval, index, Index)
     flow = _building(index, retrieval, _Plan(window, budget, tokens, template, order))
     return run(None, flow) if index is None else index._run(flow)
 
@@ -141,8 +138,18 @@ async def abuild_context(
     order: Order = "rank",
 ) -> Context:
     """Async twin of `build_context`."""
+    _check(retrieval, index, AsyncIndex)
     flow = _building(index, retrieval, _Plan(window, budget, tokens, template, order))
     return await (arun(None, flow) if index is None else index._run(flow))
+
+
+def _check(retrieval: object, index: object, expected: type[Index | AsyncIndex]) -> None:
+    swapped = isinstance(retrieval, Index | AsyncIndex)
+    if not isinstance(retrieval, Iterable):
+        order = "the order is build_context(retrieval, index)"
+        check_type("retrieval", retrieval, Retrieval, order if swapped else "pass what retrieve() returned")
+    if index is not None:
+        check_type("index", index, expected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,7 +344,3 @@ def _checked_count(count: Callable[[str], int], text: str) -> int:
 
 def _counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _brief(text: str, width: int) -> str:
-    return shorten(text, width, placeholder="…")

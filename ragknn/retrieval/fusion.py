@@ -1,7 +1,7 @@
 """Several rankings into one: of a vector and a text search, or of several phrasings of a question. No I/O.
 
-A ranking is a sequence of (key, score), best first, in which a larger score is better; of a vector search the score
-is the negated distance. A key stands at most once in a ranking, and may be absent from some of them.
+A ranking is a sequence of (key, score), best first; a larger score is better. The score of a vector search is the
+negated distance. A key occurs at most once in a ranking, and may be missing from some of them.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class Fusion(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ReciprocalRank:
-    """Reciprocal rank fusion: what stands high in several rankings comes first, whatever their scores are.
+    """Reciprocal rank fusion: keys that rank high in several rankings come first, whatever their scores.
 
     The score of a key is the sum of w / (constant + rank) over the rankings that hold it, with ranks from 1
     (Cormack, Clarke and Buettcher 2009, "Reciprocal rank fusion outperforms Condorcet and individual rank learning
     methods"; their constant is 60, and w is 1).
 
     Args:
-        constant: the larger it is, the less the first places stand out.
+        constant: the larger it is, the less the first places count.
         weights: how much each ranking counts, in their order (in hybrid retrieval the vector search comes first);
             None: all count alike.
 
@@ -58,7 +58,7 @@ class ReciprocalRank:
         ranking, then the one whose key sorts first.
 
         Raises:
-            ValueError: there are not as many rankings as weights, or a key stands twice in one of them.
+            ValueError: there are not as many rankings as weights, or a key occurs twice in one of them.
         """
         if self.weights is not None and len(self.weights) != len(rankings):
             raise ValueError(f"expected {len(self.weights)} rankings, one for each weight, got {len(rankings)}")
@@ -103,7 +103,7 @@ class WeightedScores:
             rankings: that of the vector search, then that of the text search.
 
         Raises:
-            ValueError: there are not two rankings, a key stands twice in one of them, or a score is not finite.
+            ValueError: there are not two rankings, a key occurs twice in one of them, or a score is not finite.
         """
         if len(rankings) != 2:
             raise ValueError(

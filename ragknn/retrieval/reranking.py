@@ -1,4 +1,4 @@
-"""A second, closer look at what a search found: passages are scored against the query once more, and sorted."""
+"""Reranking: the passages that a search found are scored against the query again, and sorted."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ragknn._checks import check_embedder
 from ragknn.embedding._loading import loading_model
 from ragknn.embedding._long_texts import embed_queries
 from ragknn.embedding.protocols import Embedder
@@ -26,17 +27,17 @@ DEFAULT_CROSS_ENCODER = "cross-encoder/ms-marco-MiniLM-L6-v2"
 class CrossEncoderReranker:
     """Score with a cross-encoder of sentence-transformers, which reads query and passage together.
 
-    That is closer reading than comparing two vectors, and as slow as embedding every candidate anew. The model is
-    loaded on first use. Of a pair that is longer than it reads, it does not see the end.
+    This is more accurate than comparing two vectors, and as slow as embedding every candidate again. The model is
+    loaded on first use. If a pair is longer than the model's limit, its end is cut off.
 
     Args:
-        model: a name on the model hub, or a folder; of a cross-encoder that gives one score to a pair.
+        model: a name on the model hub, or a folder, of a cross-encoder that gives one score to a pair.
         device: torch device; None chooses cuda, then mps, then cpu, by what is there.
         batch_size: pairs that the model reads at a time.
 
     Raises:
-        ModelNotFound: on first use, if the model is neither in a folder nor to be had from the hub, or is none
-            that was trained to score pairs.
+        ModelNotFound: on first use, if the model is neither in a folder nor on the hub, or was not trained to
+            score pairs.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class CrossEncoderReranker:
         """Return a score for each passage, larger is better, shape (n,).
 
         Raises:
-            ModelNotFound: on first use, as said above.
+            ModelNotFound: on first use, as above.
             EmbeddingError: the device failed.
             ValueError: a passage without text, or a model that gives several scores to a pair.
         """
@@ -89,11 +90,12 @@ class EmbeddingReranker:
     """Score by the cosine of another embedder's vectors: a quick model finds, a larger one sorts.
 
     Args:
-        embedder: such as a `SentenceEmbedder` of a larger model. It must read passages as long as those of the
-            index.
+        embedder: such as a `SentenceEmbedder` of a larger model. Its limit must be at least the length of the
+            passages of the index.
     """
 
     def __init__(self, embedder: Embedder) -> None:
+        check_embedder(embedder)
         self.embedder = embedder
 
     def __repr__(self) -> str:
@@ -116,10 +118,10 @@ class EmbeddingReranker:
 
 
 def checked_scores(scores: ArrayLike, n: int, reranker: Reranker) -> NDArray[np.float64]:
-    """Return what a reranker gave to n passages as an array of shape (n,).
+    """Return the scores of a reranker for n passages as an array of shape (n,).
 
     Raises:
-        ValueError: it is of another shape, or holds what is no finite number.
+        ValueError: another shape, or values that are not finite numbers.
     """
     try:
         array = np.asarray(scores, dtype=np.float64)

@@ -7,6 +7,7 @@ from typing import Unpack
 
 from numpy.typing import ArrayLike
 
+from ragknn._checks import check_type
 from ragknn._protocol.place import OnIncomplete
 from ragknn.embedding._long_texts import LongTexts, checked_choice
 from ragknn.indexing.index import AsyncIndex, Index
@@ -19,9 +20,9 @@ class Retriever:
     """Find the passages that answer a question.
 
     Args:
-        index: an open index.
-        on_incomplete: what to do when the server stops before it has looked everywhere: "raise"
-            `IncompleteRetrieval`, or "return" what came, with `complete` False.
+        index: the index to search.
+        on_incomplete: what to do if the server stops before the search is complete: "raise"
+            `IncompleteRetrieval`, or "return" what was found, with `complete` False.
         long_queries: what to do with a query that has more tokens than the model reads: "mean" searches with the mean
             of the vectors of its pieces, "cut" with the vector of its beginning, and both say so in `warnings`; "fail"
             raises `TextTooLong`.
@@ -30,6 +31,7 @@ class Retriever:
     def __init__(
         self, index: Index, *, on_incomplete: OnIncomplete = "raise", long_queries: LongTexts = "mean"
     ) -> None:
+        check_type("index", index, Index)
         self.index = index
         self.on_incomplete = _checked_choice(on_incomplete)
         self.long_queries = checked_choice("long_queries", long_queries)
@@ -39,7 +41,7 @@ class Retriever:
     ) -> Retrieval:
         """Return the k passages that answer the query best, the best first.
 
-        The options can be combined. They work in the order in which they stand here.
+        All options can be combined. They are applied in this order.
 
         Args:
             query: what is asked.
@@ -49,11 +51,10 @@ class Retriever:
             options:
                 where: look only among passages that match, such as `{"label": "billing", "year": {"$gte": 2020}}`;
                     `ragknn.filters` explains.
-                mode: "vector" for the nearest passages; "text" for those that have the words of the query (BM25), with
-                    no embedding, in which the distances are NaN; "hybrid" for both in one round trip, fused.
+                mode: "vector" for the nearest passages; "text" for those that have the words of the query (BM25),
+                    without embedding, with NaN as distances; "hybrid" for both in one round trip, fused.
                 fusion: hybrid only: `WeightedScores()`, the default, or `ReciprocalRank()`.
-                max_distance: leave out passages that lie further away. With k=None, an hnsw index may miss some that do
-                    not.
+                max_distance: leave out passages further away. With k=None, an hnsw index may miss some of the others.
                 rerank: gives the candidates new scores, such as `CrossEncoderReranker()`: a callable from the query
                     and n passages to n scores, larger is better.
                 candidates: passages to fuse, to rerank or to choose diverse ones from; None: 50, or 4 * k where that
@@ -99,13 +100,13 @@ class Retriever:
         return self.index._run(asking(self, queries, k, options, vectors))
 
     def retrieve_any(self, phrasings: Sequence[str], k: int | None = 5, **options: Unpack[Options]) -> Retrieval:
-        """Return the passages that answer a question put in several ways, in one round trip.
+        """Return the passages that answer a question with several phrasings, in one round trip.
 
-        What each phrasing finds is fused by rank (Cormack, Clarke and Buettcher 2009). A neighbor's distance is that
-        to the nearest phrasing.
+        The results of the phrasings are fused by rank (Cormack, Clarke and Buettcher 2009). A neighbor's distance is
+        the one to the nearest phrasing.
 
         Args:
-            phrasings: at least one; the first is the one that the result shows and that is reranked against.
+            phrasings: at least one; the result shows the first, and rerankers use it.
             k: as for `retrieve`.
             options: as for `retrieve`.
 
@@ -119,14 +120,14 @@ class Retriever:
     def retrieve_like(
         self, query: str, answers: Sequence[str], k: int | None = 5, **options: Unpack[Options]
     ) -> Retrieval:
-        """Return the passages nearest to what an answer may look like.
+        """Return the passages nearest to possible answers.
 
-        The vector that is searched with is the mean of those of the answers and of the query (hypothetical document
-        embeddings; Gao, Ma, Lin and Callan 2022). Answers may be wrong in what they say, as long as they speak like the
-        documents: let a language model write them.
+        The search uses the mean of the vectors of the answers and of the query (hypothetical document embeddings; Gao,
+        Ma, Lin and Callan 2022). The answers may be wrong, as long as they are written like the documents: let a
+        language model write them.
 
         Args:
-            query: what is asked; its words are those of modes "text" and "hybrid", and it is reranked against.
+            query: what is asked; modes "text" and "hybrid" and rerankers use its words.
             answers: at least one.
             k: as for `retrieve`.
             options: as for `retrieve`.
@@ -158,6 +159,7 @@ class AsyncRetriever:
     def __init__(
         self, index: AsyncIndex, *, on_incomplete: OnIncomplete = "raise", long_queries: LongTexts = "mean"
     ) -> None:
+        check_type("index", index, AsyncIndex)
         self.index = index
         self.on_incomplete = _checked_choice(on_incomplete)
         self.long_queries = checked_choice("long_queries", long_queries)

@@ -6,7 +6,8 @@ import asyncio
 import re
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from inspect import iscoroutinefunction
 from typing import Any, TypeVar, cast
 
 import redis
@@ -15,6 +16,7 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
+from ragknn._checks import described
 from ragknn._protocol.flows import Command, Flow, Pause, Work
 from ragknn.errors import CommandRefused, ConfigurationError, ConnectionFailed, ServerError
 
@@ -26,6 +28,8 @@ RETRIES = 3
 FIRST_RETRY, LONGEST_RETRY = 0.05, 0.5
 # Seconds that the client waits longer than the server may search, so that the server's own limit comes first.
 GRACE = 2.0
+# In the words of asyncio: a connection was made under another event loop, which is closed by now, or is not.
+OTHER_LOOP = ("Event loop is closed", "attached to a different loop")
 
 
 def connect(url: str, *, timeout: float, protocol: int) -> redis.Redis:
@@ -49,6 +53,46 @@ def aconnect(url: str, *, timeout: float, protocol: int) -> redis.asyncio.Redis:
     with _checked_url(url):
         retry = AsyncRetry(ExponentialBackoff(cap=LONGEST_RETRY, base=FIRST_RETRY), RETRIES)
         return redis.asyncio.Redis.from_url(url, **_options(timeout, protocol), retry=retry)
+
+
+def close(client: redis.Redis) -> None:
+    """Close the connections of a client; that they are broken already is no error."""
+    with suppress(redis.RedisError, OSError):
+        client.close()
+
+
+async def aclose(client: redis.asyncio.Redis) -> None:
+    """Async twin of `close`; connections of an event loop that is closed are let go of."""
+    with suppress(redis.RedisError, OSError, RuntimeError):
+        await client.aclose()
+
+
+def check_client(client: Any, *, asynchronous: bool) -> None:
+    """Refuse what is no client of redis-py, or one of the other world.
+
+    Raises:
+        TypeError: it is; the message says what to pass.
+    """
+    expected = "redis.asyncio.Redis" if asynchronous else "redis.Redis"
+    if not hasattr(client, "pipeline") or not hasattr(client, "execute_command") or isinstance(client, type):
+        raise TypeError(
+            f"expected client as a {expected} object, got {described(client)}"
+            + (f": pass url={mask_password(client)!r}" if isinstance(client, str) else "")
+        )
+    if iscoroutinefunction(client.execute_command) != asynchronous:
+        found, face = ("redis", "Index") if asynchronous else ("redis.asyncio", "AsyncIndex")
+        raise TypeError(f"expected client as a {expected} object, got one of {found}, which is a client for {face}")
+
+
+def check_url(url: object) -> None:
+    """Refuse what is no string as a URL.
+
+    Raises:
+        TypeError: it is none; the message says what to pass.
+    """
+    if url is not None and not isinstance(url, str):
+        advice = "; a client is passed as client=" if hasattr(url, "execute_command") else ""
+        raise TypeError(f"expected url as a str such as 'redis://localhost:6379', got {described(url)}{advice}")
 
 
 def _options(timeout: float, protocol: int) -> dict[str, Any]:
@@ -133,6 +177,14 @@ def _translated(client: Any) -> Iterator[None]:
         yield
     except (redis.RedisError, OSError) as error:
         raise _explain(error, _address(client)) from error
+    except RuntimeError as error:
+        if not any(words in str(error) for words in OTHER_LOOP):
+            raise
+        raise ConfigurationError(
+            "expected a client whose connections belong to the running event loop, got one that was used under "
+            "another: pass url= in place of client=, with which the index has a client for each loop, or make a client "
+            "in this one"
+        ) from error
 
 
 def _explain(error: Exception, address: str) -> ServerError:

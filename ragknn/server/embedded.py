@@ -20,6 +20,8 @@ from urllib.parse import quote
 
 import redis
 
+from ragknn._plain import Plain
+from ragknn._protocol.replies import dotted, module_version
 from ragknn.errors import MissingDependency, RagKNNError, ServerError
 from ragknn.server._folder import DataFolder, ServerState, release
 from ragknn.server._process import LOG_LINES, connect, shut_down, spawn, wait_until_ready
@@ -44,7 +46,7 @@ _shared: dict[Path, RedisServer] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class ServerStatus:
+class ServerStatus(Plain):
     """What is known about the embedded server of a data folder.
 
     Attributes:
@@ -287,7 +289,7 @@ def server_status(settings: Settings) -> ServerStatus:
         pid=info.get("process_id", state and state.pid),
         stays=state is not None and state.stays,
         redis_version=info.get("redis_version"),
-        search_version=search and f"{search // 10000}.{search // 100 % 100}.{search % 100}",  # 21005 is 2.10.5
+        search_version=search and dotted(module_version(search)),
         memory_bytes=info.get("used_memory"),
         uptime_seconds=info.get("uptime_in_seconds"),
         users=folder.users(),

@@ -4,7 +4,7 @@ The rules are those of scikit-learn's nearest neighbors (user guide, section 1.6
 Dudani 1976 for weights that fall with the distance), so that both give the same answers on the same neighbors.
 
 Every array of neighbors has shape (n_queries, k). A query may have fewer than k: `present` tells which of them are
-there, and what stands in the others does not matter.
+there; the values of the others are ignored.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Weights: TypeAlias = Literal["uniform", "distance"] | Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+LARGEST_WEIGHT = 1e300
 
 
 def check_weights(weights: Any) -> Weights:
@@ -34,8 +37,8 @@ def neighbor_weights(
 ) -> NDArray[np.float64]:
     """Return how much each neighbor's vote weighs; absent neighbors weigh 0.
 
-    "uniform" weighs each with 1, "distance" with 1/d. Where neighbors lie at distance 0, these weigh 1 and all
-    others of the query 0: the limit of 1/d, as in scikit-learn. A callable is given the distances and returns an
+    "uniform" weighs each with 1, "distance" with 1/d. Neighbors at distance 0 weigh 1 and all
+    others of that query 0: the limit of 1/d, as in scikit-learn. A callable is given the distances and returns an
     array of the same shape. It sees neighbors that are there only: where some are absent it is called for each
     query, with shape (1, n_neighbors of the query).
 
@@ -68,7 +71,10 @@ def neighbor_weights(
         )
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         inverse = np.where(present, 1.0 / distances, 0.0)
-    zero = np.isinf(inverse)  # also where the distance is so small that 1/d is more than a float holds
+        zero = np.isinf(inverse)  # also where the distance is so small that 1/d is more than a float holds
+        largest = inverse.max(axis=1, keepdims=True, initial=0.0)
+        # Sums of weights near the largest float would overflow; only the ratios between weights count.
+        inverse = np.where(largest > LARGEST_WEIGHT, inverse / largest, inverse)
     return np.where(zero.any(axis=1, keepdims=True), zero.astype(np.float64), inverse)
 
 

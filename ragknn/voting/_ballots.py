@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ragknn._protocol.encoding import text_identity
 from ragknn.records import Label, Neighbor, Retrieval, Vote
-from ragknn.retrieval._diversity import text_identity
 from ragknn.voting._arithmetic import (
     class_shares,
     correct_priors,
@@ -83,7 +83,7 @@ class Ballots:
     """The votes of several queries as arrays.
 
     Attributes:
-        distances: shape (n, k); what stands where nobody is present does not matter.
+        distances: shape (n, k); values where `present` is False are ignored.
         present: shape (n, k).
         labels: class codes (n, k), or numbers where they are averaged.
     """

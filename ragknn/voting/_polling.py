@@ -1,4 +1,4 @@
-"""Finding voters: a retrieval in which only those neighbors count that may vote."""
+"""Finding voters: a retrieval in which only the neighbors that may vote count."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def plan_vote(
     Args:
         index: open.
         rules: voting rules.
-        where: filter of the voter.
-        options: of this vote; its own filter holds beside that of the voter.
-        explained: whether the texts of the neighbors are wanted too.
+        where: the voter's filter.
+        options: options of this vote; its filter is combined with the voter's.
+        explained: whether to return the texts of the neighbors too.
 
     Raises:
         TypeError: an option that a vote does not have.
@@ -96,7 +96,7 @@ def most_votes(census: LabelCensus, rules: Rules) -> int:
 
 
 def only_labelled(among: Fragment, census: LabelCensus) -> Fragment:
-    """Return what finds the passages that may vote; where all have a label, they need not be told apart."""
+    """Return the filter for passages that may vote; if all have a label, it needs no condition on labels."""
     return intersection(among, LABELLED) if census.labelled < census.passages else among
 
 

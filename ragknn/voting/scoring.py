@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ragknn._plain import Plain
 from ragknn.errors import MissingDependency
 from ragknn.records import Label, Vote
 from ragknn.voting._ballots import are_numbers
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
+class Scores(Plain):
     """The figures of an evaluation.
 
     Attributes:

@@ -1,11 +1,10 @@
-"""Choosing k and weights: every labelled passage is asked for its neighbors once, and all settings scored from that."""
+"""Choosing k and weights: each labelled passage is searched with once, and all settings are scored from that."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from html import escape
 from operator import index as as_integer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -13,6 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ragknn._checks import check_type
+from ragknn._display import Html, html_table
+from ragknn._plain import Plain, frame, plain_fields
 from ragknn._plotting import figure_class
 from ragknn._protocol.counting import count_labels
 from ragknn._protocol.flows import Flow
@@ -36,6 +38,7 @@ from ragknn.voting.rules import Rules
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 DEFAULT_KS = (1, 3, 5, 7, 10, 15, 20, 30)
 DEFAULT_WEIGHTS: tuple[Weights, ...] = ("uniform", "distance")
@@ -47,7 +50,7 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(Plain):
     """One way to vote, and how well it does.
 
     Attributes:
@@ -63,8 +66,8 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
-class Tuning:
-    """How all settings do on the documents of the index, each left out of its own vote.
+class Tuning(Plain):
+    """Scores of all settings on the documents of an index, by leaving one out.
 
     Attributes:
         index: name of the index.
@@ -83,6 +86,18 @@ class Tuning:
         """The best setting; of equal ones the first of those with the smallest k."""
         sign = -1 if self.scoring == "accuracy" else 1
         return min(self.settings, key=lambda setting: (math.isnan(setting.score), sign * setting.score, setting.k))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything in it as plain values, for JSON, with the best setting; a score of NaN becomes None."""
+        return {**plain_fields(self), "best": self.best.to_dict() if self.settings else None}
+
+    def to_pandas(self) -> DataFrame:
+        """Return a DataFrame with a row for each setting.
+
+        Raises:
+            MissingDependency: pandas is not installed.
+        """
+        return frame(("k", "weights", "score"), [(one.k, one.weights, one.score) for one in self.settings])
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """Draw the scores against k, one line for each kind of weights.
@@ -116,17 +131,15 @@ class Tuning:
         """Show the scores as a table in a notebook, the best one in bold."""
         kinds = list(dict.fromkeys(setting.weights for setting in self.settings))
         by_place = {(setting.k, setting.weights): setting for setting in self.settings}
-        rows = "".join(
-            f"<tr><td>{k}</td>" + "".join(self._cell(by_place[k, weights]) for weights in kinds) + "</tr>"
+        rows = (
+            [k, *(self._cell(by_place[k, weights]) for weights in kinds)]
             for k in dict.fromkeys(setting.k for setting in self.settings)
         )
-        heads = "".join(f"<th>{escape(weights)}</th>" for weights in kinds)
-        caption = f"{escape(self.scoring)}, {self.passages} passages of {escape(self.index)}"
-        return f"<table><caption>{caption}</caption><tr><th>k</th>{heads}</tr>{rows}</table>"
+        return html_table(f"{self.scoring}, {self.passages} passages of {self.index}", ["k", *kinds], rows)
 
-    def _cell(self, setting: Setting) -> str:
+    def _cell(self, setting: Setting) -> Html:
         score = f"{setting.score:.4f}"
-        return f"<td>{f'<b>{score}</b>' if setting == self.best else score}</td>"
+        return Html(f"<b>{score}</b>" if setting == self.best else score)
 
 
 def tune(
@@ -145,15 +158,16 @@ def tune(
 
     Args:
         index: an open index.
-        ks: numbers of votes; those that the index has too few labelled documents for are left out.
+        ks: numbers of votes; those larger than the number of labelled documents are left out.
         weights: "uniform", "distance" or callables.
-        rules: everything else about the vote (`LabelVoter(...).rules`); k and weights in it do not matter.
+        rules: everything else about the vote (`LabelVoter(...).rules`); k and weights in it are ignored.
         where: only passages that match are asked and vote; `ragknn.filters` explains it.
         progress: called with the number of passages asked and of all.
 
     Raises:
         ValueError: there are too few labelled documents for any k, or an empty choice.
     """
+    check_type("index", index, Index)
     return index._run(tuning(index, ks, weights, rules or Rules(), where, progress))
 
 
@@ -167,6 +181,7 @@ async def atune(
     progress: Progress | None = None,
 ) -> Tuning:
     """Async twin of `tune`."""
+    check_type("index", index, AsyncIndex)
     return await index._run(tuning(index, ks, weights, rules or Rules(), where, progress))
 
 

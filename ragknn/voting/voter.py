@@ -9,6 +9,7 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ragknn._checks import check_type
 from ragknn._protocol.counting import LabelCensus, count_labels
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.where import Where
@@ -24,7 +25,7 @@ from ragknn.voting.tuning import DEFAULT_KS, DEFAULT_WEIGHTS, Progress, Tuning, 
 
 
 class _VoterBase:
-    """What both faces share: the rules, the census of labels, and all counting."""
+    """What both faces share: the rules, the census of labels, and the votes."""
 
     def __init__(
         self,
@@ -40,6 +41,7 @@ class _VoterBase:
         priors: Priors = None,
         where: Where | None = None,
     ) -> None:
+        check_type("retriever", retriever, AsyncRetriever if isinstance(self, AsyncLabelVoter) else Retriever)
         self.retriever = retriever
         self.where = where
         self.rules = Rules(
@@ -58,18 +60,20 @@ class _VoterBase:
         return f"{type(self).__name__}({self.retriever.index.name!r}, {self.rules!r})"
 
     def vote_on(self, retrieval: Retrieval, *, exclude: Collection[str] = ()) -> Vote:
-        """Vote with the neighbors of a retrieval that is already there; Redis is not asked again.
+        """Vote with the neighbors of an existing retrieval, without asking Redis again.
 
         As many vote as the retrieval has, k at most. Ask for more than k neighbors where documents have several
         passages.
 
         Args:
-            retrieval: its passages as they were retrieved.
+            retrieval: neighbors, the best first.
             exclude: ids of documents that may not vote.
 
         Raises:
+            TypeError: something else than a retrieval.
             ValueError: strings and numbers are mixed among the labels.
         """
+        check_type("retrieval", retrieval, Retrieval, "vote_on takes what retrieve() returned; vote(text) asks Redis")
         voters = electorate(retrieval, self.rules, _checked_ids(exclude))
         labels = [voter.passage.label for voter in voters if voter.passage.label is not None]
         known = dict(self.census.documents) if self.census else {}
@@ -114,7 +118,7 @@ class LabelVoter(_VoterBase):
             has as many votes as it has passages among the nearest.
         count_duplicates: whether exact duplicates of a text each vote. By default a text with the same label
             votes once, however often it is stored.
-        max_distance: neighbors that lie further away do not vote.
+        max_distance: neighbors further away do not vote.
         min_share: abstain where the winning share is smaller; 0 to 1; classes only.
         min_votes: abstain where there are fewer votes.
         priors: "balanced" divides each share by how frequent the class is in the index, so that rare classes are
@@ -217,7 +221,7 @@ class LabelVoter(_VoterBase):
         return _shares(self, self.retriever.index._run(flow))
 
     def refresh(self) -> None:
-        """Count the labels again; a vote that meets an unknown label does so by itself.
+        """Count the labels again; a vote that meets an unknown label does this itself.
 
         Raises:
             ServerError: the server cannot be reached, or refuses.

@@ -287,6 +287,13 @@ def test_it_is_kept_as_json(shelf, evaluated):
     assert json.loads(found.to_json(per_query=True))["per_query"] == list(found.per_query())
 
 
+def test_every_query_and_setting_is_a_row_in_pandas_too():
+    evaluation = made("vector", "text")
+    table = evaluation.to_pandas()
+    assert table.to_dict("records") == list(evaluation.per_query())
+    assert table.groupby("setting")["MAP"].mean()["vector"] == 0.625
+
+
 def test_every_query_and_setting_is_a_row():
     assert list(made("vector", "text").per_query())[1:3] == [
         {"query": "q1", "text": "eins", "setting": "text", "nDCG@2": 0.25, "MAP": 0.125, "documents": ["d1", "d2"]},

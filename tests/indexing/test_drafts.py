@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragknn import Document
-from ragknn._protocol.layout import details_hash
 from ragknn._protocol.schema import Schema
 from ragknn.indexing._drafts import drafting_documents
 
@@ -21,7 +20,7 @@ SCHEMA = Schema(embedder="e", dim=2)
 def hashes_of(document, fingerprint):
     """Return the hash of the text and that of label and metadata."""
     draft = drafting_documents(SCHEMA, fingerprint, lambda document: [])(document, "fail")
-    return draft.text_hash, details_hash(draft.details)
+    return draft.text_hash, draft.details_hash
 
 
 DOCUMENT = Document("a", "Some text.", "x", {"year": 2020, "tags": ["u", "v"]})

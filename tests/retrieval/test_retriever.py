@@ -420,7 +420,7 @@ def test_a_retrieval_is_an_immutable_sequence_of_neighbors():
     assert list(retrieval) == neighbors
     assert (len(retrieval), retrieval[0], retrieval[-1], retrieval[1:]) == (
         *(3, neighbors[0], neighbors[2]),
-        tuple(neighbors[1:]),
+        Retrieval(neighbors[1:], query="q"),
     )
     assert neighbors[1] in retrieval
     assert list(reversed(retrieval)) == neighbors[::-1]

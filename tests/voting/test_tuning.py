@@ -248,9 +248,9 @@ def test_the_html_of_a_tuning_is_a_table_of_k_by_weights_with_the_best_in_bold()
     tuning = tuning_of((1, "uniform", 0.5), (3, "uniform", 0.75), (1, "<lambda>", 0.5), (3, "<lambda>", 0.75))
     assert tuning._repr_html_() == (
         "<table><caption>accuracy, 10 passages of faq</caption>"
-        "<tr><th>k</th><th>uniform</th><th>&lt;lambda&gt;</th></tr>"
-        "<tr><td>1</td><td>0.5000</td><td>0.5000</td></tr>"
-        "<tr><td>3</td><td><b>0.7500</b></td><td>0.7500</td></tr></table>"
+        "<thead><tr><th>k</th><th>uniform</th><th>&lt;lambda&gt;</th></tr></thead>"
+        "<tbody><tr><td>1</td><td>0.5000</td><td>0.5000</td></tr>"
+        "<tr><td>3</td><td><b>0.7500</b></td><td>0.7500</td></tr></tbody></table>"
     )
 
 

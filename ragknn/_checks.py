@@ -1,0 +1,91 @@
+"""What is said of an argument of a wrong type: what was expected, what came, and what to pass."""
+
+from __future__ import annotations
+
+import reprlib
+from typing import Any
+
+# What is made of what: LabelVoter(Retriever(Index("name"))), each the attribute of the next one named below.
+_CHAIN = ("str", "Index", "Retriever", "LabelVoter")
+_ATTRIBUTES = {"Retriever": "index", "LabelVoter": "retriever", "Indexer": "index"}
+
+
+def check_type(argument: str, value: object, expected: type[Any], advice: str = "") -> None:
+    """Refuse a value of another type.
+
+    Args:
+        argument: name of the argument.
+        value: what came.
+        expected: of what type it must be.
+        advice: what to pass; empty: what can be told from the two types.
+
+    Raises:
+        TypeError: it is of another type.
+    """
+    if not isinstance(value, expected):
+        advice = advice or _advice(value, expected.__name__)
+        raise TypeError(
+            f"expected {argument} of type {expected.__name__}, got {described(value)}{f': {advice}' if advice else ''}"
+        )
+
+
+def check_embedder(embedder: object, argument: str = "embedder") -> None:
+    """Refuse what cannot embed.
+
+    Raises:
+        TypeError: it has not the two methods of an embedder.
+    """
+    if not isinstance(embedder, type) and all(hasattr(embedder, name) for name in ("embed_documents", "embed_queries")):
+        return
+    advice = "pass an object with the members of ragknn.Embedder"
+    if isinstance(embedder, type):
+        advice = f"pass an object, {embedder.__name__}(...)"
+    elif isinstance(embedder, str):
+        advice = f"pass SentenceEmbedder({embedder!r})"
+    elif hasattr(embedder, "encode"):  # a model of sentence-transformers
+        advice = "pass SentenceEmbedder(model)"
+    elif hasattr(embedder, "embed_documents"):  # as LangChain has it
+        advice = "pass FunctionEmbedder(name, embedder.embed_documents, ...)"
+    elif callable(embedder):
+        advice = "pass FunctionEmbedder(name, function)"
+    raise TypeError(f"expected {argument} to be an embedder, got {described(embedder)}: {advice}")
+
+
+def described(value: object) -> str:
+    """Return what a value is, in words: short ones are shown, and of a class its name."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    kind = type(value).__name__
+    if isinstance(value, str) and "://" in value:
+        return f"a {kind} that is a URL"  # it may hold a password
+    if isinstance(value, str | int | float):
+        return f"the {kind} {reprlib.repr(value)}"
+    return "None" if value is None else f"{'an' if kind[0] in 'AEIOUaeiou' else 'a'} {kind}"
+
+
+def _advice(value: object, expected: str) -> str:
+    if isinstance(value, type):
+        return f"pass an object, {expected}(...)"
+    if value is None:
+        return f"pass {expected}(...)" if expected.removeprefix("Async") in _CHAIN else ""
+    prefix, goal = "Async" * expected.startswith("Async"), expected.removeprefix("Async")
+    came = next((cls.__name__ for cls in type(value).__mro__ if cls.__name__.removeprefix("Async") in _KNOWN), "")
+    start = came.removeprefix("Async")
+    if not start or goal not in _CHAIN:
+        return ""
+    if came.startswith("Async") != bool(prefix) and start != "str":
+        others = "those without Async in their names" if prefix else "the Async classes"
+        return f"sync and async objects do not mix; pass {expected}(...), or use {others} throughout"
+    if start in _CHAIN and _CHAIN.index(start) < _CHAIN.index(goal):
+        made = repr(value) if start == "str" else start.lower()
+        for name in _CHAIN[_CHAIN.index(start) + 1 : _CHAIN.index(goal) + 1]:
+            made = f"{prefix}{name}({made})"
+        return f"pass {made}"
+    path, name = start.removeprefix("Label").lower(), start
+    while name in _ATTRIBUTES and name != goal:
+        path += f".{_ATTRIBUTES[name]}"
+        name = _ATTRIBUTES[name].capitalize()
+    return f"pass {path}" if name == goal else ""
+
+
+_KNOWN = {*_CHAIN, *_ATTRIBUTES}

@@ -1,0 +1,75 @@
+"""Records in a form that others can read: plain values for JSON, and rows for pandas."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from datetime import date, time
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ragknn.errors import MissingDependency
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+class Plain:
+    """What records inherit to have a plain form."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything in it as plain values, for JSON.
+
+        NaN and infinity, which JSON lacks, become None; vectors become lists, and dates strings in ISO 8601.
+        """
+        return plain_fields(self)
+
+
+def plain_fields(record: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass as plain values, by name."""
+    return {field.name: plain(getattr(record, field.name)) for field in fields(record)}
+
+
+def plain(value: Any) -> Any:
+    """Return a value as one that `json.dumps(..., allow_nan=False)` takes."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, Enum):
+        value = value.value
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, Plain):
+        return value.to_dict()
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain_fields(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, date | time):
+        return value.isoformat() if value == value else None  # pandas' NaT is a datetime, and equals nothing
+    if isinstance(value, set | frozenset):
+        return [plain(each) for each in sorted(value, key=lambda item: (type(item).__name__, str(item)))]
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
+        return [plain(each) for each in value]
+    return str(value)
+
+
+def frame(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> DataFrame:
+    """Return rows as a DataFrame; without rows it has the columns all the same.
+
+    Raises:
+        MissingDependency: pandas is not installed.
+    """
+    try:
+        from pandas import DataFrame  # optional, and slow to import
+    except ImportError as error:
+        raise MissingDependency("pandas", "to_pandas()", "pandas") from error
+    return DataFrame(list(rows), columns=list(columns))

@@ -1,0 +1,289 @@
+"""What `Index` and `AsyncIndex` share: everything but the waiting."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Mapping
+from copy import deepcopy
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+
+from ragknn._checks import check_embedder
+from ragknn._protocol.counting import (
+    count_documents,
+    count_passages,
+    count_values,
+    find_range,
+    index_info,
+)
+from ragknn._protocol.flows import Flow
+from ragknn._protocol.keys import Keys
+from ragknn._protocol.opening import Opened, open_index
+from ragknn._protocol.place import OnIncomplete, Place
+from ragknn._protocol.query import Fragment
+from ragknn._protocol.replies import ServerInfo, dotted
+from ragknn._protocol.schema import Algorithm, FieldType, Schema
+from ragknn._protocol.vectors import DType, Metric
+from ragknn._protocol.watch import Watch
+from ragknn._protocol.where import Where, check_required, compile_filter
+from ragknn.embedding._naming import default_embedder, embedder_named
+from ragknn.embedding.protocols import READY_VECTORS, Embedder, Identified
+from ragknn.errors import IndexNotOpen
+from ragknn.indexing._changing import add_fields
+from ragknn.records import IndexInfo, IngestReport
+from ragknn.server._connection import check_client, check_url
+
+if TYPE_CHECKING:
+    from ragknn.settings import Settings
+
+
+# What an open index has and a copy has not: the copy connects and opens again when it is first used.
+_LIVE = ("_client", "_clients", "_opened", "_closed", "_watch", "_lock", "_settings")
+
+
+class SharedIndex:
+    """What both faces share: everything but the waiting. The arguments are explained at `Index`."""
+
+    _asynchronous = False
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        url: str | None = None,
+        client: Any = None,
+        embedder: Embedder | None = None,
+        dim: int | None = None,
+        metric: Metric | None = None,
+        algorithm: Algorithm | None = None,
+        m: int | None = None,
+        ef_construction: int | None = None,
+        dtype: DType | None = None,
+        fields: Mapping[str, FieldType] | None = None,
+        any_field: bool | None = None,
+        text_search: bool | None = None,
+        language: str | None = None,
+        stop_words: Collection[str] | None = None,
+        required_filter: str | None = None,
+        create: bool = True,
+        timeout: float | None = None,
+    ) -> None:
+        if url is not None and client is not None:
+            raise ValueError("expected either url or client, got both")
+        check_url(url)
+        if client is not None:
+            check_client(client, asynchronous=self._asynchronous)
+        if embedder is not None:
+            check_embedder(embedder)
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"expected timeout > 0 seconds, got {timeout!r}")
+        if embedder is not None and dim is not None:
+            raise ValueError("expected either embedder or dim, got both: the embedder knows its dimension")
+        named: dict[str, Any] = {
+            "metric": metric,
+            "algorithm": algorithm,
+            "m": m,
+            "ef_construction": ef_construction,
+            "dtype": dtype,
+            "fields": None if fields is None else dict(fields),
+            "any_field": any_field,
+            "text_search": text_search,
+            "language": language,
+            "stop_words": stop_words,
+            "required_filter": required_filter,
+        }
+        self.name = name
+        self._keys = Keys(name)
+        self._url = url
+        self._given = client
+        self._embedder = embedder
+        self._embedder_is_ours = embedder is None
+        self._dim = dim
+        named = {key: value for key, value in named.items() if value is not None}
+        schema = Schema(embedder=READY_VECTORS, dim=1 if dim is None else dim, **named)  # refuses bad choices here
+        self._named = {key: getattr(schema, key) for key in named}  # as the manifest has them
+        self._create = create
+        self._timeout = timeout
+        self._renew()
+
+    def _renew(self) -> None:
+        """Be not open, as every index is at first."""
+        self._opened: Opened | None = None
+        self._closed = False
+        self._watch = Watch()
+        self._lock = threading.RLock()  # held by the thread that opens the index, or makes the embedder
+
+    def _lasting(self) -> dict[str, Any]:
+        state = {name: value for name, value in self.__dict__.items() if name not in _LIVE}
+        if self._embedder_is_ours:  # made from the manifest or the settings, and so it is again
+            state["_embedder"] = None
+        return state
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self._given is not None:
+            raise TypeError(
+                f"expected an index that connects by itself to pickle, got {self.name!r} with a client that was handed "
+                "in, and connections cannot be pickled: pass url= in place of client="
+            )
+        return self._lasting()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._renew()
+
+    def __copy__(self) -> Self:
+        twin = type(self).__new__(type(self))
+        twin.__setstate__(self._lasting())
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        memo[id(self._given)] = self._given  # a client that was handed in is shared
+        memo[id(self)] = twin = type(self).__new__(type(self))
+        twin.__setstate__(deepcopy(self._lasting(), memo))
+        return twin
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}{'' if self._opened else ', not open'})"
+
+    @property
+    def schema(self) -> Schema:
+        """What the index is made of, as its manifest says."""
+        return self._state.schema
+
+    def _place(self, on_incomplete: OnIncomplete = "raise") -> Place:
+        return Place(self._keys, self.schema, self._watch, self.timeout, on_incomplete)
+
+    def _filter(self, where: Where | None = None) -> Fragment:
+        """Return what `where` means in this index, as the server takes it.
+
+        Raises:
+            TypeError: a value of a type that does not fit.
+            ValueError: it means nothing here (`ragknn.filters` explains), or leaves out the filter that the index
+                requires.
+        """
+        if (field := self.schema.required_filter) is not None:
+            check_required(where, field)
+        return compile_filter(where, self.schema)
+
+    @property
+    def server(self) -> ServerInfo:
+        """Versions of the server."""
+        return self._state.server
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that one search may take."""
+        return self._settings.timeout if self._timeout is None else self._timeout
+
+    @property
+    def embedder(self) -> Embedder:
+        """What turns texts into vectors.
+
+        Raises:
+            ValueError: this is an index of ready vectors, opened without an embedder.
+            EmbeddingError: its embedder cannot be made from the manifest, and it was opened without.
+        """
+        with self._lock:
+            if self._embedder is None:
+                schema = self.schema
+                if schema.embedder == READY_VECTORS:
+                    raise ValueError(
+                        f"index {self.name!r} holds ready vectors: open it with the embedder that they come from, "
+                        "or hand in vectors (add_vectors, kneighbors)"
+                    )
+                self._embedder = embedder_named(schema.embedder, schema.identity, self._settings.device)
+            return self._embedder
+
+    @property
+    def _state(self) -> Opened:
+        if self._opened is None:
+            raise IndexNotOpen(self.name, self._closed)
+        return self._opened
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise IndexNotOpen(self.name, closed=True)
+
+    @cached_property  # every search asks for its timeout, and reading the environment takes half as long as a search
+    def _settings(self) -> Settings:
+        return load_own_settings()
+
+    def _opening(self) -> Flow[Opened]:
+        return open_index(self._keys, self._wanted, self._new_schema if self._create else None, self.timeout)
+
+    def _wanted(self) -> Mapping[str, Any]:
+        wanted = dict(self._named)
+        if self._dim is not None:
+            wanted["dim"] = self._dim
+        if self._embedder is not None:
+            wanted.update(embedder_properties(self._embedder))
+        return wanted
+
+    def _new_schema(self) -> Schema:
+        if self._dim is not None:
+            return Schema(embedder=READY_VECTORS, dim=self._dim, **self._named)
+        with self._lock:
+            if self._embedder is None:
+                self._embedder = default_embedder(self._settings.model, self._settings.device)
+        return Schema(**embedder_properties(self._embedder), **self._named)
+
+    def _counting(self, where: Where | None) -> Flow[int]:
+        return (yield from count_passages(self._keys, self._filter(where)))
+
+    def _counting_documents(self, where: Where | None) -> Flow[int]:
+        return (yield from count_documents(self._keys, self._filter(where)))
+
+    def _counting_values(self, field: str, where: Where | None) -> Flow[dict[Any, int]]:
+        return (yield from count_values(self._place(), field, self._filter(where)))
+
+    def _finding_range(self, field: str, where: Where | None) -> Flow[tuple[float, float] | None]:
+        return (yield from find_range(self._place(), field, self._filter(where)))
+
+    def _adding_fields(self, fields: Mapping[str, FieldType]) -> Flow[IngestReport]:
+        schema, report = yield from add_fields(self._place(), fields, self.timeout)
+        self._opened = replace(self._state, schema=schema)
+        return report
+
+    def _describing(self) -> Flow[IndexInfo]:
+        schema, server = self.schema, self.server
+        info = yield from index_info(self._keys)
+        return IndexInfo(
+            name=self.name,
+            documents=(yield from count_documents(self._keys)),
+            passages=info.passages,
+            embedder=schema.embedder,
+            dim=schema.dim,
+            metric=schema.metric,
+            algorithm=schema.algorithm,
+            dtype=schema.dtype,
+            fields=schema.fields,
+            memory_bytes=info.memory_bytes,
+            percent_indexed=info.percent_indexed,
+            indexing_failures=info.failures,
+            redis_version=dotted(server.version),
+            search_version=dotted(server.search or ()),
+        )
+
+
+def load_own_settings() -> Settings:
+    # Late, because pydantic-settings takes longer to import than all the rest of ragknn.
+    from ragknn.settings import load_settings
+
+    return load_settings()
+
+
+def resolve_url(url: str | None, settings: Settings) -> str:
+    """Return the URL to use; starts the embedded server where none is named."""
+    url = url or settings.url
+    if url is None:
+        # Late, because those who run their own Redis need nothing of it.
+        from ragknn.server.embedded import shared_server
+
+        url = shared_server(settings).url
+    return url
+
+
+def embedder_properties(embedder: Embedder) -> dict[str, Any]:
+    identity = dict(embedder.identity) if isinstance(embedder, Identified) else {}
+    return {"embedder": embedder.name, "dim": embedder.dim, "identity": identity}
