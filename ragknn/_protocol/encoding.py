@@ -201,8 +201,8 @@ def _culprit(value: Any, place: str = "") -> str:
 
 def lookup(metadata: Mapping[str, Any], name: str) -> Any:
     """Return the entry of that name: an own one, or with dots one within others; None where there is none."""
-    if name in metadata:
-        return metadata[name]
+    if (own := metadata.get(name)) is not None:
+        return own
     for dot in (place for place, character in enumerate(name) if character == "."):
         inner = metadata.get(name[:dot])
         if isinstance(inner, Mapping) and (found := lookup(inner, name[dot + 1 :])) is not None:

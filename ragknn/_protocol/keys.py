@@ -98,8 +98,11 @@ def index_names(search_indexes: list[str]) -> list[str]:
 
 
 def stored_name(field_name: str) -> str:
-    """Return the name of a declared field in the hash; apart from ragknn's own, so that none can clash."""
-    return f"f:{field_name}"
+    """Return the name of a declared field in the hash; apart from ragknn's own, so that none can clash.
+
+    The search module takes a null character for the end of a name.
+    """
+    return f"f:{field_name.replace('%', '%25')}".replace("\x00", "%00")
 
 
 def _encode_key(document_id: str) -> str:

@@ -162,7 +162,7 @@ def _row(result: Mapping[str, Any]) -> Row:
 
 
 def _texts(values: Any) -> dict[str, str]:
-    return {key: as_text(value) for key, value in as_mapping(values).items()}
+    return {key: as_text(value) for key, value in as_mapping(values).items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)

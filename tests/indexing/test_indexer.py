@@ -9,6 +9,7 @@ import textwrap
 import numpy as np
 import pytest
 import redis
+from embedders import CountingEmbedder
 from servers import private_server
 
 from ragknn import CommandRefused, Document, Failure, HashingEmbedder, IngestReport, InvalidVectors, Splitter
@@ -16,24 +17,6 @@ from ragknn._protocol.encoding import decode_tag, digest
 from ragknn._protocol.keys import Keys
 
 WORDS = Splitter(size=4, overlap=0, unit="words")
-
-
-class CountingEmbedder(HashingEmbedder):
-    """Keeps the texts that it was asked to embed; those with a key of `spoiled` in them get that value."""
-
-    def __init__(self, dim=16, spoiled=None):
-        super().__init__(dim)
-        self.texts = []
-        self.spoiled = spoiled or {}
-
-    def embed_documents(self, texts):
-        self.texts += texts
-        vectors = super().embed_documents(texts)
-        for row, text in enumerate(texts):
-            for word, value in self.spoiled.items():
-                if word in text:
-                    vectors[row, 3] = value
-        return vectors
 
 
 class Source:

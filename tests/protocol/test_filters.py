@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 import numpy as np
 import pytest
 import redis
+from filtering import Meaning, comparisons, conditions, one_of, wheres
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ from ragknn._protocol.where import DEEPEST, check_required, compile_filter
 
 FIELDS = {"tags": "tag", "year": "numeric", "title": "text"}
 SCHEMA = Schema(embedder="e", dim=2, fields=FIELDS)
+MEANING = Meaning(FIELDS)
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]))
 
 
@@ -112,80 +114,14 @@ def server(request, redis_url):
         index.drop()
 
 
-# ---- what a filter means, in Python ----------------------------------------------------------------------------
-
-
-def word_set(text):
-    for mark in "“”—'!":
-        text = text.replace(mark, " ")
-    return set(text.lower().replace("ß", "ss").split())
-
-
-def seconds(value):
-    if isinstance(value, str):
-        value = datetime.fromisoformat(value)
-    if isinstance(value, date) and not isinstance(value, datetime):
-        value = datetime(value.year, value.month, value.day)
-    if isinstance(value, datetime):
-        value = (value.replace(tzinfo=value.tzinfo or UTC) - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()
-    return float(value)
-
-
-def same_tag(one, other):
-    return one == other and isinstance(one, bool) == isinstance(other, bool)
-
-
-def matches(document, where):
-    """Evaluate a filter on a document, straight from what the documentation says."""
-    return all(_entry(document, key, value) for key, value in where.items())
-
-
-def _entry(document, key, value):
-    if key == "$and":
-        return all(matches(document, part) for part in value)
-    if key == "$or":
-        return any(matches(document, part) for part in value)
-    if key == "$not":
-        return not matches(document, value)
-    if not isinstance(value, Mapping):
-        value = {"$eq": value}
-    return all(_holds(document, key, operator, operand) for operator, operand in value.items())
-
-
-def _holds(document, name, operator, operand):
-    if operator == "$not":
-        return not _entry(document, name, operand)
-    if operator in ("$ne", "$nin"):
-        return not _holds(document, name, {"$ne": "$eq", "$nin": "$in"}[operator], operand)
-    if operator == "$in":
-        return any(_holds(document, name, "$eq", one) for one in operand)
-    stored = {**document.metadata, "label": document.label, "document_id": document.id}.get(name)
-    if stored is None or operand is None:
-        return stored is operand
-    if name == "title":
-        return word_set(operand) <= word_set(stored)
-    if name == "year":
-        mine, wanted = seconds(stored), seconds(operand)
-        return {
-            "$eq": mine == wanted,
-            "$gt": mine > wanted,
-            "$gte": mine >= wanted,
-            "$lt": mine < wanted,
-            "$lte": mine <= wanted,
-        }[operator]
-    return any(same_tag(one, operand) for one in (stored if isinstance(stored, list) else [stored]))
+# ---- what a filter means, in Python ------------------------------------------------------------------------------
 
 
 def expected(where):
-    return {document.id for document in DOCUMENTS if matches(document, where)}
+    return {document.id for document in DOCUMENTS if MEANING.matches(document, where)}
 
 
 # ---- any filter ------------------------------------------------------------------------------------------------
-
-
-def one_of(values):
-    """Draw one of the values; they are too long for Hypothesis to show them all as part of a strategy."""
-    return st.integers(0, len(values) - 1).map(lambda number: values[number])
 
 
 FLOATS = st.floats(allow_nan=False)
@@ -199,33 +135,6 @@ WORDS = st.lists(
     st.sampled_from(["quick", "FOX", "foxes", "fox's the", "straße", "STRASSE", "den", "nosuch", "_x", "1e5", "the"]),
     min_size=1,
 ).map(" ".join)
-
-
-def several(values):
-    return st.lists(st.one_of(values, st.none()), min_size=1, max_size=4)
-
-
-def comparisons(values, *operators):
-    return st.one_of(
-        st.fixed_dictionaries({"$eq": st.one_of(values, st.none())}),
-        st.fixed_dictionaries({"$ne": st.one_of(values, st.none())}),
-        st.fixed_dictionaries({"$in": several(values)}),
-        st.fixed_dictionaries({"$nin": several(values)}),
-        *(st.fixed_dictionaries({operator: values}) for operator in operators),
-    )
-
-
-def conditions(single):
-    return st.recursive(
-        single,
-        lambda inner: st.one_of(
-            st.lists(inner, min_size=1, max_size=3).map(
-                lambda parts: {k: v for part in parts for k, v in part.items()}
-            ),
-            st.fixed_dictionaries({"$not": inner}),
-        ),
-        max_leaves=4,
-    )
 
 
 ON_TAGS = conditions(comparisons(TAG_VALUES, "$contains"))
@@ -244,16 +153,7 @@ ENTRIES = st.one_of(
     st.fixed_dictionaries({"title": st.one_of(st.none(), ON_WORDS)}),
     st.fixed_dictionaries({"document_id": ON_ID}),
 )
-WHERES = st.recursive(
-    ENTRIES,
-    lambda inner: st.one_of(
-        st.fixed_dictionaries({"$and": st.lists(inner, min_size=1, max_size=4)}),
-        st.fixed_dictionaries({"$or": st.lists(inner, min_size=1, max_size=4)}),
-        st.fixed_dictionaries({"$not": inner}),
-        st.lists(inner, min_size=1, max_size=3).map(lambda parts: {k: v for part in parts for k, v in part.items()}),
-    ),
-    max_leaves=8,
-)
+WHERES = wheres(ENTRIES)
 
 
 @settings(max_examples=500)
@@ -581,7 +481,7 @@ def pins(where):
 
 
 def holds_what_is_pinned(document, where):
-    return all(any(_holds(document, "tags", "$eq", value) for value in values) for values in pins(where))
+    return all(any(MEANING.holds(document, "tags", "$eq", value) for value in values) for values in pins(where))
 
 
 @given(where=WHERES)
@@ -592,7 +492,7 @@ def test_a_filter_is_taken_if_and_only_if_it_pins_the_required_field(where):
     except ValueError:
         taken = False
     assert taken == bool(pins(where))
-    assert all(holds_what_is_pinned(document, where) for document in DOCUMENTS if matches(document, where))
+    assert all(holds_what_is_pinned(document, where) for document in DOCUMENTS if MEANING.matches(document, where))
 
 
 @st.composite
@@ -614,6 +514,6 @@ def pinning(draw):
 def test_what_pins_a_field_finds_only_what_has_one_of_its_values(pinned):
     where, document = pinned
     check_required(where, "tags")
-    found = [document for document in DOCUMENTS if matches(document, where)]
+    found = [document for document in DOCUMENTS if MEANING.matches(document, where)]
     assert document in found
     assert all(holds_what_is_pinned(document, where) for document in found)
