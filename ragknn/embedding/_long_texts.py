@@ -85,7 +85,7 @@ def _embed(
         match choice:
             case "mean":
                 pieces[row] = cut_evenly(text, token_spans, limit)
-                notes[row] = (f"{reads}: the mean of the vectors of {len(pieces[row])} pieces stands for {begins}",)
+                notes[row] = (f"{reads}: the mean of the vectors of {len(pieces[row])} pieces represents {begins}",)
             case "cut":
                 pieces[row] = [cut_off(text, token_spans, limit)]
                 read = len(token_spans(pieces[row][0]))

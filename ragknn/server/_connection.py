@@ -1,6 +1,6 @@
 """Clients, the two drivers of flows, and the translation of errors.
 
-All commands go through this file, but for those that start, stop and examine the embedded server.
+All commands go through this file, except those that start, stop and examine the embedded server.
 """
 
 from __future__ import annotations

@@ -175,7 +175,7 @@ def test_documents_that_cannot_be_read_are_named_and_the_exit_code_says_so(ragkn
     first, second, last = result.stderr.splitlines()
     assert first.startswith("failed: corpus.jsonl:5: expected text")
     assert second.startswith("failed: corpus.jsonl:6: expected a JSON object")
-    assert last == "2 documents could not be read or stored, and were not searched"
+    assert last == "2 documents could not be read or stored and were not searched"
 
 
 def test_what_is_not_there_is_one_line(ragknn, folder: Path):

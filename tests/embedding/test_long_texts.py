@@ -49,7 +49,7 @@ class Short:
 
 LONG = "red cars are fast on the road and red cars are loud in town"  # 14 words
 LONG_NOTE = (
-    f"14 tokens are more than the 8 that short reads: the mean of the vectors of 2 pieces stands for the text that "
+    f"14 tokens are more than the 8 that short reads: the mean of the vectors of 2 pieces represents the text that "
     f"begins {LONG[:40]!r}"
 )
 CUT_NOTE = (
