@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from ragknn._checks import check_type
 from ragknn._protocol.counting import LabelCensus, count_labels
 from ragknn._protocol.flows import Flow
+from ragknn._protocol.query import WITH_VECTOR, intersection
 from ragknn._protocol.where import Where
 from ragknn.records import Label, Retrieval, Vote
 from ragknn.retrieval._asking import check_queries, one_row, posed
@@ -19,7 +20,7 @@ from ragknn.retrieval.options import SearchOptions
 from ragknn.retrieval.retriever import AsyncRetriever, Retriever
 from ragknn.voting._arithmetic import Weights
 from ragknn.voting._ballots import are_numbers, electorate, hold_votes, sorted_labels
-from ragknn.voting._polling import Excluded, check_enough, most_votes, only_labelled, plan_vote, poll
+from ragknn.voting._polling import Excluded, check_enough, most_votes, only_labelled, plan_vote, poll, votable
 from ragknn.voting.rules import Priors, Rules
 from ragknn.voting.tuning import DEFAULT_KS, DEFAULT_WEIGHTS, Progress, Tuning, tuning
 
@@ -55,6 +56,7 @@ class _VoterBase:
             priors=priors,
         )
         self.census: LabelCensus | None = None
+        self._with_vector: LabelCensus | None = None  # who may vote where neighbors are found by vector
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.retriever.index.name!r}, {self.rules!r})"
@@ -313,10 +315,13 @@ class AsyncLabelVoter(_VoterBase):
         return await index._run(tuning(index, ks, weights, self.rules, self.where, progress))
 
 
-def _counting(voter: _VoterBase) -> Flow[LabelCensus]:
+def _counting(voter: _VoterBase) -> Flow[tuple[LabelCensus, LabelCensus]]:
+    """Count the labels of all documents, and of those that have a vector."""
     index = voter.retriever.index
-    voter.census = yield from count_labels(index._keys, index._filter(voter.where))
-    return voter.census
+    among = index._filter(voter.where)
+    voter.census = yield from count_labels(index._keys, among)
+    voter._with_vector = yield from count_labels(index._keys, intersection(among, WITH_VECTOR))
+    return voter.census, voter._with_vector
 
 
 def _voting(
@@ -333,17 +338,19 @@ def _voting(
     index, rules = voter.retriever.index, voter.rules
     plan = plan_vote(index, rules, voter.where, options, explained=explained)
     questions = yield from posed(voter.retriever, texts, plan, vectors)
-    census = voter.census or (yield from _counting(voter))
-    if most_votes(census, rules) < rules.k:
-        census = yield from _counting(voter)  # there may be more by now
-    narrowed = (yield from count_labels(index._keys, plan.among)) if options.get("where") else census
+    known = (voter.census, voter._with_vector) if voter.census and voter._with_vector else None
+    counts = known or (yield from _counting(voter))
+    by_vector = plan.mode == "vector"
+    if most_votes(counts[by_vector], rules) < rules.k:
+        counts = yield from _counting(voter)  # there may be more by now
+    narrowed = (yield from count_labels(index._keys, votable(plan))) if options.get("where") else counts[by_vector]
     check_enough(index.name, narrowed, rules)
     plan = replace(plan, among=only_labelled(plan.among, narrowed))
     place = index._place(voter.retriever.on_incomplete)
     polled = yield from poll(place, questions, plan, rules, [excluded] * len(texts))
-    if any(neighbor.passage.label not in census.documents for voters in polled for neighbor in voters):
-        census = yield from _counting(voter)
-    return voter._hold(polled, census.documents)
+    if any(neighbor.passage.label not in counts[0].documents for voters in polled for neighbor in voters):
+        counts = yield from _counting(voter)
+    return voter._hold(polled, {**counts[0].documents, **counts[by_vector].documents})
 
 
 def _checked_ids(exclude: Collection[str]) -> frozenset[str]:
