@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -63,6 +64,8 @@ def electorate(
             continue
         if passage.label is None or passage.document_id in excluded:
             continue
+        if rules.weights != "uniform" and math.isnan(neighbor.distance):
+            continue  # found by its words, and without a vector
         if rules.one_vote_per_document:
             if passage.document_id in documents:
                 continue

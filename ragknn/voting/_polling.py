@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ragknn._protocol.counting import LabelCensus
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.place import Place
-from ragknn._protocol.query import LABELLED, Fragment, intersection
+from ragknn._protocol.query import LABELLED, WITH_VECTOR, Fragment, intersection
 from ragknn.filters import Where
 from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Neighbor, Retrieval
@@ -88,6 +88,11 @@ def poll(
 
 def _voters(neighbors: Sequence[Neighbor], rules: Rules, excluded: Excluded) -> list[Neighbor]:
     return electorate(neighbors, rules, excluded.documents, excluded.duplicate_of)
+
+
+def votable(plan: Plan) -> Fragment:
+    """Return the filter for passages that can be found: by vector, those that have one."""
+    return intersection(plan.among, WITH_VECTOR) if plan.mode == "vector" else plan.among
 
 
 def most_votes(census: LabelCensus, rules: Rules) -> int:

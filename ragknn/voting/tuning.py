@@ -33,7 +33,7 @@ from ragknn.voting._arithmetic import (
 )
 from ragknn.voting._ballots import Ballots, are_numbers, sorted_labels
 from ragknn.voting._defaults import DEFAULT_KS, DEFAULT_WEIGHTS, PASSAGES_PER_ROUND
-from ragknn.voting._polling import Excluded, check_enough, most_votes, only_labelled, plan_vote, poll
+from ragknn.voting._polling import Excluded, check_enough, most_votes, only_labelled, plan_vote, poll, votable
 from ragknn.voting.rules import Rules
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def _tuning(
     if wanted[0] < 1:
         raise ValueError(f"expected each k >= 1, got {wanted[0]}")
     plan = plan_vote(index, replace(rules, min_votes=1), where, {}, explained=False)
-    census = yield from count_labels(index._keys, plan.among)
+    census = yield from count_labels(index._keys, votable(plan))
     # One more than k, since each document is left out of its own vote.
     check_enough(index.name, census, replace(rules, k=wanted[0] + 1, min_votes=1))
     usable = [k for k in wanted if k < most_votes(census, rules)]

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from ragknn._checks import check_type
 from ragknn._protocol.counting import LabelCensus, count_labels
 from ragknn._protocol.flows import Flow, Progress
+from ragknn._protocol.query import WITH_VECTOR, intersection
 from ragknn.filters import Where
 from ragknn.records import Label, Retrieval, Vote
 from ragknn.retrieval._asking import check_queries, one_row, posed
@@ -20,7 +21,7 @@ from ragknn.retrieval.retriever import AsyncRetriever, Retriever
 from ragknn.voting._arithmetic import Weights
 from ragknn.voting._ballots import are_numbers, electorate, hold_votes, sorted_labels
 from ragknn.voting._defaults import DEFAULT_KS, DEFAULT_WEIGHTS
-from ragknn.voting._polling import Excluded, check_enough, most_votes, only_labelled, plan_vote, poll
+from ragknn.voting._polling import Excluded, check_enough, most_votes, only_labelled, plan_vote, poll, votable
 from ragknn.voting.rules import Priors, Rules
 from ragknn.voting.tuning import Tuning, atune, tune
 
@@ -56,6 +57,7 @@ class _VoterBase:
             priors=priors,
         )
         self.census: LabelCensus | None = None
+        self._with_vector: LabelCensus | None = None  # who may vote where neighbors are found by vector
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.retriever.index.name!r}, {self.rules!r})"
@@ -153,7 +155,7 @@ class LabelVoter(_VoterBase):
             ValueError: no document has a label, fewer than k have one, or strings and numbers are mixed; an invalid
                 option.
             IncompleteRetrieval: the server stopped early.
-            ServerError: the server cannot be reached, or refuses.
+            ServerError: the server cannot be reached or refuses a command.
         """
         flow = _voting(self, [text], one_row(vector), exclude, options, explained=True)
         return self.retriever.index._run(flow)[0]
@@ -177,7 +179,7 @@ class LabelVoter(_VoterBase):
         Raises:
             ValueError: as for `vote`.
             IncompleteRetrieval: the server stopped early for one of the texts.
-            ServerError: the server cannot be reached, or refuses.
+            ServerError: the server cannot be reached or refuses a command.
         """
         return self.retriever.index._run(_voting(self, texts, vectors, exclude, options, explained=True))
 
@@ -196,7 +198,7 @@ class LabelVoter(_VoterBase):
         Raises:
             ValueError: as for `vote`.
             IncompleteRetrieval: the server stopped early for one of the texts.
-            ServerError: the server cannot be reached, or refuses.
+            ServerError: the server cannot be reached or refuses a command.
         """
         flow = _voting(self, texts, vectors, exclude, options, explained=False)
         return _labels(self, self.retriever.index._run(flow))
@@ -216,7 +218,7 @@ class LabelVoter(_VoterBase):
         Raises:
             ValueError: as for `vote`, or the labels are numbers.
             IncompleteRetrieval: the server stopped early for one of the texts.
-            ServerError: the server cannot be reached, or refuses.
+            ServerError: the server cannot be reached or refuses a command.
         """
         flow = _voting(self, texts, vectors, exclude, options, explained=False)
         return _shares(self, self.retriever.index._run(flow))
@@ -225,7 +227,7 @@ class LabelVoter(_VoterBase):
         """Count the labels again; a vote that meets an unknown label does this itself.
 
         Raises:
-            ServerError: the server cannot be reached, or refuses.
+            ServerError: the server cannot be reached or refuses a command.
         """
         self.retriever.index._run(_counting(self))
 
@@ -240,7 +242,7 @@ class LabelVoter(_VoterBase):
 
         Raises:
             ValueError: there are too few labelled documents for any k, or an empty choice.
-            ServerError: the server cannot be reached, or refuses.
+            ServerError: the server cannot be reached or refuses a command.
         """
         index, rules, where = self.retriever.index, self.rules, self.where
         return tune(index, ks, weights, rules=rules, where=where, progress=progress)
@@ -314,10 +316,13 @@ class AsyncLabelVoter(_VoterBase):
         return await atune(index, ks, weights, rules=rules, where=where, progress=progress)
 
 
-def _counting(voter: _VoterBase) -> Flow[LabelCensus]:
+def _counting(voter: _VoterBase) -> Flow[tuple[LabelCensus, LabelCensus]]:
+    """Count the labels of all documents, and of those that have a vector."""
     index = voter.retriever.index
-    voter.census = yield from count_labels(index._keys, index._filter(voter.where))
-    return voter.census
+    among = index._filter(voter.where)
+    voter.census = yield from count_labels(index._keys, among)
+    voter._with_vector = yield from count_labels(index._keys, intersection(among, WITH_VECTOR))
+    return voter.census, voter._with_vector
 
 
 def _voting(
@@ -334,17 +339,19 @@ def _voting(
     index, rules = voter.retriever.index, voter.rules
     plan = plan_vote(index, rules, voter.where, options, explained=explained)
     questions = yield from posed(voter.retriever, texts, plan, vectors)
-    census = voter.census or (yield from _counting(voter))
-    if most_votes(census, rules) < rules.k:
-        census = yield from _counting(voter)  # there may be more by now
-    narrowed = (yield from count_labels(index._keys, plan.among)) if options.get("where") else census
+    known = (voter.census, voter._with_vector) if voter.census and voter._with_vector else None
+    counts = known or (yield from _counting(voter))
+    by_vector = plan.mode == "vector"
+    if most_votes(counts[by_vector], rules) < rules.k:
+        counts = yield from _counting(voter)  # there may be more by now
+    narrowed = (yield from count_labels(index._keys, votable(plan))) if options.get("where") else counts[by_vector]
     check_enough(index.name, narrowed, rules)
     plan = replace(plan, among=only_labelled(plan.among, narrowed))
     place = index._place(voter.retriever.on_incomplete)
     polled = yield from poll(place, questions, plan, rules, [excluded] * len(texts))
-    if any(neighbor.passage.label not in census.documents for voters in polled for neighbor in voters):
-        census = yield from _counting(voter)
-    return voter._hold(polled, census.documents)
+    if any(neighbor.passage.label not in counts[0].documents for voters in polled for neighbor in voters):
+        counts = yield from _counting(voter)
+    return voter._hold(polled, {**counts[0].documents, **counts[by_vector].documents})
 
 
 def _checked_ids(exclude: Collection[str]) -> frozenset[str]:
