@@ -1,4 +1,4 @@
-"""Time `import ragknn` in fresh processes, beside the imports that it cannot do without.
+"""Time `import ragknn` in fresh processes, compared with the imports that it requires.
 
 python -m benchmarks.import_time [RUNS]
 """
@@ -15,7 +15,7 @@ PROGRAM = "import time; t = time.perf_counter(); {}; print(time.perf_counter() -
 
 
 def seconds(statement: str) -> float:
-    """Return what the statement takes in a fresh process, in seconds."""
+    """Return the time of the statement in a fresh process, in seconds."""
     command = [sys.executable, "-c", PROGRAM.format(statement)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
@@ -24,7 +24,7 @@ def main() -> None:
     """Print median, fastest and slowest of several runs, the statements taking turns."""
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     for statement in STATEMENTS:
-        seconds(statement)  # compiles what is not compiled yet
+        seconds(statement)  # compiles modules that are not compiled yet
     times = [[seconds(statement) for statement in STATEMENTS] for _ in range(runs)]
     table = Table("statement", "median", "fastest", "slowest", title=f"seconds, {runs} runs")
     for statement, column in zip(STATEMENTS, zip(*times, strict=True), strict=True):

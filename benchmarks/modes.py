@@ -1,9 +1,9 @@
-"""What each way of retrieving buys and costs: quality with intervals, and latency, on data sets in BEIR layout.
+"""Quality, with intervals, and latency of each retrieval mode, on data sets in BEIR layout.
 
 python -m benchmarks.modes [--queries N] [FOLDER ...]
 
-The reranker is the embedding model itself, asked again for every candidate: it shows what reranking costs and that it
-works, not what a cross-encoder would buy. `--queries` takes that many of each set, spread evenly.
+The reranker is the embedding model itself, applied again to every candidate: it shows the cost of reranking and that
+it works, not the gain of a cross-encoder. `--queries` uses that many queries of each set, evenly spaced.
 """
 
 import sys
@@ -22,7 +22,7 @@ HANDBOOK = Path(__file__).parent.parent / "corpora" / "handbook"
 
 
 class Remembering:
-    """An embedder that embeds each document text once, so that rescoring thousands of queries ends today."""
+    """An embedder that embeds each document text only once, so that rescoring thousands of queries is fast enough."""
 
     def __init__(self, embedder: SentenceEmbedder) -> None:
         self.name, self.dim, self.max_tokens = embedder.name, embedder.dim, embedder.max_tokens
@@ -32,7 +32,7 @@ class Remembering:
         self._known: dict[str, NDArray[np.float32]] = {}
 
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return one vector a text, shape (n, dim)."""
+        """Return one vector for each text, shape (n, dim)."""
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
         if new:
             self._known.update(zip(new, self._embedder.embed_documents(new), strict=True))
@@ -40,7 +40,7 @@ class Remembering:
 
 
 def measure(folder: Path, embedder: SentenceEmbedder, most: int | None) -> None:
-    """Print the figures of one data set."""
+    """Print the results of one data set."""
     questions = read_questions(folder)
     if most is not None and most < len(questions):
         kept = np.linspace(0, len(questions) - 1, most).round().astype(int)

@@ -1,8 +1,8 @@
-"""Quality and speed of plain vector search on data sets in BEIR layout, beside brute force.
+"""Quality and speed of plain vector search on data sets in BEIR layout, compared with brute force.
 
 python -m benchmarks.retrieval [FOLDER ...]
 
-A folder holds documents (corpus.jsonl, or any files that ragknn reads), queries.jsonl and qrels/test.tsv.
+A folder has documents (corpus.jsonl, or any files that ragknn reads), queries.jsonl and qrels/test.tsv.
 """
 
 import sys
@@ -21,23 +21,23 @@ from ragknn.evaluation import rank_documents
 from ragknn.evaluation.questions import Questions, read_questions
 
 K = 10
-PASSAGES = 100  # retrieved for each query, to see K different documents among them
+PASSAGES = 100  # retrieved for each query, to find K different documents among them
 HANDBOOK = Path(__file__).parent.parent / "corpora" / "handbook"
 
 
 def ndcg(ranked: list[list[str]], questions: Questions) -> float:
-    """Return the mean nDCG@10 over the queries, whose best documents `ranked` holds."""
+    """Return the mean nDCG@10 over the queries; `ranked` holds the best documents of each query."""
     pairs = zip(ranked, questions.queries, strict=True)
     return float(np.mean([metrics.ndcg(best, questions.grades[query], K) for best, query in pairs]))
 
 
 def best_of_documents(similarities: NDArray[np.float32], owners: list[str]) -> list[list[str]]:
-    """Return for each query the K best documents, each at the place of its best passage."""
+    """Return the K best documents for each query, each at the rank of its best passage."""
     return [list(dict.fromkeys(owners[passage] for passage in np.argsort(-row)))[:K] for row in similarities]
 
 
 def measure(folder: Path, embedder: SentenceEmbedder) -> dict[str, str]:
-    """Index the folder and return the figures as a row of the table."""
+    """Index the folder and return the results as a column of the table."""
     questions = read_questions(folder)
     source = ragknn.read_documents(folder)
     documents = [outcome for outcome in source.outcomes() if isinstance(outcome, ragknn.Document)]
@@ -65,7 +65,7 @@ def measure(folder: Path, embedder: SentenceEmbedder) -> dict[str, str]:
     ]
     owners = [passage.document_id for passage in passages]
     exact = vectors @ embedder.embed_documents([passage.text for passage in passages]).T
-    # As most pipelines do it: each document one vector, cut without a word at what the model reads.
+    # As in most pipelines: one vector for each document, cut silently at the model's limit.
     cut = [_cut(document.text, embedder) for document in documents]
     whole = vectors @ embedder.embed_documents(cut).T
     exact_ranked = best_of_documents(exact, owners)

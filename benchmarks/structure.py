@@ -1,9 +1,9 @@
-"""How the code is built, in figures: files, functions, imports, and the way of a query, a document and a vote.
+"""Figures about the code: files, functions, imports, and the path of a query, a document and a vote.
 
     python -m benchmarks.structure [PACKAGE_FOLDER TESTS_FOLDER]
 
-Without arguments ragknn itself is counted, and followed while it works on an embedded Redis: a move is a call from one
-file into another, or from one package into another.
+Without arguments ragknn itself is counted, and its calls are followed on an embedded Redis: a move is a call from one
+file to another, or from one package to another.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _as_table(title: str, figures: dict[str, str]) -> Table:
 
 
 def measure_package(folder: Path) -> dict[str, str]:
-    """Return the figures of a package, for people."""
+    """Return the figures of a package, for display."""
     paths = sorted(folder.rglob("*.py"))
     sources = {path: path.read_text(encoding="utf-8") for path in paths}
     trees = {path: ast.parse(source) for path, source in sources.items()}
@@ -97,7 +97,7 @@ def measure_package(folder: Path) -> dict[str, str]:
 
 
 def measure_tests(folder: Path) -> dict[str, str]:
-    """Return the figures of the tests, for people."""
+    """Return the figures of the tests, for display."""
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in folder.rglob("*.py")]
     nodes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, Function)]
     lengths = [_length(node) for node in nodes if node.name.startswith("test_")]
@@ -139,7 +139,7 @@ def _all_names(tree: ast.Module) -> list[str]:
 
 
 def _floors(folder: Path, trees: dict[Path, ast.Module]) -> tuple[int, int]:
-    """Return on how many floors modules stand, each above all that it imports, and 0 or 1 for circles."""
+    """Return the number of floors of modules, each above all that it imports, and 0 or 1 for import circles."""
     names = {_module_name(folder, path): path for path in trees}
     graph = {name: {one for one in _imports(trees[path], names) if one != name} for name, path in names.items()}
     sorter: TopologicalSorter[str] = TopologicalSorter(graph)
@@ -172,7 +172,7 @@ def _imports(tree: ast.Module, names: dict[str, Path]) -> set[str]:
             found.update({node.module, *(f"{node.module}.{alias.name}" for alias in node.names)})
         nodes.extend(ast.iter_child_nodes(node))
     modules = {name for name in found if name in names}
-    # What is imported from a module is the module; its package only where something is taken from there.
+    # An import from a module counts as the module; its package counts only if something is imported from it.
     return {name for name in modules if not any(other.startswith(f"{name}.") for other in modules)}
 
 
@@ -180,7 +180,7 @@ def _imports(tree: ast.Module, names: dict[str, Path]) -> set[str]:
 
 
 def _trips_table(package: Path) -> Table:
-    import ragknn  # late: the counts of another package need none of it
+    import ragknn  # late: counting another package does not need it
     from ragknn.server.embedded import RedisServer
 
     table = Table("trip", "files entered", "functions", "moves between files", "between packages", title="trips")
@@ -201,13 +201,13 @@ def _trips_table(package: Path) -> Table:
             }
             for name, call in trips.items():
                 if name != "add 6 documents":
-                    call()  # once, so that what is done at first use is not counted
+                    call()  # once, so that work on first use is not counted
                 table.add_row(name, *map(str, follow(package, call)))
     return table
 
 
 def follow(package: Path, call: Callable[[], Any]) -> tuple[int, int, int, int]:
-    """Return how many files and functions a call enters, and how often it moves between files and between packages."""
+    """Return the number of files and functions a call enters, and of its moves between files and packages."""
     files: list[str] = []
     functions: set[tuple[str, str]] = set()
     prefix = f"{package.resolve()}/"

@@ -1,8 +1,8 @@
-"""Label voting on labelled data sets, beside scikit-learn's nearest neighbors on the same embeddings.
+"""Label voting on labelled data sets, compared with scikit-learn's nearest neighbors on the same embeddings.
 
 python -m benchmarks.voting [FOLDER ...]
 
-A folder holds train.jsonl and test.jsonl, with `text` and a `label` or a number as `target`.
+A folder has train.jsonl and test.jsonl, with `text` and a `label` or a number as `target`.
 """
 
 import sys
@@ -19,15 +19,15 @@ from ragknn.voting.scoring import Scores, score_votes
 
 TICKETS = Path(__file__).parent.parent / "corpora" / "tickets"
 KS = (1, 5, 15)
-TIE = 1e-6  # closer distances are equal but for rounding in float32
-NEIGHBORS = 60  # retrieved once for each text; all votes are held on these
+TIE = 1e-6  # a smaller difference between distances is rounding in float32
+NEIGHBORS = 60  # retrieved once for each text; all votes use these
 WEIGHTS = ("uniform", "distance")
 ABSTAIN_K = 15
 ABSTAIN_SHARES = (0.0, 0.4, 0.6, 0.8, 1.0)
 
 
 def compare(folder: Path, embedder: ragknn.SentenceEmbedder, console: Console) -> None:
-    """Print the figures of one data set."""
+    """Print the results of one data set."""
     train, test = (list(ragknn.read_documents(folder / f"{part}.jsonl")) for part in ("train", "test"))
     texts, truth = [document.text for document in test], [document.label for document in test]
     numbers = isinstance(truth[0], float)
@@ -54,7 +54,7 @@ def compare(folder: Path, embedder: ragknn.SentenceEmbedder, console: Console) -
         retrievals = retriever.retrieve_many(texts, NEIGHBORS)
         for k in KS:
             for weights in WEIGHTS:
-                # As scikit-learn does: a text that stands there twice has two votes.
+                # As in scikit-learn: a text that occurs twice has two votes.
                 voter = ragknn.LabelVoter(retriever, k, weights=weights, count_duplicates=True)
                 votes = [voter.vote_on(retrieval) for retrieval in retrievals]
                 theirs = model(k, weights=weights, metric="cosine", algorithm="brute").fit(vectors, labels)
@@ -89,7 +89,7 @@ def _abstention(retriever: ragknn.Retriever, retrievals: list[ragknn.Retrieval],
 
 
 def _is_tied(retrieval: ragknn.Retrieval, k: int) -> bool:
-    # Which of equally distant samples is the k-th depends, in scikit-learn as in Redis, on how they are stored.
+    # Both in scikit-learn and in Redis, the order of equally distant samples depends on how they are stored.
     return retrieval[k].distance - retrieval[k - 1].distance < TIE
 
 

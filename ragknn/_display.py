@@ -1,13 +1,22 @@
-"""How records show themselves: shortened in a terminal, as tables in a notebook, where all text is escaped."""
+"""How records show themselves: shortened in a terminal, as tables and figures in a notebook.
+
+In HTML all text is escaped.
+"""
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterable, Sequence
+from functools import cache
 from html import escape
 from typing import TYPE_CHECKING, TypeAlias
 
+from ragknn.errors import MissingDependency
+
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from ragknn.records import Neighbor, Retrieval, Vote
 
 # The heads of the columns, and the rows, each with as many cells.
@@ -121,3 +130,27 @@ def vote_html(vote: Vote) -> str:
     )
     table = html_table(None, ["weight", "distance", "document", "label", "passage"], rows)
     return f"<p><b>{head}</b> {shares}</p>{table}{html_notes(vote.warnings)}"
+
+
+# ---- figures ---------------------------------------------------------------------------------------------------
+
+
+@cache
+def figure_class() -> type[Figure]:
+    """Return the class of figures. pyplot does not know them, so no figure is shown twice or kept in memory.
+
+    Raises:
+        MissingDependency: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure  # optional, and slow to import
+    except ImportError as error:
+        raise MissingDependency("matplotlib", "plotting", "plot") from error
+
+    class Picture(Figure):
+        def _repr_png_(self) -> bytes:
+            buffer = io.BytesIO()
+            self.savefig(buffer, format="png")
+            return buffer.getvalue()
+
+    return Picture

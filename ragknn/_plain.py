@@ -62,6 +62,19 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
+def plain_label(label: Any, owner: str) -> str | int | float | None:
+    """Return a label as Python's own str, int or float; None stays None.
+
+    Raises:
+        TypeError: it is of another type; the message names the owner.
+    """
+    if isinstance(label, np.generic):
+        label = label.item()
+    if label is not None and not isinstance(label, str | int | float):
+        raise TypeError(f"expected the label of {owner} as str, int or float, got {type(label).__name__}")
+    return label
+
+
 def frame(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> DataFrame:
     """Return rows as a DataFrame; without rows it has the columns all the same.
 

@@ -1,27 +1,28 @@
-"""Every error that ragknn raises of its own.
+"""The errors of ragknn.
 
     RagKNNError
     ├── ConfigurationError        a setting, or what is installed, cannot work
     │   └── MissingDependency     (also an ImportError) an optional package is not installed
     ├── ServerError               the Redis server
     │   ├── ServerNotFound        no redis-server or search module for the embedded server
-    │   ├── ServerStartError      the embedded server did not come up; carries the end of its log
-    │   ├── ConnectionFailed      nobody answers at the URL, or refuses the login
+    │   ├── ServerStartError      the embedded server did not start; carries the end of its log
+    │   ├── ConnectionFailed      no server answers at the URL, or it refuses the login
     │   ├── UnsupportedServer     too old, or without search
     │   └── CommandRefused        the server answered a command with an error
     ├── IndexNotFound             no index of that name
     ├── IndexNotOpen              the index is closed, or not open yet
-    ├── SchemaMismatch            the index was built otherwise; carries the differences
+    ├── SchemaMismatch            the index was built with different settings; carries the differences
     ├── EmbeddingError            the model failed
-    │   ├── ModelNotFound         neither installed nor to be had from the hub
+    │   ├── ModelNotFound         neither installed nor available from the hub
     │   ├── TextTooLong           (also a ValueError) more tokens than the model reads
     │   └── InvalidVectors        (also a ValueError) wrong shape, NaN, infinite or zero vectors
     ├── ReadError                 a file or a record in it cannot be read
-    ├── IngestFailed              some documents did not get in; carries the report
-    └── IncompleteRetrieval       the server stopped before it had looked everywhere
+    ├── IngestFailed              some documents were not stored; carries the report
+    └── IncompleteRetrieval       the server stopped before the search was complete
 
 A wrong argument is a plain `ValueError` or `TypeError`. Messages name what was expected, what came and
-the next step. Errors of redis-py are translated in `connection.py` and nowhere else.
+the next step. Errors that redis-py raises are translated in `ragknn.server` and nowhere else; an error that is the
+reply to a command is translated in `ragknn._protocol`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class RagKNNError(Exception):
-    """Base of every error that ragknn raises of its own."""
+    """Base class of the errors of ragknn."""
 
 
 class ConfigurationError(RagKNNError):
@@ -49,19 +50,19 @@ class MissingDependency(ConfigurationError, ImportError):
 
 
 class ServerError(RagKNNError):
-    """Something about the Redis server."""
+    """A problem with the Redis server."""
 
 
 class ServerNotFound(ServerError):
-    """There is no redis-server, or no search module, that the embedded server could use."""
+    """The embedded server finds no redis-server or no search module."""
 
 
 class ServerStartError(ServerError):
-    """The embedded server did not come up. The message ends with the last lines of its log."""
+    """The embedded server did not start. The message ends with the last lines of its log."""
 
 
 class ConnectionFailed(ServerError):
-    """Nobody answers at the URL, or the login was refused."""
+    """No server answers at the URL, or it refused the login."""
 
 
 class UnsupportedServer(ServerError):
@@ -73,11 +74,11 @@ class CommandRefused(ServerError):
 
 
 class IndexNotFound(RagKNNError):
-    """There is no index of that name on the server."""
+    """The server has no index of that name."""
 
 
 class IndexNotOpen(RagKNNError):
-    """The index is closed, or something was asked of it that is known only once it is open."""
+    """The index is closed, or not open yet."""
 
     def __init__(self, name: str, closed: bool = False) -> None:
         self.name = name
@@ -92,7 +93,7 @@ class IndexNotOpen(RagKNNError):
 
 
 class SchemaMismatch(RagKNNError):
-    """The index was built in another way than it is opened.
+    """The index was built with different settings than it is opened with.
 
     Attributes:
         differences: for each property that differs, the pair (expected, found).
@@ -103,8 +104,8 @@ class SchemaMismatch(RagKNNError):
         self.differences = dict(differences)
         listed = "; ".join(f"{key}: expected {e!r}, found {f!r}" for key, (e, f) in self.differences.items())
         super().__init__(
-            f"index {name!r} was built otherwise: {listed}. "
-            "Open it with what was found, choose another name, or drop the index and build it again."
+            f"index {name!r} was built with different settings: {listed}. "
+            "Open it with the settings found, choose another name, or drop the index and build it again."
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -116,11 +117,11 @@ class EmbeddingError(RagKNNError):
 
 
 class ModelNotFound(EmbeddingError):
-    """The model is neither installed nor to be had from the hub."""
+    """The model is neither installed nor available from the hub."""
 
 
 class TextTooLong(EmbeddingError, ValueError):
-    """A text has more tokens than the model reads; what is beyond would be cut without a word."""
+    """A text has more tokens than the model reads; the rest would be cut silently."""
 
 
 class InvalidVectors(EmbeddingError, ValueError):
@@ -132,10 +133,10 @@ class ReadError(RagKNNError):
 
 
 class IngestFailed(RagKNNError):
-    """Some documents did not get into the index.
+    """Some documents were not stored in the index.
 
     Attributes:
-        report: what became of all of them.
+        report: the outcome for all documents.
     """
 
     def __init__(self, report: IngestReport) -> None:
@@ -149,17 +150,17 @@ class IngestFailed(RagKNNError):
 
 
 class IncompleteRetrieval(RagKNNError):
-    """The server stopped before it had looked everywhere: nearer neighbors may be missing.
+    """The server stopped before the search was complete: nearer neighbors may be missing.
 
     Attributes:
-        retrieval: what came nevertheless, with `complete` False.
+        retrieval: the neighbors found until then, with `complete` False.
     """
 
     def __init__(self, retrieval: Retrieval) -> None:
         self.retrieval = retrieval
         super().__init__(
             f"expected a complete answer, got {len(retrieval)} neighbors and the warning: "
-            f"{'; '.join(retrieval.warnings)}. Raise the timeout, or take what comes with on_incomplete='return'."
+            f"{'; '.join(retrieval.warnings)}. Raise the timeout, or accept a partial answer: on_incomplete='return'."
         )
 
     def __reduce__(self) -> tuple[Any, ...]:

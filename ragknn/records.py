@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, overload, runtime_checkable
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ragknn._display import retrieval_html, retrieval_text, vote_html, vote_text
-from ragknn._plain import Plain, frame, plain, plain_fields
+from ragknn._plain import Plain, frame, plain, plain_fields, plain_label
 from ragknn.errors import IngestFailed
 
 if TYPE_CHECKING:
@@ -19,9 +17,6 @@ if TYPE_CHECKING:
 
 Label: TypeAlias = str | int | float
 Metric: TypeAlias = Literal["cosine", "ip", "l2"]
-
-# Numbers of passages, as they stand in ids: a longer one is no number of a passage.
-_NUMBER = re.compile("0|[1-9][0-9]{0,17}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +59,6 @@ class Document(Plain):
             )
 
 
-def plain_label(label: Any, owner: str) -> Label | None:
-    """Return a label as Python's own str, int or float; None stays None.
-
-    Raises:
-        TypeError: it is of another type; the message names the owner.
-    """
-    if isinstance(label, np.generic):
-        label = label.item()
-    if label is not None and not isinstance(label, str | int | float):
-        raise TypeError(f"expected the label of {owner} as str, int or float, got {type(label).__name__}")
-    return label
-
-
 @dataclass(frozen=True, slots=True)
 class Passage(Plain):
     """A piece of a document: what is embedded, stored and returned.
@@ -104,17 +86,6 @@ class Passage(Plain):
     digest: str = field(default="", repr=False, compare=False)
     number: int | None = field(default=None, repr=False, compare=False)
     vector: NDArray[Any] | None = field(default=None, repr=False, compare=False)
-
-
-def passage_id(document_id: str, number: int) -> str:
-    """Return the id that a passage has unless the user gave it another: the document's id, `#`, and its number."""
-    return f"{document_id}#{number}"
-
-
-def split_id(passage: str) -> tuple[str, int] | None:
-    """Return the document's id and the number from the id that `passage_id` made; None if it is of another form."""
-    document_id, _, number = passage.rpartition("#")
-    return (document_id, int(number)) if document_id and _NUMBER.fullmatch(number) else None
 
 
 @dataclass(frozen=True, slots=True)

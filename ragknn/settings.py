@@ -1,4 +1,4 @@
-"""What the environment may set: the only module that reads it."""
+"""Settings from the environment; no other module reads the `RAGKNN_` variables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ragknn.errors import ConfigurationError
 
 
 class Settings(BaseSettings):
-    """Settings from the environment, each `RAGKNN_` and its name in capitals.
+    """Settings from the environment: each variable is `RAGKNN_` and the name in capitals.
 
     An argument in code wins over the environment, the environment over the default.
     """
@@ -24,10 +24,10 @@ class Settings(BaseSettings):
         default_factory=lambda: user_data_path("ragknn"), description="folder of the embedded server's data"
     )
     model: str | None = Field(None, description="sentence-transformers model of new indexes; none: all-MiniLM-L6-v2")
-    device: str | None = Field(None, description="torch device of the model, e.g. cpu, cuda, mps; none: the best here")
-    timeout: PositiveFloat = Field(10.0, description="seconds that one search, or the wait for one reply, may take")
+    device: str | None = Field(None, description="torch device of the model, e.g. cpu, cuda, mps; none: the best one")
+    timeout: PositiveFloat = Field(10.0, description="longest time for one search, or for one reply, in seconds")
     protocol: int = Field(
-        3, ge=2, le=3, description="RESP version; with 2 the server cannot say that it ran out of time"
+        3, ge=2, le=3, description="RESP version; with 2 the server cannot report that it ran out of time"
     )
     redis_server: Path | None = Field(None, description="redis-server program (8 or later) for the embedded server")
     search_module: Path | None = Field(None, description="search module (redisearch.so) for the embedded server")
@@ -37,7 +37,7 @@ def load_settings() -> Settings:
     """Read the settings from the environment.
 
     Raises:
-        ConfigurationError: a variable holds a value that cannot work.
+        ConfigurationError: a variable has an invalid value.
     """
     try:
         return Settings()

@@ -36,3 +36,6 @@ class Pause:
 T = TypeVar("T")
 Step: TypeAlias = list[Command] | Work | Pause
 Flow: TypeAlias = Generator[Step, Any, T]
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with how much is done and how much there is."""

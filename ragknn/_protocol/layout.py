@@ -11,12 +11,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ragknn._ids import passage_id
 from ragknn._protocol.encoding import decode_tag, digest, dump_metadata, encode_tag, text_hash
 from ragknn._protocol.flows import Command
 from ragknn._protocol.keys import Keys, stored_name
 from ragknn._protocol.query import TEXT_WORDS
 from ragknn._protocol.schema import ANY_FIELD, OnBadField, Schema
-from ragknn.records import Label, Passage, passage_id
+from ragknn.records import Label, Passage
 from ragknn.text._words import searchable
 
 # What stands between two passages that have no place in a text.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ragknn._ids import split_id
 from ragknn._protocol.encoding import decode_tag
 from ragknn._protocol.finding import KEYS_PER_ROUND, matching_passages, scan, spots_of, spots_with
 from ragknn._protocol.flows import Command, Flow
@@ -19,7 +20,7 @@ from ragknn._protocol.query import EVERYTHING, LABELLED, Fragment, intersection
 from ragknn._protocol.replies import as_text, checked
 from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import from_bytes
-from ragknn.records import Document, Label, Passage, split_id
+from ragknn.records import Document, Label, Passage
 
 # What is read of a passage's hash; the vector on request.
 FIELDS = ("id", "text", "start", "end", "label", "metadata", "digest")

@@ -9,9 +9,10 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from ragknn._protocol.encoding import ENCODERS, any_field_tags, lookup
 from ragknn._protocol.keys import stored_name
-from ragknn._protocol.vectors import DType, Metric
-from ragknn.embedding.protocols import READY_VECTORS
+from ragknn._protocol.vectors import DType
+from ragknn.embedding._names import READY_VECTORS
 from ragknn.errors import SchemaMismatch
+from ragknn.records import Metric
 from ragknn.text._words import LANGUAGES, default_stop_words, fold_stop_words
 
 Algorithm: TypeAlias = Literal["flat", "hnsw"]

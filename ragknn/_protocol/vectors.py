@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ragknn.errors import InvalidVectors
-from ragknn.records import Metric as Metric
+from ragknn.records import Metric
 
 DType: TypeAlias = Literal["float32", "float16", "bfloat16", "float64"]
 

@@ -1,7 +1,7 @@
 """The command `ragknn`: each command is a few lines over the library.
 
-Exit codes: 0 done; 1 it failed, and one line on standard error says why; 2 wrong usage; 3 an index was written,
-but some documents could not be stored.
+Exit codes: 0 success; 1 failure, with the reason in one line on standard error; 2 wrong usage; 3 the index was
+written, but some documents could not be read or stored.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from ragknn.version import __version__
 def cli() -> None:
     """Search passages by meaning, in Redis.
 
-    Without a Redis of your own (--url, or RAGKNN_URL) an embedded one is started and its data kept in
-    RAGKNN_DATA. `ragknn server start` keeps it running between commands.
+    Without your own Redis (--url, or RAGKNN_URL) an embedded server is started, with its data in RAGKNN_DATA.
+    `ragknn server start` keeps it running between commands.
     """
 
 

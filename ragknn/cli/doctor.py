@@ -1,4 +1,4 @@
-"""What `ragknn doctor` looks at: everything that a first retrieval needs, each with what to do about it."""
+"""The checks of `ragknn doctor`: everything that a first retrieval needs, with advice."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ OLDEST_PYTHON = (3, 11)
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at.
+    """Result of one check.
 
     Attributes:
-        name: what was looked at.
-        verdict: ok; note (works, but know this); fail (will not work).
-        found: what is there.
-        advice: what to do; empty where nothing is to be done.
+        name: what was checked.
+        verdict: ok; note (works, with a limitation); fail (will not work).
+        found: what was found.
+        advice: what to do; empty if there is nothing to do.
     """
 
     name: str
@@ -44,9 +44,9 @@ class Check:
 
 
 def examine(settings: Settings, url: str | None) -> Iterator[Check]:
-    """Look at Python, packages, server and model, one after the other.
+    """Check Python, packages, server and model, one after the other.
 
-    The embedded server is started for the look where no URL is named, and stopped again.
+    Without a URL the embedded server is started for the check, and stopped again.
     """
     yield _check_python()
     for package in PACKAGES:
@@ -92,12 +92,12 @@ def _check_server(url: str, settings: Settings) -> Iterator[Check]:
         yield Check("redis", "fail", str(error))
         return
     yield Check("redis", "ok", f"{dotted(server.version)} at {mask_password(url)}")
-    search = dotted(server.search) if server.search else "there, of a version that it does not show"
+    search = dotted(server.search) if server.search else "present, version unknown"
     yield Check("search module", "ok", search)
     if server.protocol == 3:
-        yield Check("protocol", "ok", "RESP3: the server tells when a search was cut short")
+        yield Check("protocol", "ok", "RESP3: the server reports when a search was cut short")
     else:
-        advice = "unset RAGKNN_PROTOCOL: only RESP3 tells when a search was cut short"
+        advice = "unset RAGKNN_PROTOCOL: only RESP3 reports when a search was cut short"
         yield Check("protocol", "note", f"RESP{server.protocol}", advice)
     if limits is None:
         yield Check("query timeout", "note", "not shown by this server", "ragknn sends its own with each search")
@@ -111,7 +111,7 @@ def _check_model(name: str) -> Check:
         return Check("model", "ok", f"{name} in {folder}")
     if Path(name).is_dir():
         return Check("model", "ok", f"folder {name}")
-    # Late, because it is slow to import and only this question needs it.
+    # Late, because it is slow to import and only this check needs it.
     from huggingface_hub import try_to_load_from_cache
 
     if isinstance(try_to_load_from_cache(name, "config.json"), str):

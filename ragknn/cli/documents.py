@@ -12,14 +12,14 @@ import click
 
 from ragknn._protocol.replies import dotted
 from ragknn._protocol.schema import Algorithm, FieldType
-from ragknn._protocol.vectors import DType, Metric
+from ragknn._protocol.vectors import DType
 from ragknn.cli import terminal
 from ragknn.cli.options import SOME_FAILED, common, name_argument, stderr, stdout, url_option, where_option
 from ragknn.embedding._naming import default_embedder
 from ragknn.files.reader import read_documents
 from ragknn.indexing.index import Index, list_indexes
 from ragknn.indexing.indexer import Indexer
-from ragknn.records import DocumentSource, IngestReport
+from ragknn.records import DocumentSource, IngestReport, Metric
 from ragknn.retrieval.retriever import Retriever
 from ragknn.settings import load_settings
 from ragknn.text.splitting import Splitter
@@ -37,7 +37,7 @@ DEMO_QUESTIONS = (
 @url_option
 @common
 def demo(url: str | None, as_json: bool) -> None:
-    """Index the handbook that comes with ragknn, and ask it some questions."""
+    """Index the handbook that comes with ragknn, and ask some questions about it."""
     folder = _demo_folder()
     with Index(DEMO_INDEX, url=url) as index:
         if not as_json:
@@ -72,32 +72,32 @@ def _field(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ..
 @click.command()
 @name_argument
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--sync", is_flag=True, help="Also remove the documents that PATH no longer has.")
-@where_option("With --sync: leave alone what does not match.")
+@click.option("--sync", is_flag=True, help="Also remove documents that are no longer in PATH.")
+@where_option("With --sync: do not change documents that do not match.")
 @click.option("--model", metavar="NAME", help="sentence-transformers model of a new index.")
-@click.option("--metric", type=click.Choice(get_args(Metric)), help="Of a new index.  [default: cosine]")
-@click.option("--algorithm", type=click.Choice(get_args(Algorithm)), help="Of a new index.  [default: flat]")
-@click.option("--dtype", type=click.Choice(get_args(DType)), help="Of the stored vectors.  [default: float32]")
+@click.option("--metric", type=click.Choice(get_args(Metric)), help="Metric of a new index.  [default: cosine]")
+@click.option("--algorithm", type=click.Choice(get_args(Algorithm)), help="Algorithm of a new index.  [default: flat]")
+@click.option("--dtype", type=click.Choice(get_args(DType)), help="Dtype of stored vectors.  [default: float32]")
 @click.option(
     "--field",
     "fields",
     multiple=True,
     callback=_field,
     metavar="NAME=TYPE",
-    help=f"Metadata to filter on; TYPE is {', '.join(get_args(FieldType))}. May be repeated.",
+    help=f"Metadata field to filter on; TYPE is {', '.join(get_args(FieldType))}. May be repeated.",
 )
 @click.option(
-    "--required-filter", metavar="NAME", help="Declared tag field, such as a tenant, that everything must filter on."
+    "--required-filter", metavar="NAME", help="Declared tag field, such as a tenant, that every call must filter on."
 )
-@click.option("--language", metavar="NAME", help="Of the words, for --mode text and hybrid.  [default: english]")
-@click.option("--size", type=click.IntRange(min=1), help="Longest passage.  [default: what the model reads, up to 256]")
-@click.option("--overlap", type=click.IntRange(min=0), help="Shared by neighboring passages.  [default: size / 8]")
+@click.option("--language", metavar="NAME", help="Language for --mode text and hybrid.  [default: english]")
+@click.option("--size", type=click.IntRange(min=1), help="Longest passage.  [default: the model's limit, up to 256]")
+@click.option("--overlap", type=click.IntRange(min=0), help="Overlap of adjacent passages.  [default: size / 8]")
 @click.option(
     "--unit", type=click.Choice(["tokens", "words", "characters"]), default="tokens", show_default=True, help="Of both."
 )
-@click.option("--text-field", metavar="NAME", help="Where the text stands in JSON and CSV.  [default: text]")
-@click.option("--id-field", metavar="NAME", help="Where the id stands.  [default: id or _id]")
-@click.option("--label-field", metavar="NAME", help="Where the label stands.  [default: label]")
+@click.option("--text-field", metavar="NAME", help="Field with the text, in JSON and CSV.  [default: text]")
+@click.option("--id-field", metavar="NAME", help="Field with the id.  [default: id or _id]")
+@click.option("--label-field", metavar="NAME", help="Field with the label.  [default: label]")
 @url_option
 @common
 def index(
@@ -123,8 +123,8 @@ def index(
 ) -> None:
     """Read PATH, a file or a folder, into the index NAME.
 
-    Reads .txt .md .jsonl .json .csv .tsv .html .pdf. A document that is in the index already is replaced, one
-    that has not changed is left alone.
+    Reads .txt .md .jsonl .json .csv .tsv .html .pdf. A document that is already in the index is replaced, unless
+    it has not changed.
     """
     source = read_documents(path, text_field=text_field, id_field=id_field, label_field=label_field)
     splitter = Splitter(size, overlap, unit)
@@ -147,7 +147,7 @@ def index(
 
 
 def _ingest(write: Callable[..., IngestReport], source: DocumentSource, as_json: bool) -> IngestReport:
-    # Reading twice is cheap beside embedding, and only a known number of documents gives a time left.
+    # Reading twice is cheap compared with embedding, and the remaining time needs the number of documents.
     total = sum(1 for _ in source.outcomes()) if stderr.is_terminal else None
     with terminal.progress_bar(total, stderr) as progress:
         report = write(source, progress=progress)
@@ -163,7 +163,7 @@ def _ingest(write: Callable[..., IngestReport], source: DocumentSource, as_json:
 @url_option
 @common
 def info(name: str, url: str | None, as_json: bool) -> None:
-    """Print what the index NAME is made of and how much it holds."""
+    """Print the settings and the size of the index NAME."""
     with Index(name, url=url, create=False) as opened:
         facts = opened.describe().to_dict()
     if as_json:
@@ -193,13 +193,13 @@ def list_(url: str | None, as_json: bool) -> None:
 @click.command()
 @name_argument
 @click.argument("document_ids", nargs=-1, metavar="[ID...]")
-@where_option("Remove only what matches; without an ID, all of it.")
+@where_option("Remove only documents that match; without an ID, all of them.")
 @url_option
 @common
 def delete(
     name: str, document_ids: tuple[str, ...], where: dict[str, Any] | None, url: str | None, as_json: bool
 ) -> None:
-    """Remove documents from the index NAME, by ID, by --where, or by both."""
+    """Remove documents from the index NAME, by ID, --where, or both."""
     if not document_ids and where is None:
         raise click.UsageError("expected at least one ID, or --where; `ragknn drop` removes everything")
     with Index(name, url=url, create=False) as opened:
@@ -213,7 +213,7 @@ def delete(
 
 @click.command()
 @name_argument
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @url_option
 @common
 def drop(name: str, yes: bool, url: str | None, as_json: bool) -> None:

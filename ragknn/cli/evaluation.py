@@ -1,4 +1,4 @@
-"""The command about quality: evaluate."""
+"""The command that measures quality: evaluate."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from rich.table import Table
 from rich.text import Text
 
 from ragknn import _display as display
-from ragknn._plotting import figure_class
+from ragknn._display import figure_class
 from ragknn._protocol.schema import Algorithm
 from ragknn.cli import terminal
 from ragknn.cli.options import SOME_FAILED, common, stderr, stdout, url_option
 from ragknn.embedding._naming import default_embedder
 from ragknn.evaluation._charts import SUFFIXES
-from ragknn.evaluation.evaluating import DEPTH
-from ragknn.evaluation.evaluating import evaluate as evaluate_settings
+from ragknn.evaluation._evaluating import DEPTH
+from ragknn.evaluation._evaluating import evaluate as evaluate_settings
+from ragknn.evaluation._recall import TARGET
 from ragknn.evaluation.questions import read_questions
-from ragknn.evaluation.recall import TARGET
 from ragknn.evaluation.results import Evaluation
 from ragknn.files.reader import read_documents
 from ragknn.indexing.index import Index
@@ -38,7 +38,7 @@ from ragknn.retrieval.options import Mode
 from ragknn.retrieval.retriever import Retriever
 from ragknn.settings import load_settings
 
-MODES = get_args(Mode)  # what --compare knows
+MODES = get_args(Mode)  # values for --compare
 
 _BEYOND_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -74,7 +74,7 @@ def _table(ctx: click.Context, parameter: click.Parameter, value: Path | None) -
 
 
 def _check_file(path: Path, suffixes: Sequence[str]) -> None:
-    # Before the long work, not after it.
+    # Checked before the long work, not after it.
     if path.suffix.lower() not in suffixes:
         raise click.BadParameter(f"expected a file ending in {' or '.join(suffixes)}, got {path.name!r}")
     if path.is_dir() or not path.absolute().parent.is_dir():
@@ -85,18 +85,18 @@ def _check_file(path: Path, suffixes: Sequence[str]) -> None:
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--compare", "modes", default="vector", callback=_modes, show_default=True, help="Modes to compare.")
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Documents that count.")
-@click.option("--depth", type=click.IntRange(min=1), default=DEPTH, show_default=True, help="Passages retrieved.")
-@click.option("--split", default="test", show_default=True, help="Judgements to take: a file in DIR/qrels.")
-@click.option("--index", "name", metavar="NAME", help="Index to add DIR to, and keep.  [default: a temporary one]")
+@click.option("--depth", type=click.IntRange(min=1), default=DEPTH, show_default=True, help="Passages to retrieve.")
+@click.option("--split", default="test", show_default=True, help="Judgements to use: a file in DIR/qrels.")
+@click.option("--index", "name", metavar="NAME", help="Index to add DIR to; kept.  [default: a temporary index]")
 @click.option("--model", metavar="NAME", help="sentence-transformers model of a new index.")
-@click.option("--algorithm", type=click.Choice(get_args(Algorithm)), help="Of a new index.  [default: flat]")
-@click.option("--ef", "efs", callback=_efs, metavar="N,N...", help="Scan the recall of the index at these ef_runtime.")
+@click.option("--algorithm", type=click.Choice(get_args(Algorithm)), help="Algorithm of a new index.  [default: flat]")
+@click.option("--ef", "efs", callback=_efs, metavar="N,N...", help="Measure index recall with these ef_runtime.")
 @click.option(
-    "--target", type=click.FloatRange(0, 1, min_open=True), default=TARGET, show_default=True, help="Of that."
+    "--target", type=click.FloatRange(0, 1, min_open=True), default=TARGET, show_default=True, help="Recall for --ef."
 )
-@click.option("--plot", type=click.Path(path_type=Path), callback=_picture, help="Draw into a .png, .svg or .pdf file.")
+@click.option("--plot", type=click.Path(path_type=Path), callback=_picture, help="Save plots: .png, .svg or .pdf file.")
 @click.option(
-    "--per-query", type=click.Path(path_type=Path), callback=_table, help="Write each query into a .csv file."
+    "--per-query", type=click.Path(path_type=Path), callback=_table, help="Save results per query: .csv file."
 )
 @url_option
 @common
@@ -118,8 +118,8 @@ def evaluate(
 ) -> None:
     """Score retrieval on DIR, a folder in BEIR's layout: documents, queries.jsonl and qrels/test.tsv.
 
-    The documents are read into an index of their own, evaluate-DIR-..., which is dropped afterwards; with --index
-    they are added to that index, which stays. Documents that it has already are not embedded again.
+    The documents are read into a temporary index, evaluate-DIR-..., which is dropped afterwards; with --index they
+    are added to that index, which is kept. Documents that it already has are not embedded again.
     """
     if depth < k:
         raise click.UsageError(f"expected --depth to be at least k={k}, got {depth}")
@@ -156,7 +156,7 @@ def evaluate(
 
 @contextmanager
 def _opened(name: str | None, folder: Path, **options: Any) -> Iterator[Index]:
-    """Open the index of this name; or one with a name that nobody has, and drop it at the end."""
+    """Open the index of this name, or one with a new unique name, which is dropped at the end."""
     if name is not None:
         with Index(name, **options) as index:
             yield index
@@ -170,16 +170,16 @@ def _opened(name: str | None, folder: Path, **options: Any) -> Iterator[Index]:
 
 
 def _complain(report: IngestReport) -> None:
-    # On standard error, since --json promises figures only.
+    # On standard error, since with --json standard output holds only the results.
     for failure in report.failed[: terminal.SHOWN_FAILURES]:
         click.echo(f"failed: {failure}", err=True)
     if report.failed:
-        click.echo(f"{len(report.failed)} documents could not be read or stored, and were not searched", err=True)
+        click.echo(f"{len(report.failed)} documents could not be read or stored and were not searched", err=True)
         sys.exit(SOME_FAILED)
 
 
 def write_per_query(evaluation: Evaluation, path: Path) -> None:
-    """Write a line for each query and setting as CSV; the documents found stand as a JSON list."""
+    """Write a CSV line for each query and setting, with the documents found as a JSON list."""
     rows = list(evaluation.per_query())
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
@@ -188,7 +188,7 @@ def write_per_query(evaluation: Evaluation, path: Path) -> None:
 
 
 def print_evaluation(evaluation: Evaluation, console: Console) -> None:
-    """Print the figures of an evaluation as tables."""
+    """Print the results of an evaluation as tables."""
     _print_table(evaluation.table, evaluation.heading, console)
     for note in evaluation.notes:
         console.print(Text(f"note: {note}"), soft_wrap=True)
@@ -201,7 +201,7 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
 
 def _print_table(contents: display.Table, title: str, console: Console) -> None:
     heads, rows = contents
-    console.print(Text(title, style="bold"), soft_wrap=True)  # as a title it would be folded to the table's width
+    console.print(Text(title, style="bold"), soft_wrap=True)  # a table title would be folded to the table's width
     table = Table()
     for head in heads:
         table.add_column(Text(head))

@@ -1,4 +1,4 @@
-"""The commands about labels: classify, tune."""
+"""The commands for labels: classify, tune."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ragknn.files.reader import read_documents
 from ragknn.indexing.index import Index
 from ragknn.records import Label
 from ragknn.retrieval.retriever import Retriever
+from ragknn.voting._defaults import DEFAULT_KS
 from ragknn.voting.rules import Rules
 from ragknn.voting.scoring import score_votes
-from ragknn.voting.tuning import DEFAULT_KS
 from ragknn.voting.tuning import tune as tune_index
 from ragknn.voting.voter import LabelVoter
 
@@ -25,14 +25,14 @@ from ragknn.voting.voter import LabelVoter
 @click.command()
 @name_argument
 @click.argument("texts", nargs=-1, metavar="[TEXT...]")
-@click.option("-k", default=5, show_default=True, help="Number of votes.")
+@click.option("-k", default=5, show_default=True, help="Number of neighbors that vote.")
 @click.option("--weights", type=click.Choice(["uniform", "distance"]), default="uniform", show_default=True)
 @click.option("--max-distance", type=float, help="Neighbors further away do not vote.")
-@click.option("--min-share", type=float, default=0.0, help="Abstain where the winner has less; 0 to 1.")
-@click.option("--min-votes", type=int, default=1, help="Abstain where fewer vote.")
-@click.option("--balanced", is_flag=True, help="Correct the shares for how frequent each class is.")
+@click.option("--min-share", type=float, default=0.0, help="Abstain if the winner's share is smaller; 0 to 1.")
+@click.option("--min-votes", type=int, default=1, help="Abstain if there are fewer votes.")
+@click.option("--balanced", is_flag=True, help="Correct the shares for the frequency of each label.")
 @click.option("--count-duplicates", is_flag=True, help="Let exact duplicates of a text each vote.")
-@where_option("Let only passages that match vote.")
+@where_option("Only passages that match may vote.")
 @click.option("--exclude", multiple=True, metavar="ID", help="Document that may not vote. May be repeated.")
 @click.option("--explain", is_flag=True, help="Print the neighbors that voted.")
 @click.option("--file", "path", type=click.Path(path_type=Path), help="Label the documents of a file or folder.")
@@ -110,14 +110,14 @@ def _ks(ctx: click.Context, parameter: click.Parameter, value: str) -> list[int]
 @click.command()
 @name_argument
 @click.option(
-    "-k", "ks", default=",".join(map(str, DEFAULT_KS)), callback=_ks, show_default=True, help="Numbers of votes to try."
+    "-k", "ks", default=",".join(map(str, DEFAULT_KS)), callback=_ks, show_default=True, help="Values of k to try."
 )
 @click.option("--count-duplicates", is_flag=True, help="Let exact duplicates of a text each vote.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the scores into a .png, .svg or .pdf file.")
 @url_option
 @common
 def tune(name: str, ks: list[int], count_duplicates: bool, plot: Path | None, url: str | None, as_json: bool) -> None:
-    """Find the k and weights with which votes in index NAME do best, by leaving each document out of its own vote."""
+    """Find the best k and weights for votes in index NAME, leaving each document out of its own vote."""
     bar = Progress(console=stderr, disable=not stderr.is_terminal)
     with Index(name, url=url, create=False) as opened, bar:
         task = bar.add_task("asking", total=None)

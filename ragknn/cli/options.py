@@ -1,4 +1,4 @@
-"""What all commands share: the options, the two consoles, and how an error is shown."""
+"""Shared by all commands: options, the two consoles, and the display of errors."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from rich.console import Console
 
 from ragknn.errors import RagKNNError
 
-SOME_FAILED = 3  # exit code: the index was written, but not every document got in
+SOME_FAILED = 3  # exit code: the index was written, but not all documents were read and stored
 
 stdout = Console()
 stderr = Console(stderr=True)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-url_option = click.option("--url", metavar="URL", help="Redis to use.  [default: RAGKNN_URL, else the embedded server]")
+url_option = click.option("--url", metavar="URL", help="Redis to use.  [default: RAGKNN_URL, or the embedded server]")
 name_argument = click.argument("name")
 
 
@@ -52,7 +52,7 @@ class Group(click.Group):
             if ctx.meta.get("debug"):
                 raise
             click.echo(f"error: {error}", err=True)
-            # What is no error of ragknn's own is a wrong argument.
+            # A ValueError is a wrong argument.
             ctx.exit(1 if isinstance(error, RagKNNError | TimeoutError) else 2)
 
 

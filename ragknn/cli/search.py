@@ -1,4 +1,4 @@
-"""The command that asks for passages: search."""
+"""The command that finds passages: search."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from ragknn.settings import load_settings
 @name_argument
 @click.argument("queries", nargs=-1, required=True, metavar="QUERY...")
 @click.option("-k", default=5, show_default=True, help="Number of passages.")
-@where_option("Look only among passages that match.")
+@where_option("Search only passages that match.")
 @click.option(
     "--mode", type=click.Choice(get_args(Mode)), default="vector", show_default=True, help="By meaning, words, or both."
 )
-@click.option("--max-distance", type=float, help="Leave out passages further away.")
-@click.option("--per-document", type=int, help="At most so many passages of each document.")
-@click.option("--diversity", type=float, default=0.0, help="How much passages must differ; 0 to 1.")
-@click.option("--rerank", metavar="MODEL", help="Cross-encoder that orders the candidates anew.")
-@click.option("--candidates", type=int, help="Passages to fuse, rerank or choose diverse ones from.")
+@click.option("--max-distance", type=float, help="Leave out passages that are further away.")
+@click.option("--per-document", type=int, help="Maximum passages of each document.")
+@click.option("--diversity", type=float, default=0.0, help="How much passages should differ; 0 to 1.")
+@click.option("--rerank", metavar="MODEL", help="Cross-encoder that reorders the candidates.")
+@click.option("--candidates", type=int, help="Number of passages to fuse, rerank or diversify.")
 @click.option("--ef-runtime", type=int, help="hnsw only: candidates that a search keeps.")
-@click.option("--context", type=int, metavar="TOKENS", help="Print a prompt's context of so many tokens.")
+@click.option("--context", type=int, metavar="TOKENS", help="Print prompt context of at most this many tokens.")
 @url_option
 @common
 def search(

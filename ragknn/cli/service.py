@@ -1,4 +1,4 @@
-"""The commands about the machinery: server, doctor."""
+"""The commands for server and installation: server, doctor."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from ragknn.settings import load_settings
 
 @click.group(cls=Group)
 def server() -> None:
-    """Start, stop or look at the embedded Redis."""
+    """Start, stop or inspect the embedded Redis."""
 
 
 @server.command()
 @common
 def start(as_json: bool) -> None:
-    """Start the embedded Redis and let it stay between commands."""
+    """Start the embedded Redis and keep it running between commands."""
     _print_status(start_to_stay(load_settings()), as_json)
 
 
 @server.command()
-@click.option("--force", is_flag=True, help="Even while other processes use it.")
+@click.option("--force", is_flag=True, help="Stop it even if other processes use it.")
 @common
 def stop(force: bool, as_json: bool) -> None:
     """Stop the embedded Redis; its data stays in the data folder."""
@@ -55,7 +55,7 @@ def _print_status(found: ServerStatus, as_json: bool) -> None:
 @url_option
 @common
 def doctor(url: str | None, as_json: bool) -> None:
-    """Check everything that a first retrieval needs, and say what to do."""
+    """Check everything that a first retrieval needs, and give advice."""
     healthy = True
     for check in examine(load_settings(), url):
         healthy &= check.verdict != "fail"

@@ -1,4 +1,4 @@
-"""How records look in a terminal: tables and progress for people, JSON lines for programs."""
+"""Display of records in a terminal: tables and progress for people, JSON lines for programs."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from ragknn.records import IndexInfo, IngestReport, Label, Retrieval, Vote
 from ragknn.voting.scoring import Scores
 from ragknn.voting.tuning import Tuning
 
-SHOWN_FAILURES = 20  # of an ingest, in a terminal; --json has them all
-PASSAGE_WIDTH = 300  # characters of a passage in a table
+SHOWN_FAILURES = 20  # longest list of failures, warnings or confusions in a terminal; --json has them all
+PASSAGE_WIDTH = 300  # longest text of a passage in a table, in characters
 
 _VERDICT_STYLE = {"ok": "green", "note": "yellow", "fail": "red"}
 
@@ -45,7 +45,7 @@ def print_retrieval(retrieval: Retrieval, console: Console) -> None:
     for rank, neighbor in enumerate(retrieval, start=1):
         passage = neighbor.passage
         place = f"{passage.document_id}\n{passage.start}–{passage.end}"
-        # Text, since a document may hold what rich would take for markup.
+        # Text, since a document may contain what rich treats as markup.
         score = [f"{neighbor.score:.3f}"] if neighbor.score is not None else [""] * scored
         distance = "" if math.isnan(neighbor.distance) else f"{neighbor.distance:.3f}"
         table.add_row(str(rank), *score, distance, Text(place), Text(brief(passage.text, PASSAGE_WIDTH)))
@@ -53,7 +53,7 @@ def print_retrieval(retrieval: Retrieval, console: Console) -> None:
 
 
 def print_warnings(warnings: Iterable[str], console: Console) -> None:
-    """Print a line for each warning, as far as a reader has patience."""
+    """Print a line for each warning, up to a limit."""
     told = list(warnings)
     for warning in told[:SHOWN_FAILURES]:
         console.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
@@ -62,7 +62,7 @@ def print_warnings(warnings: Iterable[str], console: Console) -> None:
 
 
 def print_vote(text: str, vote: Vote, explain: bool, console: Console) -> None:
-    """Print the label of a text, and if `explain` the neighbors that gave it."""
+    """Print the label of a text, and with `explain` the neighbors that voted."""
     shares = ", ".join(f"{label} {share:.0%}" for label, share in vote.shares.items())
     head = Text(_shown(vote.label) if not vote.abstained else "abstained", style="yellow" if vote.abstained else "bold")
     head.append(f"  {vote.reason or shares}".rstrip(), style="not bold")
@@ -82,7 +82,7 @@ def _shown(label: Label | None) -> str:
 
 
 def print_scores(scores: Scores, confusion: bool, console: Console) -> None:
-    """Print how votes do on labelled texts."""
+    """Print the scores of votes on labelled texts."""
     facts = {name: value for name, value in scores.to_dict().items() if name != "confusion" and value is not None}
     print_facts({name: f"{value:.4f}" if isinstance(value, float) else value for name, value in facts.items()}, console)
     if confusion and scores.confusion:
@@ -93,7 +93,7 @@ def print_scores(scores: Scores, confusion: bool, console: Console) -> None:
 
 
 def print_tuning(tuning: Tuning, console: Console) -> None:
-    """Print the scores of all settings as a table, the best one marked."""
+    """Print the scores of all settings as a table, with the best one marked."""
     kinds = list(dict.fromkeys(setting.weights for setting in tuning.settings))
     table = Table("k", *kinds, title=f"{tuning.scoring}, {tuning.passages} passages", title_justify="left")
     for k in dict.fromkeys(setting.k for setting in tuning.settings):
@@ -108,7 +108,7 @@ def print_tuning(tuning: Tuning, console: Console) -> None:
 
 
 def print_report(report: IngestReport, console: Console) -> None:
-    """Print what became of the documents."""
+    """Print the outcome of an ingest."""
     console.print(
         f"{report.added} added, {report.updated} updated, {report.unchanged} unchanged, {report.deleted} deleted, "
         f"{len(report.failed)} failed; {report.passages} passages in {report.seconds:.1f} s",
@@ -116,7 +116,7 @@ def print_report(report: IngestReport, console: Console) -> None:
     )
     if report.kept:
         console.print(
-            f"{report.kept} documents that the input no longer has were kept, since part of it could not be read",
+            f"{report.kept} documents missing from the input were kept, since part of the input could not be read",
             style="yellow",
         )
     for failure in report.failed[:SHOWN_FAILURES]:
@@ -157,11 +157,11 @@ def print_check(check: Check, console: Console) -> None:
 
 @contextmanager
 def progress_bar(total: int | None, console: Console) -> Iterator[Report]:
-    """Show how an ingest goes on: documents, passages, rate and time left; in a terminal only.
+    """Show the progress of an ingest: documents, passages, rate and time left; in a terminal only.
 
     Args:
-        total: number of documents; None if it is not known.
-        console: where to draw.
+        total: number of documents; None if unknown.
+        console: console to draw on.
     """
     columns = (
         TextColumn("embedding"),

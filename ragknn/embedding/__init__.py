@@ -1,11 +1,21 @@
-"""From texts to vectors: the protocol of an embedder, and the embedders that come with ragknn.
+"""Embedding texts as vectors: the protocol of an embedder, and the embedders of ragknn.
 
-Here models are found, loaded and asked for vectors. What is done with the vectors is not here.
+This package finds and loads models and computes vectors. It does not store or search them.
 """
 
-from ragknn.embedding.function import FunctionEmbedder
+from ragknn.embedding._long_texts import LongTexts
+from ragknn.embedding.function import EmbedFunction, FunctionEmbedder
 from ragknn.embedding.hashing import HashingEmbedder
 from ragknn.embedding.protocols import Embedder, Identified, Tokenizing
 from ragknn.embedding.sentence import SentenceEmbedder
 
-__all__ = ["Embedder", "FunctionEmbedder", "HashingEmbedder", "Identified", "SentenceEmbedder", "Tokenizing"]
+__all__ = [
+    "EmbedFunction",
+    "Embedder",
+    "FunctionEmbedder",
+    "HashingEmbedder",
+    "Identified",
+    "LongTexts",
+    "SentenceEmbedder",
+    "Tokenizing",
+]

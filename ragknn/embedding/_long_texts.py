@@ -1,4 +1,4 @@
-"""What is done with a text that has more tokens than the model reads."""
+"""Embedding of texts that have more tokens than the model reads."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from ragknn.embedding.protocols import Embedder, Tokenizing
 from ragknn.errors import InvalidVectors, TextTooLong
 
 LongTexts: TypeAlias = Literal["mean", "cut", "fail"]
-"""For a text that is too long: the mean of its pieces, its beginning alone, or `TextTooLong`."""
+"""What to do with a text that is too long: the mean of its pieces, its beginning alone, or `TextTooLong`."""
 
 Notes: TypeAlias = tuple[str, ...]
-"""What to know of how a text was embedded, one sentence each; mostly nothing."""
+"""Notes on how a text was embedded, one sentence each; usually none."""
 
-_BEGINNING = 40  # characters of a text that a message shows
+_BEGINNING = 40  # characters of a text in a message
 
 
 def checked_choice(option: str, choice: LongTexts) -> LongTexts:
     """Return the choice.
 
     Raises:
-        ValueError: there is no such choice; the message names the option.
+        ValueError: an unknown choice; the message names the option.
     """
     if choice not in get_args(LongTexts):
         raise ValueError(f"expected {option} to be 'mean', 'cut' or 'fail', got {choice!r}")
@@ -36,21 +36,21 @@ def checked_choice(option: str, choice: LongTexts) -> LongTexts:
 def embed_queries(
     embedder: Embedder, texts: Sequence[str], long_queries: LongTexts = "mean"
 ) -> tuple[NDArray[Any], list[Notes]]:
-    """Embed texts to search with, long ones too.
+    """Embed queries, long ones too.
 
-    A long text is cut into pieces, which are embedded in the same call as all other texts. An embedder that does not
-    show its tokens (`Tokenizing`), or has no limit, gets the texts as they are.
+    A long text is cut into pieces, which are embedded in the same call as all other texts. An embedder without
+    `token_spans` (`Tokenizing`) or without a limit gets the texts unchanged.
 
     Args:
-        embedder: what embeds.
-        texts: n of them.
-        long_queries: what to do with those that have more tokens than the embedder reads.
+        embedder: embedder to use.
+        texts: n texts.
+        long_queries: what to do with texts that have more tokens than the embedder reads.
 
     Returns:
-        The vectors, shape (n, dim), and for each text what to know of it.
+        The vectors, shape (n, dim), and the notes on each text.
 
     Raises:
-        TextTooLong: a text is too long, and that is to be an error.
+        TextTooLong: a text is too long, and `long_queries` is "fail".
     """
     return _embed(embedder.embed_queries, embedder, texts, long_queries, "long_queries")
 
@@ -58,7 +58,7 @@ def embed_queries(
 def embed_documents(
     embedder: Embedder, texts: Sequence[str], long_texts: LongTexts = "mean", *, option: str = "long_texts"
 ) -> tuple[NDArray[Any], list[Notes]]:
-    """Embed texts as those to be found, as `embed_queries` does; `option` is what the caller calls the choice."""
+    """Embed documents; see `embed_queries`. `option` is the name of `long_texts` in messages."""
     return _embed(embedder.embed_documents, embedder, texts, long_texts, option)
 
 
@@ -85,13 +85,13 @@ def _embed(
         match choice:
             case "mean":
                 pieces[row] = cut_evenly(text, token_spans, limit)
-                notes[row] = (f"{reads}: the mean of the vectors of {len(pieces[row])} pieces stands for {begins}",)
+                notes[row] = (f"{reads}: the mean of the vectors of {len(pieces[row])} pieces represents {begins}",)
             case "cut":
                 pieces[row] = [cut_off(text, token_spans, limit)]
                 read = len(token_spans(pieces[row][0]))
-                notes[row] = (f"{reads}: only the first {read} were read of {begins}",)
+                notes[row] = (f"{reads}: it read only the first {read} of {begins}",)
             case _:
-                raise TextTooLong(f"{reads}: shorten {begins}, or have it embedded in pieces with {option}='mean'")
+                raise TextTooLong(f"{reads}: shorten {begins}, or embed it in pieces with {option}='mean'")
     if not any(notes):
         return embed(texts), notes
     vectors = np.asarray(embed(list(chain.from_iterable(pieces))))
@@ -106,11 +106,11 @@ def _embed(
 
 
 def _mean(vectors: NDArray[Any], counts: Sequence[int]) -> NDArray[Any]:
-    """Return the vector, shape (dim,), that stands for the vectors of pieces, shape (n, dim).
+    """Return one vector, shape (dim,), for the vectors of the pieces, shape (n, dim).
 
-    It points to their mean, in which each weighs as much as its piece has tokens, and has their mean length, so that
-    it has unit length where they have. (So does OpenAI's cookbook for vectors of unit length: "Embedding texts that
-    are longer than the model's maximum context length", 2023.)
+    It has the direction of their mean, weighted by the tokens of each piece, and their mean length. So it has unit
+    length if they have. (OpenAI's cookbook does the same for vectors of unit length: "Embedding texts that are longer
+    than the model's maximum context length", 2023.)
     """
     rows = vectors.astype(np.float64)
     weights = np.asarray(counts, dtype=np.float64)

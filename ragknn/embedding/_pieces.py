@@ -1,4 +1,4 @@
-"""Cutting a text so that a model reads each piece whole."""
+"""Cutting a text into pieces that a model can read whole."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from math import ceil
 
 from ragknn.text.splitting import TokenSpans, sentence_starts
 
-# A piece may be so much shorter or longer than an even one to begin the next at a sentence or a word.
+# By this share a piece may be shorter or longer than an even one, so that the next begins at a sentence or a word.
 SLACK_SHARE = 4  # a quarter
 _NOT_SPACE = re.compile(r"\S")
 
 
 def tokens_beyond(text: str, token_spans: TokenSpans, limit: int) -> int:
-    """Return how many tokens the text has if these are more than the limit, else 0."""
-    # A character of ASCII is one token at most, and some tokenizers put one before the text. Others can be several.
+    """Return the number of tokens of the text if it is above the limit, else 0."""
+    # An ASCII character is at most one token, and some tokenizers add one before the text. Other characters can be
+    # several tokens.
     if len(text) < limit and text.isascii():
         return 0
     count = len(token_spans(text))
@@ -25,10 +26,11 @@ def tokens_beyond(text: str, token_spans: TokenSpans, limit: int) -> int:
 
 
 def cut_evenly(text: str, token_spans: TokenSpans, limit: int) -> list[str]:
-    """Cut a text into pieces of at most `limit` tokens: few, of about equal length, in order, with nothing left out.
+    """Cut a text into pieces of at most `limit` tokens: few, of about equal length, in order and without gaps.
 
-    A piece begins at a sentence where one begins nearby, else at a word, else at a token. Each piece is counted again
-    by itself, as the model will see it. One single character is never cut, even where it has more tokens.
+    A piece begins at a sentence if one begins nearby, else at a word, else at a token. The tokens of each piece are
+    counted again without the rest of the text, as the model sees it. A single character is never cut, even if it has
+    more tokens.
     """
     places = _Places.of(text, token_spans)
     pieces: list[str] = []
@@ -36,7 +38,7 @@ def cut_evenly(text: str, token_spans: TokenSpans, limit: int) -> list[str]:
     while first < len(places.starts):
         left = len(places.starts) - first
         number = ceil(left / limit)
-        # So many at least, or the others would not hold the rest.
+        # With fewer tokens here, the rest would not fit into the other pieces.
         least = left - (number - 1) * limit
         piece, first = places.piece(first, least, ceil(left / number), limit)
         pieces.append(piece)
@@ -45,19 +47,19 @@ def cut_evenly(text: str, token_spans: TokenSpans, limit: int) -> list[str]:
 
 def cut_off(text: str, token_spans: TokenSpans, limit: int) -> str:
     """Return the beginning of a text, up to the last word that fits into `limit` tokens."""
-    places = _Places.of(text, token_spans, at_sentences=False)  # which would be less
+    places = _Places.of(text, token_spans, at_sentences=False)  # up to the last sentence would be shorter
     return places.piece(0, 1, limit, limit)[0]
 
 
 @dataclass(frozen=True, slots=True)
 class _Places:
-    """Where a text can be cut.
+    """Positions where a text can be cut.
 
     Attributes:
-        text: what is cut.
+        text: text to cut.
         token_spans: the model's tokenizer.
-        starts: where each token begins, ascending.
-        sentences: where sentences begin.
+        starts: start of each token, ascending.
+        sentences: starts of sentences.
     """
 
     text: str
@@ -71,13 +73,13 @@ class _Places:
         return cls(text, token_spans, starts, frozenset(sentence_starts(text) if at_sentences else ()))
 
     def piece(self, first: int, least: int, even: int, most: int) -> tuple[str, int]:
-        """Return the piece that begins with token `first`, and the token that the next begins with.
+        """Return the piece that begins with token `first`, and the first token of the next piece.
 
         Args:
             first: number of a token.
-            least: tokens that the piece should have; it has fewer where more do not fit.
-            even: tokens that it would best have.
-            most: tokens that it may have.
+            least: minimum tokens in the piece; it has fewer if more do not fit.
+            even: preferred number of tokens.
+            most: maximum number of tokens.
         """
         limit = most
         while True:
@@ -87,7 +89,7 @@ class _Places:
             count = len(self.token_spans(piece))
             if count <= limit or end == self._next(first):
                 return piece, end
-            # A tokenizer may make more tokens of a piece than of the same characters inside the whole text.
+            # A piece may have more tokens than the same characters have inside the whole text.
             most = max(1, min(most - 1, (end - first) * limit // count))
             least = min(least, most)
 
@@ -107,7 +109,7 @@ class _Places:
         return next(below, self._next(first))
 
     def _next(self, first: int) -> int:
-        """The first token behind `first` that a piece can begin with, or the number of all tokens."""
+        """First token after `first` that a piece can begin with, or the number of all tokens."""
         following = range(first + 1, len(self.starts))
         return next((number for number in following if self._is_place(number)), len(self.starts))
 
@@ -117,7 +119,7 @@ class _Places:
 
     def _rank(self, number: int) -> int:
         start = self.starts[number]
-        # Some tokenizers count the space before a word to it.
+        # Some tokenizers include the space before a word.
         word = _NOT_SPACE.search(self.text, start)
         begins = word.start() if word else len(self.text)
         if begins in self.sentences:

@@ -9,32 +9,31 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ragknn.embedding.hashing import HASHING_PREFIX
-from ragknn.embedding.protocols import READY_VECTORS
+from ragknn.embedding._names import FUNCTION, HASHING_PREFIX, READY_VECTORS
 from ragknn.errors import InvalidVectors
 from ragknn.text.splitting import TokenSpans
 
 EmbedFunction: TypeAlias = Callable[[list[str]], ArrayLike | Iterable[ArrayLike]]
-"""From n texts to n vectors: an array, a list of lists, or what iterates over vectors."""
+"""A function from n texts to n vectors: an array, a list of lists, or an iterable of vectors."""
 
 
 class FunctionEmbedder:
-    """Embed with functions of your own, such as the call of a service.
+    """Embed with your own functions, such as calls of a service.
 
-    What a function raises passes through as it is. An index that is built with this embedder must be opened with it.
+    Exceptions of the functions are not translated. An index that is built with this embedder must be opened with it.
 
     Args:
-        name: of what embeds, with version: vectors of equally named embedders are taken to be comparable.
-        embed_documents: from a list of n texts to be found to n vectors.
-        embed_queries: the same for texts to search with; None: `embed_documents`.
-        dim: number of values in a vector; None: one text is embedded to see, when it is first needed.
-        max_tokens: tokens of a text that the model reads, special tokens not counted; None for no limit.
-        token_spans: from a text to (start, end) in characters of each of its tokens; without it, words are counted in
-            place of tokens, and queries are not checked for their length.
+        name: name of the model or service, with its version: vectors of embedders with equal names can be compared.
+        embed_documents: function from a list of n passages to n vectors.
+        embed_queries: the same for queries; None: `embed_documents`.
+        dim: number of values in a vector; None: one text is embedded to find out, when `dim` is first needed.
+        max_tokens: the model's limit in tokens, special tokens not counted; None for no limit.
+        token_spans: function from a text to (start, end) in characters of each token. Without it, words are counted
+            instead of tokens, and the length of queries is not checked.
 
     Raises:
-        TypeError: something to be called cannot be, or is a coroutine function.
-        ValueError: the name is empty or has a meaning of its own, or a number is below 1.
+        TypeError: a function is not callable, or is a coroutine function.
+        ValueError: the name is empty or reserved, or a number is below 1.
     """
 
     def __init__(
@@ -51,8 +50,8 @@ class FunctionEmbedder:
             raise TypeError(f"expected a name of type str, got {name!r} of type {type(name).__name__}")
         if not name.strip() or name == READY_VECTORS or name.startswith(HASHING_PREFIX):
             raise ValueError(
-                f"expected the name of what embeds, such as 'my-service/v2', got {name!r}, which says nothing or "
-                "means something else"
+                f"expected the name of the model or service, such as 'my-service/v2', got {name!r}, which is empty "
+                "or reserved"
             )
         for what, number in (("dim", dim), ("max_tokens", max_tokens)):
             if number is not None and number < 1:
@@ -69,25 +68,25 @@ class FunctionEmbedder:
         self._dim = dim
         self._calls = {"document": embed_documents, "query": embed_queries or embed_documents}
         if token_spans is not None:
-            self.token_spans = token_spans  # only then is this an embedder that shows its tokens
+            self.token_spans = token_spans  # only then is this embedder `Tokenizing`
 
     def __repr__(self) -> str:
         return f"FunctionEmbedder({self.name!r})"
 
     @property
     def dim(self) -> int:
-        """Number of values in a vector; embeds a text if it is not known yet."""
+        """Number of values in a vector; embeds a text if the number is not known yet."""
         if self._dim is None:
             self._embed("document", ["dimension"])
         return self._dim or 0
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """That functions made the vectors, so that nobody looks for a model of this name."""
+        """A mark that functions made the vectors, so that no model of this name is looked for."""
         return {"kind": FUNCTION}
 
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return one vector for each text to be found, shape (n, dim).
+        """Return one vector for each passage, shape (n, dim).
 
         Raises:
             InvalidVectors: the function returned something else.
@@ -95,7 +94,7 @@ class FunctionEmbedder:
         return self._embed("document", texts)
 
     def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return one vector for each text to search with, shape (n, dim).
+        """Return one vector for each query, shape (n, dim).
 
         Raises:
             InvalidVectors: the function returned something else.
@@ -115,11 +114,8 @@ class FunctionEmbedder:
             self._dim = rows.shape[1]
         if rows.shape[1] != self._dim:
             raise InvalidVectors(f"{what}, each of dim={self._dim} values, got {rows.shape[1]} values in each")
-        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, which the index refuses
+        with np.errstate(over="ignore"):  # a value too large for float32 becomes infinite, and the index refuses it
             return rows.astype(np.float32)
-
-
-FUNCTION = "function"  # in the identity
 
 
 def _check_callable(what: str, call: object) -> None:
@@ -141,8 +137,8 @@ def _as_rows(values: Any, what: str) -> NDArray[Any]:
         values = list(values)
     try:
         rows = np.asarray(values)
-        if rows.dtype.kind in "cmMSU":  # NumPy would make numbers of them
+        if rows.dtype.kind in "cmMSU":  # NumPy would convert them to numbers
             raise TypeError(f"their dtype is {rows.dtype}")
         return rows if rows.dtype.kind == "f" else rows.astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise InvalidVectors(f"{what}, got what are not vectors of numbers of one length: {error}") from error
+        raise InvalidVectors(f"{what}, got values that are not numeric vectors of one length: {error}") from error

@@ -1,4 +1,4 @@
-"""A stand-in for a model that knows no meaning."""
+"""A substitute for a model, which does not know the meaning of texts."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
+from ragknn.embedding._names import HASHING_PREFIX
+
 
 class HashingEmbedder:
-    """Embed by hashing words and their letter triples: deterministic, offline, and blind to meaning.
+    """Embed by hashing words and their letter triples: deterministic, offline, and without meaning.
 
-    For tests and for trying out the plumbing. Two texts are near if they share words or spellings; it must
-    not be mistaken for semantic search.
+    For tests and for trying out the library. Two texts are near if they share words or spellings; this is not semantic
+    search.
 
     Args:
         dim: number of values in a vector.
+
+    Raises:
+        ValueError: dim < 1.
     """
 
     max_tokens: int | None = None
@@ -32,7 +37,7 @@ class HashingEmbedder:
 
     @property
     def name(self) -> str:
-        """Name that stands in the index's manifest."""
+        """Name in the index's manifest."""
         return f"{HASHING_PREFIX}{self.dim}"
 
     def token_spans(self, text: str) -> list[tuple[int, int]]:
@@ -56,7 +61,6 @@ class HashingEmbedder:
         return self.embed_documents(texts)
 
 
-HASHING_PREFIX = "ragknn/hashing-"
 _WORD = re.compile(r"\w+")
 
 

@@ -1,4 +1,4 @@
-"""What an embedder is, and what it may tell of itself."""
+"""Protocols of embedders, required and optional."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-READY_VECTORS = "ready vectors"  # stands for the embedder's name where the user brings the vectors
-
 
 class Embedder(Protocol):
-    """What turns texts into vectors. Any object with these five members will do."""
+    """Turns texts into vectors; any object with these five members."""
 
     @property
     def name(self) -> str:
-        """Name of the model: vectors of equally named embedders can be compared."""
+        """Name of the model: vectors of embedders with equal names can be compared."""
         ...
 
     @property
@@ -26,21 +24,21 @@ class Embedder(Protocol):
 
     @property
     def max_tokens(self) -> int | None:
-        """Tokens of a text that the model reads, special tokens not counted; None for no limit."""
+        """The model's limit in tokens, special tokens not counted; None for no limit."""
         ...
 
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return one vector for each text to be found, shape (n, dim)."""
+        """Return one vector for each passage, shape (n, dim)."""
         ...
 
     def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return one vector for each text to search with, shape (n, dim)."""
+        """Return one vector for each query, shape (n, dim)."""
         ...
 
 
 @runtime_checkable
 class Tokenizing(Protocol):
-    """An embedder that shows how its model counts: passages are then measured in its tokens."""
+    """An embedder that exposes its tokenizer, so that passages are measured in its tokens."""
 
     def token_spans(self, text: str) -> Sequence[tuple[int, int]]:
         """Return (start, end) in characters of each token of the text, special tokens left out."""
@@ -53,5 +51,5 @@ class Identified(Protocol):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What else changes the vectors (prompts, normalization); kept with the index and compared on opening."""
+        """What else the vectors depend on (prompts, normalization); stored with the index and compared on opening."""
         ...

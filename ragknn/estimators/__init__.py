@@ -1,15 +1,15 @@
-"""scikit-learn estimators whose neighbors come from Redis, and whose answers are those of `sklearn.neighbors`.
+"""scikit-learn estimators that find neighbors in Redis, and give the same answers as `sklearn.neighbors`.
 
     from ragknn.estimators import KNeighborsClassifier
 
-    model = KNeighborsClassifier(n_neighbors=3).fit(X, y)    # no Redis named: an embedded one is started
+    model = KNeighborsClassifier(n_neighbors=3).fit(X, y)    # without a Redis URL an embedded server is started
     model.predict(X_new)
 
 scikit-learn is optional: `pip install 'ragknn[sklearn]'`.
 """
 
 try:
-    import sklearn  # noqa: F401  # here, so that nothing below fails with less helpful words
+    import sklearn  # noqa: F401  # before the imports below, whose error would be less helpful
 except ModuleNotFoundError as error:
     from ragknn.errors import MissingDependency
 

@@ -1,9 +1,9 @@
-"""What the scikit-learn estimators share: rows kept in Redis, found by k or by radius.
+"""The base of the scikit-learn estimators: rows stored in Redis, found by k or by radius.
 
-The words and the errors are those of `sklearn.neighbors`.
+Names and errors are those of `sklearn.neighbors`.
 """
 
-# ruff: noqa: N803  # X is the word of the field
+# ruff: noqa: N803  # X is the usual name
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ragknn._protocol.finding import stored_ids
 from ragknn._protocol.schema import Algorithm
-from ragknn._protocol.vectors import Metric, find_faults
-from ragknn.embedding.protocols import READY_VECTORS
+from ragknn._protocol.vectors import find_faults
+from ragknn.embedding._names import READY_VECTORS
 from ragknn.errors import IndexNotFound, SchemaMismatch
 from ragknn.estimators._rows import store_rows
 from ragknn.estimators._rowstore import Address, Rows
 from ragknn.indexing.index import Index
-from ragknn.records import Label
+from ragknn.records import Label, Metric
 
 Mode: TypeAlias = Literal["connectivity", "distance"]
 
@@ -77,7 +77,7 @@ class NeighborsBase(MultiOutputMixin, BaseEstimator):  # type: ignore[misc]  # s
         super().__setstate__(state)
 
     def _store(self, X: NDArray[Any], labels: list[Label] | None = None) -> None:
-        """Keep the checked rows, shape (n_samples, n_features), in an index of their own."""
+        """Store the checked rows, shape (n_samples, n_features), in an index of their own."""
         algorithm, metric = ALGORITHMS[self.algorithm], METRICS[self.metric]
         if self.ef_runtime is not None and algorithm != "hnsw":
             raise ValueError(
@@ -100,7 +100,7 @@ class NeighborsBase(MultiOutputMixin, BaseEstimator):  # type: ignore[misc]  # s
         self._describe(X.shape[0])
 
     def _clear(self, name: str, built: dict[str, Any]) -> None:
-        """Drop what an earlier fit left under the name; never anything else."""
+        """Drop the index that an earlier fit stored under the name, but no other index."""
         mine = getattr(self, "_rows", None)
         try:
             index = Index(name, url=self.url, client=self.client, create=False).open()
@@ -127,7 +127,7 @@ class NeighborsBase(MultiOutputMixin, BaseEstimator):  # type: ignore[misc]  # s
             raise ValueError(f"Input X contains a row without a distance for metric={metric!r}: row {row} has {reason}")
 
     def _queries(self, X: ArrayLike) -> NDArray[Any]:
-        """Return the queries as the server can take them, shape (n_queries, n_features)."""
+        """Return the queries in a form for the server, shape (n_queries, n_features)."""
         queries: NDArray[Any] = validate_data(self, X, dtype=[np.float64, np.float32], order="C", reset=False)
         schema = self._rows.index.schema
         self._refuse_faults(queries, schema.metric, schema.dtype)
@@ -140,7 +140,7 @@ class NeighborsBase(MultiOutputMixin, BaseEstimator):  # type: ignore[misc]  # s
 
 
 def clone_sharing(estimator: Any, shared: str) -> Any:
-    """Return an unfitted clone that uses the very object of one parameter, which cannot or should not be copied."""
+    """Return an unfitted clone that shares one parameter's object, which cannot or should not be copied."""
     bare = type(estimator)(**{**estimator.get_params(deep=False), shared: None})
     for name in ("_sklearn_output_config", "_metadata_request"):
         if name in vars(estimator):
@@ -165,11 +165,11 @@ class KNeighborsMixin:
     def kneighbors(
         self, X: ArrayLike | None = None, n_neighbors: int | None = None, return_distance: bool = True
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]] | NDArray[np.intp]:
-        """Find the nearest fitted rows, nearest first, and of equally near ones the first.
+        """Find the nearest fitted rows, nearest first; equally near rows are in the order of X.
 
         Args:
-            X: queries, shape (n_queries, n_features); None: the fitted rows, of which none is its own neighbor.
-            n_neighbors: how many; None: as the estimator was built.
+            X: queries, shape (n_queries, n_features); None: the fitted rows, where no row is its own neighbor.
+            n_neighbors: number of neighbors; None: the estimator's parameter.
             return_distance: whether to return the distances too.
 
         Returns:
@@ -177,8 +177,11 @@ class KNeighborsMixin:
             same shape, dtype intp.
 
         Raises:
-            ValueError: wrong input, or more neighbors than there are rows.
+            ValueError: invalid input, or more neighbors than there are rows.
             NotFittedError: not fitted yet.
+            SchemaMismatch: the stored rows are no longer those that were fitted.
+            IncompleteRetrieval: the server stopped early, or the hnsw graph led to too few rows.
+            ServerError: the server cannot be reached, or refuses.
         """
         distances, rows = self._find_k(X, n_neighbors)
         return (distances, rows) if return_distance else rows
@@ -206,13 +209,13 @@ class KNeighborsMixin:
         if queries is not None:
             return distances, rows
         others = rows != np.arange(len(rows))[:, np.newaxis]
-        others[others.all(axis=1), -1] = False  # so many duplicates that the row itself is not among the first k
+        others[others.all(axis=1), -1] = False  # too many duplicates: the row itself is not among the first k
         return distances[others].reshape(-1, k - 1), rows[others].reshape(-1, k - 1)
 
     def kneighbors_graph(
         self, X: ArrayLike | None = None, n_neighbors: int | None = None, mode: Mode = "connectivity"
     ) -> Any:
-        """Return the neighbors as a sparse graph.
+        """Return the neighbors as a sparse graph; see `kneighbors` for the errors.
 
         Args:
             X: as for `kneighbors`.
@@ -245,21 +248,24 @@ class RadiusNeighborsMixin:
         return_distance: bool = True,
         sort_results: bool = False,
     ) -> tuple[NDArray[np.object_], NDArray[np.object_]] | NDArray[np.object_]:
-        """Find all fitted rows within the radius, those on its edge included.
+        """Find all fitted rows within the radius, inclusive.
 
         Args:
-            X: queries, shape (n_queries, n_features); None: the fitted rows, of which none is its own neighbor.
-            radius: largest distance; None: as the estimator was built.
+            X: queries, shape (n_queries, n_features); None: the fitted rows, where no row is its own neighbor.
+            radius: largest distance; None: the estimator's parameter.
             return_distance: whether to return the distances too.
-            sort_results: no matter; neighbors always come nearest first, and of equally near ones the first.
+            sort_results: ignored: neighbors are always sorted by distance, equally near ones in the order of X.
 
         Returns:
-            Distances, unless left out, and the rows' numbers: object arrays of shape (n_queries,), which hold an
-            array for each query, dtypes float64 and intp.
+            Distances, unless left out, and the rows' numbers: object arrays of shape (n_queries,), with one array
+            for each query, dtypes float64 and intp.
 
         Raises:
-            ValueError: wrong input.
+            ValueError: invalid input.
             NotFittedError: not fitted yet.
+            SchemaMismatch: the stored rows are no longer those that were fitted.
+            IncompleteRetrieval: the server stopped early.
+            ServerError: the server cannot be reached, or refuses.
         """
         if sort_results and not return_distance:
             raise ValueError("return_distance must be True if sort_results is True.")
@@ -288,13 +294,13 @@ class RadiusNeighborsMixin:
         mode: Mode = "connectivity",
         sort_results: bool = False,
     ) -> Any:
-        """Return the neighbors within the radius as a sparse graph.
+        """Return the neighbors within the radius as a sparse graph; see `radius_neighbors` for the errors.
 
         Args:
             X: as for `radius_neighbors`.
             radius: as for `radius_neighbors`.
             mode: "connectivity" for ones, "distance" for the distances.
-            sort_results: no matter; rows are always sorted by distance.
+            sort_results: ignored: rows are always sorted by distance.
 
         Returns:
             CSR, shape (n_queries, n_samples_fit), dtype float64.
@@ -313,7 +319,7 @@ def _check_mode(mode: str) -> None:
 
 
 def as_objects(arrays: list[NDArray[Any]]) -> NDArray[np.object_]:
-    """Return the arrays, of whatever lengths, as an object array of shape (len(arrays),)."""
+    """Return the arrays, which may differ in length, as an object array of shape (len(arrays),)."""
     objects = np.empty(len(arrays), dtype=object)
     for position, array in enumerate(arrays):
         objects[position] = array
@@ -321,7 +327,7 @@ def as_objects(arrays: list[NDArray[Any]]) -> NDArray[np.object_]:
 
 
 def padded(arrays: list[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Return the arrays as the rows of one, filled up with zeros, and which of its values are theirs."""
+    """Return the arrays as rows of one array, padded with zeros, and a mask of the values that are not padding."""
     lengths = np.array([len(array) for array in arrays], dtype=np.intp)
     present = np.arange(lengths.max(initial=0)) < lengths[:, np.newaxis]
     values = np.zeros(present.shape, dtype=arrays[0].dtype if arrays else np.float64)

@@ -1,4 +1,4 @@
-"""Which commands store the rows of an estimator, bring them back and remove them: row n is the document "n"."""
+"""The commands that store, read and remove the rows of an estimator: row n is the document "n"."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ragknn._ids import passage_id
 from ragknn._protocol.counting import index_info
 from ragknn._protocol.encoding import vector_hash
 from ragknn._protocol.finding import KEYS_PER_ROUND
@@ -18,26 +19,26 @@ from ragknn._protocol.replies import checked
 from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import from_bytes, to_bytes
 from ragknn.errors import CommandRefused, SchemaMismatch
-from ragknn.records import Label, Passage, passage_id
+from ragknn.records import Label, Passage
 
 Spot: TypeAlias = tuple[str, int]
-"""Where a row is stored: the id of its document, and the number of its passage."""
+"""Place of a stored row: the id of its document, and the number of its passage."""
 
 
 def store_rows(keys: Keys, schema: Schema, vectors: NDArray[Any], labels: Sequence[Label] | None) -> Flow[None]:
     """Write the rows to an index that was just created.
 
-    Without the transactions and look-ups by which an `Indexer` replaces documents under the eyes of readers: nobody
-    reads yet, and storing is five times quicker. What stands there is the same.
+    An `Indexer` uses transactions and look-ups to replace documents while others read. A new index has no readers, so
+    this function goes without them and is five times faster. The stored data is the same.
 
     Args:
-        keys: of the index.
-        schema: of the index.
-        vectors: shape (n, dim), checked already.
+        keys: the index's keys.
+        schema: the index's schema.
+        vectors: checked vectors, shape (n, dim).
         labels: n labels, or None to store none.
 
     Raises:
-        CommandRefused: the server refuses, or leaves rows out of the index.
+        CommandRefused: the server refuses a command, or leaves rows out of the index.
     """
     for start in range(0, len(vectors), KEYS_PER_ROUND):
         commands: list[Command] = []
@@ -64,10 +65,10 @@ def _row_commands(keys: Keys, schema: Schema, row: str, blob: bytes, label: Labe
 
 
 def fetch_rows(keys: Keys, schema: Schema, passages: Sequence[Spot]) -> Flow[NDArray[Any]]:
-    """Return the stored vectors of the passages, shape (n, dim), in the dtype of the index.
+    """Return the stored vectors of the passages, shape (n, dim), in the index's dtype.
 
     Raises:
-        SchemaMismatch: one of them is gone.
+        SchemaMismatch: a passage is missing.
     """
     rows = []
     for start in range(0, len(passages), KEYS_PER_ROUND):
@@ -81,9 +82,9 @@ def fetch_rows(keys: Keys, schema: Schema, passages: Sequence[Spot]) -> Flow[NDA
 
 
 def remove_rows(keys: Keys, size: int) -> Flow[None]:
-    """Remove an index of rows 0 to size - 1, without a look through all keys on the server.
+    """Remove an index of rows 0 to size - 1, without a scan of all keys on the server.
 
-    What is gone already is no error.
+    Rows that are already gone are not an error.
     """
     yield [("FT.ALIASDEL", keys.alias), ("FT.DROPINDEX", keys.search_index())]
     for start in range(0, size, KEYS_PER_ROUND):

@@ -1,6 +1,6 @@
-"""The rows of a fitted estimator in Redis: reached, searched, and removed when nobody needs them any more."""
+"""The rows of a fitted estimator in Redis: reading, searching, and removing them with the estimator."""
 
-# ruff: noqa: N803  # X is the word of the field
+# ruff: noqa: N803  # X is the usual name
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from ragknn.server._connection import run
 
 logger = logging.getLogger(__name__)
 
-# A cosine distance below this is rounding, and counts as 0: of a vector to itself the server answers up to 2.4e-7
-# in float32, and 5.6e-15 in float64 (200 random vectors each of 1 to 4,096 values).
+# A cosine distance below this is rounding, and counts as 0: the server's distance of a vector to itself is up to
+# 2.4e-7 in float32, and 5.6e-15 in float64 (200 random vectors each of 1 to 4,096 values).
 COSINE_ZERO = {"float64": 1e-13}
 COSINE_ZERO_ELSEWHERE = 5e-7
 
 
 class Address:
-    """How to reach the server of a client again, from another process or when the client is gone."""
+    """The connection settings of a client, to reach its server from another process or after the client is gone."""
 
     def __init__(self, client: Any) -> None:
         pool = client.connection_pool
@@ -48,20 +48,20 @@ class Address:
         self._options = {key: value for key, value in options if isinstance(value, plain) or key == "retry"}
 
     def client(self) -> Any:
-        """Return a new client; it connects when it is first used."""
+        """Return a new client; it connects on first use."""
         client_class, pool_class, connection_class = self._classes
         return client_class.from_pool(pool_class(connection_class=connection_class, **self._options))
 
 
 class Rows:
-    """The rows of a fitted estimator: an index that is opened when it is first asked, in a pickled copy too.
+    """The rows of a fitted estimator: an index that is opened on first use, in a pickled copy too.
 
     Args:
-        name: of the index.
+        name: name of the index.
         url: Redis to use, or None.
         client: the user's client, or None.
         size: number of rows.
-        spots: where each row is stored; None: row n is the document "n", as `fit` stores it.
+        spots: place of each row; None: row n is the document "n", as `fit` stores it.
     """
 
     def __init__(self, name: str, url: str | None, client: Any, size: int, spots: list[Spot] | None = None) -> None:
@@ -91,36 +91,36 @@ class Rows:
         return self._index
 
     def attach(self, index: Index) -> Index:
-        """Use this index, opened if it is not."""
+        """Use this index; open it if necessary."""
         try:
             self._index = index.__enter__()
             return self._index
         except IndexNotFound as error:
             raise IndexNotFound(
-                f"expected the index {self.name!r} of a fitted estimator, got none: an index without a name of its "
-                "own is removed with the estimator that was fitted. Name it (index=...) to use it from copies in "
-                "other processes, or fit again"
+                f"expected the index {self.name!r} of a fitted estimator, got none: an index that you did not name is "
+                "removed with the estimator that was fitted. Name it (index=...) to use it from copies in other "
+                "processes, or fit again"
             ) from error
 
     def remove_with_me(self) -> None:
-        """Remove the index when nobody has this object any more, and at the end of the process."""
+        """Remove the index when this object is garbage-collected, and at the end of the process."""
         arguments = (Address(self.index.client), Keys(self.name), self.size, os.getpid())
         self._finalizer = weakref.finalize(self, _remove, *arguments)
-        self._finalizer.atexit = False  # at exit `_remove_all` does it: in time, before the server is let go
+        self._finalizer.atexit = False  # `_remove_all` does it at exit, while the server still runs
         _owned.add(self)
-        # What was registered last runs first, and the embedded server may have been registered just now.
+        # The last registered function runs first, and the embedded server may have been registered just now.
         atexit.unregister(_remove_all)
         atexit.register(_remove_all)
         if multiprocessing.parent_process() is not None:
             _remove_at_end_of_worker(os.getpid())
 
     def remove(self) -> None:
-        """Remove the index now, if it is to be removed with this object."""
+        """Remove the index now, if it is removed with this object."""
         if self._finalizer is not None:
             self._finalizer()
 
     def vectors(self) -> NDArray[Any]:
-        """Return all rows, shape (n_samples_fit, n_features), in the dtype of the index."""
+        """Return all rows, shape (n_samples_fit, n_features), in the index's dtype."""
         spots = self.spots or [(str(row), 0) for row in range(self.size)]
         index = self.index
         return index._run(fetch_rows(index._keys, index.schema, spots))
@@ -151,7 +151,7 @@ class Rows:
         raise IncompleteRetrieval(Retrieval(retrieval.neighbors, complete=False, warnings=[reason]))
 
     def as_arrays(self, retrieval: Retrieval) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        """Return distances and rows of the neighbors, by distance and among equal ones by row."""
+        """Return the distances and rows of the neighbors, sorted by distance and then by row."""
         distances = np.array(retrieval.distances, dtype=np.float64)
         if self.index.schema.metric == "cosine":
             distances[distances < self.cosine_zero] = 0.0
@@ -161,7 +161,7 @@ class Rows:
 
     @property
     def cosine_zero(self) -> float:
-        """Below this a cosine distance is rounding; 0 with other metrics."""
+        """Limit below which a cosine distance is rounding; 0 for other metrics."""
         schema = self.index.schema
         return COSINE_ZERO.get(schema.dtype, COSINE_ZERO_ELSEWHERE) if schema.metric == "cosine" else 0.0
 
@@ -180,13 +180,13 @@ _owned: weakref.WeakSet[Rows] = weakref.WeakSet()
 
 
 def _remove(address: Address, keys: Keys, size: int, pid: int) -> None:
-    if os.getpid() != pid:  # in a child made by fork: the index is the parent's
+    if os.getpid() != pid:  # in a forked child: the index belongs to the parent
         return
     client = address.client()
     try:
         run(client, remove_rows(keys, size))
     except RagKNNError as error:
-        # A server that is gone, as at the end of a test, is no reason to trouble anybody.
+        # A server that has stopped, as at the end of a test, does not need a warning.
         level = logging.INFO if isinstance(error, ConnectionFailed) else logging.WARNING
         logger.log(level, "could not remove index %r of an estimator: %s", keys.name, error)
     finally:
@@ -200,7 +200,7 @@ def _remove_all() -> None:
 
 @cache
 def _remove_at_end_of_worker(pid: int) -> None:
-    # A process that multiprocessing has forked ends without atexit, but runs these, the largest priority first.
+    # A process that multiprocessing has forked ends without atexit, but runs these finalizers, by descending priority.
     from multiprocessing import util  # late: only a worker needs it
 
     util.Finalize(None, _remove_all, exitpriority=1)

@@ -1,6 +1,6 @@
-"""What learns from targets: fitting, attaching to an index, and the way from votes to classes and averages."""
+"""Estimators that learn from targets: fitting, attaching to an index, and turning votes into predictions."""
 
-# ruff: noqa: N803  # X is the word of the field
+# ruff: noqa: N803  # X is the usual name
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from ragknn._checks import check_type
+from ragknn._ids import passage_id
 from ragknn._protocol.reading import stored_labels
 from ragknn.estimators._neighbors import NeighborsBase
 from ragknn.estimators._rowstore import Rows
 from ragknn.indexing.index import Index
-from ragknn.records import Label, passage_id
+from ragknn.records import Label
 from ragknn.voting._arithmetic import neighbor_weights
 from ragknn.voting._ballots import sorted_labels
 
@@ -32,7 +33,7 @@ ZERO_WEIGHTS = (
 
 
 class Supervised(NeighborsBase):
-    """Fitting with targets, or with the labels that an index holds already."""
+    """Fitting with targets, or with the labels in an index."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **NeighborsBase._parameter_constraints,
@@ -40,15 +41,15 @@ class Supervised(NeighborsBase):
     }
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Store the rows of X in Redis, and keep y.
+        """Store the rows of X in Redis, and remember y.
 
         Args:
             X: shape (n_samples, n_features); float32 is stored as float32, everything else as float64.
             y: targets, shape (n_samples,) or (n_samples, n_outputs).
 
         Raises:
-            ValueError: parameters or input that cannot be.
-            SchemaMismatch: `index` names one that was built otherwise, or that no `fit` has filled.
+            ValueError: invalid parameters or input.
+            SchemaMismatch: `index` names an index that was built with different settings, or not by `fit`.
             ServerError: the server cannot be reached, started or used.
         """
         self._validate_params()
@@ -60,21 +61,22 @@ class Supervised(NeighborsBase):
 
     @classmethod
     def from_index(cls, name: str, *, url: str | None = None, client: Any = None, **params: Any) -> Self:
-        """Return an estimator on the labelled passages of an index, fitted without `fit`.
+        """Return an estimator fitted on the labelled passages of an index, without `fit`.
 
-        The rows are the passages with a label, sorted by the length of their ids and then by these; `ids_` holds
-        them. The labels are read once: attach again when the index has changed.
+        The rows are the passages with a label, sorted by the length of their ids and then by id; `ids_` holds the
+        ids. The labels are read once: call this again when the index has changed.
 
         Args:
-            name: of the index; it stays as it is.
-            url: Redis to use; None: `RAGKNN_URL`, or where that is not set the embedded server.
+            name: name of the index, which is not changed.
+            url: Redis to use; None: `RAGKNN_URL`, or the embedded server if that is not set.
             client: a client of redis-py to use instead of a URL.
-            params: others of the estimator, but for `metric` and `algorithm`, which are those of the index.
+            params: other parameters of the estimator, except `metric` and `algorithm`, which are the index's.
 
         Raises:
-            TypeError: something else than a name.
-            IndexNotFound: there is none of that name.
-            ValueError: it holds no labels, or not such as this estimator can learn.
+            TypeError: not a name.
+            IndexNotFound: no index of that name.
+            ValueError: the index has no labels, or labels that this estimator cannot learn.
+            ServerError: the server cannot be reached, started or used.
         """
         check_type("name", name, str, "pass index.name, and url= where it is not that of the settings")
         estimator = cls(index=name, url=url, client=client, metric="euclidean", algorithm="auto", **params)
@@ -115,7 +117,7 @@ class Supervised(NeighborsBase):
         self._describe(len(spots))
 
     def _take_targets(self, y: NDArray[Any]) -> list[Label] | None:
-        """Keep the targets; return them as labels if they can be stored as such."""
+        """Remember the targets; return them as labels if they can be stored."""
         raise NotImplementedError
 
     def _weigh(self, distances: NDArray[np.float64], present: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -150,7 +152,7 @@ class Classifying(ClassifierMixin, Supervised):  # type: ignore[misc]  # scikit-
 
     @property
     def _outputs(self) -> list[tuple[NDArray[np.intp], NDArray[Any]]]:
-        """For each output the class codes of the rows, and the classes."""
+        """Class codes of the rows and the classes, for each output."""
         if isinstance(self.classes_, list):
             return [(self._y[:, output], classes) for output, classes in enumerate(self.classes_)]
         return [(self._y, self.classes_)]
@@ -168,11 +170,12 @@ class Classifying(ClassifierMixin, Supervised):  # type: ignore[misc]  # scikit-
             X: shape (n_queries, n_features); None: the fitted rows, each voted on by the others.
 
         Returns:
-            Shape (n_queries, n_classes), dtype float64, classes as in `classes_`; for several outputs a list of such.
+            Shape (n_queries, n_classes), dtype float64, classes as in `classes_`; for several outputs a list of arrays.
 
         Raises:
-            ValueError: wrong input, or votes that all weigh 0.
+            ValueError: invalid input, or votes whose weights are all 0.
             NotFittedError: not fitted yet.
+            ServerError: the server cannot be reached, or refuses.
         """
         shares = self._shares(X)
         return shares if self.outputs_2d_ else shares[0]

@@ -1,6 +1,6 @@
 """Classifiers: the nearest rows vote."""
 
-# ruff: noqa: N803  # X is the word of the field
+# ruff: noqa: N803  # X is the usual name
 
 from __future__ import annotations
 
@@ -20,32 +20,31 @@ from ragknn.voting._arithmetic import class_shares, winners
 class KNeighborsClassifier(KNeighborsMixin, Classifying):
     """Classify by a vote of the k nearest rows, which Redis finds.
 
-    Of equally near rows the first come first, so that answers do not depend on anything but the data; of classes
-    with equal shares the first in sorted order wins.
+    Equally near rows are in the order of X, so that answers depend only on the data. If classes have equal shares,
+    the first in sorted order wins.
 
     Args:
-        n_neighbors: how many rows vote.
-        weights: "uniform", "distance" (1/d; rows at distance 0 outvote all others), or a callable that makes
-            weights of distances, shape (n_queries, n_neighbors).
-        algorithm: "auto", "flat" and "brute" look at every row and are exact; "hnsw" walks a graph and is
+        n_neighbors: number of rows that vote.
+        weights: "uniform", "distance" (1/d; rows at distance 0 outvote all others), or a callable that turns
+            distances into weights, shape (n_queries, n_neighbors).
+        algorithm: "auto", "flat" and "brute" look at every row and are exact; "hnsw" searches a graph and is
             approximate.
         metric: "euclidean" (the same as "l2", and as "minkowski" with p=2) or "cosine", which refuses zero vectors.
-        url: Redis to use; None: `RAGKNN_URL`, or where that is not set the embedded server. A password in it shows
-            where the estimator is printed.
-        client: a client of redis-py to use instead of a URL. Clones share it; a pickled copy makes its own.
-        index: name of the index that `fit` fills. It stays, and a later `fit` replaces what an earlier one left
-            under the name. None: an index of its own for each fit, removed with the estimator. Copies made by pickle
-            or clone do not keep it alive.
-        ef_runtime: hnsw only: candidates that a search keeps; None: 100, or twice n_neighbors where that is more.
+        url: Redis to use; None: `RAGKNN_URL`, or the embedded server if that is not set. A printed estimator shows
+            the password in the URL.
+        client: a client of redis-py to use instead of a URL. Clones share it; a pickled copy creates its own.
+        index: name of the index that `fit` fills. The index stays, and a later `fit` replaces its rows. None: each
+            fit creates an index that is removed with the estimator, even if copies by pickle or clone still exist.
+        ef_runtime: hnsw only: candidates that a search keeps; None: 100, or twice n_neighbors if that is more.
 
     Attributes:
-        classes_: sorted classes, shape (n_classes,); a list of such for several outputs.
+        classes_: sorted classes, shape (n_classes,); a list of arrays for several outputs.
         outputs_2d_: whether y has several outputs.
-        n_features_in_: columns of X.
-        feature_names_in_: their names, where X has some.
+        n_features_in_: number of columns of X.
+        feature_names_in_: names of the columns, if X has names.
         n_samples_fit_: number of rows.
         effective_metric_: "euclidean" or "cosine"; "ip" on an index with that metric.
-        ids_: after `from_index`: the passage ids of the rows.
+        ids_: passage ids of the rows; only after `from_index`.
 
     Example:
         >>> model = KNeighborsClassifier(n_neighbors=3).fit([[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1])
@@ -96,8 +95,9 @@ class KNeighborsClassifier(KNeighborsMixin, Classifying):
             Shape (n_queries,) or (n_queries, n_outputs).
 
         Raises:
-            ValueError: wrong input, or votes that all weigh 0.
+            ValueError: invalid input, or votes whose weights are all 0.
             NotFittedError: not fitted yet.
+            ServerError: the server cannot be reached, or refuses.
         """
         shares = self._shares(X)
         return self._as_y([classes[winners(s)] for s, (_, classes) in zip(shares, self._outputs, strict=True)])
@@ -108,18 +108,18 @@ class RadiusNeighborsClassifier(RadiusNeighborsMixin, Classifying):
 
     Args:
         radius: largest distance, inclusive.
-        weights: as for `KNeighborsClassifier`, and so on for all others. A callable is called for each query, with
-            shape (1, n_neighbors of the query), where queries have different numbers of neighbors.
+        weights: as for `KNeighborsClassifier`, like the arguments without an explanation. A callable is called for
+            each query, with shape (1, n_neighbors of the query), if queries have different numbers of neighbors.
         algorithm: "hnsw" may miss rows within the radius.
         metric: "euclidean", "minkowski", "l2" or "cosine".
-        outlier_label: class of a query without neighbors: one for all outputs, a list of one for each, or
+        outlier_label: class of a query without neighbors: one for all outputs, a list with one for each output, or
             "most_frequent"; None: such a query is an error.
         url: Redis to use.
         client: a client of redis-py to use.
         index: name of the index.
 
     Attributes:
-        outlier_label_: for each output the class of a query without neighbors, or None.
+        outlier_label_: class of a query without neighbors for each output, or None.
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
@@ -202,8 +202,10 @@ class RadiusNeighborsClassifier(RadiusNeighborsMixin, Classifying):
         """Return the class of each query; see `KNeighborsClassifier.predict`.
 
         Raises:
-            ValueError: wrong input, a query without neighbors and no `outlier_label`, or votes that all weigh 0.
+            ValueError: invalid input, a query without neighbors and no `outlier_label`, or votes whose weights are
+                all 0.
             NotFittedError: not fitted yet.
+            ServerError: the server cannot be reached, or refuses.
         """
         columns = []
         for output, share in enumerate(self._shares(X)):

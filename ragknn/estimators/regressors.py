@@ -1,6 +1,6 @@
-"""Regressors: the nearest rows are averaged."""
+"""Regressors: averages of the nearest rows."""
 
-# ruff: noqa: N803  # X is the word of the field
+# ruff: noqa: N803  # X is the usual name
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ragknn.voting._arithmetic import weighted_average
 
 
 class KNeighborsRegressor(KNeighborsMixin, Averaging):
-    """Predict the average of the k nearest rows, which Redis finds. For the arguments see `KNeighborsClassifier`."""
+    """Predict the average of the k nearest rows, which Redis finds. See `KNeighborsClassifier` for the arguments."""
 
     _parameter_constraints = KNeighborsClassifier._parameter_constraints
 
@@ -43,7 +43,7 @@ class KNeighborsRegressor(KNeighborsMixin, Averaging):
         self.ef_runtime = ef_runtime
 
     def predict(self, X: ArrayLike | None) -> NDArray[np.float64]:
-        """Return the average of the neighbors' numbers for each query.
+        """Return the average of the neighbors' targets for each query.
 
         Args:
             X: shape (n_queries, n_features); None: the fitted rows, each predicted by the others.
@@ -52,15 +52,16 @@ class KNeighborsRegressor(KNeighborsMixin, Averaging):
             Shape (n_queries,) or (n_queries, n_outputs), dtype float64; NaN where all weights are 0.
 
         Raises:
-            ValueError: wrong input.
+            ValueError: invalid input.
             NotFittedError: not fitted yet.
+            ServerError: the server cannot be reached, or refuses.
         """
         distances, rows = self._find_k(X)
         return weighted_average(self._y[rows], self._weigh(distances, np.ones_like(distances, dtype=bool)))
 
 
 class RadiusNeighborsRegressor(RadiusNeighborsMixin, Averaging):
-    """Predict the average of all rows within a radius. For the arguments see `RadiusNeighborsClassifier`."""
+    """Predict the average of all rows within a radius. See `RadiusNeighborsClassifier` for the arguments."""
 
     _parameter_constraints = {  # noqa: RUF012  # annotated in the base class
         name: constraint
@@ -89,13 +90,18 @@ class RadiusNeighborsRegressor(RadiusNeighborsMixin, Averaging):
         self.index = index
 
     def predict(self, X: ArrayLike | None) -> NDArray[np.float64]:
-        """Return the average of the neighbors' numbers for each query, NaN and a warning where it has none.
+        """Return the average of the neighbors' targets for each query; NaN and a warning if it has no neighbors.
 
         Args:
             X: shape (n_queries, n_features); None: the fitted rows, each predicted by the others.
 
         Returns:
             Shape (n_queries,) or (n_queries, n_outputs), dtype float64.
+
+        Raises:
+            ValueError: invalid input.
+            NotFittedError: not fitted yet.
+            ServerError: the server cannot be reached, or refuses.
         """
         distances, rows = self._find_within(X)
         far, present = padded(distances)

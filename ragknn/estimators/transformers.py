@@ -1,6 +1,6 @@
-"""Transformers: from rows to the graph of their neighbors, and from texts to rows."""
+"""Transformers: rows to the graph of their neighbors, and texts to vectors."""
 
-# ruff: noqa: N803  # X is the word of the field
+# ruff: noqa: N803  # X is the usual name
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class KNeighborsTransformer(KNeighborsMixin, ClassNamePrefixFeaturesOutMixin, Tr
     """Turn rows into the graph of their nearest neighbors, for `metric="precomputed"`.
 
     Args:
-        mode: "distance" for distances, with one neighbor more, since a fitted row is its own first neighbor;
+        mode: "distance" for distances, with one more neighbor, since a fitted row is its own first neighbor;
             "connectivity" for ones.
-        n_neighbors: how many.
-        algorithm: as for `KNeighborsClassifier`, and so on for all others.
+        n_neighbors: number of neighbors.
+        algorithm: as for `KNeighborsClassifier`, like the arguments below.
         metric: "euclidean", "minkowski", "l2" or "cosine".
         url: Redis to use.
         client: a client of redis-py to use.
@@ -66,14 +66,26 @@ class KNeighborsTransformer(KNeighborsMixin, ClassNamePrefixFeaturesOutMixin, Tr
         self.ef_runtime = ef_runtime
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
-        """Store the rows of X, shape (n_samples, n_features), in Redis; y does not matter."""
+        """Store the rows of X, shape (n_samples, n_features), in Redis; y is ignored.
+
+        Raises:
+            ValueError: invalid parameters or input.
+            SchemaMismatch: `index` names an index that was built with different settings, or not by `fit`.
+            ServerError: the server cannot be reached, started or used.
+        """
         self._validate_params()
         self._store(validate_data(self, X, dtype=[np.float64, np.float32], order="C"))
         self._n_features_out = self.n_samples_fit_
         return self
 
     def transform(self, X: ArrayLike) -> Any:
-        """Return the graph of the neighbors of X: CSR, shape (n_queries, n_samples_fit), rows sorted by distance."""
+        """Return the graph of the neighbors of X: CSR, shape (n_queries, n_samples_fit), rows sorted by distance.
+
+        Raises:
+            ValueError: invalid input.
+            NotFittedError: not fitted yet.
+            ServerError: the server cannot be reached, or refuses.
+        """
         check_is_fitted(self)
         return self.kneighbors_graph(X, self.n_neighbors + (self.mode == "distance"), self.mode)
 
@@ -81,14 +93,14 @@ class KNeighborsTransformer(KNeighborsMixin, ClassNamePrefixFeaturesOutMixin, Tr
 class TextEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]  # as above
     """Turn texts into vectors, as the first step of a `Pipeline`.
 
-    Every text is embedded as a document, in `fit` and afterwards, so that the same text has the same vector.
+    All texts are embedded as documents, so that a text has the same vector in training and prediction.
 
     Args:
-        embedder: what embeds; None: the sentence-transformers model of the settings, loaded once a process. Clones
-            share it.
+        embedder: embedder to use; None: the sentence-transformers model of the settings, loaded once per process.
+            Clones share it.
         long_texts: what to do with a text that has more tokens than the model reads: "mean" for the mean of the vectors
-            of its pieces, "cut" for the vector of its beginning, both with a `UserWarning` that says how many; "fail"
-            for an error.
+            of its pieces, "cut" for the vector of its beginning, both with a `UserWarning` that says how many texts are
+            too long; "fail" for an error.
 
     Example:
         >>> from sklearn.pipeline import make_pipeline
@@ -127,7 +139,7 @@ class TextEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         return _shared_embedder(settings.model, settings.device)
 
     def fit(self, X: Iterable[str], y: Any = None) -> Self:
-        """Check the texts; there is nothing to learn, and y does not matter."""
+        """Check the texts; there is nothing to learn, and y is ignored."""
         checked_choice("long_texts", self.long_texts)
         _check_texts(X)
         return self
@@ -136,8 +148,8 @@ class TextEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         """Return one vector for each text, shape (n_samples, dim), dtype float32.
 
         Raises:
-            ValueError: not an iterable of texts, or no such choice for long ones.
-            EmbeddingError: the model is missing, or cannot embed one of them.
+            ValueError: not an iterable of texts, or an unknown `long_texts`.
+            EmbeddingError: the model is missing, or cannot embed a text.
         """
         choice = checked_choice("long_texts", self.long_texts)
         vectors, notes = embed_documents(self._embedder, _check_texts(X), choice)
@@ -159,4 +171,4 @@ def _check_texts(X: Iterable[str]) -> list[str]:
         if not isinstance(text, str):
             what = type(text).__name__
             raise ValueError(f"Iterable over raw text documents expected, got {what} in row {row}.")  # noqa: TRY004
-    return [str(text) for text in texts]  # the strings of NumPy are not Python's
+    return [str(text) for text in texts]  # NumPy's strings become Python's

@@ -1,4 +1,4 @@
-"""Evaluating retrieval: how good the rankings are, how sure that is, and how quick they come.
+"""Evaluation of retrieval: quality of the rankings, confidence intervals, and latency.
 
 from ragknn.evaluation import evaluate, read_questions
 
@@ -6,15 +6,24 @@ evaluation = evaluate(retriever, read_questions("corpora/handbook"), {"vector": 
 print(evaluation)
 """
 
-from ragknn.evaluation.evaluating import aevaluate, evaluate, rank_documents
+from ragknn.evaluation._evaluating import aevaluate, evaluate, rank_documents
+from ragknn.evaluation._latency import Latency
+from ragknn.evaluation._metrics import Grades
+from ragknn.evaluation._recall import RecallPoint, RecallScan, ascan_recall, scan_recall
+from ragknn.evaluation._significance import Comparison, Estimate
 from ragknn.evaluation.questions import Questions, read_questions
-from ragknn.evaluation.recall import RecallScan, ascan_recall, scan_recall
-from ragknn.evaluation.results import Evaluation
+from ragknn.evaluation.results import Evaluation, SettingResult
 
 __all__ = [
+    "Comparison",
+    "Estimate",
     "Evaluation",
+    "Grades",
+    "Latency",
     "Questions",
+    "RecallPoint",
     "RecallScan",
+    "SettingResult",
     "aevaluate",
     "ascan_recall",
     "evaluate",

@@ -1,4 +1,4 @@
-"""The pictures of an evaluation, drawn with matplotlib."""
+"""The plots of an evaluation, drawn with matplotlib."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ragknn._plotting import figure_class
-from ragknn.evaluation.recall import RecallScan
+from ragknn._display import figure_class
+from ragknn.evaluation._recall import RecallScan
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,11 +31,11 @@ def draw(
     """Draw an evaluation: quality against latency, recall against latency, and each setting against the first.
 
     Args:
-        results: of the settings.
-        metric: which of the metrics.
-        confidence: of the bars.
-        scan: the recall of the index, if it was measured.
-        path: a file to save the picture in, or None.
+        results: results of the settings.
+        metric: metric to plot.
+        confidence: confidence of the intervals.
+        scan: recall of the index, if it was measured.
+        path: file to save the plot in, or None.
 
     Raises:
         MissingDependency: matplotlib is not installed.
@@ -57,7 +57,7 @@ def draw(
 
 
 def draw_quality(axes: Any, results: Sequence[SettingResult], metric: str, confidence: float) -> None:
-    """Draw the mean of each setting with its interval, against the p50 latency where that was taken."""
+    """Draw the mean of each setting with its interval, against the p50 latency if that was measured."""
     timed = all(result.latency for result in results)
     for number, result in enumerate(results):
         estimate = result.estimates[metric]
@@ -76,7 +76,7 @@ def draw_quality(axes: Any, results: Sequence[SettingResult], metric: str, confi
 
 
 def draw_recall(axes: Any, scan: RecallScan) -> None:
-    """Draw the recall of the index against the p50 latency, a point for each ef_runtime."""
+    """Draw the recall of the index against the p50 latency, one point for each ef_runtime."""
     places = [1000 * point.latency.p50 for point in scan.points]
     axes.plot(places, [point.recall for point in scan.points], marker="o")
     for place, point in zip(places, scan.points, strict=True):
@@ -94,7 +94,7 @@ def draw_recall(axes: Any, scan: RecallScan) -> None:
 
 
 def draw_differences(axes: Any, first: SettingResult, second: SettingResult, metric: str) -> None:
-    """Draw a bar for each query by how much the second setting is better or worse on it, sorted."""
+    """Draw a bar for each query: the difference between the second setting and the first, sorted."""
     differences = np.sort(np.subtract(second.scores[metric], first.scores[metric]))[::-1]
     axes.bar(np.arange(len(differences)), differences, width=1.0, color=np.where(differences > 0, "C0", "C1"))
     axes.axhline(0, linewidth=1, color="gray")

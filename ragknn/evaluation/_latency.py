@@ -1,4 +1,4 @@
-"""How long single calls take."""
+"""Latency of single calls."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ragknn._plain import Plain
 
 @dataclass(frozen=True, slots=True)
 class Latency(Plain):
-    """How long single calls took, one after the other.
+    """Times of single calls, one after the other.
 
     Attributes:
-        p50: seconds that half of the calls stayed below.
-        p90: seconds that nine in ten stayed below.
-        p99: seconds that 99 in a hundred stayed below; of fewer than 100 calls it says little.
-        calls: how many were timed.
+        p50: median time, in seconds.
+        p90: 90th percentile, in seconds.
+        p99: 99th percentile, in seconds; not reliable for fewer than 100 calls.
+        calls: number of timed calls.
     """
 
     p50: float
@@ -29,13 +29,13 @@ class Latency(Plain):
 
     @classmethod
     def of(cls, seconds: ArrayLike) -> Latency:
-        """Return the percentiles of the seconds that each call took."""
+        """Return the percentiles of the times of calls, in seconds."""
         p50, p90, p99 = np.percentile(np.asarray(seconds, dtype=float), [50, 90, 99])
         return cls(float(p50), float(p90), float(p99), np.size(seconds))
 
 
 def in_even_steps(texts: Sequence[str], most: int) -> list[str]:
-    """Return at most so many of the texts, evenly spread over all."""
+    """Return at most `most` of the texts, evenly spaced."""
     if len(texts) <= most:
         return list(texts)
     return [texts[position * len(texts) // most] for position in range(most)]

@@ -1,16 +1,16 @@
-"""How good a ranking of documents is for one query: the measures of the field, with trec_eval's definitions.
+"""Metrics for a ranking of documents for one query, as trec_eval defines them.
 
 Each function takes the ids of the documents in the order of retrieval, best first, and the grades of the query's
-judged documents. A document is relevant if its grade is 1 or more; one that nobody judged, and one with a grade
-below 1, is not. Where a query has no relevant document, every measure is 0, as trec_eval has it.
+judged documents. A document is relevant if its grade is 1 or more; a document without a grade, or with a grade below
+1, is not. If a query has no relevant document, every metric is 0, as in trec_eval.
 
-trec_eval sorts by score and breaks ties by id; here the order given is the order taken.
+trec_eval sorts by score and breaks ties by id; these functions keep the given order.
 
     K. Järvelin, J. Kekäläinen: Cumulated gain-based evaluation of IR techniques.
         ACM Transactions on Information Systems 20(4), 2002.
     C. D. Manning, P. Raghavan, H. Schütze: Introduction to Information Retrieval, chapter 8.
         Cambridge University Press, 2008.
-    trec_eval, the program that the Text Retrieval Conferences score with: github.com/usnistgov/trec_eval
+    trec_eval, the scoring program of the Text Retrieval Conferences: github.com/usnistgov/trec_eval
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ def ndcg(ranked: Sequence[str], grades: Grades, k: int | None = 10) -> float:
 
     DCG@k is the sum of grade(i) / log2(i + 1) over the ranks i = 1..k; nDCG@k divides it by the DCG@k of the best
     possible order of all judged documents. The gain is linear, as in Järvelin and Kekäläinen (2002), trec_eval
-    (`ndcg_cut`) and BEIR; the other one in use, 2^grade - 1, gives other figures wherever a grade is above 1.
+    (`ndcg_cut`) and BEIR; the other common gain, 2^grade - 1, gives other values if any grade is above 1.
 
     Args:
         ranked: ids of the documents found, best first, each once.
-        grades: of the judged documents.
-        k: ranks that count; None: all.
+        grades: grades of the judged documents.
+        k: number of ranks that count; None: all.
 
     Raises:
-        ValueError: k < 1, or a document that is ranked twice.
+        ValueError: k < 1, or a document is ranked twice.
     """
     gains = _gains(ranked, grades, k)
     ideal = np.sort(np.array([max(grade, 0) for grade in grades.values()], dtype=float))[::-1][:k]
@@ -48,7 +48,7 @@ def ndcg(ranked: Sequence[str], grades: Grades, k: int | None = 10) -> float:
 
 
 def recall(ranked: Sequence[str], grades: Grades, k: int | None = 10) -> float:
-    """Return the share of the relevant documents that stands among the first k (Manning et al. 2008, 8.3).
+    """Return the share of the relevant documents that are among the first k (Manning et al. 2008, 8.3).
 
     The arguments and errors are those of `ndcg`.
     """
@@ -59,14 +59,14 @@ def recall(ranked: Sequence[str], grades: Grades, k: int | None = 10) -> float:
 def precision(ranked: Sequence[str], grades: Grades, k: int = 10) -> float:
     """Return the share of relevant documents among the first k (Manning et al. 2008, 8.4).
 
-    The divisor is k even where fewer documents were found, as trec_eval (`P`) has it. The arguments and errors are
-    those of `ndcg`.
+    The divisor is k even if fewer documents were found, as in trec_eval (`P`). The arguments and errors are those of
+    `ndcg`.
     """
     return float(np.count_nonzero(_gains(ranked, grades, k))) / k
 
 
 def reciprocal_rank(ranked: Sequence[str], grades: Grades, k: int | None = None) -> float:
-    """Return 1 / rank of the first relevant document, 0 where none is found (trec_eval's `recip_rank`).
+    """Return 1 / rank of the first relevant document, 0 if none was found (trec_eval's `recip_rank`).
 
     Its mean over queries is the MRR. The arguments and errors are those of `ndcg`.
     """
@@ -77,7 +77,7 @@ def reciprocal_rank(ranked: Sequence[str], grades: Grades, k: int | None = None)
 def average_precision(ranked: Sequence[str], grades: Grades, k: int | None = None) -> float:
     """Return the precision at the rank of each relevant document, averaged over all relevant documents.
 
-    A relevant document that is not found counts as 0 (Manning et al. 2008, 8.4; trec_eval's `map` and `map_cut`).
+    A relevant document that was not found counts as 0 (Manning et al. 2008, 8.4; trec_eval's `map` and `map_cut`).
     The mean over queries is the MAP. The arguments and errors are those of `ndcg`.
     """
     relevant = count_relevant(grades)
@@ -86,7 +86,7 @@ def average_precision(ranked: Sequence[str], grades: Grades, k: int | None = Non
 
 
 def hit(ranked: Sequence[str], grades: Grades, k: int | None = 10) -> float:
-    """Return 1 where a relevant document stands among the first k, else 0 (trec_eval's `success`).
+    """Return 1 if a relevant document is among the first k, else 0 (trec_eval's `success`).
 
     Its mean over queries is the hit rate. The arguments and errors are those of `ndcg`.
     """
@@ -99,9 +99,9 @@ def count_relevant(grades: Grades) -> int:
 
 
 def metrics_at(k: int) -> dict[str, Callable[[Sequence[str], Grades], float]]:
-    """Return the measures of an evaluation by their names, ready to be given a ranking and grades.
+    """Return the metrics of an evaluation by name, as functions of a ranking and grades.
 
-    All look at the first k documents but MAP, which looks at the whole ranking.
+    All use the first k documents, except MAP, which uses the whole ranking.
     """
     return {
         f"nDCG@{k}": lambda ranked, grades: ndcg(ranked, grades, k),
@@ -114,7 +114,7 @@ def metrics_at(k: int) -> dict[str, Callable[[Sequence[str], Grades], float]]:
 
 
 def _gains(ranked: Sequence[str], grades: Grades, k: int | None) -> NDArray[np.float64]:
-    """Return the grades of the first k documents, 0 for what is not relevant, shape (min(k, n),)."""
+    """Return the grades of the first k documents, 0 if not relevant, shape (min(k, n),)."""
     if k is not None and as_integer(k) < 1:
         raise ValueError(f"expected k >= 1, got {k}")
     if len(set(ranked)) != len(ranked):
@@ -124,5 +124,5 @@ def _gains(ranked: Sequence[str], grades: Grades, k: int | None) -> NDArray[np.f
 
 
 def _discounted_sum(gains: NDArray[np.float64]) -> float:
-    # Added up exactly, so that the best order is 1.0 and not a rounding more.
+    # An exact sum, so that the best order has exactly 1.0, without a rounding error.
     return math.fsum(gains / np.log2(np.arange(2, len(gains) + 2)))

@@ -1,4 +1,4 @@
-"""How sure a mean over queries is, and whether two settings differ by more than the luck of these queries.
+"""Confidence intervals of means over queries, and tests whether two settings differ by more than chance.
 
 B. Efron, R. J. Tibshirani: An Introduction to the Bootstrap, chapter 13. Chapman & Hall, 1993.
 M. D. Smucker, J. Allan, B. Carterette: A comparison of statistical significance tests for information
@@ -15,24 +15,24 @@ from numpy.typing import ArrayLike, NDArray
 
 from ragknn._plain import Plain
 
-RESAMPLES = 10_000  # the ends of an interval and a p-value then vary by less than they are printed with
+RESAMPLES = 10_000  # interval ends and p-values then vary by less than their printed precision
 CONFIDENCE = 0.95
 
-# Values drawn at once, so that a data set of many queries does not fill the memory: 8 MB of float64.
+# Values drawn at once, to limit memory for data sets of many queries: 8 MB of float64.
 VALUES_PER_DRAW = 1_000_000
 
-# Two sums of the same numbers in another order differ by as much; they count as equal.
+# Sums of the same numbers in another order can differ by this; they count as equal.
 ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate(Plain):
-    """A mean and how far it may lie from that of all queries of this kind.
+    """A mean, with a confidence interval for the mean over all queries of this kind.
 
     Attributes:
-        mean: of the values.
+        mean: mean of the values.
         low: lower end of the confidence interval.
-        high: upper end.
+        high: upper end of the confidence interval.
     """
 
     mean: float
@@ -51,15 +51,15 @@ class Comparison(Plain):
     """Two settings on the same queries.
 
     Attributes:
-        metric: what was measured.
+        metric: name of the metric.
         first: name of the setting compared with.
         second: name of the setting compared.
         difference: mean of second - first over the queries; above 0, second is better.
-        p_value: how often chance alone makes a mean difference as large, in either direction. Of many
-            comparisons some have a small one by chance; they are not corrected for that.
-        wins: queries on which second is better.
-        losses: queries on which it is worse.
-        ties: queries on which both are equal.
+        p_value: how often chance alone gives a mean difference at least as large, in either direction. It is not
+            corrected for many comparisons, of which some have a small p-value by chance.
+        wins: number of queries on which second is better.
+        losses: number of queries on which second is worse.
+        ties: number of queries on which both are equal.
     """
 
     metric: str
@@ -83,17 +83,17 @@ def bootstrap_mean(
 ) -> Estimate:
     """Return the mean of the values with its percentile bootstrap interval (Efron and Tibshirani 1993, 13.3).
 
-    The values are drawn with replacement, as many as there are, again and again; the interval holds the middle
-    `confidence` of the means of these samples.
+    Each sample draws as many values as there are, with replacement. The interval covers the middle `confidence` of
+    the samples' means.
 
     Args:
-        values: one a query, shape (n,).
-        confidence: share of the resampled means that the interval holds, between 0 and 1.
-        resamples: number of samples drawn.
-        seed: of the drawing; the same gives the same interval.
+        values: one value per query, shape (n,).
+        confidence: share of the samples' means inside the interval, between 0 and 1.
+        resamples: number of samples.
+        seed: random seed; the same seed gives the same interval.
 
     Raises:
-        ValueError: no values, a NaN among them, or a confidence or number of samples that cannot be.
+        ValueError: no values, a NaN or infinity among them, or an invalid confidence or number of samples.
     """
     [estimate] = bootstrap_means(_checked(values, 1)[np.newaxis], confidence=confidence, resamples=resamples, seed=seed)
     return estimate
@@ -102,13 +102,13 @@ def bootstrap_mean(
 def bootstrap_means(
     columns: ArrayLike, *, confidence: float = CONFIDENCE, resamples: int = RESAMPLES, seed: int = 0
 ) -> list[Estimate]:
-    """Return what `bootstrap_mean` would for each of several measures on the same queries, in one go.
+    """Return the results of `bootstrap_mean` for several metrics on the same queries, in one computation.
 
     Args:
-        columns: shape (n_measures, n).
-        confidence: as there.
-        resamples: as there.
-        seed: as there.
+        columns: values, shape (n_metrics, n).
+        confidence: as for `bootstrap_mean`.
+        resamples: as for `bootstrap_mean`.
+        seed: as for `bootstrap_mean`.
     """
     values = _checked(columns, 2)
     check_confidence(confidence)
@@ -116,7 +116,7 @@ def bootstrap_means(
     count = values.shape[1]
     means = np.concatenate(
         [
-            # How often each value was drawn: one matrix product then serves all measures.
+            # Counts of each value in the samples, so that one matrix product gives the means of all metrics.
             np.stack([np.bincount(drawn, minlength=count) for drawn in generator.integers(0, count, (part, count))])
             @ values.T
             for part in _parts(resamples, count)
@@ -131,10 +131,10 @@ def bootstrap_means(
 
 
 def check_confidence(confidence: float) -> None:
-    """Refuse a confidence that is no share.
+    """Refuse an invalid confidence.
 
     Raises:
-        ValueError: it does not lie between 0 and 1.
+        ValueError: it is not between 0 and 1.
     """
     if not 0 < confidence < 1:
         raise ValueError(f"expected a confidence between 0 and 1, got {confidence}")
@@ -143,17 +143,17 @@ def check_confidence(confidence: float) -> None:
 def permutation_p_value(differences: ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0) -> float:
     """Return the two-sided p-value of the paired randomization test on the mean (Smucker et al. 2007, 3.1).
 
-    If the settings were alike, each difference might as well have the other sign. The p-value is the share of all
-    assignments of signs whose mean is as far from 0 as the one found, or further. Where there are more assignments
-    than `resamples`, that many are drawn, and the one found counts as one of them, so that p is never 0.
+    If the settings were equally good, each difference could have either sign with equal probability. The p-value is
+    the share of all assignments of signs whose mean is at least as far from 0 as the observed mean. If there are more
+    assignments than `resamples`, a sample of that size is drawn and the observed one is added, so that p is never 0.
 
     Args:
-        differences: one a query, shape (n,).
-        resamples: number of assignments drawn.
-        seed: of the drawing.
+        differences: one difference per query, shape (n,).
+        resamples: number of assignments to draw.
+        seed: random seed.
 
     Raises:
-        ValueError: no differences, a NaN among them, or resamples < 1.
+        ValueError: no differences, a NaN or infinity among them, or resamples < 1.
     """
     values = _checked(differences, 1)
     moved = values[np.abs(values) > ROUNDING]  # the sign of a zero changes nothing
@@ -182,19 +182,19 @@ def compare(
     """Compare two settings query by query.
 
     Args:
-        metric: what was measured; larger is better.
-        first: name of the setting to compare with, and its values, one a query, shape (n,).
+        metric: name of the metric; larger is better.
+        first: name of the setting to compare with, and its values, one per query, shape (n,).
         second: the setting to compare, likewise, on the same queries in the same order.
-        confidence: of the interval of the mean difference.
-        resamples: of the bootstrap and of the randomization test.
-        seed: of both.
+        confidence: confidence of the interval of the mean difference.
+        resamples: number of samples of the bootstrap and of the randomization test.
+        seed: random seed of both.
 
     Raises:
-        ValueError: other numbers of values, or as `bootstrap_mean` has it.
+        ValueError: different numbers of values, or as for `bootstrap_mean`.
     """
     before, after = _checked(first[1], 1), _checked(second[1], 1)
     if before.shape != after.shape:
-        raise ValueError(f"expected as many values of both settings, got {len(before)} and {len(after)}")
+        raise ValueError(f"expected the same number of values of both settings, got {len(before)} and {len(after)}")
     differences = after - before
     return Comparison(
         metric,
@@ -218,7 +218,7 @@ def _checked(values: ArrayLike, ndim: int) -> NDArray[np.float64]:
 
 
 def _parts(resamples: int, count: int) -> Iterator[int]:
-    """Cut the number of samples, of `count` values each, into parts that fit the memory."""
+    """Divide the samples, of `count` values each, into parts that fit into memory; yield the size of each part."""
     if resamples < 1:
         raise ValueError(f"expected resamples >= 1, got {resamples}")
     most = max(1, VALUES_PER_DRAW // count)

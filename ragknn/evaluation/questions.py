@@ -1,8 +1,8 @@
-"""Questions whose answers are known, read from a folder in BEIR's layout.
+"""Judged questions, read from a folder in BEIR's layout.
 
 corpus.jsonl or other files    the documents; `read_documents` reads them
-queries.jsonl                  {"_id": "q1", "text": "..."}, one a line
-qrels/test.tsv                 query-id, corpus-id and score, separated by tabs, below a line with these names
+queries.jsonl                  {"_id": "q1", "text": "..."}, one per line
+qrels/test.tsv                 query-id, corpus-id and score, separated by tabs, below a header with these names
 
 N. Thakur et al.: BEIR: A heterogeneous benchmark for zero-shot evaluation of information retrieval models.
     NeurIPS Datasets and Benchmarks 2021.
@@ -19,7 +19,7 @@ from pathlib import Path
 from ragknn.errors import ReadError
 from ragknn.evaluation._metrics import Grades
 
-HEADER = ("query-id", "corpus-id", "score")
+_HEADER = ("query-id", "corpus-id", "score")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,8 @@ class Questions:
     """Queries and the documents that answer them.
 
     Attributes:
-        queries: the text of each judged query by its id, in the order of the file.
-        grades: for each of these queries the grades of its judged documents; 1 or more is relevant.
+        queries: text of each judged query by its id, in the order of the file.
+        grades: grades of the judged documents of each query; 1 or more is relevant.
 
     Raises:
         ValueError: a query without grades, or grades without a query.
@@ -54,18 +54,18 @@ def read_questions(folder: str | Path, split: str = "test") -> Questions:
     Queries without judgements in this split are left out.
 
     Args:
-        folder: that holds `queries.jsonl` and the folder `qrels`.
-        split: which judgements: the name of a file in `qrels`, without `.tsv`.
+        folder: folder with `queries.jsonl` and the folder `qrels`.
+        split: name of a file of judgements in `qrels`, without `.tsv`.
 
     Raises:
-        ReadError: a file is missing or cannot be read as such; the message names file and line.
+        ReadError: a file is missing or invalid; the message names file and line.
     """
     root = Path(folder)
     if not root.is_dir():
         raise ReadError(f"{folder}: expected a folder with queries.jsonl and qrels/{split}.tsv, got no folder")
     queries_path, grades_path = root / "queries.jsonl", root / "qrels" / f"{split}.tsv"
     if not queries_path.is_file():
-        raise ReadError(f'{queries_path}: expected a file with a line {{"_id": ..., "text": ...}} a query, got none')
+        raise ReadError(f'{queries_path}: expected a file with a line {{"_id": ..., "text": ...}} per query, got none')
     if not grades_path.is_file():
         splits = sorted(path.stem for path in grades_path.parent.glob("*.tsv"))
         there = f"there are {', '.join(splits)}; choose one of these" if splits else "there is none; add it"
@@ -91,9 +91,9 @@ def _queries(path: Path) -> Iterator[tuple[str, str]]:
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise ReadError(f"{place}: expected a JSON object a line, got {_short(line)}: {error}") from error
+                raise ReadError(f"{place}: expected a JSON object per line, got {_short(line)}: {error}") from error
             query, text = (row.get("_id"), row.get("text")) if isinstance(row, dict) else (None, None)
-            # A number is taken as its digits, as with documents; the judgements know only text.
+            # An integer id becomes a string, as in documents; the ids in judgements are strings.
             if type(query) not in (str, int) or not str(query) or not isinstance(text, str):
                 raise ReadError(f'{place}: expected {{"_id": "...", "text": "..."}}, got {_short(line)}')
             if not text.strip():
@@ -110,9 +110,9 @@ def _grades(path: Path, queries: Mapping[str, str]) -> dict[str, dict[str, int]]
         rows = csv.reader(file, delimiter="\t")
         try:
             header = next(rows, [])
-            if tuple(header) != HEADER:
+            if tuple(header) != _HEADER:
                 got = _short("\t".join(header)) if header else "an empty file"
-                raise ReadError(f"{path}:1: expected the header {' '.join(HEADER)}, separated by tabs, got {got}")
+                raise ReadError(f"{path}:1: expected the header {' '.join(_HEADER)}, separated by tabs, got {got}")
             for row in rows:
                 if row:
                     query, document, grade = _judgement(row, f"{path}:{rows.line_num}", queries)
@@ -130,8 +130,8 @@ def _grades(path: Path, queries: Mapping[str, str]) -> dict[str, dict[str, int]]
 
 
 def _judgement(row: list[str], place: str, queries: Mapping[str, str]) -> tuple[str, str, int]:
-    if len(row) != len(HEADER):
-        raise ReadError(f"{place}: expected {', '.join(HEADER)} separated by tabs, got {_short(' '.join(row))}")
+    if len(row) != len(_HEADER):
+        raise ReadError(f"{place}: expected {', '.join(_HEADER)} separated by tabs, got {_short(' '.join(row))}")
     query, document, score = row
     try:
         grade = int(score)

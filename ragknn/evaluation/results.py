@@ -1,4 +1,4 @@
-"""What an evaluation found: per query, on average, and one setting against another."""
+"""Results of an evaluation: per query, on average, and comparisons of settings."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ragknn._display import Table, aligned, html_table
 from ragknn._plain import Plain, frame, plain
 from ragknn.evaluation._charts import draw
 from ragknn.evaluation._latency import Latency
+from ragknn.evaluation._recall import RecallScan
 from ragknn.evaluation._significance import Comparison, Estimate, compare
-from ragknn.evaluation.recall import RecallScan
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SettingResult(Plain):
-    """How one setting does.
+    """Results of one setting.
 
     Attributes:
-        name: of the setting.
-        options: that `retrieve` was called with, each as its repr.
-        estimates: for each metric the mean over the queries, with its confidence interval.
-        scores: for each metric the value of each query, in the order of the queries.
-        documents: for each query the ids of the k best documents.
-        shallow: queries whose passages came from fewer than k documents; with a larger depth they may do better.
-        latency: of single calls for k passages, embedding of the query included; None if it was not taken.
+        name: name of the setting.
+        options: options of `retrieve`, each as its repr.
+        estimates: mean over the queries by metric, with its confidence interval.
+        scores: value of each query by metric, in the order of the queries.
+        documents: ids of the k best documents of each query.
+        shallow: number of queries whose passages came from fewer than k documents; a larger depth may improve them.
+        latency: latency of single calls for k passages, query embedding included; None if it was not measured.
     """
 
     name: str
@@ -44,25 +44,25 @@ class SettingResult(Plain):
     latency: Latency | None = None
 
     def column(self, metric: str) -> tuple[str, tuple[float, ...]]:
-        """Return the name and the values of one metric, as a comparison takes them."""
+        """Return the setting's name and its values of one metric, as arguments of `compare`."""
         return self.name, self.scores[metric]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Evaluation(Plain):
-    """What an evaluation found; print it, show it in a notebook, plot it, or keep it as JSON.
+    """Results of an evaluation; print them, show them in a notebook, plot them, or save them as JSON.
 
     Attributes:
         index: name of the index.
-        k: documents that count.
-        depth: passages retrieved for a query.
-        confidence: of all intervals.
-        queries: the texts by id, in the order of all values that are kept per query.
-        missing: relevant documents that are not in the index, and so cannot be found.
-        results: one a setting, in the order given.
-        comparisons: of each further setting with the first, by metric.
-        recall: of the index against exact search, if it was measured.
-        warnings: what the retrievals of a query said of it, by the query's id; that it is too long for the model, say.
+        k: number of documents that count.
+        depth: number of passages retrieved for each query.
+        confidence: confidence of all intervals.
+        queries: texts by id, in the order of all values per query.
+        missing: number of relevant documents that are not in the index, and so cannot be found.
+        results: results of the settings, in the given order.
+        comparisons: comparisons of each further setting with the first, by metric.
+        recall: recall of the index against exact search, if it was measured.
+        warnings: warnings of the retrievals by query id, for example that the query is too long for the model.
     """
 
     index: str
@@ -78,7 +78,7 @@ class Evaluation(Plain):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Names of what was measured; the first is the one that plots show."""
+        """Names of the metrics; plots show the first one."""
         return tuple(self.results[0].scores)
 
     def __getitem__(self, setting: str) -> SettingResult:
@@ -88,10 +88,10 @@ class Evaluation(Plain):
         raise KeyError(f"expected one of the settings {', '.join(one.name for one in self.results)}, got {setting!r}")
 
     def compare(self, first: str, second: str, metric: str | None = None, *, seed: int = 0) -> Comparison:
-        """Compare any two settings query by query, on the first metric unless another is named.
+        """Compare any two settings query by query, by default on the first metric.
 
         Raises:
-            KeyError: there is no such setting or metric.
+            KeyError: no such setting or metric.
         """
         metric = self.metrics[0] if metric is None else metric
         if metric not in self.metrics:
@@ -100,7 +100,7 @@ class Evaluation(Plain):
         return compare(metric, *columns, confidence=self.confidence, seed=seed)
 
     def per_query(self) -> Iterator[dict[str, Any]]:
-        """Iterate over queries and settings: the ids, the metrics and the k best documents of each, as a flat row."""
+        """Iterate over queries and settings: the id, the metrics and the k best documents of each, as a flat row."""
         for row, (query, text) in enumerate(self.queries.items()):
             for result in self.results:
                 values = {metric: scores[row] for metric, scores in result.scores.items()}
@@ -108,10 +108,10 @@ class Evaluation(Plain):
                 yield {"query": query, "text": text, "setting": result.name, **values, "documents": documents}
 
     def to_dict(self, *, per_query: bool = False) -> dict[str, Any]:
-        """Return the figures as plain values, for JSON; seconds are seconds.
+        """Return the results as plain values, for JSON; times are in seconds.
 
         Args:
-            per_query: with the rows of `per_query` too.
+            per_query: whether to include the rows of `per_query`.
         """
         settings = [
             {
@@ -144,7 +144,7 @@ class Evaluation(Plain):
         return json.dumps(self.to_dict(per_query=per_query), ensure_ascii=False, allow_nan=False)
 
     def to_pandas(self) -> DataFrame:
-        """Return a DataFrame with the rows of `per_query`: one for each query and setting.
+        """Return a DataFrame with the rows of `per_query`, one for each query and setting.
 
         Raises:
             MissingDependency: pandas is not installed.
@@ -153,10 +153,10 @@ class Evaluation(Plain):
         return frame(columns, [tuple(row.values()) for row in self.per_query()])
 
     def plot(self, path: str | Path | None = None) -> Figure:
-        """Draw quality against latency, recall against latency if it was scanned, and the differences per query.
+        """Draw quality against latency, recall against latency if it was measured, and the differences per query.
 
         Args:
-            path: a file to save the picture in; the suffix says how (.png, .svg, .pdf).
+            path: file to save the plot in; the suffix gives the format (.png, .svg, .pdf).
 
         Raises:
             MissingDependency: matplotlib is not installed.
@@ -165,15 +165,15 @@ class Evaluation(Plain):
 
     @property
     def heading(self) -> str:
-        """What was evaluated, in one line."""
+        """Description of the evaluation, in one line."""
         return (
-            f"{self.index}: {len(self.queries)} queries, documents by their best of {self.depth} passages, "
+            f"{self.index}: {len(self.queries)} queries, documents ranked by their best of {self.depth} passages, "
             f"mean and {self.confidence:.0%} interval"
         )
 
     @property
     def table(self) -> Table:
-        """The figures of all settings for people: a column for each setting, a row for each metric."""
+        """The results of all settings as a table for display: a column for each setting, a row for each metric."""
         rows: list[tuple[str, ...]] = [
             (metric, *(str(result.estimates[metric]) for result in self.results)) for metric in self.metrics
         ]
@@ -185,7 +185,7 @@ class Evaluation(Plain):
 
     @property
     def comparison_table(self) -> Table:
-        """The comparisons for people, a row for each."""
+        """The comparisons as a table for display, one row each."""
         heads = ("metric", "setting", "against", "difference", "p", "better on", "worse on", "equal on")
         rows = []
         for one in self.comparisons:
@@ -195,10 +195,10 @@ class Evaluation(Plain):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What to know before the figures are believed, one sentence each."""
+        """Notes that qualify the results, one sentence each."""
         notes = []
         if self.missing:
-            notes.append(f"relevant documents that are not in the index, and cannot be found: {self.missing}")
+            notes.append(f"relevant documents that are not in the index and cannot be found: {self.missing}")
         if self.warnings:
             query, [first, *_] = next(iter(self.warnings.items()))
             notes.append(f"queries with a warning: {len(self.warnings)}, the first is {query!r}: {first}")
@@ -209,7 +209,7 @@ class Evaluation(Plain):
             if result.shallow
         ]
         if self.results[0].latency:
-            notes.append(f"latency of one retrieve of {self.k} passages, embedding of the query included")
+            notes.append(f"latency of one retrieve of {self.k} passages, query embedding included")
         return tuple(notes)
 
     def __repr__(self) -> str:

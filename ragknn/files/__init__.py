@@ -1,4 +1,11 @@
-"""From files to documents: folders are walked, formats parsed, and rows checked.
+"""Reading documents from files: walking folders, parsing formats, and checking rows.
 
-Nothing here knows of vectors or Redis; an indexer takes what is read here.
+This package does not know vectors or Redis; an indexer stores the documents.
 """
+
+from ragknn.files.reader import DocumentReader, read_documents
+
+__all__ = [
+    "DocumentReader",
+    "read_documents",
+]

@@ -1,4 +1,4 @@
-"""What files hold: one parser a format, from a path to rows of fields. Nothing here knows of documents."""
+"""Parsers, one for each format, from a path to rows of fields. They do not know documents."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bs4 import BeautifulSoup
     from bs4.element import NavigableString, Tag
 
-# The fields of a row that are taken for its text where none is named, the first there is.
+# The default fields for the text of a row; the first one present is used.
 TEXT_FIELDS = ("text", "content", "body")
 _DROPPED_TAGS = ("script", "style", "nav", "template", "noscript", "title")
 _BLOCK_TAG = re.compile(
@@ -38,10 +38,10 @@ _BLOCK_TAG = re.compile(
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 
-# pypdf reports what it repairs to its logger, which prints to stderr where nobody has set up logging.
+# pypdf logs its repairs, and the log goes to stderr if logging is not set up.
 _SILENCE = logging.NullHandler()
 
-# Held while the field size limit, which the csv module keeps for the whole process, is another.
+# Held while the field size limit is changed, which the csv module keeps for the whole process.
 _FIELD_LIMIT = threading.Lock()
 
 
@@ -56,12 +56,12 @@ class Fields:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a file holds of one document, not yet checked.
+    """The data of one document in a file, not yet checked.
 
     Attributes:
-        values: the fields by name, if it is what it should be.
-        body: the text, where it is no field.
-        place: where it is in a file of several: ":" and its line, or "#" and its position from 1.
+        values: the fields by name, if the row is valid.
+        body: the text, if it is not a field.
+        place: position in a file of several documents: ":" and the line, or "#" and the position from 1.
     """
 
     values: Any
@@ -71,7 +71,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A row that is none, and why; the file goes on behind it."""
+    """An invalid row and the reason; the rest of the file is still read."""
 
     reason: str
     place: str
@@ -94,7 +94,7 @@ def _read_markdown(path: Path, fields: Fields) -> Rows:
         yield Row({}, text)
         return
     try:
-        # Through JSON and back: what JSON cannot hold (NaN, bytes, an object that holds itself) is refused.
+        # Through JSON and back, to refuse values that JSON cannot hold (NaN, bytes, an object that contains itself).
         values = json.loads(json.dumps(yaml.safe_load(front[1]), default=_iso, allow_nan=False))
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
@@ -116,11 +116,11 @@ def _iso(value: object) -> str:
 
 
 def _read_html(path: Path, fields: Fields) -> Rows:
-    import bs4  # slow to import, and most folders hold no HTML
+    import bs4  # slow to import, and most folders have no HTML
 
     text = _text_of(path)
     with warnings.catch_warnings():
-        # bs4 warns where a page looks to it like XML, or like a file name.
+        # bs4 warns if a page looks like XML, or like a file name.
         warnings.simplefilter("ignore")
         soup = bs4.BeautifulSoup(text, "html.parser")
     title = "" if soup.title is None else _folded(soup.title.get_text())
@@ -130,7 +130,7 @@ def _read_html(path: Path, fields: Fields) -> Rows:
 
 
 def _html_text(soup: BeautifulSoup) -> str:
-    # A file that holds NUL is refused before, so that it can stand for a line break here.
+    # NUL marks a line break here: files that contain NUL were refused before.
     for line_break in soup.find_all("br"):
         line_break.replace_with("\0")
     for cell in soup.find_all(("td", "th")):
@@ -156,7 +156,7 @@ def _folded(text: str) -> str:
 
 
 def _read_pdf(path: Path, fields: Fields) -> Rows:
-    import pypdf  # slow to import, and most folders hold no PDF
+    import pypdf  # slow to import, and most folders have no PDF
 
     logging.getLogger("pypdf").addHandler(_SILENCE)
     try:
@@ -173,7 +173,7 @@ def _read_pdf(path: Path, fields: Fields) -> Rows:
         raise ReadError(
             "expected a PDF without AES encryption; save it without, or pip install cryptography"
         ) from error
-    except Exception as error:  # a broken PDF raises whatever pypdf stumbles over
+    except Exception as error:  # pypdf may raise any error for a broken PDF
         problem = _folded(f"{type(error).__name__}: {error}")
         raise ReadError(f"expected a PDF, got {problem}; repair or export it again") from error
     if not any(pages):
@@ -182,7 +182,7 @@ def _read_pdf(path: Path, fields: Fields) -> Rows:
 
 
 def _mended(text: str) -> str:
-    # pypdf leaves NUL, and characters beyond U+FFFF as two halves, where a font's table has them so.
+    # pypdf leaves NUL, and splits characters beyond U+FFFF into two halves, if a font's table has them so.
     return text.replace("\0", "").encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
@@ -243,7 +243,7 @@ def _load_json(text: str) -> Any:
 def _finite(digits: str) -> float:
     number = float(digits)
     if not math.isfinite(number):
-        raise ValueError(f"{digits}, which is no finite number")
+        raise ValueError(f"{digits}, which is not a finite number")
     return number
 
 
@@ -270,7 +270,7 @@ def _read_table(path: Path, fields: Fields) -> Rows:
 
 
 def _table_rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str] | csv.Error]]:
-    """Yield the line on which each row begins, and its cells or what is wrong with them; blank lines left out."""
+    """Yield the first line of each row, and its cells or the error in them; skip blank lines."""
     with _open(path, newline="") as file:
         rows = csv.reader(file, delimiter=delimiter, strict=True)
         while True:
@@ -329,14 +329,14 @@ def _is_utf_16(data: bytes) -> bool:
 
 
 def _defect(text: str, where: str) -> str | None:
-    """Say what is wrong with text decoded with "surrogateescape", with the offset in bytes; None if it is sound."""
+    """Describe the error in a text decoded with "surrogateescape", with its offset in bytes; None if it is valid."""
     bad = _NOT_TEXT.search(text)
     if bad is None:
         return None
     offset = len(text[: bad.start()].encode("utf-8", "surrogateescape"))
     if bad[0] == "\0":
         return f"expected text, found a NUL byte at offset {offset} of {where}: binary content? convert or remove it"
-    # The byte that is not UTF-8 was decoded to U+DC00 and its value.
+    # The byte that is not UTF-8 was decoded to U+DC00 plus its value.
     byte = ord(bad[0]) - 0xDC00
     return f"expected UTF-8, found byte 0x{byte:02X} at offset {offset} of {where}; convert it to UTF-8"
 
@@ -357,5 +357,5 @@ PARSERS: dict[str, Callable[[Path, Fields], Rows]] = {
 
 
 def find_field(row: Mapping[str, Any], given: str | None, usual: Sequence[str]) -> str | None:
-    """Find the field that holds a value: the one given, or the first of the usual ones."""
+    """Find the field with a value: the given one, or the first of the usual ones."""
     return next((key for key in (usual if given is None else (given,)) if row.get(key) is not None), None)

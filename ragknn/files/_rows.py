@@ -1,4 +1,4 @@
-"""From the rows of a file to documents, checked at this border by pydantic."""
+"""Turning the rows of a file into documents, checked by pydantic."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ragknn.files._formats import TEXT_FIELDS, Fields, Row, find_field
 from ragknn.records import Document, Failure
 
-# The fields of a row that are taken for its id and label where none is named, the first there is.
+# The default fields for the id and the label of a row; the first one present is used.
 _IDS = ("id", "_id")
 _LABELS = ("label", "target")
 
@@ -21,7 +21,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class _Checked(BaseModel):
-    """What the fields with a meaning must be; the descriptions are for messages."""
+    """Types of the fields that are not metadata; the descriptions are for messages."""
 
     model_config = ConfigDict(strict=True, defer_build=True)  # building takes longer than importing the rest
 
@@ -32,7 +32,7 @@ class _Checked(BaseModel):
 
 
 def to_document(row: Row, name: str, fields: Fields) -> Document | Failure:
-    """Return the document that a row of the file `name` holds, or why it holds none."""
+    """Return the document in a row of the file `name`, or the reason why there is none."""
     source = name + row.place
     if not isinstance(row.values, dict):
         return Failure(source, f"expected a JSON object, got {reprlib.repr(row.values)}; correct it")
@@ -50,7 +50,7 @@ def to_document(row: Row, name: str, fields: Fields) -> Document | Failure:
     document_id = str(values["id"]) if type(values.get("id")) in (str, int) else None
     try:
         whole = json.dumps([row.values, row.body], ensure_ascii=False)
-    except RecursionError:  # how many levels can be read, and how many written, differs between Pythons
+    except RecursionError:  # the levels that can be read and written differ between Python versions
         return Failure(source, "expected plain metadata, got it nested too deeply; flatten it", document_id)
     if half := _SURROGATE.search(whole):
         known = None if document_id is None or _SURROGATE.search(document_id) else document_id

@@ -16,16 +16,16 @@ from ragknn.records import Document, Failure
 
 @dataclass(frozen=True, slots=True)
 class DocumentReader:
-    """The documents of a file or folder, read from the disk anew at each iteration. See `read_documents`.
+    """The documents of a file or folder, read from the disk at each iteration. See `read_documents`.
 
-    Iterating raises a `ReadError` at the first thing that cannot be read; `outcomes()` goes on behind it.
+    Iterating raises a `ReadError` at the first file or row that cannot be read; `outcomes()` continues after it.
     """
 
     path: Path
     fields: Fields
 
     def paths(self) -> list[Path]:
-        """List the files that are read, in order."""
+        """Return the files to read, in order."""
         return [path for _, path in self._files() if isinstance(path, Path)]
 
     def __iter__(self) -> Iterator[Document]:
@@ -35,7 +35,7 @@ class DocumentReader:
             yield outcome
 
     def outcomes(self) -> Iterator[Document | Failure]:
-        """Iterate over the documents, with a `Failure` in the place of each that cannot be read."""
+        """Iterate over the documents, with a `Failure` for each one that cannot be read."""
         for name, path in self._files():
             if isinstance(path, OSError):
                 yield Failure(name, f"expected a readable folder, got {path.strerror}; check its permissions")
@@ -49,38 +49,38 @@ class DocumentReader:
 def read_documents(
     path: str | Path, *, text_field: str | None = None, id_field: str | None = None, label_field: str | None = None
 ) -> DocumentReader:
-    """Read the documents of a file, or of all files in a folder and the folders in it.
+    """Read the documents of a file, or of all files in a folder and its subfolders.
 
-    The suffix says what a file holds: .txt, .md, .markdown, .html, .htm and .pdf are one document each; .jsonl,
-    .ndjson, .csv and .tsv one a row, read row by row; .json a list of objects, an object with one list in it, or
-    one object. Text is UTF-8, or UTF-16 with a byte order mark.
+    The suffix gives the format: .txt, .md, .markdown, .html, .htm and .pdf files are one document each; .jsonl,
+    .ndjson, .csv and .tsv files have one document a row, and are read row by row; .json files hold a list of objects,
+    an object with one list in it, or one object. Text is UTF-8, or UTF-16 with a byte order mark.
 
-    In a folder, files of other suffixes are passed over, and so are hidden files and folders (".git"). A folder
-    that holds both `queries.jsonl` and a folder `qrels` is an evaluation set in BEIR's layout: these two and its
-    README describe the set and are no documents.
+    In a folder, files with other suffixes are skipped, and so are hidden files and folders (".git"). A folder with
+    both `queries.jsonl` and a folder `qrels` is an evaluation set in BEIR's layout: these two and its README describe
+    the set and are not documents.
 
-    - id: the field `id` or `_id`. Otherwise the file's path relative to the folder given (its name where a file
-      was given), with `#` and the line, or the position in a .json list, where it holds several documents.
-    - text: the field `text`, `content` or `body`, the first there is. A `title` (a field, <title>, or in the
-      properties of a PDF) goes before it, with a blank line, unless the text begins with it already.
-    - label: the field `label` or `target`: a string, number or boolean as it is typed. In .csv and .tsv each
-      value is a string, also one that looks like a number.
-    - metadata: the entries of an object `metadata`, and all other fields. Title included; a .pdf has `pages`.
+    - id: the field `id` or `_id`. If there is none: the file's path relative to the given folder (or the name of the
+      given file), with `#` and the line, or the position in a .json list, if the file has several documents.
+    - text: the first field present of `text`, `content` and `body`. A `title` (a field, <title>, or a property of a
+      PDF) goes before it, with a blank line, unless the text already begins with it.
+    - label: the field `label` or `target`: a string, number or boolean, with its type in the file. In .csv and .tsv
+      each value is a string, even if it looks like a number.
+    - metadata: the entries of an object `metadata`, and all other fields, including the title; a .pdf has `pages`.
 
-    A Markdown file may begin with these fields as YAML front matter; dates become ISO strings. A field that is
-    null, and an empty cell, count as absent.
+    A Markdown file may begin with these fields as YAML front matter; dates become ISO strings. A null field and an
+    empty cell count as missing.
 
     Args:
         path: the file or folder.
-        text_field: field that holds the text of a row, in place of the usual ones. Each row must have it.
-        id_field: field that holds the id, likewise.
-        label_field: field that holds the label, in place of the usual ones; a row may be without.
+        text_field: field with the text of a row, instead of the usual ones. Each row must have it.
+        id_field: field with the id, likewise.
+        label_field: field with the label, instead of the usual ones; a row may lack it.
 
     Returns:
-        A `DocumentSource` that can be iterated again and again, and reads nothing before that.
+        A `DocumentSource` that can be iterated repeatedly. Files are read only during iteration.
 
     Raises:
-        ReadError: there is nothing at the path, or no file with one of these suffixes.
+        ReadError: the path does not exist, or has no file with one of these suffixes.
     """
     reader = DocumentReader(Path(path), Fields(text_field, id_field, label_field))
     suffixes = " ".join(PARSERS)
@@ -95,7 +95,7 @@ def read_documents(
 
 
 def _walk(root: Path) -> list[tuple[str, Path | OSError]]:
-    """Find the files below a folder that can be parsed, and the errors of folders: by name, sorted."""
+    """Find the files below a folder that can be parsed, and the errors of folders, sorted by name."""
     found: list[tuple[str, Path | OSError]] = []
     seen = set()
 
@@ -104,7 +104,7 @@ def _walk(root: Path) -> list[tuple[str, Path | OSError]]:
 
     for folder, folders, files in os.walk(root, onerror=refused, followlinks=True):
         here = Path(folder)
-        if here.resolve() in seen:  # a symbolic link back, or a second way here
+        if here.resolve() in seen:  # a symbolic link back, or a second path to this folder
             folders.clear()
             continue
         seen.add(here.resolve())
@@ -120,8 +120,8 @@ def _walk(root: Path) -> list[tuple[str, Path | OSError]]:
 
 
 def _name(path: str) -> str:
-    # File systems differ in how they write an accented letter: one code point, or a letter and its accent.
-    # Bytes that are not UTF-8, which Python keeps as surrogates, are escaped: an id must be writable.
+    # File systems write an accented letter as one code point, or as a letter and an accent.
+    # Bytes that are not UTF-8, which Python keeps as surrogates, are escaped: an id must be writable as UTF-8.
     return unicodedata.normalize("NFC", path).encode("utf-8", "backslashreplace").decode()
 
 

@@ -2,3 +2,25 @@
 
 Here documents become stored passages, and are read back. Searching is in `ragknn.retrieval`.
 """
+
+from ragknn._protocol.replies import ServerInfo
+from ragknn._protocol.schema import Algorithm, FieldType, Schema
+from ragknn._protocol.vectors import DType
+from ragknn.indexing._ingestion import IngestOptions
+from ragknn.indexing.index import AsyncIndex, Index, alist_indexes, list_indexes
+from ragknn.indexing.indexer import AsyncIndexer, Indexer
+
+__all__ = [
+    "Algorithm",
+    "AsyncIndex",
+    "AsyncIndexer",
+    "DType",
+    "FieldType",
+    "Index",
+    "Indexer",
+    "IngestOptions",
+    "Schema",
+    "ServerInfo",
+    "alist_indexes",
+    "list_indexes",
+]

@@ -11,12 +11,14 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ragknn._ids import passage_id
+from ragknn._plain import plain_label
 from ragknn._protocol.encoding import encode_tag, text_hash, vector_hash
 from ragknn._protocol.layout import Details, details_hash, details_of, dump_details, find_gaps
 from ragknn._protocol.schema import OnBadField, Schema
 from ragknn._protocol.vectors import as_vectors
 from ragknn.errors import InvalidVectors
-from ragknn.records import Document, Passage, passage_id, plain_label
+from ragknn.records import Document, Passage
 
 # Between two passages that come without offsets.
 _APART = 2  # characters

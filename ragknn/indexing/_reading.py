@@ -11,7 +11,7 @@ from ragknn._protocol.finding import all_ids, all_spots, existing_documents
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.query import EVERYTHING
 from ragknn._protocol.reading import matching, read_at, read_documents, read_passages
-from ragknn._protocol.where import Where
+from ragknn.filters import Where
 from ragknn.records import Document, Passage
 
 if TYPE_CHECKING:

@@ -24,14 +24,16 @@ from ragknn._protocol.place import OnIncomplete, Place
 from ragknn._protocol.query import Fragment
 from ragknn._protocol.replies import ServerInfo, dotted
 from ragknn._protocol.schema import Algorithm, FieldType, Schema
-from ragknn._protocol.vectors import DType, Metric
+from ragknn._protocol.vectors import DType
 from ragknn._protocol.watch import Watch
-from ragknn._protocol.where import Where, check_required, compile_filter
+from ragknn._protocol.where import check_required, compile_filter
+from ragknn.embedding._names import READY_VECTORS
 from ragknn.embedding._naming import default_embedder, embedder_named
-from ragknn.embedding.protocols import READY_VECTORS, Embedder, Identified
+from ragknn.embedding.protocols import Embedder, Identified
 from ragknn.errors import IndexNotOpen
+from ragknn.filters import Where
 from ragknn.indexing._changing import add_fields
-from ragknn.records import IndexInfo, IngestReport
+from ragknn.records import IndexInfo, IngestReport, Metric
 from ragknn.server._connection import check_client, check_url
 
 if TYPE_CHECKING:

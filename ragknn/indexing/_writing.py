@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ragknn._plain import plain_label
 from ragknn._protocol.finding import matching_ids
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.layout import details_hash, details_of
@@ -19,16 +20,16 @@ from ragknn._protocol.query import EVERYTHING, Fragment
 from ragknn._protocol.reading import matching
 from ragknn._protocol.schema import OnBadField
 from ragknn._protocol.vectors import as_vectors
-from ragknn._protocol.where import Where
 from ragknn._protocol.writing import delete_documents
 from ragknn.embedding.protocols import Tokenizing
 from ragknn.errors import InvalidVectors
+from ragknn.filters import Where
 from ragknn.indexing._changing import change_details
 from ragknn.indexing._drafts import by_document, drafting_documents, drafting_ready, drafting_vectors
 from ragknn.indexing._ingestion import IngestOptions, Policy, ingest
 from ragknn.indexing._reading import DOCUMENTS_PER_PART, checked_ids, in_parts, storable
 from ragknn.indexing.index import AsyncIndex, Index
-from ragknn.records import Document, DocumentSource, Failure, IngestReport, Label, Passage, plain_label
+from ragknn.records import Document, DocumentSource, Failure, IngestReport, Label, Passage
 
 if TYPE_CHECKING:
     from ragknn.indexing.indexer import AsyncIndexer, Indexer

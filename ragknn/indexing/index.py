@@ -14,7 +14,7 @@ from ragknn._protocol.counting import (
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.opening import drop_index, listing
 from ragknn._protocol.schema import FieldType
-from ragknn._protocol.where import Where
+from ragknn.filters import Where
 from ragknn.indexing._reading import (
     DOCUMENTS_PER_PART,
     PASSAGES_PER_PART,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 from ragknn.indexing._shared_index import SharedIndex, load_own_settings, resolve_url
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 def list_indexes(url: str | None = None) -> list[str]:
@@ -131,7 +131,7 @@ class Index(SharedIndex):
             self._closed = False
             return self
 
-    def _run(self, flow: Flow[T]) -> T:
+    def _run(self, flow: Flow[_T]) -> _T:
         """Drive a flow on this index, which is opened first where it never was; of several threads one does so."""
         opened, client = self._opened, self._client
         if opened is None or client is None:
@@ -342,7 +342,7 @@ class AsyncIndex(SharedIndex):
             client = await self._clients.keep(client)
         return client
 
-    async def _run(self, flow: Flow[T]) -> T:
+    async def _run(self, flow: Flow[_T]) -> _T:
         """Async twin of `Index._run`; of several tasks of one event loop, one opens the index."""
         if self._opened is None:
             async with self._clients.lock:

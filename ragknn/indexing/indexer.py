@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from ragknn._checks import check_type
 from ragknn._protocol.opening import remove_documents
 from ragknn._protocol.schema import OnBadField
-from ragknn._protocol.where import Where
+from ragknn.filters import Where
 from ragknn.indexing._ingestion import IngestOptions, OnRepeated, Progress
 from ragknn.indexing._writing import (
     adding,

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from ragknn._ids import split_id
 from ragknn._plain import Plain
-from ragknn.records import Label, Neighbor, Passage, split_id
+from ragknn.records import Label, Neighbor, Passage
 
 Order: TypeAlias = Literal["rank", "document"]
 

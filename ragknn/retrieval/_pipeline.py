@@ -25,9 +25,9 @@ from ragknn.retrieval._answers import NOTHING, Found, settled
 from ragknn.retrieval._commands import RADIUS_PORTION, Ask, Knn, Range, Search, Words
 from ragknn.retrieval._diversity import maximal_marginal_relevance
 from ragknn.retrieval._plan import Plan
+from ragknn.retrieval._scores import checked_scores, rerank, scaled
 from ragknn.retrieval._sending import search
-from ragknn.retrieval.fusion import Fusion, Ranking, ReciprocalRank, scaled
-from ragknn.retrieval.reranking import checked_scores, rerank
+from ragknn.retrieval.fusion import Fusion, Ranking, ReciprocalRank
 
 # A question with too few neighbors left is asked again for this many times as many.
 WIDER = 4

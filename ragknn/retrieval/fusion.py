@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from ragknn.retrieval._scores import scaled
+
 Ranking: TypeAlias = Sequence[tuple[str, float]]
 
 
@@ -124,13 +126,6 @@ def _scaled(ranking: Ranking) -> list[tuple[str, float]]:
             raise ValueError(f"expected finite scores, got {score!r} of {key!r}")
     scores = scaled([score for _, score in ranking])
     return [(key, score) for (key, _), score in zip(ranking, scores, strict=True)]
-
-
-def scaled(scores: Sequence[float]) -> list[float]:
-    """Return the scores on a scale from 0, the lowest, to 1, the highest; all 1 where they are equal."""
-    lowest, highest = min(scores, default=0.0), max(scores, default=0.0)
-    span = highest - lowest
-    return [(score - lowest) / span if span else 1.0 for score in scores]
 
 
 def _added_up(rankings: Sequence[Ranking]) -> list[tuple[str, float]]:

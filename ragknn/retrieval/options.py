@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias, TypedDict
 
-from ragknn._protocol.where import Where
+from ragknn.filters import Where
 from ragknn.retrieval.fusion import Fusion
 from ragknn.retrieval.reranking import Reranker
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,12 +15,13 @@ from ragknn.embedding._loading import loading_model
 from ragknn.embedding._long_texts import embed_queries
 from ragknn.embedding.protocols import Embedder
 from ragknn.errors import EmbeddingError, ModelNotFound
-from ragknn.records import Neighbor, Passage
+from ragknn.records import Passage
+from ragknn.retrieval._scores import checked_scores
 
 Reranker: TypeAlias = Callable[[str, Sequence[Passage]], ArrayLike]
 """Scores passages against a query: (query, n passages) to n finite scores, larger is better."""
 
-DEFAULT_CROSS_ENCODER = "cross-encoder/ms-marco-MiniLM-L6-v2"
+_DEFAULT_CROSS_ENCODER = "cross-encoder/ms-marco-MiniLM-L6-v2"
 
 
 class CrossEncoderReranker:
@@ -41,7 +41,7 @@ class CrossEncoderReranker:
     """
 
     def __init__(
-        self, model: str | Path = DEFAULT_CROSS_ENCODER, *, device: str | None = None, batch_size: int = 32
+        self, model: str | Path = _DEFAULT_CROSS_ENCODER, *, device: str | None = None, batch_size: int = 32
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"expected batch_size >= 1, got {batch_size}")
@@ -115,39 +115,6 @@ class EmbeddingReranker:
         vectors = np.asarray(self.embedder.embed_documents(texts), dtype=np.float64)
         lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(wanted)
         return checked_scores(vectors @ wanted / np.where(lengths == 0, 1.0, lengths), len(texts), self)
-
-
-def checked_scores(scores: ArrayLike, n: int, reranker: Reranker) -> NDArray[np.float64]:
-    """Return the scores of a reranker for n passages as an array of shape (n,).
-
-    Raises:
-        ValueError: another shape, or values that are not finite numbers.
-    """
-    try:
-        array = np.asarray(scores, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"expected {n} numbers, larger is better, from {reranker!r}, got: {error}") from error
-    if array.shape != (n,):
-        raise ValueError(
-            f"expected scores of shape ({n},), one for each passage, from {reranker!r}, got {array.shape}: "
-            "it must give one number to a pair of query and passage"
-        )
-    if not np.isfinite(array).all():
-        row = int(np.flatnonzero(~np.isfinite(array))[0])
-        raise ValueError(f"expected finite scores from {reranker!r}, got {array[row]} for passage {row} of {n}")
-    return array
-
-
-def rerank(neighbors: Sequence[Neighbor], scores: ArrayLike) -> list[Neighbor]:
-    """Return the neighbors with their new scores, best first; those of equal scores keep their order.
-
-    Args:
-        neighbors: n neighbors.
-        scores: larger is better, shape (n,).
-    """
-    array = np.asarray(scores, dtype=np.float64)
-    order = np.argsort(-array, kind="stable")
-    return [replace(neighbors[row], score=float(array[row])) for row in order]
 
 
 def _texts(passages: Sequence[Passage]) -> list[str]:

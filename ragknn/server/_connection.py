@@ -1,4 +1,7 @@
-"""The only file that talks to Redis: clients, the two drivers of flows, and the translation of errors."""
+"""Clients, the two drivers of flows, and the translation of errors.
+
+All commands go through this file, except those that start, stop and examine the embedded server.
+"""
 
 from __future__ import annotations
 
@@ -22,22 +25,22 @@ from ragknn.errors import CommandRefused, ConfigurationError, ConnectionFailed, 
 
 T = TypeVar("T")
 
-CONNECT_TIMEOUT = 5.0  # seconds; a server that is there answers in milliseconds
-# A restart or a failover shows as a few refused connections: try again after 0.05, 0.1 and 0.2 seconds.
+CONNECT_TIMEOUT = 5.0  # seconds; a running server answers in milliseconds
+# During a restart or a failover a few connections are refused: try again after 0.05, 0.1 and 0.2 seconds.
 RETRIES = 3
 FIRST_RETRY, LONGEST_RETRY = 0.05, 0.5
-# Seconds that the client waits longer than the server may search, so that the server's own limit comes first.
+# Seconds that the client waits longer than the server may search, so that the server's own limit is reached first.
 GRACE = 2.0
 # In the words of asyncio: a connection was made under another event loop, which is closed by now, or is not.
 OTHER_LOOP = ("Event loop is closed", "attached to a different loop")
 
 
 def connect(url: str, *, timeout: float, protocol: int) -> redis.Redis:
-    """Return a client for the URL; it connects when it is first used.
+    """Return a client for the URL; it connects on first use.
 
     Args:
         url: redis://, rediss:// or unix://.
-        timeout: seconds that a search may take.
+        timeout: longest time for a search, in seconds.
         protocol: RESP version, 2 or 3.
 
     Raises:
@@ -111,7 +114,7 @@ def _checked_url(url: str) -> Iterator[None]:
 
 
 def mask_password(url: str) -> str:
-    """Return the URL with its password, if any, as three stars."""
+    """Return the URL with three stars for its password, if any."""
     scheme, slashes, rest = url.partition("://")
     login, at, host = rest.rpartition("@")
     user, colon, _ = login.partition(":")
@@ -120,10 +123,11 @@ def mask_password(url: str) -> str:
 
 
 def run(client: redis.Redis | None, flow: Flow[T]) -> T:
-    """Drive a flow in sync code and return what it returns; one that sends no commands needs no client.
+    """Run a flow in sync code and return its result; a flow without commands needs no client.
 
     Raises:
-        ConnectionFailed: the server cannot be reached, went away, or refused the login.
+        ConnectionFailed: the server cannot be reached, closed the connection, or refused the login.
+        CommandRefused: redis-py raised another error.
     """
     sent: Any = None
     with closing(flow):
@@ -166,7 +170,7 @@ async def arun(client: redis.asyncio.Redis | None, flow: Flow[T]) -> T:
 def _pipeline(client: Any, commands: list[Command]) -> Any:
     pipeline = client.pipeline(transaction=False)
     for command in commands:
-        # Only buffers, in both worlds. A client that decodes replies would stumble over vectors.
+        # Only buffers the command, in sync and async clients. Decoding replies would fail on vectors.
         pipeline.execute_command(*command, NEVER_DECODE=True)
     return pipeline
 
@@ -188,12 +192,12 @@ def _translated(client: Any) -> Iterator[None]:
 
 
 def _explain(error: Exception, address: str) -> ServerError:
-    # The async client wraps what goes wrong while it connects.
+    # The async client wraps errors of connecting.
     cause = error.__cause__ if isinstance(error.__cause__, redis.RedisError) else error
     match cause:
         case redis.AuthenticationError():
             return ConnectionFailed(
-                f"expected a login that Redis at {address} takes, got: {cause}; "
+                f"expected a login that Redis at {address} accepts, got: {cause}; "
                 "put user and password into the URL: redis://user:password@host:6379"
             )
         case redis.BusyLoadingError():
@@ -201,12 +205,12 @@ def _explain(error: Exception, address: str) -> ServerError:
         case redis.TimeoutError():
             return ConnectionFailed(
                 f"expected an answer from Redis at {address} in time, got none ({cause}); "
-                "look at the server's load, or raise the timeout"
+                "check the server's load, or raise the timeout"
             )
         case redis.ConnectionError() | OSError():
             return ConnectionFailed(
                 f"expected Redis at {address}, got: {cause}; check the URL and that the server runs "
-                "(`ragknn doctor` looks at both)"
+                "(`ragknn doctor` checks both)"
             )
         case _:
             return CommandRefused(f"Redis at {address} answered: {cause}")

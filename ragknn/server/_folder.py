@@ -1,14 +1,14 @@
-"""The data folder of an embedded Redis: its files, its locks, and what it remembers of its server.
+"""The data folder of an embedded Redis: its files, its locks, and the record of its server.
 
-Three locked files tell who is there. The locks are the kernel's (flock): a process that is killed lets go by itself,
-and none can be stale.
+Three lock files show which processes are alive. The kernel holds the locks (flock) and releases them when a process
+ends, even when it is killed. So no lock is ever stale.
 
-    users.lock    held shared by each user of the server; free: nobody uses it
+    users.lock    held shared by each user of the server; free: the server has no users
     server.lock   held by the server, which inherits it from the process that starts it; free: no server runs
-    start.lock    held for a moment by whoever looks at the other two, or starts or stops the server
+    start.lock    held for a moment by a process that checks the other two, or starts or stops the server
 
-The pid is written down for people and for the last resort. It does not tell whether the server runs: a pid is used
-again, and the start time of a process moves when the clock is set.
+The pid is recorded for people and as a last resort. It does not show whether the server runs: pids are reused, and
+the start time of a process changes when the clock is set.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from ragknn.errors import ConfigurationError, ServerError
 
-if sys.platform != "win32":  # it has no flock, and there the import must do no harm
+if sys.platform != "win32":  # Windows has no flock, but importing this module must work there
     import fcntl
 
 if TYPE_CHECKING:
     import psutil
 
-LOCK_SECONDS = 60.0  # to wait for start.lock: longer than a server takes to stop
+LOCK_SECONDS = 60.0  # longest wait for start.lock: longer than a server takes to stop
 POLL_SECONDS = 0.02
-SOCKET_BYTES = 103 if sys.platform == "darwin" else 107  # of a path in sockaddr_un, without the closing zero
+SOCKET_BYTES = 103 if sys.platform == "darwin" else 107  # longest path in sockaddr_un, without the final zero
 
 _open_locks: weakref.WeakSet[FileIO] = weakref.WeakSet()
 
 
 class ServerState(BaseModel):
-    """What the folder remembers of its server.
+    """The record of the server in the folder.
 
     Attributes:
-        pid: of the server's process.
-        created: when that process started, in seconds since the epoch; 0 if unknown. With the pid, its identity.
-        socket: where it listens; remembered because another process may have another temporary folder.
-        stays: whether it goes on when nobody uses it.
+        pid: pid of the server's process.
+        created: start of that process, in seconds since the epoch; 0 if unknown. Identifies it, with the pid.
+        socket: where the server listens; recorded because another process may have another temporary folder.
+        stays: whether the server keeps running without users.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -62,11 +62,11 @@ class ServerState(BaseModel):
 
     @classmethod
     def of_process(cls, pid: int, socket: Path) -> Self:
-        """Describe a process that runs now."""
+        """Describe a running process."""
         return cls(pid=pid, created=_created(pid), socket=socket)
 
     def process(self) -> psutil.Process | None:
-        """Find the process, unless it is gone or its pid is another's by now."""
+        """Find the process; None if it has ended or its pid was reused."""
         import psutil  # late: an optional package
 
         if abs(_created(self.pid) - self.created) > 1.0:
@@ -81,7 +81,7 @@ class DataFolder:
     """The files and locks of one data folder.
 
     Attributes:
-        path: absolute and without links, so that all processes mean the same.
+        path: absolute path without links, so that it is the same in all processes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -94,15 +94,15 @@ class DataFolder:
         self._server_lock = self.path / "server.lock"
 
     def prepare(self) -> None:
-        """Make the folder, for this user alone, and try to write to it.
+        """Create the folder, for this user alone, and try to write to it.
 
         Raises:
-            ConfigurationError: it is a file, or cannot be made or written.
+            ConfigurationError: it is a file, or cannot be created or written.
         """
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             with _open_lock(self._start_lock) as file:
-                _try_lock(file)  # there are file systems that have no locks
+                _try_lock(file)  # some file systems have no locks
         except OSError as error:
             reason = "a file" if self.path.is_file() else error.strerror
             raise ConfigurationError(
@@ -111,12 +111,14 @@ class DataFolder:
             ) from error
 
     def exists(self) -> bool:
-        """Tell whether a server ever started here, and the folder is still there."""
+        """Return whether a server was ever started here and the folder still exists."""
         return self._start_lock.exists()
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep others from starting or stopping the server: needed for all that follows but the log.
+        """Keep other processes from starting or stopping the server.
+
+        The methods below need it, except `users`, `log_tail` and `socket`.
 
         Raises:
             ServerError: another process kept the lock for 60 seconds.
@@ -136,17 +138,17 @@ class DataFolder:
             release(file)
 
     def is_running(self) -> bool:
-        """Tell whether the server's process lives."""
+        """Return whether the server's process is alive."""
         return _is_locked(self._server_lock)
 
     def is_used(self) -> bool:
-        """Tell whether any process uses the server, this one included."""
+        """Return whether any process uses the server, this one included."""
         return _is_locked(self._users_lock)
 
     def use(self) -> FileIO:
-        """Become a user, until the returned file is released."""
+        """Register as a user until the returned lock file is released."""
         file = _open_lock(self._users_lock)
-        _try_lock(file, shared=True)  # cannot fail: otherwise only `is_used` locks it, under `lock`
+        _try_lock(file, shared=True)  # cannot fail: only `is_used` takes an exclusive lock, under `lock`
         return file
 
     def claim(self) -> FileIO | None:
@@ -163,35 +165,35 @@ class DataFolder:
 
         path, pids = str(self._users_lock), []
         for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):  # of another user, or just gone
+            with contextlib.suppress(psutil.Error):  # another user's process, or one that just ended
                 if any(file.path == path for file in process.open_files()):
                     pids.append(process.pid)
         return tuple(pids)
 
     def read_state(self) -> ServerState | None:
-        """Read what is remembered of the server, or None if that is missing or damaged."""
+        """Read the record of the server; None if it is missing or damaged."""
         try:
             return ServerState.model_validate_json(self._state.read_bytes())
         except (OSError, ValidationError):
             return None
 
     def write_state(self, state: ServerState) -> None:
-        """Remember the server; a reader finds the old state or the new one."""
+        """Record the server; a reader finds the old state or the new one."""
         new = self._state.with_suffix(".new")
         new.write_text(state.model_dump_json(), encoding="utf-8")
         new.replace(self._state)
 
     def forget_state(self) -> None:
-        """Remember no server."""
+        """Remove the record of the server."""
         self._state.unlink(missing_ok=True)
 
     def put_log_aside(self) -> None:
-        """Begin a new log, so that it tells of one server; the one before is kept."""
+        """Begin a new log, so that it is about one server; the previous log is kept."""
         if self.log.exists():
             self.log.replace(self.log.with_suffix(".log.old"))
 
     def log_tail(self, n: int) -> str:
-        """Return the last n lines of the log, of at most 64 kB."""
+        """Return the last n lines of the log, at most 64 kB."""
         if not self.log.exists():
             return ""
         with self.log.open("rb") as file:
@@ -200,7 +202,7 @@ class DataFolder:
             return "\n".join(file.read().decode(errors="replace").splitlines()[-n:])
 
     def socket(self) -> Path:
-        """Choose the socket: in the folder, or in a private temporary folder where that makes the path too long.
+        """Choose the socket: in the folder, or in a private temporary folder if that path is too long.
 
         Raises:
             ConfigurationError: the temporary folder is not private, or its path is too long as well.
@@ -219,8 +221,8 @@ class DataFolder:
 
 
 def release(file: FileIO) -> None:
-    """Let go of a lock."""
-    fcntl.flock(file, fcntl.LOCK_UN)  # to close it would not do while a child that was just forked has a copy
+    """Release a lock."""
+    fcntl.flock(file, fcntl.LOCK_UN)  # closing is not enough while a child that was just forked has a copy
     file.close()
 
 
@@ -249,7 +251,7 @@ def _is_locked(path: Path) -> bool:
 
 
 def _close_locks_of_parent() -> None:
-    # Closed, not unlocked: a lock is one for parent and child, and it is the parent's.
+    # Closed, not unlocked: parent and child share the lock, and it belongs to the parent.
     for file in list(_open_locks):
         file.close()
 
@@ -259,7 +261,7 @@ def _created(pid: int) -> float:
 
     try:
         return psutil.Process(pid).create_time()
-    except psutil.Error:  # gone already, or in another container: never to be signalled
+    except psutil.Error:  # it has ended, or is in another container: it must never be signalled
         return 0.0
 
 
@@ -267,7 +269,7 @@ def _private_temporary_folder() -> Path:
     folder = Path(tempfile.gettempdir(), f"ragknn-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
-    # Anyone may have made it, and then could stand between us and the server.
+    # Another user may have created it, and could then intercept the connection to the server.
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise ConfigurationError(
             f"expected {str(folder)!r} to be a folder of this user alone (mode 0700) for the server's socket, got mode "
@@ -279,7 +281,7 @@ def _private_temporary_folder() -> Path:
 def _can_be_socket(path: Path) -> bool:
     try:
         return len(str(path).encode()) <= SOCKET_BYTES
-    except UnicodeEncodeError:  # bytes that are not UTF-8 would not survive in a URL
+    except UnicodeEncodeError:  # a URL cannot hold bytes that are not UTF-8
         return False
 
 

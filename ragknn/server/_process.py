@@ -1,4 +1,4 @@
-"""The process of an embedded Redis: started, waited for and stopped. Who may do so is settled in `server.py`."""
+"""Starting, awaiting and stopping the process of an embedded Redis. `embedded.py` decides who may do so."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from ragknn.server._folder import POLL_SECONDS, DataFolder, ServerState
 from ragknn.server._programs import find_programs
 from ragknn.settings import Settings
 
-START_SECONDS = 30.0  # until the server answers, which takes it about 0.1
-LOADING_SECONDS = 600.0  # instead, once it says that it loads its data: some GB from a slow disk
-STOP_SECONDS = 10.0  # for each of three ways to stop it, the mildest first
+START_SECONDS = 30.0  # longest wait for the first answer, which usually takes 0.1 s
+LOADING_SECONDS = 600.0  # the same, once the server reports that it loads its data: some GB from a slow disk
+STOP_SECONDS = 10.0  # for each of three ways to stop the server, the mildest first
 REPLY_SECONDS = 2.0  # for one reply of a server that may hang
-COLLECT_SECONDS = 0.5  # for what makes scores right, but is not needed to answer
-LOG_LINES = 15  # at the end of an error
+COLLECT_SECONDS = 0.5  # for a cleanup that corrects scores; answers do not need it
+LOG_LINES = 15  # lines at the end of an error
 
 
 def spawn(folder: DataFolder, settings: Settings, socket: Path, lock: FileIO) -> subprocess.Popen[bytes]:
-    """Start a server that inherits the lock, and remember it in the folder.
+    """Start a server that inherits the lock, and record it in the folder.
 
     Returns:
-        The process, which is not ready yet; or it has ended already.
+        The process, which is not ready yet, or has ended already.
 
     Raises:
-        RagKNNError: as `find_programs`.
+        RagKNNError: as for `find_programs`.
         ServerStartError: the program cannot be run.
     """
     programs = find_programs(settings)
@@ -44,8 +44,8 @@ def spawn(folder: DataFolder, settings: Settings, socket: Path, lock: FileIO) ->
     with folder.configuration.open("rb") as stdin, folder.log.open("ab") as stdout:
         try:
             child = subprocess.Popen(
-                # Not the file's name: the server takes that for a pattern if it holds *, ? or [, and where the
-                # pattern matches nothing it goes on without any configuration, on a TCP port.
+                # Not the file's name: the server treats a name with *, ? or [ as a pattern. If the pattern matches
+                # no file, the server runs without any configuration, on a TCP port.
                 [programs.server, "-"],
                 stdin=stdin,
                 stdout=stdout,
@@ -76,10 +76,10 @@ def _configuration(data: Path, socket: Path, module: Path | None) -> bytes:
         b"appendfsync everysec",
         b'save ""',
         b"daemonize no",
-        b"locale-collate C",  # the user's may name a locale that is not installed, and with that the server ends
+        b"locale-collate C",  # the server ends if the user's locale is not installed
     ]
     if module is not None:
-        # What is said of `_collect` is true of replaced passages too; by default the server waits for 100 of them.
+        # Replaced passages are counted twice as well (see `_collect`); by default the server waits for 100 of them.
         lines.append(b"loadmodule " + _quoted(module) + b" FORK_GC_CLEAN_THRESHOLD 1 FORK_GC_RUN_INTERVAL 5")
     return b"\n".join([*lines, b""])
 
@@ -90,19 +90,19 @@ def _quoted(path: Path) -> bytes:
 
 
 def wait_until_ready(folder: DataFolder, socket: Path, child: subprocess.Popen[bytes] | None) -> int | None:
-    """Wait until the server answers and knows search.
+    """Wait until the server answers and has search.
 
     Args:
-        folder: its data folder.
-        socket: where it listens.
-        child: its process if it was just started, None if it was joined.
+        folder: the server's data folder.
+        socket: where the server listens.
+        child: the server's process if it was just started; None if it was already running.
 
     Returns:
-        The pid of the server, or None if it was joined and has ended.
+        The pid of the server; None if it was already running and has ended.
 
     Raises:
-        ServerStartError: it was started and has ended, or does not answer.
-        UnsupportedServer: it has no search module.
+        ServerStartError: the started server has ended, or the server does not answer.
+        UnsupportedServer: the server has no search module.
     """
     began, patience = time.monotonic(), START_SECONDS
     try:
@@ -135,15 +135,15 @@ def wait_until_ready(folder: DataFolder, socket: Path, child: subprocess.Popen[b
         raise _start_error(folder, f"it did not answer within {patience:.0f} s")
     finally:
         if child is not None and child.returncode is None:
-            child.returncode = 0  # it may outlive us, and Popen would warn of that
+            child.returncode = 0  # the server may outlive this process, and Popen would warn about that
 
 
 def _collect(client: Any, indexes: list[bytes]) -> None:
-    """Have the server forget the words that it counts twice.
+    """Let the server clean up words that it counts twice.
 
-    Search 2.10 indexes everything a second time when it has loaded its data. Until the first is collected, a word
-    seems to stand in more passages than there are, and in the score of words (BM25STD) such a word outweighs all
-    others. Large indexes take longer than anybody wants to wait here; the server goes on with them by itself.
+    Search 2.10 indexes everything a second time after it has loaded its data. Until the first entries are collected,
+    a word seems to be in more passages than there are, and outweighs all other words in the text score (BM25STD).
+    Large indexes take too long to wait for; the server cleans them up in the background.
     """
     patience = time.monotonic() + COLLECT_SECONDS
     for index in indexes:
@@ -154,22 +154,24 @@ def _collect(client: Any, indexes: list[bytes]) -> None:
             if left > 0:
                 client.execute_command("FT.DEBUG", "GC_FORCEINVOKE", index, left)
         except redis.ResponseError:
-            pass  # an index that went meanwhile, or a server without the command
+            pass  # the index was removed meanwhile, or the server lacks the command
 
 
 def _start_error(folder: DataFolder, what: str) -> ServerStartError:
     return ServerStartError(
-        f"expected the embedded server to come up in {str(folder.path)!r}, but {what}. Mend what its log says, set "
-        "RAGKNN_REDIS_SERVER and RAGKNN_SEARCH_MODULE to other programs, or RAGKNN_URL to a server that runs. "
+        f"expected the embedded server to start in {str(folder.path)!r}, but {what}. Fix the problem in its log, set "
+        "RAGKNN_REDIS_SERVER and RAGKNN_SEARCH_MODULE to other programs, or RAGKNN_URL to a running server. "
         f"The end of {folder.log.name}:\n{folder.log_tail(LOG_LINES) or '(nothing)'}"
     )
 
 
 def shut_down(folder: DataFolder, state: ServerState | None) -> None:
-    """Stop the server, by asking, then by signals to the process that the state names. To be done under the lock.
+    """Stop the server by a command, then by signals to the process in the state.
+
+    The caller holds the lock, unless the folder was removed.
 
     Raises:
-        ServerError: it goes on; or it does not answer and its process is not known for sure.
+        ServerError: the server keeps running; or it does not answer and its process is not known for certain.
     """
     import psutil  # late: an optional package
 
@@ -181,7 +183,7 @@ def shut_down(folder: DataFolder, state: ServerState | None) -> None:
             client.shutdown()
 
     def is_gone() -> bool:
-        # Not the process first: while it is a zombie already, its other threads may still be writing.
+        # The lock, not the process: when that is a zombie, its other threads may still be writing.
         if folder.exists():
             return not folder.is_running()
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -190,7 +192,7 @@ def shut_down(folder: DataFolder, state: ServerState | None) -> None:
 
     steps = [ask]
     if process is not None:
-        # No socket: it has only begun to start, or its folder was removed. A signal lets it write its data as well.
+        # No socket: the server is just starting, or its folder was removed. After a signal it writes its data too.
         steps = [*(steps if socket.exists() else []), process.terminate, process.kill]
     for step in steps:
         deadline = time.monotonic() + STOP_SECONDS
@@ -206,17 +208,17 @@ def shut_down(folder: DataFolder, state: ServerState | None) -> None:
             time.sleep(POLL_SECONDS)
     raise ServerError(
         f"expected the embedded server of {str(folder.path)!r} to stop, but "
-        f"{f'process {process.pid} goes on' if process else 'it does not answer and its pid is not known'}; "
+        f"{f'process {process.pid} keeps running' if process else 'it does not answer and its pid is not known'}; "
         "end its redis-server process yourself"
     )
 
 
 def connect(socket: Path) -> redis.Redis:
-    """Make a client that gives up soon."""
+    """Return a client with short timeouts and no retries."""
     return redis.Redis(
         unix_socket_path=str(socket),
         socket_timeout=REPLY_SECONDS,
         socket_connect_timeout=REPLY_SECONDS,
-        retry=Retry(NoBackoff(), 0),  # who asks, asks again or goes on
+        retry=Retry(NoBackoff(), 0),  # the callers retry or continue
         decode_responses=True,
     )

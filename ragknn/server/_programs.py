@@ -1,4 +1,4 @@
-"""Where the embedded server's programs are: redis-server and its search module."""
+"""Finding the programs of the embedded server: redis-server and its search module."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 from ragknn.errors import ConfigurationError, ServerNotFound, UnsupportedServer
 from ragknn.settings import Settings
 
-OLDEST_SERVER = 8  # major version; the first whose own distribution ships the search module
+OLDEST_SERVER = 8  # major version; the first whose distribution includes the search module
 VERSION_SECONDS = 10.0  # for `redis-server --version`, which answers in milliseconds
 MODULE = "redisearch.so"  # the same name on Linux and macOS
 
-# Relative to the folder of the program: Redis 8 (its image, packages and Homebrew cask), then Redis Stack.
+# Relative to the program's folder: Redis 8 (its image, packages and Homebrew cask), then Redis Stack.
 BESIDE_THE_SERVER = (f"../lib/redis/modules/{MODULE}", f"../lib/{MODULE}", MODULE)
 USUAL_PLACES = (
     f"/usr/local/lib/redis/modules/{MODULE}",
@@ -29,12 +29,12 @@ USUAL_PLACES = (
 
 @dataclass(frozen=True, slots=True)
 class Programs:
-    """What the embedded server is started from.
+    """The programs of the embedded server.
 
     Attributes:
         server: the redis-server program.
-        module: the search module to load, or None if the server is expected to bring its own.
-        origin: where they were found, in words.
+        module: the search module to load, or None if the server should load its own.
+        origin: where they were found, as text.
     """
 
     server: Path
@@ -43,14 +43,14 @@ class Programs:
 
 
 def find_programs(settings: Settings) -> Programs:
-    """Find redis-server and the search module: as set, else in the wheels, else on the PATH.
+    """Find redis-server and the search module: from the settings, else in the wheels, else on the PATH.
 
-    The wheels come before the PATH because they are the pair that ragknn is tested with.
+    The wheels come before the PATH because ragknn is tested with this pair.
 
     Raises:
-        ConfigurationError: a setting names a file that does not exist or is not such a program.
+        ConfigurationError: a setting names a file that does not exist or is not the right program.
         UnsupportedServer: a setting names a server older than 8.
-        ServerNotFound: there is none; the message says what to install, or which container to start.
+        ServerNotFound: no server found; the message says what to install, or which container to start.
     """
     module = settings.search_module and _set_file(settings.search_module, "RAGKNN_SEARCH_MODULE")
     if settings.redis_server is not None:
@@ -81,7 +81,7 @@ def find_programs(settings: Settings) -> Programs:
 
 
 def server_not_found(found: str) -> ServerNotFound:
-    """Make the error that says what was found instead of a usable server, and what to do."""
+    """Return the error that lists what was found instead of a usable server, and says what to do."""
     return ServerNotFound(
         f"expected a redis-server of version {OLDEST_SERVER} or later and its search module {MODULE}, found: {found}. "
         "Run pip install 'ragknn[embedded]' (Linux x86_64, macOS arm64), or start a container with "
@@ -93,9 +93,9 @@ def _set_file(path: Path, variable: str) -> Path:
     path = path.expanduser().absolute()
     if not path.is_file():
         raise ConfigurationError(
-            f"{variable}: expected a file, but {str(path)!r} is none; correct it or leave it unset"
+            f"{variable}: expected a file, but {str(path)!r} is not one; correct it or leave it unset"
         )
-    # The server, too, refuses a module without the permission to execute.
+    # The server also refuses a module that is not executable.
     if not os.access(path, os.X_OK):
         raise ConfigurationError(f"{variable}: expected an executable file; run chmod +x {str(path)!r}")
     return path
@@ -105,7 +105,7 @@ def _check_set_server(server: Path) -> None:
     version = _server_version(server)
     if version is None:
         raise ConfigurationError(
-            f"RAGKNN_REDIS_SERVER: expected a redis-server, but {str(server)!r} --version does not answer as one; "
+            f"RAGKNN_REDIS_SERVER: expected a redis-server, but {str(server)!r} --version does not answer like one; "
             "correct it or leave it unset"
         )
     if _major(version) < OLDEST_SERVER:
@@ -131,7 +131,7 @@ def _major(version: str) -> int:
 
 
 def _module_for(server: Path) -> Path | None:
-    """Find a module for a server that did not come from a wheel: its own before any other."""
+    """Find a module for a server that is not from a wheel: its own before any other."""
     # A program on the PATH is often a link into the folder that holds its module.
     folders = (server.parent, server.resolve().parent)
     beside = [folder / place for folder in folders for place in BESIDE_THE_SERVER]
@@ -142,7 +142,7 @@ def _module_for(server: Path) -> Path | None:
 
 
 def _in_package(package: str, file: str) -> Path | None:
-    spec = importlib.util.find_spec(package)  # of a top-level package: looks, and imports nothing
+    spec = importlib.util.find_spec(package)  # does not import a top-level package
     if spec is None or not spec.submodule_search_locations:
         return None
     path = Path(spec.submodule_search_locations[0], file)

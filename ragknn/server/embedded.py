@@ -1,6 +1,6 @@
-"""The embedded Redis: one server for each data folder, shared by the processes that name it.
+"""The embedded Redis: one server for each data folder, shared by all processes that use the folder.
 
-By the locks of `datafolder.py` they agree on who starts it and who stops it; `process.py` does so. Nothing starts on
+The locks of `_folder.py` decide which process starts and stops the server; `_process.py` does it. Nothing starts on
 import.
 """
 
@@ -25,19 +25,8 @@ from ragknn._protocol.replies import dotted, module_version
 from ragknn.errors import MissingDependency, RagKNNError, ServerError
 from ragknn.server._folder import DataFolder, ServerState, release
 from ragknn.server._process import LOG_LINES, connect, shut_down, spawn, wait_until_ready
-from ragknn.server._programs import Programs, find_programs, server_not_found
+from ragknn.server._programs import server_not_found
 from ragknn.settings import Settings, load_settings
-
-__all__ = [
-    "Programs",
-    "RedisServer",
-    "ServerStatus",
-    "find_programs",
-    "server_status",
-    "shared_server",
-    "start_to_stay",
-    "stop_server",
-]
 
 logger = logging.getLogger(__name__)
 
@@ -47,19 +36,19 @@ _shared: dict[Path, RedisServer] = {}
 
 @dataclass(frozen=True, slots=True)
 class ServerStatus(Plain):
-    """What is known about the embedded server of a data folder.
+    """Status of the embedded server of a data folder.
 
     Attributes:
         data: the data folder.
-        running: whether its process lives, though it may be loading its data, or hang.
-        url: where it listens, or None if it does not run.
-        pid: of the server's process, or None.
-        stays: whether it goes on when nobody uses it.
-        redis_version: like this and the next ones, None if the server did not say.
-        search_version: of the search module.
-        memory_bytes: that the server has allocated.
-        uptime_seconds: since its start.
-        users: pids of the processes that use it, as far as this user may see them.
+        running: whether the server's process is alive; it may be loading its data, or hang.
+        url: where the server listens, or None if it does not run.
+        pid: pid of the server's process, or None.
+        stays: whether the server keeps running without users.
+        redis_version: version of Redis; None, like the next three, if the server did not report it.
+        search_version: version of the search module.
+        memory_bytes: memory that the server has allocated.
+        uptime_seconds: time since the server started.
+        users: pids of the processes that use the server, as far as this user may see them.
     """
 
     data: Path
@@ -75,14 +64,14 @@ class ServerStatus(Plain):
 
 
 class RedisServer:
-    """A hold on the embedded server of a data folder: `start` joins the server, or starts it if none runs.
+    """A hold on the embedded server of a data folder: `start` joins the running server, or starts one.
 
     The server stops when the last holder stops. All objects for one folder share one server, in one process or in
-    several. In a child made by fork the copy counts as stopped, and the parent's server is left alone.
+    several. In a forked child the copy counts as stopped, and does not affect the parent's server.
 
     Args:
-        data: the data folder; None: the one of the settings.
-        settings: None: those of the environment.
+        data: the data folder; None: the folder in the settings.
+        settings: settings to use; None: the environment's.
 
     Example:
         >>> with RedisServer("data") as server:
@@ -96,15 +85,15 @@ class RedisServer:
         self._state: ServerState | None = None
 
     def start(self) -> Self:
-        """Join the server, or start it, and wait until it answers. If started already: revive it if it has died.
+        """Join the server, or start it, and wait until it answers. Called again: start it again if it has died.
 
         Raises:
-            ConfigurationError: the data folder cannot be used, or a setting names no such program.
+            ConfigurationError: the data folder cannot be used, or a setting names a wrong program.
             MissingDependency: psutil is not installed.
             ServerNotFound: there is no server program, or this system cannot run one.
-            ServerStartError: it did not come up; the message ends with its log.
-            UnsupportedServer: it is older than 8, or has no search module.
-            ServerError: another process has been starting or stopping it for 60 seconds.
+            ServerStartError: the server did not start; the message ends with its log.
+            UnsupportedServer: the server is older than 8, or has no search module.
+            ServerError: another process has been starting or stopping the server for 60 seconds.
         """
         _require_system()
         self._folder.prepare()
@@ -119,10 +108,10 @@ class RedisServer:
         return self
 
     def stop(self) -> None:
-        """Let go; the last to leave stops the server, which first writes its data. If stopped already: do nothing.
+        """Release the server; the last holder stops it, after it has written its data. Called again: do nothing.
 
         Raises:
-            ServerError: it did not stop, or another process has been starting or stopping it for 60 seconds.
+            ServerError: the server did not stop, or another process has been starting or stopping it for 60 seconds.
         """
         hold, state = self._hold, self._state
         if hold is None or hold.closed:
@@ -130,7 +119,7 @@ class RedisServer:
         self._hold = self._state = None
         _holders.discard(self)
         release(hold)
-        if not self._folder.exists():  # removed under the server, which would go on for nobody
+        if not self._folder.exists():  # removed while the server runs, which would keep running without users
             shut_down(self._folder, state)
             return
         with self._folder.lock():
@@ -154,12 +143,20 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        """Where it listens, as `redis.Redis.from_url` takes it."""
+        """Where the server listens, for `redis.Redis.from_url`.
+
+        Raises:
+            ServerError: not started, or stopped.
+        """
         return _url(self._started.socket)
 
     @property
     def pid(self) -> int:
-        """The id of the server's process, as `start` found it."""
+        """The id of the server's process, as `start` found it.
+
+        Raises:
+            ServerError: not started, or stopped.
+        """
         return self._started.pid
 
     @property
@@ -173,10 +170,10 @@ class RedisServer:
         return self._folder.log_tail(n)
 
     def _is_held(self) -> bool:
-        return self._hold is not None and not self._hold.closed  # closed: in a child made by fork
+        return self._hold is not None and not self._hold.closed  # closed: in a forked child
 
     def _join_or_start(self) -> bool:
-        """Return whether there is a server now: one that was joined may end while we wait for its answer."""
+        """Return whether a server runs now; a joined one may end while we wait for its answer."""
         child = None
         with self._folder.lock():
             if not self._is_held():
@@ -186,14 +183,14 @@ class RedisServer:
             state = self._folder.read_state() if self._folder.is_running() else None
             socket = state.socket if state else self._folder.socket()
             if lock := self._folder.claim():
-                with lock:  # at the end closed, not released: the server has inherited it
+                with lock:  # closed at the end, not released: the server has inherited it
                     child = spawn(self._folder, self._settings, socket, lock)
         pid = wait_until_ready(self._folder, socket, child)
         if pid is None:
             return False
         with self._folder.lock():
             state = self._folder.read_state()
-            # The file may be damaged, or whoever started the server was killed before it wrote.
+            # The file may be damaged, or the process that started the server was killed before it wrote the file.
             if state is None or state.pid != pid:
                 state = ServerState.of_process(pid, socket)
                 self._folder.write_state(state)
@@ -202,12 +199,12 @@ class RedisServer:
 
 
 def shared_server(settings: Settings) -> RedisServer:
-    """Return the embedded server that this process shares, started on first use and stopped at exit.
+    """Return this process's shared embedded server, started on first use and stopped at exit.
 
-    There is one for each data folder. A child made by fork does not inherit it: it gets a hold of its own.
+    Each data folder has one. A forked child does not inherit it, but gets a hold of its own.
 
     Raises:
-        RagKNNError: as `RedisServer.start`.
+        RagKNNError: as for `RedisServer.start`.
     """
     data = DataFolder(settings.data).path
     if data in _shared:
@@ -216,16 +213,16 @@ def shared_server(settings: Settings) -> RedisServer:
     first = _shared.setdefault(data, server)
     if first is server:
         logger.info("no Redis URL given: using the embedded Redis with data in %s, pid %d", data, server.pid)
-    else:  # another thread's
+    else:  # another thread was first
         server.stop()
     return first
 
 
 def start_to_stay(settings: Settings) -> ServerStatus:
-    """Start the embedded server, or join it, so that it goes on when nobody uses it.
+    """Start the embedded server, or join it, so that it keeps running without users.
 
     Raises:
-        RagKNNError: as `RedisServer.start`.
+        RagKNNError: as for `RedisServer.start`.
     """
     folder = DataFolder(settings.data)
     with RedisServer(folder.path, settings=settings) as server, folder.lock():
@@ -234,14 +231,16 @@ def start_to_stay(settings: Settings) -> ServerStatus:
 
 
 def stop_server(settings: Settings, *, force: bool = False) -> bool:
-    """Stop the embedded server, even one that was started to stay. Return False if none runs.
+    """Stop the embedded server, even if it was started to stay. Return False if none runs.
 
     Args:
-        settings: name the data folder.
-        force: stop it although processes use it.
+        settings: settings with the data folder.
+        force: whether to stop the server even if processes use it.
 
     Raises:
-        ServerError: processes use it, or it did not stop.
+        MissingDependency: psutil is not installed.
+        ServerError: processes use the server, it did not stop, or another process has been starting or stopping it
+            for 60 seconds.
     """
     folder = DataFolder(settings.data)
     if not folder.exists():
@@ -253,7 +252,7 @@ def stop_server(settings: Settings, *, force: bool = False) -> bool:
         if not force and folder.is_used():
             pids = ", ".join(map(str, folder.users())) or "not visible to this user"
             raise ServerError(
-                f"expected nobody to use the embedded server of {str(folder.path)!r}, but processes do (pid {pids}); "
+                f"expected no users of the embedded server of {str(folder.path)!r}, but processes use it (pid {pids}); "
                 "end them first, or stop it by force"
             )
         shut_down(folder, folder.read_state())
@@ -261,11 +260,11 @@ def stop_server(settings: Settings, *, force: bool = False) -> bool:
 
 
 def server_status(settings: Settings) -> ServerStatus:
-    """Look at the embedded server; nothing is started.
+    """Return the status of the embedded server; do not start it.
 
     Raises:
         MissingDependency: psutil is not installed.
-        ServerError: another process has been starting or stopping it for 60 seconds.
+        ServerError: another process has been starting or stopping the server for 60 seconds.
     """
     folder = DataFolder(settings.data)
     if not folder.exists():
@@ -298,7 +297,7 @@ def server_status(settings: Settings) -> ServerStatus:
 
 def _require_system() -> None:
     if sys.platform == "win32":
-        raise server_not_found("Windows, on which the embedded server does not run")
+        raise server_not_found("Windows, where the embedded server does not run")
     try:
         import psutil  # noqa: F401  # late: an optional package
     except ImportError as error:
@@ -310,7 +309,7 @@ def _url(socket: Path) -> str:
 
 
 def _stop_at_end_of_worker() -> None:
-    # A process that multiprocessing has forked ends without atexit, but runs these.
+    # A process that multiprocessing has forked ends without atexit, but runs these finalizers.
     if multiprocessing.parent_process() is not None:
         from multiprocessing import util  # late: only a worker needs it
 

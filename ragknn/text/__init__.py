@@ -1,4 +1,12 @@
-"""Text as people write it: cutting it into passages, and finding the words in it.
+"""Text: cutting it into passages, and finding its words.
 
-Here are the splitter and the rules by which text becomes words. Nothing here knows of models, vectors or Redis.
+This package has the splitter and the rules for words. It does not know models, vectors or Redis.
 """
+
+from ragknn.text.splitting import Splitter, TokenSpans, sentence_starts
+
+__all__ = [
+    "Splitter",
+    "TokenSpans",
+    "sentence_starts",
+]

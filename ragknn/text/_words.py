@@ -1,9 +1,9 @@
-"""How text becomes the words that the server indexes, and how words are asked for. Pure.
+"""The words of a text, as the server indexes and searches them. Pure.
 
-The server's own tokenizer joins the words on both sides of a line break, keeps quotation marks and dashes outside of
-ASCII as part of a word, cannot find a word of more than 128 bytes, and never splits Japanese or Thai. So the words are
-made here, the same for passages and for questions, and the server gets them with spaces between; what is left to it
-are stop words, stems and scores.
+The server's own tokenizer joins the words on both sides of a line break, keeps non-ASCII quotation marks and dashes
+as part of a word, cannot find a word of more than 128 bytes, and never splits Japanese or Thai. So this module finds
+the words, in the same way for passages and queries, and the server gets them separated by spaces. The server still
+handles stop words, stems and scores.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Collection, Iterator
 from itertools import pairwise
 from unicodedata import category, normalize
 
-# The server finds no longer ones; the rest of a word is left out, in passages and questions alike.
+# The server cannot find longer words; the rest of a word is cut off, in passages and queries alike.
 LONGEST_WORD = 128  # bytes
 
-# Those for which the oldest supported server has stems, by its own names.
+# The languages that the oldest supported server can stem, by its own names.
 LANGUAGES = (
     *("arabic", "armenian", "basque", "catalan", "chinese", "danish", "dutch", "english", "finnish", "french"),
     *("german", "greek", "hindi", "hungarian", "indonesian", "irish", "italian", "lithuanian", "nepali"),
@@ -24,14 +24,14 @@ LANGUAGES = (
     "yiddish",
 )
 
-# The server's own list; it would take it for every language.
+# The server's own list; the server would use it for every language.
 _ENGLISH_STOP_WORDS = (
     *("a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it", "no", "not"),
     *("of", "on", "or", "such", "that", "the", "their", "then", "there", "these", "they", "this", "to", "was"),
     *("will", "with"),
 )
 
-# Thai, Lao, Burmese, Khmer, kana, Chinese characters: written without spaces between words.
+# Thai, Lao, Burmese, Khmer, kana and Chinese characters: scripts without spaces between words.
 _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005\u3007\u3040-\u30ff"
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
@@ -44,9 +44,10 @@ _VARIATION_SELECTORS = range(0xFE00, 0xFE10)
 
 
 class _Spread(dict[int, str]):
-    """For `str.translate`: leaves of each character what belongs to a word, and spaces around words.
+    """Table for `str.translate` that keeps the characters of words and puts spaces around words.
 
-    A pictograph is a word by itself. What shows nothing and separates nothing, such as soft hyphens and joiners, goes.
+    A pictograph is a word of its own. Invisible characters that separate nothing, such as soft hyphens and joiners,
+    are removed.
     """
 
     def __missing__(self, code: int) -> str:
@@ -61,17 +62,17 @@ class _Spread(dict[int, str]):
         return self[code]
 
 
-_spread = _Spread()  # grows with the characters met: at most all of Unicode
+_spread = _Spread()  # grows with each new character: at most all of Unicode
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text, in order, as they are indexed and asked for.
+    """Return the words of a text, in order, as they are indexed and searched.
 
-    Letters, marks, digits and underscores make words, in compatibility form (NFKC) and without case. Where a script
-    has no spaces between words, each character and each pair of characters is one.
+    Words consist of letters, marks, digits and underscores, in compatibility form (NFKC) and without case. In scripts
+    without spaces between words, each character and each pair of characters is a word.
     """
     if text.isascii():
-        found = _ASCII_WORD.findall(text.lower())  # the same, ten times as fast
+        found = _ASCII_WORD.findall(text.lower())  # same result, ten times as fast
     else:
         folded = normalize("NFKC", normalize("NFKC", text).casefold())
         spread = normalize("NFC", folded.translate(_spread))
@@ -92,20 +93,20 @@ def _shortened(word: str) -> str:
 
 
 def searchable(text: str) -> str:
-    """Return the text as the server is to index it: its words with spaces between."""
+    """Return the text that the server indexes: the words, separated by spaces."""
     return " ".join(words(text))
 
 
 def default_stop_words(language: str) -> tuple[str, ...]:
-    """Return the words that are not indexed unless the user says otherwise: the server's for English, else none."""
+    """Return the words that are not indexed by default: the server's list for English, else none."""
     return _ENGLISH_STOP_WORDS if language == "english" else ()
 
 
 def fold_stop_words(stop_words: Collection[str]) -> tuple[str, ...]:
-    """Return the stop words as they are compared with the words of a text: sorted, each once.
+    """Return the stop words in the form of `words`: sorted, each once.
 
     Raises:
-        TypeError: they are a single str.
+        TypeError: a single str instead of several words.
         ValueError: one of them is not one word.
     """
     if isinstance(stop_words, str):

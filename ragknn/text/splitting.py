@@ -10,27 +10,28 @@ from itertools import accumulate
 from typing import Literal, TypeAlias
 from unicodedata import category
 
-from ragknn.records import Document, Passage, passage_id
+from ragknn._ids import passage_id
+from ragknn.records import Document, Passage
 
 TokenSpans: TypeAlias = Callable[[str], Sequence[tuple[int, int]]]
-"""A model's own tokenizer: for each token of a text, without special tokens, its first character and the one
-behind its last, in order of start. Spans may be empty, and several tokens may share one."""
+"""A model's own tokenizer: for each token of a text, special tokens left out, the offset of its first character and
+the offset just past its last, in order of start. Spans may be empty, and several tokens may share one."""
 
-# Passages of 256 tokens fit whole into the small models, whose limit this is, and models with a longer
-# context retrieve better with passages of a few hundred tokens than with as much as they can read.
-# The other two say about the same in English: 0.75 words and 4 characters a token.
-DEFAULT_SIZE = {"tokens": 256, "words": 192, "characters": 1024}
+# 256 tokens is the limit of the small models. Models with a longer context retrieve better with passages of a few
+# hundred tokens than with the longest passages that they can read.
+# The other two sizes are about the same length in English: 0.75 words and 4 characters a token.
+_DEFAULT_SIZE = {"tokens": 256, "words": 192, "characters": 1024}
 
-# An eighth: one or two sentences, so that what is said across a cut stands whole in one of the passages.
-OVERLAP_SHARE = 8
+# An eighth: one or two sentences, so that a statement across a cut is complete in one of the passages.
+_OVERLAP_SHARE = 8
 
-# Names the way of cutting in `Splitter.fingerprint`: to be raised when it changes.
+# Version of the algorithm in `Splitter.fingerprint`: raise it when the cuts change.
 _VERSION = "1"
 
 # Scripts written without spaces in which each character counts as a word: kana and Han.
 _HAN = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 
-# A longer run without whitespace is no word but data (base64, a URL), and counts as several.
+# A longer run without whitespace is not a word but data (base64, a URL), and counts as several words.
 _WORD = re.compile(rf"[{_HAN}]|[^\s{_HAN}]{{1,64}}")
 _WORD_START = re.compile(rf"(?<!\S)\S|[{_HAN}]")
 _UP_TO_LAST_WORD_END = re.compile(rf".*[\s{_HAN}]", re.DOTALL)
@@ -39,7 +40,7 @@ _NOT_SPACE = re.compile(r"\S")
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
 _HEADING = re.compile(r"^[^\S\n]{0,3}(#{1,6}[^\S\n][^\n]*)(?=(\s*))", re.MULTILINE)
 
-# The look-behind and the possessive quantifiers keep a run of dots from being tried at each of them.
+# The look-behind and the possessive quantifiers prevent a new attempt at each dot in a run of dots.
 _SENTENCE_END = re.compile(
     r"""
       (?<![.!?…])(?P<stop>[.!?…]++)["'”’»)\]]*+\s++
@@ -48,7 +49,7 @@ _SENTENCE_END = re.compile(
     """,
     re.VERBOSE,
 )
-# What may stand before a full stop that ends no sentence: a list's number, an abbreviation, initials.
+# Text before a full stop that does not end a sentence: the number of a list item, an abbreviation, initials.
 _ABBREVIATION = re.compile(
     r"""
       ^[^\S\n]*\d{1,3}\Z
@@ -67,14 +68,14 @@ _LONGEST_ABBREVIATION = 12
 class Splitter:
     """Cut documents at paragraphs, else at sentences, else at words.
 
-    A passage is as long as `size` allows, and begins again a little before the end of the one before it.
+    A passage is as long as `size` allows, and begins a little before the end of the previous one.
     A Markdown heading stays with what follows it.
 
     Args:
-        size: the most units that a passage has. None: 256 tokens, or the model's limit where that is less;
-            192 words; 1024 characters.
-        overlap: the most units that a passage repeats of the one before it. None: an eighth of the size.
-        unit: what is counted. "tokens" are the model's own; a "word" is a run without whitespace of at most 64
+        size: maximum units in a passage. None: 256 tokens, or the model's limit if that is less; 192 words;
+            1024 characters.
+        overlap: maximum units that a passage repeats from the previous one. None: an eighth of the size.
+        unit: unit of both. "tokens" are the model's own; a "word" is a run without whitespace of at most 64
             characters, or one Han or kana character; "characters" are code points.
 
     Raises:
@@ -86,8 +87,8 @@ class Splitter:
     unit: Literal["tokens", "words", "characters"] = "tokens"
 
     def __post_init__(self) -> None:
-        if self.unit not in DEFAULT_SIZE:
-            raise ValueError(f"expected unit to be one of {', '.join(DEFAULT_SIZE)}, got {self.unit!r}")
+        if self.unit not in _DEFAULT_SIZE:
+            raise ValueError(f"expected unit to be one of {', '.join(_DEFAULT_SIZE)}, got {self.unit!r}")
         if self.size is not None and self.size < 1:
             raise ValueError(f"expected size >= 1, got {self.size}")
         if self.overlap is not None and self.overlap < 0:
@@ -97,7 +98,7 @@ class Splitter:
 
     @property
     def fingerprint(self) -> str:
-        """The settings as a short string: equal strings cut alike, given the same model."""
+        """The settings as a short string: with the same model, equal strings mean equal cuts."""
         size = "auto" if self.size is None else self.size
         overlap = "auto" if self.overlap is None else self.overlap
         return f"{_VERSION}:{self.unit}:{size}:{overlap}"
@@ -107,19 +108,19 @@ class Splitter:
     ) -> list[Passage]:
         """Cut one document.
 
-        Every character of the document that is not whitespace is in at least one passage. Each passage is
-        counted again by itself, as the model will see it, and cut shorter where it has more tokens alone than
-        inside the whole. One single character is never cut, even where it has more tokens than are allowed.
+        Every character of the document that is not whitespace is in at least one passage. The tokens of each passage
+        are counted again without the rest of the text, as the model sees it; if there are more, the passage is cut
+        shorter. A single character is never cut, even if it has more tokens than allowed.
 
         Args:
-            document: what to cut.
-            token_spans: the model's tokenizer. Without one, words are counted in place of tokens.
-            max_tokens: the most tokens that the model reads of a text, special tokens and prompt not counted.
-                No passage has more, whatever the unit, as far as `token_spans` can tell. Without `token_spans`
-                the default size is half of it in words, as a word is seldom more than two tokens.
+            document: document to cut.
+            token_spans: the model's tokenizer. Without one, words are counted instead of tokens.
+            max_tokens: the model's limit in tokens, special tokens and prompt not counted. No passage has more,
+                whatever the unit, if `token_spans` is given. Without `token_spans` the default size is half of
+                the limit, in words, since a word rarely has more than two tokens.
 
         Returns:
-            The passages in order of start; none for a document without text.
+            The passages in order of start; an empty list for a document without text.
 
         Raises:
             ValueError: the size is above `max_tokens`, with the unit "tokens".
@@ -151,19 +152,19 @@ class Splitter:
 
     def _size_for(self, max_tokens: int | None, counted: bool) -> int:
         if self.unit != "tokens" or max_tokens is None:
-            return self.size or DEFAULT_SIZE[self.unit]
+            return self.size or _DEFAULT_SIZE[self.unit]
         if self.size is None:
-            return min(DEFAULT_SIZE["tokens"], max_tokens if counted else max(1, max_tokens // 2))
+            return min(_DEFAULT_SIZE["tokens"], max_tokens if counted else max(1, max_tokens // 2))
         if self.size > max_tokens:
             raise ValueError(
-                f"expected size <= {max_tokens}, the most tokens that the model reads, got {self.size}: "
-                "the rest of each passage would be cut off unseen. Lower the size or choose another model."
+                f"expected size <= {max_tokens}, the model's limit in tokens, got {self.size}: "
+                "the rest of each passage would be cut silently. Lower the size or choose another model."
             )
         return self.size
 
     def _overlap_within(self, size: int) -> int:
         if self.overlap is None:
-            return size // OVERLAP_SHARE
+            return size // _OVERLAP_SHARE
         if self.overlap >= size:
             raise ValueError(f"expected overlap < size, got overlap {self.overlap} and size {size}")
         return self.overlap
@@ -171,13 +172,13 @@ class Splitter:
 
 @dataclass(frozen=True, slots=True)
 class _Measure:
-    """Where the units of a text stand, and how many of them a passage may have.
+    """The positions of the units in a text, and the maximum number in a passage.
 
     Attributes:
-        limit: units in a passage at most.
+        limit: maximum units in a passage.
         starts: position of each unit's first character, ascending.
-        ends: position behind each unit and all units before it, ascending.
-        count: units of a text taken by itself.
+        ends: position just past each unit and all units before it, ascending.
+        count: function that counts the units of a text.
     """
 
     limit: int
@@ -186,12 +187,12 @@ class _Measure:
     count: Callable[[str], int]
 
     def reach(self, start: int) -> int | None:
-        """Where a passage from `start` must end at the latest; None if all the rest fits."""
+        """Latest possible end of a passage from `start`; None if all the rest fits."""
         beyond = bisect_right(self.ends, start) + self.limit
         return self.starts[beyond] if beyond < len(self.starts) else None
 
     def back(self, end: int, units: int) -> int:
-        """The first position from which at most `units` units, one or more, lie before `end`."""
+        """First position with at most `units` units (one or more) between it and `end`."""
         first = bisect_left(self.starts, end) - units
         return max(self.starts[first], self.ends[first - 1]) if first > 0 else 0
 
@@ -210,14 +211,14 @@ def _word_spans(text: str) -> list[tuple[int, int]]:
 
 
 def _cut(text: str, measures: Sequence[_Measure], overlap: int) -> list[tuple[int, int]]:
-    """Find the passages of a text that neither begins nor ends with whitespace: (start, end) of each."""
+    """Return (start, end) of each passage; the text neither begins nor ends with whitespace."""
     paragraphs, sentences = _boundaries(text)
     passages: list[tuple[int, int]] = []
     start = covered = 0
     while covered < len(text):
         cut = _next_cut(text, measures, (paragraphs, sentences), start, covered)
         if cut is None:
-            # What is repeated leaves no room for anything new.
+            # The overlap leaves no room for new text.
             start = covered
             continue
         passages.append((start, start + len(text[start:cut].rstrip())))
@@ -229,7 +230,7 @@ def _cut(text: str, measures: Sequence[_Measure], overlap: int) -> list[tuple[in
 def _next_cut(
     text: str, measures: Sequence[_Measure], boundaries: Sequence[Sequence[int]], start: int, covered: int
 ) -> int | None:
-    """Find where the passage from `start` ends, beyond `covered`; None if it cannot reach beyond."""
+    """Find the end of the passage from `start`; None if it cannot end after `covered`."""
     reached = [end for measure in measures if (end := measure.reach(start)) is not None]
     limit = min(reached, default=len(text))
     while True:
@@ -238,7 +239,7 @@ def _next_cut(
             return None
         cut = _best_cut(text, measures[-1].starts, boundaries, start, covered, limit)
         passage = text[start:cut].rstrip()
-        # A tokenizer may make more tokens of a passage than of the same characters inside the whole text.
+        # A passage may have more tokens than the same characters have inside the whole text.
         room = min(len(passage) * measure.limit // max(measure.count(passage), 1) for measure in measures)
         if room >= len(passage) or len(passage) == 1:
             return cut
@@ -248,7 +249,7 @@ def _next_cut(
 def _best_cut(
     text: str, units: Sequence[int], boundaries: Sequence[Sequence[int]], start: int, covered: int, limit: int
 ) -> int:
-    """Choose a position in (covered, limit], where a next passage begins; whitespace at the limit is free."""
+    """Choose a position in (covered, limit] where the next passage begins; whitespace at the limit is not counted."""
     rest = _NOT_SPACE.search(text, limit)
     if rest is None:
         return len(text)
@@ -269,7 +270,7 @@ def _best_cut(
 
 
 def _resume(text: str, measure: _Measure, sentences: Sequence[int], first: int, cut: int, overlap: int) -> int:
-    """Find where the next passage begins: at `first` or later, and at most `overlap` units before `cut`."""
+    """Find the start of the next passage: at `first` or later, and at most `overlap` units before `cut`."""
     if overlap == 0:
         return cut
     first = max(first, measure.back(cut, overlap))
@@ -281,12 +282,12 @@ def _resume(text: str, measure: _Measure, sentences: Sequence[int], first: int, 
 
 
 def sentence_starts(text: str) -> list[int]:
-    """Return the offsets at which a sentence or a paragraph begins, ascending; the first one may be left out."""
+    """Return the offsets where a sentence or a paragraph begins, ascending; the first one may be left out."""
     return _boundaries(text)[1]
 
 
 def _boundaries(text: str) -> tuple[list[int], list[int]]:
-    """Find where paragraphs and where sentences begin: positions in ascending order."""
+    """Return the starts of paragraphs and the starts of sentences, each ascending."""
     headings = [(heading.start(1), heading.end(2)) for heading in _HEADING.finditer(text)]
     below_headings = {below for _, below in headings}
     paragraphs = {blank.end() for blank in _BLANK_LINE.finditer(text)}
@@ -305,7 +306,7 @@ def _ends_sentence(text: str, end: re.Match[str]) -> bool:
 
 
 def _continues_character(text: str, position: int) -> bool:
-    """Whether what a reader takes for one character goes on at the position: marks, joined emoji, skin tones."""
+    """Whether a visible character continues at the position: marks, joined emoji, skin tones."""
     here = text[position]
     joiner = "\u200d"
     return (

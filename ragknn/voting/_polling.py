@@ -9,7 +9,7 @@ from ragknn._protocol.counting import LabelCensus
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import LABELLED, WITH_VECTOR, Fragment, intersection
-from ragknn._protocol.where import Where
+from ragknn.filters import Where
 from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Neighbor, Retrieval
 from ragknn.retrieval._asking import planned

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import index as as_integer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ragknn._checks import check_type
-from ragknn._display import Html, html_table
+from ragknn._display import Html, figure_class, html_table
 from ragknn._plain import Plain, frame, plain_fields
-from ragknn._plotting import figure_class
 from ragknn._protocol.counting import count_labels
-from ragknn._protocol.flows import Flow
+from ragknn._protocol.flows import Flow, Progress
 from ragknn._protocol.reading import labelled_vectors
-from ragknn._protocol.where import Where
+from ragknn.filters import Where
 from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Label, Neighbor
 from ragknn.retrieval._asking import near
@@ -33,20 +32,13 @@ from ragknn.voting._arithmetic import (
     winners,
 )
 from ragknn.voting._ballots import Ballots, are_numbers, sorted_labels
+from ragknn.voting._defaults import DEFAULT_KS, DEFAULT_WEIGHTS, PASSAGES_PER_ROUND
 from ragknn.voting._polling import Excluded, check_enough, most_votes, only_labelled, plan_vote, poll, votable
 from ragknn.voting.rules import Rules
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
-
-DEFAULT_KS = (1, 3, 5, 7, 10, 15, 20, 30)
-DEFAULT_WEIGHTS: tuple[Weights, ...] = ("uniform", "distance")
-
-# Passages asked for between two reports of progress.
-PASSAGES_PER_ROUND = 1_000
-
-Progress: TypeAlias = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +160,7 @@ def tune(
         ValueError: there are too few labelled documents for any k, or an empty choice.
     """
     check_type("index", index, Index)
-    return index._run(tuning(index, ks, weights, rules or Rules(), where, progress))
+    return index._run(_tuning(index, ks, weights, rules or Rules(), where, progress))
 
 
 async def atune(
@@ -182,10 +174,10 @@ async def atune(
 ) -> Tuning:
     """Async twin of `tune`."""
     check_type("index", index, AsyncIndex)
-    return await index._run(tuning(index, ks, weights, rules or Rules(), where, progress))
+    return await index._run(_tuning(index, ks, weights, rules or Rules(), where, progress))
 
 
-def tuning(
+def _tuning(
     index: Index | AsyncIndex,
     ks: Sequence[int],
     weights: Sequence[Weights],
@@ -193,7 +185,6 @@ def tuning(
     where: Where | None,
     progress: Progress | None,
 ) -> Flow[Tuning]:
-    """The flow behind `tune`, for use inside other flows."""
     if not len(ks) or not len(weights):
         raise ValueError(f"expected at least one k and one kind of weights, got ks={ks!r}, weights={weights!r}")
     for kind in weights:

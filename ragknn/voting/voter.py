@@ -11,18 +11,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from ragknn._checks import check_type
 from ragknn._protocol.counting import LabelCensus, count_labels
-from ragknn._protocol.flows import Flow
+from ragknn._protocol.flows import Flow, Progress
 from ragknn._protocol.query import WITH_VECTOR, intersection
-from ragknn._protocol.where import Where
+from ragknn.filters import Where
 from ragknn.records import Label, Retrieval, Vote
 from ragknn.retrieval._asking import check_queries, one_row, posed
 from ragknn.retrieval.options import SearchOptions
 from ragknn.retrieval.retriever import AsyncRetriever, Retriever
 from ragknn.voting._arithmetic import Weights
 from ragknn.voting._ballots import are_numbers, electorate, hold_votes, sorted_labels
+from ragknn.voting._defaults import DEFAULT_KS, DEFAULT_WEIGHTS
 from ragknn.voting._polling import Excluded, check_enough, most_votes, only_labelled, plan_vote, poll, votable
 from ragknn.voting.rules import Priors, Rules
-from ragknn.voting.tuning import DEFAULT_KS, DEFAULT_WEIGHTS, Progress, Tuning, tuning
+from ragknn.voting.tuning import Tuning, atune, tune
 
 
 class _VoterBase:
@@ -243,8 +244,8 @@ class LabelVoter(_VoterBase):
             ValueError: there are too few labelled documents for any k, or an empty choice.
             ServerError: the server cannot be reached, or refuses.
         """
-        index = self.retriever.index
-        return index._run(tuning(index, ks, weights, self.rules, self.where, progress))
+        index, rules, where = self.retriever.index, self.rules, self.where
+        return tune(index, ks, weights, rules=rules, where=where, progress=progress)
 
 
 class AsyncLabelVoter(_VoterBase):
@@ -311,8 +312,8 @@ class AsyncLabelVoter(_VoterBase):
         progress: Progress | None = None,
     ) -> Tuning:
         """Async twin of `LabelVoter.tune`."""
-        index = self.retriever.index
-        return await index._run(tuning(index, ks, weights, self.rules, self.where, progress))
+        index, rules, where = self.retriever.index, self.rules, self.where
+        return await atune(index, ks, weights, rules=rules, where=where, progress=progress)
 
 
 def _counting(voter: _VoterBase) -> Flow[tuple[LabelCensus, LabelCensus]]:

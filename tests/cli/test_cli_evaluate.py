@@ -120,9 +120,9 @@ def test_people_get_tables(redis_url: str, folder: Path):
     args = ["evaluate", "my set", "-k", "2", "--ef", "5 20", "--algorithm", "hnsw", "--model", MODEL]
     shown = run_in_a_process(args, "", folder.parent, {"RAGKNN_URL": redis_url, "COLUMNS": "140"})
     assert shown.returncode == 0, shown.stderr
-    assert "3 queries, documents by their best of 100 passages, mean and 95% interval" in shown.stdout
+    assert "3 queries, documents ranked by their best of 100 passages, mean and 95% interval" in shown.stdout
     assert re.search(r"hit rate@2 +│ 1\.0000 \[1\.0000, 1\.0000\]", shown.stdout)
-    assert "note: latency of one retrieve of 2 passages, embedding of the query included" in shown.stdout
+    assert "note: latency of one retrieve of 2 passages, query embedding included" in shown.stdout
     assert "ef_runtime ┃ recall@2" in shown.stdout
     assert "ef_runtime=5 is the smallest tried with recall@2 >= 0.99" in shown.stdout
 
@@ -175,13 +175,13 @@ def test_documents_that_cannot_be_read_are_named_and_the_exit_code_says_so(ragkn
     first, second, last = result.stderr.splitlines()
     assert first.startswith("failed: corpus.jsonl:5: expected text")
     assert second.startswith("failed: corpus.jsonl:6: expected a JSON object")
-    assert last == "2 documents could not be read or stored, and were not searched"
+    assert last == "2 documents could not be read or stored and were not searched"
 
 
 def test_what_is_not_there_is_one_line(ragknn, folder: Path):
     assert "nowhere: expected a folder with queries.jsonl" in complaint(ragknn("evaluate", "nowhere"))
     (folder / "queries.jsonl").write_text("{oops}\n")
-    assert "queries.jsonl:1: expected a JSON object a line" in complaint(ragknn("evaluate", "my set"))
+    assert "queries.jsonl:1: expected a JSON object per line" in complaint(ragknn("evaluate", "my set"))
     (folder / "queries.jsonl").unlink()
     assert "expected a file with a line" in complaint(ragknn("evaluate", "my set"))
 

@@ -160,7 +160,7 @@ def test_a_text_as_long_as_the_model_reads_is_embedded_and_a_longer_one_refused(
         with pytest.raises(TextTooLong) as refused:
             embed(["short", "cat " * 255])
         assert str(refused.value) == (
-            f"expected at most 254 tokens, which is what {DEFAULT_MODEL} reads, got 255: "
+            f"expected at most 254 tokens, the limit of {DEFAULT_MODEL}, got 255: "
             f"shorten or split the text that begins {('cat ' * 10)!r}"
         )
 

@@ -95,11 +95,11 @@ def test_the_dimension_is_seen_once_and_from_the_first_call_if_there_was_one():
         ([[1.0], [2.0], [3.0]], r"got shape \(3, 1\)"),
         ([[], []], r"got shape \(2, 0\)"),
         (np.ones((2, 3, 4)), r"got shape \(2, 3, 4\)"),
-        ([[1.0, 2.0], [3.0]], "got what are not vectors of numbers of one length: "),
+        ([[1.0, 2.0], [3.0]], "got values that are not numeric vectors of one length: "),
         ([["1", "2"], ["3", "4"]], "their dtype is <U1"),
         ([[1j], [2j]], "their dtype is complex128"),
-        ([{"vector": 1}, {"vector": 2}], "got what are not vectors of numbers"),
-        (None, "got what are not vectors of numbers|got shape"),
+        ([{"vector": 1}, {"vector": 2}], "got values that are not numeric vectors"),
+        (None, "got values that are not numeric vectors|got shape"),
     ],
 )
 def test_what_is_no_vector_for_each_text_is_refused(returned, message):
@@ -130,7 +130,7 @@ def test_what_a_function_raises_passes_through():
 
 @pytest.mark.parametrize("name", ["", "  ", "ready vectors", "ragknn/hashing-64"])
 def test_a_name_says_what_embeds(name):
-    with pytest.raises(ValueError, match="expected the name of what embeds, such as 'my-service/v2', got"):
+    with pytest.raises(ValueError, match="expected the name of the model or service, such as 'my-service/v2', got"):
         FunctionEmbedder(name, letters)
 
 
@@ -189,7 +189,7 @@ def test_an_index_of_functions_opened_without_them_says_what_to_hand_in(faces, r
         with pytest.raises(EmbeddingError) as refused:
             faces.retriever(index).retrieve("cat")
     assert str(refused.value) == (
-        "expected the embedder 'letters', which is made of functions, to be handed in: "
+        "expected the embedder 'letters', which is made of functions, to be passed: "
         "Index(..., embedder=FunctionEmbedder('letters', ...))"
     )
     with pytest.raises(SchemaMismatch) as other:

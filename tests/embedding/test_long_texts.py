@@ -49,11 +49,11 @@ class Short:
 
 LONG = "red cars are fast on the road and red cars are loud in town"  # 14 words
 LONG_NOTE = (
-    f"14 tokens are more than the 8 that short reads: the mean of the vectors of 2 pieces stands for the text that "
+    f"14 tokens are more than the 8 that short reads: the mean of the vectors of 2 pieces represents the text that "
     f"begins {LONG[:40]!r}"
 )
 CUT_NOTE = (
-    f"14 tokens are more than the 8 that short reads: only the first 8 were read of the text that begins {LONG[:40]!r}"
+    f"14 tokens are more than the 8 that short reads: it read only the first 8 of the text that begins {LONG[:40]!r}"
 )
 
 
@@ -116,8 +116,8 @@ def test_a_long_text_that_is_not_wanted_says_how_to_have_it_embedded():
         with pytest.raises(TextTooLong) as refused:
             embed(embedder, ["blue", LONG], "fail")
         assert str(refused.value) == (
-            f"14 tokens are more than the 8 that short reads: shorten the text that begins {LONG[:40]!r}, or have it "
-            f"embedded in pieces with {option}='mean'"
+            f"14 tokens are more than the 8 that short reads: shorten the text that begins {LONG[:40]!r}, or embed it "
+            f"in pieces with {option}='mean'"
         )
         assert embedder.calls == []
 
@@ -204,9 +204,9 @@ def test_a_retriever_cuts_or_refuses_where_it_is_told_to(faces, index):
     beginning = faces.retriever(index).retrieve("red cars are fast on the road and", k=1)
     assert (found.neighbors, found.complete, found.warnings) == (beginning.neighbors, True, (CUT_NOTE,))
     refusing = faces.retriever(index, long_queries="fail")
-    with pytest.raises(TextTooLong, match="embedded in pieces with long_queries='mean'"):
+    with pytest.raises(TextTooLong, match="embed it in pieces with long_queries='mean'"):
         refusing.retrieve(LONG)
-    with pytest.raises(TextTooLong, match="embedded in pieces with long_queries='mean'"):
+    with pytest.raises(TextTooLong, match="embed it in pieces with long_queries='mean'"):
         refusing.retrieve_like("red", [LONG])
     with pytest.raises(ValueError, match="expected long_queries to be 'mean', 'cut' or 'fail', got 'split'"):
         faces.retriever(index, long_queries="split")
@@ -312,7 +312,7 @@ def test_a_transformer_cuts_or_refuses_where_it_is_told_to():
     with pytest.warns(UserWarning, match=re.escape(f"1 of 1 texts are too long for the model; {CUT_NOTE}")):
         vectors = TextEmbedder(Same(), long_texts="cut").fit_transform([LONG])
     np.testing.assert_array_equal(vectors, Same().embed_documents(["red cars are fast on the road and "]))
-    with pytest.raises(TextTooLong, match="embedded in pieces with long_texts='mean'"):
+    with pytest.raises(TextTooLong, match="embed it in pieces with long_texts='mean'"):
         TextEmbedder(Same(), long_texts="fail").transform([LONG])
     wrong = TextEmbedder(Same(), long_texts="split")
     assert wrong.get_params() == {"embedder": wrong.embedder, "long_texts": "split"}

@@ -10,7 +10,7 @@ from ragknn.embedding import _naming
 ABOUT = "My card was charged twice for the same month, and nobody answers my letters about it. "
 LONG = ABOUT * 15  # 285 tokens
 NOTE = (
-    "that sentence-transformers/all-MiniLM-L6-v2 reads: the mean of the vectors of 2 pieces stands for the text that "
+    "that sentence-transformers/all-MiniLM-L6-v2 reads: the mean of the vectors of 2 pieces represents the text that "
     f"begins {ABOUT[:40]!r}"
 )
 

@@ -82,7 +82,7 @@ def test_a_loaded_model_travels_to_another_process_by_its_folder(model):
 
 
 def test_a_model_with_a_name_of_your_own_cannot_travel(model):
-    with pytest.raises(TypeError, match="cannot pickle the embedder 'mine', whose model was handed in"):
+    with pytest.raises(TypeError, match="cannot pickle the embedder 'mine', whose model was passed"):
         pickle.dumps(SentenceEmbedder(model, name="mine"))
 
 
@@ -134,7 +134,7 @@ def test_the_folder_of_an_older_model_is_the_one_around_its_transformer(tmp_path
 
 def test_what_is_decided_when_a_model_is_loaded_is_not_asked_of_a_loaded_one(model):
     for option in ({"device": "cpu"}, {"truncate_dim": 8}, {"trust_remote_code": True}, {"model_kwargs": {"a": 1}}):
-        with pytest.raises(ValueError, match="with a model that is still to be loaded"):
+        with pytest.raises(ValueError, match="only with a model that is not yet loaded"):
             SentenceEmbedder(model, **option)
     with pytest.raises(ValueError, match="expected a name, got ' '"):
         SentenceEmbedder(model, name=" ")
@@ -186,7 +186,7 @@ def test_a_model_that_does_not_normalize_is_only_truncated(model):
 
 
 def test_more_values_than_the_model_has_are_refused():
-    with pytest.raises(ValueError, match=r"expected truncate_dim <= 384, which .* has, got 385"):
+    with pytest.raises(ValueError, match=r"expected truncate_dim <= 384, the dim of .*, got 385"):
         SentenceEmbedder(FOLDER, device="cpu", truncate_dim=385).dim  # noqa: B018
     with pytest.raises(ValueError, match="expected truncate_dim >= 1, got 0"):
         SentenceEmbedder(truncate_dim=0)
@@ -222,7 +222,7 @@ def test_dtypes_stand_in_the_identity_by_their_names(loads):
     plain = {"dtype": "bfloat16", "config": {"bits": 4, "in": "float16"}}
     assert embedder.identity["model_kwargs"] == plain == json.loads(json.dumps(plain))
     assert loads == [("some/model", {"model_kwargs": kwargs})]
-    with pytest.raises(TypeError, match=r"expected model_kwargs\['hook'\] to be what JSON can hold, or a dtype"):
+    with pytest.raises(TypeError, match=r"expected model_kwargs\['hook'\] to be a JSON value or a dtype"):
         SentenceEmbedder("some/model", model_kwargs={"hook": object()})
 
 

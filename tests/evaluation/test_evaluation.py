@@ -139,7 +139,7 @@ def test_latency_is_taken_of_a_sample_for_each_setting(shelf, evaluated):
     for result in found.results:
         assert result.latency.calls == 7
         assert 0 < result.latency.p50 <= result.latency.p90 <= result.latency.p99 < 5
-    assert "latency of one retrieve of 2 passages, embedding of the query included" in found.notes
+    assert "latency of one retrieve of 2 passages, query embedding included" in found.notes
     untimed = evaluated(shelf, QUESTIONS, k=2, latency_sample=0)
     assert untimed.results[0].latency is None
     assert untimed.notes == ()
@@ -149,7 +149,7 @@ def test_documents_that_are_not_there_are_counted(shelf, evaluated):
     grades = {"q": {"d1": 1, "gone": 1, "gone too": 2, "not relevant": 0}}
     found = evaluated(shelf, Questions({"q": "word1 word2"}, grades), k=3, latency_sample=0)
     assert found.missing == 2
-    assert found.notes == ("relevant documents that are not in the index, and cannot be found: 2",)
+    assert found.notes == ("relevant documents that are not in the index and cannot be found: 2",)
 
 
 def test_questions_of_another_folder_are_refused(shelf, evaluated):
@@ -181,7 +181,7 @@ def test_the_recall_of_the_index_is_scanned_where_efs_are_named(shelf, evaluated
 
 
 def test_progress_counts_queries_of_all_settings(shelf, evaluated, monkeypatch):
-    monkeypatch.setattr("ragknn.evaluation.evaluating.QUERIES_PER_CALL", 10)
+    monkeypatch.setattr("ragknn.evaluation._evaluating.QUERIES_PER_CALL", 10)
     reports = []
     evaluated(
         shelf, QUESTIONS, {"a": {}, "b": {}}, k=2, latency_sample=3, progress=lambda *counts: reports.append(counts)
@@ -247,14 +247,14 @@ def made(*names, timed=True):
 
 def test_it_prints_as_tables():
     assert str(made("vector", "text")).splitlines() == [
-        "shelf: 2 queries, documents by their best of 100 passages, mean and 95% interval",
+        "shelf: 2 queries, documents ranked by their best of 100 passages, mean and 95% interval",
         "          vector                   text",
         "  nDCG@2  0.7500 [0.5000, 1.0000]  0.3750 [0.2500, 0.5000]",
         "  MAP     0.6250 [0.2500, 1.0000]  0.3125 [0.1250, 0.5000]",
         "  p50     10.0 ms                  10.0 ms",
         "  p90     12.0 ms                  12.0 ms",
         "  p99     20.0 ms                  20.0 ms",
-        "note: latency of one retrieve of 2 passages, embedding of the query included",
+        "note: latency of one retrieve of 2 passages, query embedding included",
         "",
         "query by query",
         "  metric  setting  against  difference                  p       better on  worse on  equal on",

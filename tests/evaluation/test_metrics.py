@@ -236,5 +236,5 @@ def test_the_other_way_round_all_signs_change(pairs):
 
 
 def test_other_numbers_of_values_cannot_be_compared():
-    with pytest.raises(ValueError, match="expected as many values of both settings, got 2 and 1"):
+    with pytest.raises(ValueError, match="expected the same number of values of both settings, got 2 and 1"):
         compare("m", ("a", [1, 2]), ("b", [1]))

@@ -68,14 +68,14 @@ def test_a_judgement_may_stand_twice_but_not_with_two_grades(make):
 @pytest.mark.parametrize(
     ("queries", "judgements", "header", "message"),
     [
-        ("{oops}\n", "", HEADER, "queries.jsonl:1: expected a JSON object a line, got '{oops}'"),
+        ("{oops}\n", "", HEADER, "queries.jsonl:1: expected a JSON object per line, got '{oops}'"),
         ('\n["q1"]\n', "", HEADER, 'queries.jsonl:2: expected {"_id": "...", "text": "..."}, got \'["q1"]\''),
         ('{"_id": "q"}\n', "", HEADER, 'queries.jsonl:1: expected {"_id": "...", "text": "..."}'),
         ('{"_id": true, "text": "x"}\n', "", HEADER, 'queries.jsonl:1: expected {"_id": "...", "text": "..."}'),
         ('{"_id": "", "text": "x"}\n', "", HEADER, 'queries.jsonl:1: expected {"_id": "...", "text": "..."}'),
         ('{"_id": "q", "text": " "}\n', "", HEADER, "queries.jsonl:1: expected words in the text of query 'q'"),
         (QUERIES + '{"_id": "3", "text": "x"}\n', "", HEADER, "queries.jsonl:4: expected each query id once, got '3'"),
-        ("[" * 100_000, "", HEADER, "queries.jsonl:1: expected a JSON object a line, got '[[["),
+        ("[" * 100_000, "", HEADER, "queries.jsonl:1: expected a JSON object per line, got '[[["),
         (QUERIES, "", "", "test.tsv:1: expected the header query-id corpus-id score, separated by tabs, got an empty"),
         (QUERIES, "q1\ta\t1\n", "", r"test.tsv:1: expected the header query-id corpus-id score, separated by tabs, "),
         (QUERIES, "", HEADER, "test.tsv: expected judgements below the header, got none"),
@@ -94,7 +94,7 @@ def test_what_cannot_be_read_is_named_with_its_line(make, queries, judgements, h
 def test_missing_files_are_named(make, tmp_path: Path):
     with pytest.raises(ReadError, match=r"nowhere: expected a folder with queries.jsonl and qrels/test.tsv, got no"):
         read_questions(tmp_path / "nowhere")
-    with pytest.raises(ReadError, match=r"queries.jsonl: expected a file with a line .* a query, got none"):
+    with pytest.raises(ReadError, match=r"queries.jsonl: expected a file with a line .* per query, got none"):
         read_questions(tmp_path)
     folder = make(QUERIES, "q1\ta\t1\n", split="dev")
     with pytest.raises(ReadError, match=r"test.tsv: expected judgements of the split 'test', there are dev; choose"):

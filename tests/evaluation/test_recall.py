@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from ragknn import HashingEmbedder, IncompleteRetrieval
+from ragknn.evaluation import RecallPoint, RecallScan, ascan_recall, scan_recall
 from ragknn.evaluation._latency import Latency, in_even_steps
-from ragknn.evaluation.recall import DEFAULT_EFS, RecallPoint, RecallScan, ascan_recall, scan_recall
+from ragknn.evaluation._recall import DEFAULT_EFS
 
 DIM = 16
 COUNT = 1_500
@@ -127,7 +128,7 @@ def test_a_truth_that_is_cut_short_is_no_truth(faces, scanned, client, redis_url
     with faces.index(index_name, url=redis_url, embedder=Listed(), algorithm="hnsw", text_search=False) as index:
         faces.indexer(index).add_vectors(["a", "b", "c"], clustered(1, 3))
         client.hset(index._keys.passages("d") + "0", "document_id", '"d"')  # counted, and never found
-        with pytest.raises(IncompleteRetrieval, match="3 of 4 true neighbors came"):
+        with pytest.raises(IncompleteRetrieval, match="3 of 4 true neighbors were found"):
             scanned(faces.retriever(index), as_texts(clustered(2, 5)), K)
 
 

@@ -375,11 +375,11 @@ def test_a_path_with_nothing_to_read_is_refused_at_once(tmp_path: Path) -> None:
         (
             '{"text": "x", "n": NaN}',
             'expected a JSON object, got \'{"text": "x", "n": NaN}\' '
-            "(NaN, which is no finite number); correct the line",
+            "(NaN, which is not a finite number); correct the line",
             None,
         ),
-        ('{"text": "x", "n": -Infinity}', "(-Infinity, which is no finite number); correct the line", None),
-        ('{"text": "x", "n": 1e999}', "(1e999, which is no finite number); correct the line", None),
+        ('{"text": "x", "n": -Infinity}', "(-Infinity, which is not a finite number); correct the line", None),
+        ('{"text": "x", "n": 1e999}', "(1e999, which is not a finite number); correct the line", None),
         ('{"id": "a", "text": "\\ud800"}', f"expected Unicode text, got half a character, \\ud800{HALF}", "a"),
         (
             '{"id": "a", "text": "x", "m": {"\\udc01": 1}}',
@@ -433,7 +433,7 @@ def test_a_bad_entry_of_a_json_list_is_reported_by_position(tmp_path: Path) -> N
     [
         ("[{]", f"a.json:1: expected JSON, got {PROPERTY} at column 3; correct it"),
         ('[\n{"text": }]', "a.json:2: expected JSON, got Expecting value at column 10; correct it"),
-        ("[NaN]", "a.json: expected JSON, got NaN, which is no finite number; correct the file"),
+        ("[NaN]", "a.json: expected JSON, got NaN, which is not a finite number; correct the file"),
         ("[]", "a.json: expected a list of JSON objects, but the list is empty; fill or remove the file"),
         ("3", "a.json: expected a JSON object, got 3; correct it"),
         ('{"x": 1}', f"a.json: expected 'text' as a string, got only the fields ['x']; {OTHER_TEXT}"),

@@ -11,7 +11,7 @@ from embedders import CountingEmbedder
 
 from ragknn import Document, HashingEmbedder, InvalidVectors, Passage, Splitter, abuild_context, build_context
 from ragknn.estimators import KNeighborsClassifier
-from ragknn.evaluation.recall import ascan_recall, scan_recall
+from ragknn.evaluation import ascan_recall, scan_recall
 from ragknn.voting.tuning import atune, tune
 
 WORDS = Splitter(4, 0, "words")

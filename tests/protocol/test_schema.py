@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from redis.crc import key_slot
 
 from ragknn import SchemaMismatch
+from ragknn._ids import passage_id, split_id
 from ragknn._protocol.encoding import TAG_SEPARATOR, as_number, decode_tag, dump_metadata, encode_tag
 from ragknn._protocol.keys import Keys, index_names
 from ragknn._protocol.opening import _create_command
 from ragknn._protocol.schema import READY_VECTORS, Schema
-from ragknn.records import passage_id, split_id
 from ragknn.text._words import LANGUAGES
 
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]))  # all but lone surrogates, which UTF-8 cannot hold
@@ -227,9 +227,9 @@ def test_each_property_that_differs_is_named_with_what_was_expected_and_found():
         "fields": ({"day": "tag"}, {"year": "numeric"}),
     }
     assert str(refused.value) == (
-        "index 'doc' was built otherwise: metric: expected 'l2', found 'cosine'; dim: expected 3, found 2; "
-        "fields: expected {'day': 'tag'}, found {'year': 'numeric'}. "
-        "Open it with what was found, choose another name, or drop the index and build it again."
+        "index 'doc' was built with different settings: metric: expected 'l2', found 'cosine'; "
+        "dim: expected 3, found 2; fields: expected {'day': 'tag'}, found {'year': 'numeric'}. "
+        "Open it with the settings found, choose another name, or drop the index and build it again."
     )
 
 

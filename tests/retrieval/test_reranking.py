@@ -14,7 +14,8 @@ from transformers import BertConfig, BertForSequenceClassification, BertTokenize
 
 from ragknn import EmbeddingError, HashingEmbedder, ModelNotFound, Neighbor, Passage, TextTooLong
 from ragknn.embedding._loading import DEFAULT_MODEL, find_weights
-from ragknn.retrieval.reranking import CrossEncoderReranker, EmbeddingReranker, checked_scores, rerank
+from ragknn.retrieval._scores import checked_scores, rerank
+from ragknn.retrieval.reranking import CrossEncoderReranker, EmbeddingReranker
 
 WORDS = ["the", "cat", "dog", "sat", "on", "mat", "red", "a", "two", "and", ",", "##s"]  # of the tiny model
 QUERY = "the red cat"

@@ -390,7 +390,7 @@ def test_a_search_that_runs_out_of_time_is_an_error_that_carries_what_came(faces
     assert partial.warnings[0].endswith(told)
     assert str(raised.value) == (
         f"expected a complete answer, got {len(partial)} neighbors and the warning: {partial.warnings[0]}. "
-        "Raise the timeout, or take what comes with on_incomplete='return'."
+        "Raise the timeout, or accept a partial answer: on_incomplete='return'."
     )
     found = faces.retriever(hurried, on_incomplete="return").kneighbors(np.ones((3, 512)), k=10)
     assert [retrieval.complete for retrieval in found] == [False] * 3

@@ -214,7 +214,7 @@ def test_a_port_without_a_server_is_told_with_the_address(drive):
 def test_a_login_that_is_refused_is_told_without_the_password(drive, locked_url, login, protocol):
     with pytest.raises(ConnectionFailed) as failed:
         drive(ask(("PING",)), url=locked_url + login, protocol=protocol)
-    assert str(failed.value).startswith(f"expected a login that Redis at {locked_url.removeprefix('unix://')} takes")
+    assert str(failed.value).startswith(f"expected a login that Redis at {locked_url.removeprefix('unix://')} accepts")
     assert "WR0NG" not in str(failed.value)
 
 
@@ -249,7 +249,7 @@ def test_a_server_that_is_too_slow_is_told(tmp_path):
         client.connection_pool.connection_kwargs.update(socket_timeout=0.1)
         client.set_retry(redis.retry.Retry(redis.backoff.NoBackoff(), 0))
         with pytest.raises(
-            ConnectionFailed, match=r"in time, got none .*look at the server's load, or raise the timeout"
+            ConnectionFailed, match=r"in time, got none .*check the server's load, or raise the timeout"
         ):
             run(client, ask(("DEBUG", "SLEEP", "1")))
 

@@ -10,7 +10,8 @@ from embedded_servers import connect, get, is_locked, program
 
 from ragknn.errors import ConfigurationError, MissingDependency, ServerNotFound, ServerStartError, UnsupportedServer
 from ragknn.server import _process, _programs
-from ragknn.server.embedded import Programs, RedisServer, find_programs
+from ragknn.server._programs import Programs, find_programs
+from ragknn.server.embedded import RedisServer
 from ragknn.settings import Settings
 
 
@@ -113,7 +114,7 @@ def test_a_setting_that_names_no_file_or_none_to_execute_is_refused(tmp_path: Pa
 
 def test_a_program_that_is_no_redis_server_is_refused(data: Path):
     false = shutil.which("false")
-    with pytest.raises(ConfigurationError, match=f"'{false}' --version does not answer as one"):
+    with pytest.raises(ConfigurationError, match=f"'{false}' --version does not answer like one"):
         RedisServer(settings=Settings(data=data, redis_server=Path(false))).start()
 
 

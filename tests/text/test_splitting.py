@@ -261,7 +261,7 @@ def test_words_and_characters_are_cut_finer_where_the_model_reads_less() -> None
 
 
 def test_a_size_beyond_the_model_is_refused() -> None:
-    with pytest.raises(ValueError, match="expected size <= 256, the most tokens that the model reads, got 512"):
+    with pytest.raises(ValueError, match="expected size <= 256, the model's limit in tokens, got 512"):
         Splitter(512).split(Document("d", "text"), word_tokens, 256)
 
 

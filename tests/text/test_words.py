@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragknn import Document, HashingEmbedder, Index, Indexer
+from ragknn._ids import passage_id
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.opening import _create_command
 from ragknn._protocol.query import any_words
 from ragknn._protocol.schema import Schema
-from ragknn.records import passage_id
 from ragknn.text._words import LANGUAGES, LONGEST_WORD, default_stop_words, fold_stop_words, searchable, words
 
 ANYTHING = st.text()  # lone surrogates too, which a question may hold

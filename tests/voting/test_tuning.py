@@ -7,8 +7,9 @@ import pytest
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 from ragknn import Document, HashingEmbedder, IndexNotOpen, Splitter
+from ragknn.voting._defaults import DEFAULT_KS, PASSAGES_PER_ROUND
 from ragknn.voting.rules import Rules
-from ragknn.voting.tuning import DEFAULT_KS, PASSAGES_PER_ROUND, Setting, Tuning, atune, tune
+from ragknn.voting.tuning import Setting, Tuning, atune, tune
 
 WORDS = Splitter(3, 0, "words")
 

@@ -1,13 +1,13 @@
-"""How many of the true neighbors the live index finds, and what finding more of them costs."""
+"""Recall of the live index against exact search, and its cost in latency."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from operator import index as as_integer
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from ragknn._checks import check_type
 from ragknn._display import Table, aligned, html_table
 from ragknn._plain import Plain, plain_fields
 from ragknn._protocol.counting import count_passages
-from ragknn._protocol.flows import Flow, Work
+from ragknn._protocol.flows import Flow, Progress, Work
 from ragknn._protocol.query import WITH_VECTOR
 from ragknn._protocol.vectors import check_vectors, to_bytes
 from ragknn.embedding._long_texts import embed_queries
@@ -31,25 +31,23 @@ from ragknn.retrieval.retriever import AsyncRetriever, Retriever
 
 DEFAULT_EFS = (10, 20, 50, 100, 200, 500)
 TARGET = 0.99
-SAMPLE = 500  # queries; a recall of .99 is then known to about .002 at k=10
+SAMPLE = 500  # queries; a recall of .99 then has an error of about .002 at k=10
 
-# Exact searches in one round trip: each looks at every vector, and may take 25 ms at 100,000 passages.
+# Exact searches in one round trip: each looks at every vector, and may take 25 ms with 100,000 passages.
 SEARCHES_PER_ROUND = 50
 
-# A passage as near as the last of the true neighbors is no worse than it; distances are float32.
+# A passage as near as the last true neighbor counts as found; distances are float32.
 TIE = 1e-6
-
-Progress: TypeAlias = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class RecallPoint(Plain):
-    """One way to search, and how much it finds.
+    """Recall and latency with one ef_runtime.
 
     Attributes:
-        ef_runtime: candidates that the search kept; None for a flat index, which has no such choice.
-        recall: share of the k true neighbors that came, mean over the queries.
-        latency: of one search with a ready vector, passages included; embedding is not.
+        ef_runtime: candidates that the search kept; None for a flat index, which does not have this option.
+        recall: share of the k true neighbors that were found, mean over the queries.
+        latency: latency of one search with a ready vector, passages included, embedding not included.
     """
 
     ef_runtime: int | None
@@ -64,11 +62,11 @@ class RecallScan(Plain):
     Attributes:
         index: name of the index.
         algorithm: flat, which is exact, or hnsw.
-        k: neighbors a query.
-        queries: number of queries asked.
+        k: number of neighbors for each query.
+        queries: number of queries.
         passages: number of passages in the index.
-        target: the recall that `suggestion` is to reach.
-        points: by ef_runtime, smallest first.
+        target: recall for `suggestion`.
+        points: results by ef_runtime, smallest first.
     """
 
     index: str
@@ -81,17 +79,17 @@ class RecallScan(Plain):
 
     @property
     def is_exact(self) -> bool:
-        """Whether the index looks at every vector, so that there is nothing to choose."""
+        """Whether the index looks at every vector, so that there is no ef_runtime to choose."""
         return self.algorithm == "flat"
 
     @property
     def suggestion(self) -> int | None:
-        """The smallest ef_runtime tried whose recall reaches the target; None where none does, or all is exact."""
+        """The smallest tested ef_runtime whose recall reaches the target; None if none does or the index is exact."""
         return next((point.ef_runtime for point in self.points if point.recall >= self.target), None)
 
     @property
     def advice(self) -> str:
-        """What follows from it, in one sentence."""
+        """Advice in one sentence."""
         if self.is_exact:
             return f"{self.index} is flat: every search looks at every vector and is exact"
         if self.suggestion is not None:
@@ -103,7 +101,7 @@ class RecallScan(Plain):
 
     @property
     def heading(self) -> str:
-        """What was measured, in one line."""
+        """Description of the measurement, in one line."""
         return (
             f"{self.index}: recall@{self.k} against exact search, {self.queries} queries, {self.passages} passages, "
             "without embedding"
@@ -111,7 +109,7 @@ class RecallScan(Plain):
 
     @property
     def table(self) -> Table:
-        """The points for people, a row for each."""
+        """The points as a table for display, one row each."""
         return ("ef_runtime", f"recall@{self.k}", "p50", "p90", "p99"), [
             (
                 "-" if point.ef_runtime is None else str(point.ef_runtime),
@@ -122,7 +120,7 @@ class RecallScan(Plain):
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything in it as plain values, for JSON, with `suggestion` and `advice`; seconds are seconds."""
+        """Return all fields as plain values, for JSON, with `suggestion` and `advice`; times are in seconds."""
         return {**plain_fields(self), "suggestion": self.suggestion, "advice": self.advice}
 
     def __str__(self) -> str:
@@ -143,24 +141,25 @@ def scan_recall(
     sample: int = SAMPLE,
     progress: Progress | None = None,
 ) -> RecallScan:
-    """Measure how many of the k true neighbors searches find, for several ef_runtime.
+    """Measure which share of the k true neighbors searches find, for several values of ef_runtime.
 
-    The truth comes from the live index: a search that the server is told to make without the graph. A neighbor
-    counts as found where one at most as far away as the k-th true neighbor came, since among equally near passages
-    the choice is free (so do M. Aumüller, E. Bernhardsson, A. Faithfull: ANN-Benchmarks. Information Systems 87,
-    2020).
+    The true neighbors come from exact searches in the live index, without the graph. A found passage counts if it is
+    at most as far away as the k-th true neighbor, since equally near passages are equally good (as in M. Aumüller,
+    E. Bernhardsson, A. Faithfull: ANN-Benchmarks. Information Systems 87, 2020).
 
     Args:
-        retriever: of the index.
-        queries: texts like those that will be asked.
-        k: neighbors a query.
-        efs: which ef_runtime to try; the server takes one below k for k.
-        target: share of the true neighbors that is enough.
-        sample: most queries to ask; of more, as many in even steps.
-        progress: called with the number of searches made and of all.
+        retriever: the index's retriever.
+        queries: typical queries.
+        k: number of neighbors for each query.
+        efs: values of ef_runtime to test; the server raises values below k to k.
+        target: share of the true neighbors that is sufficient.
+        sample: maximum number of queries; from more, this many evenly spaced ones are used.
+        progress: called with the number of finished searches and of all searches.
 
     Raises:
-        ValueError: no queries, no passages, or an argument that cannot be.
+        ValueError: no queries, no passages, or an invalid argument.
+        IncompleteRetrieval: the server stopped early.
+        ServerError: the server cannot be reached, or refuses.
     """
     check_type("retriever", retriever, Retriever)
     return retriever.index._run(scanning(retriever, queries, k, efs, target, sample, progress))
@@ -190,7 +189,7 @@ def scanning(
     sample: int,
     progress: Progress | None,
 ) -> Flow[RecallScan]:
-    """Scan on the way of another flow; explained at `scan_recall`."""
+    """Measure the recall inside another flow; see `scan_recall`."""
     check_queries(queries)
     wanted = sorted({max(as_integer(ef), as_integer(k)) for ef in efs})
     if not queries or not wanted or min(*efs, k, sample) < 1:
@@ -216,9 +215,9 @@ def scanning(
             progress(done, total)
     shares, seconds = np.zeros((2, len(choices), len(asked)))
     for row, (vector, limit) in enumerate(zip(vectors, furthest, strict=True)):
-        for number, ef in enumerate(choices):  # they take turns, so that none has a quieter machine
+        for number, ef in enumerate(choices):  # they take turns, so that load on the machine affects all of them
             if not row:
-                # The first of its kind is slower, and is not timed.
+                # The first search of each kind is slower, and is not timed.
                 yield from asking_near(retriever, vector, k, {"ef_runtime": ef})
             began = time.perf_counter()
             [retrieval] = yield from asking_near(retriever, vector, k, {"ef_runtime": ef})
@@ -244,12 +243,12 @@ def _embedding(retriever: Retriever | AsyncRetriever, texts: list[str]) -> Flow[
 
 
 def _exact(index: Index | AsyncIndex, vectors: NDArray[Any], count: int) -> Flow[list[float]]:
-    """Return for each row of `vectors`, shape (n, dim), the distance of the furthest of its `count` true neighbors."""
+    """Return the distance of the `count`-th true neighbor of each row of `vectors`, shape (n, dim)."""
     searches = [Knn(blob, exact=True) for blob in to_bytes(vectors, index.schema.dtype)]
     furthest = []
     for found in (yield from search(index._place(), searches, Ask(count, returned=IDS))):
         if found.warnings or len(found.neighbors) < count:
-            reasons = [*found.warnings, f"{len(found.neighbors)} of {count} true neighbors came"]
+            reasons = [*found.warnings, f"{len(found.neighbors)} of {count} true neighbors were found"]
             raise IncompleteRetrieval(Retrieval((), complete=False, warnings=reasons))
         furthest.append(found.neighbors[-1].distance)
     return furthest

@@ -1,4 +1,4 @@
-"""How well an index answers questions whose answers are known, under one or more settings, and how quickly."""
+"""Evaluation of an index on judged questions: quality and latency of one or more settings."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any, cast
 
 from ragknn._checks import check_type
 from ragknn._protocol.finding import existing_documents
-from ragknn._protocol.flows import Flow
+from ragknn._protocol.flows import Flow, Progress
 from ragknn.evaluation._latency import Latency, in_even_steps
 from ragknn.evaluation._metrics import metrics_at
+from ragknn.evaluation._recall import DEFAULT_EFS, SAMPLE, TARGET, RecallScan, scanning
 from ragknn.evaluation._significance import CONFIDENCE, Comparison, bootstrap_means, check_confidence, compare
 from ragknn.evaluation.questions import Questions
-from ragknn.evaluation.recall import DEFAULT_EFS, SAMPLE, TARGET, Progress, RecallScan, scanning
 from ragknn.evaluation.results import Evaluation, SettingResult
 from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Retrieval
@@ -25,7 +25,7 @@ from ragknn.retrieval.retriever import AsyncRetriever, Retriever
 
 DEPTH = 100
 LATENCY_SAMPLE = 100  # queries; p99 is then the second slowest call
-QUERIES_PER_CALL = 64  # embedded and asked together, between two reports of progress
+QUERIES_PER_CALL = 64  # queries that are embedded and searched together, between two reports of progress
 
 PLAIN: Mapping[str, Mapping[str, Any]] = {"vector": {}}
 
@@ -44,32 +44,34 @@ def evaluate(
     target: float = TARGET,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Ask all questions under each setting, and score the rankings against the judgements.
+    """Retrieve for all questions with each setting, and score the rankings against the judgements.
 
-    Documents are ranked, not passages: each by the best of its passages. So that k different documents are seen,
-    `depth` passages are retrieved; MAP looks at all documents among them. Time is taken apart, of single
-    `retrieve` calls for k passages, embedding included, the settings taking turns.
+    Documents are ranked, not passages: each by its best passage. To find k different documents, `depth` passages are
+    retrieved; MAP uses all documents among them. Latency is measured separately, with single `retrieve` calls for k
+    passages, embedding included; the settings take turns.
 
-    What an option is by default may follow from the number of passages (candidates, ef_runtime): for the rankings it
-    then follows from `depth`, and for the time from `k`. Name such an option in the setting to have it equal in both.
+    The default of some options depends on the number of passages (candidates, ef_runtime): it is based on `depth` for
+    the rankings and on `k` for the latency. Put such an option into the setting to use the same value for both.
 
     Args:
-        retriever: of the index.
-        questions: what `read_questions` returns.
-        settings: for each name the options that `retrieve` is called with; the others are compared with the first.
-        k: documents that count.
-        depth: passages retrieved for a query.
-        latency_sample: queries to take the time of; 0 takes none.
-        confidence: of the intervals.
-        seed: of the resampling behind intervals and p-values.
-        efs: measure also the recall against exact search with these ef_runtime (`scan_recall`); `()` for the usual.
-        target: the recall that the suggested ef_runtime is to reach.
-        progress: called with the number of searches of the recall scan made and of all, then with that of queries
-            asked, each once a setting.
+        retriever: the index's retriever.
+        questions: questions and judgements, from `read_questions`.
+        settings: options of `retrieve` by the name of the setting; each setting is compared with the first.
+        k: number of documents that count.
+        depth: number of passages to retrieve for each query.
+        latency_sample: number of queries to time; 0 for no timing.
+        confidence: confidence of the intervals.
+        seed: random seed of the intervals and p-values.
+        efs: values of ef_runtime to measure the recall against exact search with (`scan_recall`); `()` for the usual
+            ones; None for no measurement.
+        target: recall for the suggested ef_runtime.
+        progress: called with the number done and the total, first for the searches of the recall scan, then for the
+            queries of all settings.
 
     Raises:
-        ValueError: an argument that cannot be, or none of the relevant documents is in the index.
+        ValueError: an invalid argument, or none of the relevant documents is in the index.
         IncompleteRetrieval: the server stopped early.
+        ServerError: the server cannot be reached, or refuses.
     """
     check_type("retriever", retriever, Retriever)
     setup = _Setup(questions, settings, k, depth, latency_sample, confidence, seed, efs, target, progress)
@@ -97,7 +99,7 @@ async def aevaluate(
 
 
 def rank_documents(retrieval: Retrieval) -> list[str]:
-    """Return the ids of the documents that the passages are cut from, each at the place of its best passage."""
+    """Return the ids of the passages' documents, each at the rank of its best passage."""
     return list(dict.fromkeys(passage.document_id for passage in retrieval.passages))
 
 
@@ -162,7 +164,7 @@ def _evaluating(retriever: Retriever | AsyncRetriever, setup: _Setup) -> Flow[Ev
 
 
 def _result(setup: _Setup, name: str, rankings: Sequence[Sequence[str]], shallow: int) -> SettingResult:
-    """Return the scores of one setting, of which `rankings` are the documents of each query, best first."""
+    """Return the scores of one setting; `rankings` are its documents for each query, best first."""
     metrics = metrics_at(setup.k)
     grades = setup.questions.grades
     judged = [(ranked, grades[query]) for ranked, query in zip(rankings, setup.questions.queries, strict=True)]
@@ -179,7 +181,7 @@ def _result(setup: _Setup, name: str, rankings: Sequence[Sequence[str]], shallow
 
 
 def _comparisons(setup: _Setup, results: Sequence[SettingResult]) -> tuple[Comparison, ...]:
-    """Return how each setting differs from the first, by each metric."""
+    """Return the comparison of each setting with the first, by each metric."""
     first, *others = results
     return tuple(
         compare(metric, first.column(metric), other.column(metric), confidence=setup.confidence, seed=setup.seed)
@@ -196,7 +198,7 @@ def _ranking(
     options: Mapping[str, Any],
     report: Callable[[int], None],
 ) -> Flow[tuple[list[list[str]], int, list[tuple[str, ...]]]]:
-    """Return the documents of each query, best first, how many queries show fewer than k of them, and the warnings."""
+    """Return each query's documents, best first, the number of queries with fewer than k, and the warnings."""
     rankings: list[list[str]] = []
     warnings: list[tuple[str, ...]] = []
     shallow = 0
@@ -205,7 +207,7 @@ def _ranking(
         for retrieval in (yield from asking(retriever, part, depth, _as_options(options))):
             rankings.append(rank_documents(retrieval))
             warnings.append(retrieval.warnings)
-            # As many passages as were asked for, and from fewer than k documents: more might have followed.
+            # All `depth` passages come from fewer than k documents: a larger depth might find more.
             shallow += len(retrieval) >= depth and len(rankings[-1]) < k
         report(len(part))
     return rankings, shallow, warnings
@@ -218,11 +220,14 @@ def _timing(
     k: int,
     report: Callable[[int], None],
 ) -> Flow[dict[str, list[float]]]:
-    """Return for each setting the seconds of each single call; the settings take turns, so that none has the luck."""
+    """Return the seconds of each single call, by setting.
+
+    The settings take turns, so that a quiet or busy moment of the machine affects all of them.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in settings}
     for number, text in enumerate(texts):
         for name, options in settings.items():
-            if not number:  # the first call of its kind is slower, and is not timed
+            if not number:  # the first call of each kind is slower, and is not timed
                 yield from asking(retriever, [text], k, _as_options(options))
             began = time.perf_counter()
             yield from asking(retriever, [text], k, _as_options(options))
@@ -236,10 +241,10 @@ def _as_options(options: Mapping[str, Any]) -> Options:
 
 
 def _missing(index: Index | AsyncIndex, questions: Questions) -> Flow[int]:
-    """Return how many of the relevant documents are not in the index: no setting can find them.
+    """Return the number of relevant documents that are not in the index; no setting can find them.
 
     Raises:
-        ValueError: none is; the ids are others, or it is another index.
+        ValueError: none is in the index: the ids differ, or it is another index.
     """
     relevant = list(
         dict.fromkeys(
@@ -250,8 +255,8 @@ def _missing(index: Index | AsyncIndex, questions: Questions) -> Flow[int]:
     if not present:
         named = f"such as {relevant[0]!r}" if relevant else "but none has a grade of 1 or more"
         raise ValueError(
-            f"expected documents of the judgements, {named}, in index {index.name!r}, got none of them: "
-            "index the folder that the questions are from, and compare the ids"
+            f"expected documents of the judgements, {named}, in index {index.name!r}, got none: "
+            "index the folder of the questions, and compare the ids"
         )
     return len(relevant) - present
 

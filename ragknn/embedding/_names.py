@@ -1,0 +1,7 @@
+"""Names of embedders, and words in their identities, that have a meaning of their own."""
+
+from __future__ import annotations
+
+READY_VECTORS = "ready vectors"  # in place of a name, where the user brings the vectors
+HASHING_PREFIX = "ragknn/hashing-"  # of a `HashingEmbedder`; its dim follows
+FUNCTION = "function"  # in the identity: what embeds cannot be made from its name

@@ -1,0 +1,34 @@
+"""What `where` means, in retrieving, voting, counting, reading and deleting.
+
+A `where` is a mapping of fields to values; whoever passes it wants the passages of the documents for which all of it
+holds. It is written as users of vector stores write it:
+
+    {"label": "billing"}                                        equal; the same as {"label": {"$eq": "billing"}}
+    {"year": {"$gte": 2020, "$lt": date(2024, 1, 1)}}           all operators on a field must hold
+    {"source": {"$in": ["faq", "manual"]}, "year": 2020}        and so must all fields
+    {"$or": [{"year": 2020}, {"$not": {"source": "faq"}}]}      $and and $or take lists, $not one mapping
+    {"title": {"$contains": "password reset"}}                  all the words, in any order
+
+The fields are those that the index declares, `label` and `document_id`. A dotted name is an entry within another:
+{"author.name": "Ann"}. An index built with `any_field=True` takes every other entry too, as a tag: by equality.
+
+    tag      $eq $ne $in $nin $contains     A list has each of its elements: $eq and $contains mean the same. 1 equals
+                                            1.0; True and "1" are other values.
+    numeric  $eq $ne $in $nin               Numbers, True and False as 1 and 0, dates and ISO 8601 strings as seconds
+             $gt $gte $lt $lte              since 1970 UTC; compared as 64-bit floats.
+    text     $contains                      Whole words as `ragknn.text._words` finds them, without case but with their
+                                            endings.
+    any      $not                           {"year": {"$not": {"$gt": 2020}}}
+
+None stands for a field that a document lacks: {"year": None} finds those without, {"year": {"$ne": None}} those with
+it. $ne, $nin and $not find what lacks the field too; all others do not. None and {} find everything.
+
+Whatever cannot be meant is an error before anything is sent: a filter that is misspelled must not find too much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+Where: TypeAlias = Mapping[str, Any]
