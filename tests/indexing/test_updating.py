@@ -282,6 +282,43 @@ def test_a_sync_afterwards_writes_what_the_source_says(indexer, opened, counting
     assert counting.texts == []
 
 
+def interfering(monkeypatch, name, redis_url, times):
+    """Let another writer change document a, so many times, between the reading and the writing of an update."""
+    from ragknn.indexing import _changing
+
+    write, left = _changing.write_documents, list(range(times))
+
+    def interfered(keys, changes):
+        if left:
+            number = left.pop()
+            kept, left[:] = left[:], []  # not while the other one writes
+            with Index(name, url=redis_url) as other:
+                assert Indexer(other).update(["a"], metadata={f"theirs{number}": number}).updated == 1
+            left[:] = kept
+        return (yield from write(keys, changes))
+
+    monkeypatch.setattr(_changing, "write_documents", interfered)
+
+
+def test_of_two_changes_at_once_neither_is_lost(indexer, opened, redis_url, monkeypatch):
+    interfering(monkeypatch, opened.name, redis_url, 2)
+    report = indexer.update(["a", "b"], metadata={"mine": 1}, label="z")
+    assert (report.updated, report.failed) == (2, ())
+    [a, b] = opened.documents(["a", "b"])
+    assert a.metadata == {**A.metadata, "mine": 1, "theirs0": 0, "theirs1": 1}
+    assert (a.label, b.metadata) == ("z", {**B.metadata, "mine": 1})
+
+
+def test_a_document_that_others_never_stop_changing_is_told(indexer, opened, redis_url, monkeypatch):
+    interfering(monkeypatch, opened.name, redis_url, 99)
+    report = indexer.update(["a", "b"], metadata={"mine": 1, "year": []}, on_bad_field="leave_out")
+    assert report.ids["updated"] == ("b",)
+    assert [failure.document_id for failure in report.failed] == ["a"]
+    assert "got it changed by another writer; try again" in report.failed[0].reason
+    assert [one.document_id for one in report.left_out] == ["b"]
+    assert "mine" not in next(iter(opened.documents(["a"]))).metadata
+
+
 def versioned(name, version):
     """A document of which text, label and metadata all tell the version, with more or fewer passages."""
     return Document(name, f"v{version} " * (version % 23 + 2), version, {"v": version, "u": version})
