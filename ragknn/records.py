@@ -116,13 +116,14 @@ class Neighbor(Plain):
         It is 1 - distance / 2 for cosine; 1 / (1 + distance) for l2; and for ip, with p = 1 - distance, which is u.v,
         (1 + p / (1 + abs(p))) / 2, so that a product of 0 gives 1/2. NaN if the distance is NaN.
         """
+        distance = float(self.distance)  # of NumPy's own numbers, a short one would overflow below
         match self.metric:
             case "cosine":
-                return min(max(1 - self.distance / 2, 0.0), 1.0)
+                return min(max(1 - distance / 2, 0.0), 1.0)
             case "l2":
-                return 1 / (1 + max(self.distance, 0.0))
+                return 1 / (1 + max(distance, 0.0))
             case "ip":
-                product = 1 - self.distance
+                product = 1 - distance
                 below = 1 / (2 * (1 + abs(product)))  # the same as above, and right for an infinite product
                 return 1 - below if product > 0 else below
 

@@ -314,7 +314,7 @@ def test_a_document_that_others_never_stop_changing_is_told(indexer, opened, red
     report = indexer.update(["a", "b"], metadata={"mine": 1, "year": []}, on_bad_field="leave_out")
     assert report.ids["updated"] == ("b",)
     assert [failure.document_id for failure in report.failed] == ["a"]
-    assert "got it changed by another writer; try again" in report.failed[0].reason
+    assert "got it changed; try again" in report.failed[0].reason
     assert [one.document_id for one in report.left_out] == ["b"]
     assert "mine" not in next(iter(opened.documents(["a"]))).metadata
 
