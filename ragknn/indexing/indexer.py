@@ -138,7 +138,9 @@ class Indexer:
         """Add documents whose passages were cut elsewhere, each in one step.
 
         A passage keeps its id, its offsets, its label and its metadata. Where it has a `vector`, that is stored;
-        otherwise its text is embedded. What `Index.passages(vectors=True)` reads can be added here as it is.
+        otherwise its text is embedded. What `Index.passages(vectors=True)` reads can be added here as it is; what stood
+        between the passages, and in none of them, is not known then, and the text of the document has a space or an
+        empty line in its place.
 
         Args:
             passages: those of one document one after the other; together they replace what there is of it. Passages
