@@ -1,7 +1,7 @@
 """What `where` means, in retrieving, voting, counting, reading and deleting.
 
-A `where` is a mapping of fields to values; whoever passes it wants the passages of the documents for which all of it
-holds. It is written as users of vector stores write it:
+A `where` is a mapping of fields to values; it finds the passages of the documents for which all of
+it is true. It is written as in other vector stores:
 
     {"label": "billing"}                                        equal; the same as {"label": {"$eq": "billing"}}
     {"year": {"$gte": 2020, "$lt": date(2024, 1, 1)}}           all operators on a field must hold
@@ -20,10 +20,10 @@ The fields are those that the index declares, `label` and `document_id`. A dotte
                                             endings.
     any      $not                           {"year": {"$not": {"$gt": 2020}}}
 
-None stands for a field that a document lacks: {"year": None} finds those without, {"year": {"$ne": None}} those with
+None means that a document lacks the field: {"year": None} finds those without, {"year": {"$ne": None}} those with
 it. $ne, $nin and $not find what lacks the field too; all others do not. None and {} find everything.
 
-Whatever cannot be meant is an error before anything is sent: a filter that is misspelled must not find too much.
+A filter that makes no sense raises before anything is sent, so that a misspelled filter never finds too much.
 """
 
 from __future__ import annotations

@@ -21,11 +21,11 @@ Metric: TypeAlias = Literal["cosine", "ip", "l2"]
 
 @dataclass(frozen=True, slots=True)
 class Document(Plain):
-    """A text that the user has.
+    """A document to index.
 
     Attributes:
         id: unique in its index, not empty.
-        text: what is split, embedded and searched.
+        text: text to split, embed and search.
         label: a class (str, int) or a number (float), or None where there is none.
         metadata: anything that JSON can hold, given back with each passage. Dates, UUID, Decimal, Path, sets and values
             of NumPy are stored as text, lists and numbers.
@@ -68,7 +68,7 @@ class Passage(Plain):
         document_id: the document that it is cut from.
         text: equal to `document.text[start:end]`.
         start: offset of the first character in the document's text.
-        end: offset behind the last character.
+        end: offset just past the last character.
         label: the document's label.
         metadata: the document's metadata.
         digest: equal for passages of the same text; empty until it is stored.
@@ -99,7 +99,7 @@ class Neighbor(Plain):
         score: larger is better; None where the result is ordered by distance.
         vector_rank: hybrid only: place in the vector search, from 1; None where it did not find the passage.
         text_rank: hybrid only: the same in the search for words.
-        metric: of the index, in which the distance is measured.
+        metric: metric of the distance.
     """
 
     passage: Passage
@@ -114,7 +114,7 @@ class Neighbor(Plain):
         """The distance on a scale from 0 to 1, where larger is nearer, for those who expect such a scale.
 
         It is 1 - distance / 2 for cosine; 1 / (1 + distance) for l2; and for ip, with p = 1 - distance, which is u.v,
-        (1 + p / (1 + abs(p))) / 2, so that 1/2 stands for a product of 0. NaN where the distance is.
+        (1 + p / (1 + abs(p))) / 2, so that a product of 0 gives 1/2. NaN if the distance is NaN.
         """
         match self.metric:
             case "cosine":
@@ -139,14 +139,14 @@ class Neighbor(Plain):
 class Retrieval(Plain, Sequence[Neighbor]):
     """The neighbors of one query, the best first: an immutable sequence.
 
-    The best are those with the largest score where neighbors have one, otherwise the nearest; a retrieval made diverse
-    has its own order.
+    The best have the largest score, or the smallest distance if there are no scores; a diverse retrieval has its own
+    order.
 
     Attributes:
         query: the text that was asked, or None for a ready vector.
         complete: False if the server stopped early or passages vanished while they were read.
-        warnings: what to know of it, one sentence each: why it is not complete, or that the query was too long for the
-            model to read whole.
+        warnings: notes on it, a sentence each: why it is not complete, or that the query is longer than the model's
+            limit.
     """
 
     __slots__ = ("complete", "neighbors", "query", "warnings")
@@ -211,7 +211,7 @@ class Retrieval(Plain, Sequence[Neighbor]):
         }
 
     def to_pandas(self) -> DataFrame:
-        """Return a DataFrame with a row for each neighbor; the query stands in each, so that several can be joined.
+        """Return a DataFrame with a row for each neighbor; each row has the query, so that several can be joined.
 
         Raises:
             MissingDependency: pandas is not installed.
@@ -295,7 +295,7 @@ class Failure(Plain):
 
 @dataclass(frozen=True, slots=True)
 class IngestReport(Plain):
-    """What became of the documents that were handed in.
+    """What happened to the documents of an ingest.
 
     Attributes:
         added: documents that are new in the index.
@@ -365,20 +365,20 @@ class IndexInfo(Plain):
     """An index at a glance.
 
     Attributes:
-        name: of the index.
+        name: name of the index.
         documents: number of documents.
         passages: number of passages that can be found.
         embedder: name of the embedder, or "ready vectors".
         dim: values in a vector.
         metric: cosine, ip or l2.
         algorithm: flat or hnsw.
-        dtype: in which the vectors are stored.
+        dtype: dtype of the stored vectors.
         fields: declared fields and their types.
         memory_bytes: what the search index takes, without the texts and vectors in the hashes.
         percent_indexed: 1.0 when everything stored can be found.
         indexing_failures: passages that the server could not index.
-        redis_version: of the server.
-        search_version: of its search module; empty where the server does not tell.
+        redis_version: version of the server.
+        search_version: version of its search module; empty where the server does not tell.
     """
 
     name: str
@@ -408,7 +408,7 @@ class DocumentSource(Protocol):
     def __iter__(self) -> Iterator[Document]: ...
 
     def outcomes(self) -> Iterator[Document | Failure]:
-        """Iterate over the documents, with a `Failure` in the place of each that cannot be read."""
+        """Iterate over the documents, with a `Failure` for each that cannot be read."""
         ...
 
 

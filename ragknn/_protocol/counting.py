@@ -177,7 +177,7 @@ def wait_until_searchable(keys: Keys, patience: float) -> Flow[None]:
     """Wait until everything stored is indexed.
 
     Args:
-        keys: of the index.
+        keys: the index's keys.
         patience: seconds.
 
     Raises:

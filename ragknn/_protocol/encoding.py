@@ -107,7 +107,7 @@ def digest(text: str, vector: bytes) -> str:
 
 
 def text_identity(passage: Passage) -> str:
-    """Return what exact duplicates of the passage's text have in common.
+    """Return a string that is equal for passages of the same text.
 
     A retrieval made elsewhere may lack the digest; two ready vectors without a text are no duplicates.
     """
@@ -223,7 +223,7 @@ def has_field_tag(key: str) -> str:
 def _short_tag(parts: list[Any]) -> str:
     tag = _as_tag(parts)
     blob = tag.encode("utf-8", "surrogatepass")
-    # A digest stands for a tag that is too long; it is no list, so that none can be mistaken for it.
+    # A tag that is too long is replaced by its digest, in a mapping, so that it cannot be mistaken for another tag.
     return tag if len(blob) <= LONGEST_TAG else _as_tag({"blake2b": blake2b(blob, digest_size=16).hexdigest()})
 
 

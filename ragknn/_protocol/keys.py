@@ -13,7 +13,7 @@ _UNSAFE_IN_KEY = re.compile(r"[%{}\x00-\x1f\x7f]")
 _PLAIN_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 # Fields of the search index that are not declared by the user, fields of the hash that searches bring back, and names
-# that a reply has of its own: a declared field of such a name would be handed out in its place.
+# that replies use themselves: a declared field of such a name would be returned instead.
 OWN_FIELDS = frozenset(
     {"document_id", "passage_id", "label", "any", "no_vector", "vector", "text_words"}
     | {"id", "text", "start", "end", "metadata", "digest"}
@@ -26,7 +26,7 @@ class Keys:
     """The names of everything that index `name` keeps in Redis.
 
     Every prefix ends in a separator, so that the index `doc` never swallows the keys of `doc2`. A document's
-    id stands in braces: on a cluster all its keys then live in one slot, and it is replaced in one transaction.
+    id is in braces: on a cluster all its keys are then in one slot, and it is replaced in one transaction.
     """
 
     name: str
@@ -85,7 +85,7 @@ class Keys:
 
 
 def field_alias(field_name: str) -> str:
-    """Return the name by which a query calls a declared field: its own where that is a plain word, else a stand-in."""
+    """Return the name by which a query calls a declared field: its own name if that is a plain word, else an alias."""
     if _PLAIN_WORD.fullmatch(field_name) and field_name not in OWN_FIELDS:
         return field_name
     return f"_{blake2b(field_name.encode(), digest_size=8).hexdigest()}"

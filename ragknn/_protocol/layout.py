@@ -20,7 +20,7 @@ from ragknn._protocol.schema import ANY_FIELD, OnBadField, Schema
 from ragknn.records import Label, Passage
 from ragknn.text._words import searchable
 
-# What stands between two passages that have no place in a text.
+# Put between two passages that may have had other text between them.
 _APART = "\n\n"
 
 
@@ -54,14 +54,14 @@ def details_of(
     """Return label and metadata as they are stored, and which fields were left out and why.
 
     Args:
-        schema: of the index.
-        label: of the passage.
-        metadata: of the passage.
+        schema: the index's schema.
+        label: the passage's label.
+        metadata: the passage's metadata.
         on_bad_field: whether a value that does not fit its field is an error, or left out.
         names: of the declared fields that are wanted; None: all.
 
     Raises:
-        ValueError: they hold what cannot be stored.
+        ValueError: they hold values that cannot be stored.
     """
     tag, dumped = dump_details(label, metadata)
     fields, left_out = schema.field_values(metadata, on_bad_field, names)
@@ -72,7 +72,7 @@ def dump_details(label: Label | None, metadata: Mapping[str, Any]) -> tuple[str 
     """Return a label as a tag, or None, and metadata as JSON text.
 
     Raises:
-        ValueError: they hold what cannot be stored.
+        ValueError: they hold values that cannot be stored.
     """
     return None if label is None else encode_tag(label), dump_metadata(metadata)
 

@@ -48,7 +48,7 @@ def open_index(
     A server that was just started builds the index again from what is stored; it is waited for, up to a point.
 
     Args:
-        keys: of the index.
+        keys: the index's keys.
         wanted: tells the properties that the caller named, to be compared with the manifest; it may load a model.
         create: makes the schema of a new index; None if only an existing one will do.
         patience: seconds to wait for the server to build the index.
@@ -56,7 +56,7 @@ def open_index(
     Raises:
         UnsupportedServer: the server is too old or has no search.
         IndexNotFound: there is none, and `create` is None.
-        SchemaMismatch: it was built otherwise.
+        SchemaMismatch: it was built with different settings.
     """
     hello, listed, manifest, info = yield [
         ("HELLO",),
@@ -186,7 +186,7 @@ def remove_documents(keys: Keys) -> Flow[int]:
     return removed
 
 
-# Puts another schema in the place of the one that is expected there.
+# Replaces the schema, if it is still the expected one.
 _SWAP_SCHEMA = """
 if redis.call('HGET', KEYS[1], 'schema') ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'schema', ARGV[2])
@@ -256,7 +256,7 @@ class SearchLimits:
 
     Attributes:
         timeout: milliseconds; 0 for no limit.
-        policy: "return" hands out what was found so far, "fail" answers with an error.
+        policy: "return" returns what was found so far, "fail" answers with an error.
     """
 
     timeout: int

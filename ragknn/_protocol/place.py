@@ -19,7 +19,7 @@ class Place:
     Attributes:
         keys: the names of what the index keeps in Redis.
         schema: what the index is made of.
-        watch: what is remembered of the server between searches.
+        watch: what is known of the server from earlier searches.
         timeout: seconds that one search may take on the server.
         on_incomplete: "raise", or "return" what came.
     """

@@ -1,4 +1,4 @@
-"""Parts of a query in the search language: filters, words, and the values that they stand for."""
+"""Parts of a query in the search language, and their parameters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Fragment:
 
     Attributes:
         query: `*`, or an expression in parentheses.
-        params: what its `$names` stand for. A value that came from outside is always one of these and never a part
+        params: values of its `$names`. A value from outside is always one of these and never a part
             of `query`, so that it cannot become syntax.
     """
 
@@ -43,7 +43,7 @@ def any_words(text: str, stop_words: Collection[str], *, prefix: str = "t") -> F
 
     Args:
         text: any text; nothing in it is syntax.
-        stop_words: of the index; they are not asked for.
+        stop_words: the index's stop words; they are left out of the query.
         prefix: of the names of the params, which a number follows.
 
     Returns:

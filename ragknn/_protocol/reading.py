@@ -162,7 +162,7 @@ class StoredVector:
         document_id: the document that it is cut from.
         label: the document's label.
         digest: equal for passages of the same text.
-        vector: in the dtype of the index, shape (dim,).
+        vector: shape (dim,), in the dtype of the index.
     """
 
     document_id: str
@@ -207,7 +207,7 @@ def passages_around(
     """Return passages and those before and after them, with text and offsets only, by document id and number.
 
     Each document is read in one transaction, so that its passages belong together however often it is replaced.
-    What is not there is left out.
+    Missing passages are left out.
 
     Args:
         keys: the index's keys.

@@ -1,4 +1,4 @@
-"""What a raw reply of the server means, in RESP2 and in RESP3 shape, as bytes or as text."""
+"""Parsing the server's raw replies, in RESP2 and RESP3 shape, as bytes or text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Row:
     """One result of a search.
 
     Attributes:
-        key: of the passage.
+        key: key of the passage.
         fields: those that were asked for; None where the passage vanished while it was read.
         vector: the stored bytes, if they were asked for.
         score: of a search for words.
@@ -82,7 +82,7 @@ def parse_search(reply: Any, *, scored: bool = False) -> SearchReply:
     """Read the answer to FT.SEARCH, either wire shape.
 
     Args:
-        reply: of the server.
+        reply: the server's reply.
         scored: whether it was asked WITHSCORES, which a RESP2 reply does not tell.
 
     Raises:

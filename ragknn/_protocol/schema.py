@@ -36,7 +36,7 @@ class Schema:
         identity: what else of the embedder changes its vectors.
         metric: cosine, ip (inner product) or l2 (Euclidean).
         algorithm: flat looks at every vector and is exact; hnsw walks a graph and is approximate.
-        dtype: in which the vectors are stored.
+        dtype: dtype of the stored vectors.
         m: hnsw only: edges of a node.
         ef_construction: hnsw only: candidates looked at while a node is added.
         fields: entries of the metadata that can be filtered on, and how; a dotted name is an entry within another.
@@ -131,7 +131,7 @@ class Schema:
         """Return the declared fields of a document as the server indexes them, and what was left out of them and why.
 
         Args:
-            metadata: of the document.
+            metadata: the document's metadata.
             on_bad_field: whether a value that does not fit its field is an error, or left out.
             names: of the fields that are wanted; None: all.
 

@@ -56,14 +56,14 @@ def as_vectors(values: ArrayLike, dim: int) -> NDArray[Any]:
 
 
 def find_faults(vectors: NDArray[Any], metric: Metric, dtype: DType) -> dict[int, str]:
-    """Return for each row that has no distance the reason why.
+    """Return the reason for each row that has no distance.
 
     The server stores such rows without complaint and then answers `nan`, or leaves them out.
 
     Args:
         vectors: shape (n, dim).
-        metric: of the index; only cosine has no distance to the zero vector.
-        dtype: in which the index stores; float16 overflows beyond 65,504.
+        metric: metric of the index; only cosine has no distance to the zero vector.
+        dtype: dtype of the stored vectors; float16 overflows beyond 65,504.
     """
     with np.errstate(invalid="ignore", over="ignore"):
         # As float64, because the limits are infinite in a shorter dtype.

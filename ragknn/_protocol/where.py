@@ -15,7 +15,7 @@ from ragknn._protocol.schema import ANY_FIELD, FieldType, Schema
 from ragknn.filters import Where
 from ragknn.text._words import words
 
-# The server's parser runs out of stack where expressions stand within 83 others; some room is left for the search
+# The server's parser runs out of stack at 83 nested expressions; some room is left for the search
 # that the filter becomes a part of.
 DEEPEST = 32
 
@@ -33,7 +33,7 @@ def compile_filter(where: Where | None, schema: Schema) -> Fragment:
 
     Raises:
         TypeError: a value of a type that does not fit.
-        ValueError: an unknown field or operator, an empty list, a value that cannot be, or too deep a nesting.
+        ValueError: an unknown field or operator, an empty list, an invalid value, or too deep a nesting.
     """
     if where is None or (isinstance(where, Mapping) and not where):
         return EVERYTHING
@@ -74,8 +74,8 @@ def _pins(where: Any, field: str, depth: int = 0) -> bool:
 class _Compiler:
     """Turns a `where` into a query, and gathers its values as params on the way.
 
-    What is denied is denied part by part, not (a and b) as not a or not b, and never twice: where `-` stands within
-    another and anything else beside them, the server finds wrong passages.
+    Negation is pushed down to the leaves (De Morgan) and never nested: if one `-` is within another, beside other
+    conditions, the server finds wrong passages.
     """
 
     def __init__(self, schema: Schema) -> None:
@@ -108,7 +108,7 @@ class _Compiler:
             return _joined([self.mapping(part, depth + 1, denied) for part in value], (key == "$or") != denied)
         if isinstance(key, str) and key.startswith("$"):
             raise ValueError(
-                f"expected a field, $and, $or or $not, got {key!r}: other operators stand below a field, as in "
+                f"expected a field, $and, $or or $not, got {key!r}: other operators go below a field, as in "
                 '{"year": {"$gte": 2020}}'
             )
         if not isinstance(key, str) or (key not in self._kinds and not self._any_field):

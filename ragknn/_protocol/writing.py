@@ -66,7 +66,7 @@ class Replacement:
         id: the document's id.
         fields: the document's hash; `layout.document_fields` makes it.
         passages: the hashes of its passages; `layout.passage_fields` makes them.
-        only_new: whether to leave it alone where it is there already.
+        only_new: whether to leave an existing document as it is.
     """
 
     id: str
@@ -87,7 +87,7 @@ class Change:
 
     Attributes:
         id: the document's id.
-        text_hash: what it must have; otherwise it is left alone.
+        text_hash: the text hash it must have; if not, nothing is changed.
         old_hash: details hash that it must have; empty for any.
         new_hash: details hash of the new state.
         removed: names of fields that not every passage has any more; they are removed before the new ones are set.
@@ -120,7 +120,7 @@ def write_documents(keys: Keys, documents: Sequence[Replacement | Change]) -> Fl
     """Write the documents in one round trip, each in one step.
 
     Returns:
-        For each document True; False where it was left alone, since it is there already or was changed meanwhile; or
+        For each document True; False if it was left as it is, because it exists already or was changed meanwhile; or
         why the server refused it, and it stayed as it was.
     """
     replies = yield [document.command(keys) for document in documents]

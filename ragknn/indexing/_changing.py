@@ -1,4 +1,4 @@
-"""Changing labels, metadata and fields of documents that stay as they are otherwise: nothing is embedded."""
+"""Changing labels, metadata and fields of documents without embedding anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drafts: what is to be stored of what the user hands in, before anything is cut or embedded."""
+"""Drafts: what will be stored of a document, before it is split or embedded."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Draft:
             which fields were left out and why; called only if they are to be stored. Raises ValueError where they
             cannot be.
         cut: makes its passages; called only if they are to be stored. Those with a vector keep it.
-        embeds: whether passages without a vector are embedded; otherwise they stay without.
+        embeds: whether passages without a vector are embedded, or stored without one.
         gaps: of the passages, what of the text is in none of them.
     """
 

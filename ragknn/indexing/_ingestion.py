@@ -33,7 +33,7 @@ PASSAGES_PER_CALL = 256
 # Times that a document is looked up again because another writer changed it meanwhile.
 ATTEMPTS = 3
 
-CHANGED_MEANWHILE = "expected a document that nobody else writes, got it changed by another writer; try again"
+CHANGED_MEANWHILE = "expected a document that no other writer changes meanwhile, got it changed; try again"
 
 Progress: TypeAlias = Callable[[IngestReport], None]
 OnExisting: TypeAlias = Literal["replace", "skip", "fail"]
@@ -145,7 +145,7 @@ def ingest(
         embed: makes one vector of each of n texts, shape (n, dim).
         policy: what to do with repeated, existing and unfit documents.
         prune: among which documents to remove those that the input does not have; None: none at all. Nothing is
-            removed if part of the input could not be read, since what is missing may stand there.
+            removed if part of the input could not be read, since the missing documents may be in it.
     """
     tally = _Tally(time.monotonic(), policy.dry_run)
     refused_before = (yield from index_info(place.keys)).failures

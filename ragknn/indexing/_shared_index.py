@@ -192,7 +192,7 @@ class SharedIndex:
                 if schema.embedder == READY_VECTORS:
                     raise ValueError(
                         f"index {self.name!r} holds ready vectors: open it with the embedder that they come from, "
-                        "or hand in vectors (add_vectors, kneighbors)"
+                        "or pass vectors (add_vectors, kneighbors)"
                     )
                 self._embedder = embedder_named(schema.embedder, schema.identity, self._settings.device)
             return self._embedder

@@ -73,8 +73,8 @@ class Index(SharedIndex):
     Args:
         name: letters, digits, `_`, `.` and `-`.
         url: Redis to use; None: `RAGKNN_URL`, or where that is not set the embedded server.
-        client: a client of redis-py to use instead of a URL (`redis.asyncio` for the async face); it stays
-            yours to close. Such an index cannot be pickled, and one of `redis.asyncio` works under one event loop.
+        client: a client of redis-py to use instead of a URL (`redis.asyncio` for the async face); ragknn does
+            not close it. Such an index cannot be pickled, and one of `redis.asyncio` works under one event loop.
         embedder: what turns texts into vectors; None: the one that the index was built with, and for a new
             index sentence-transformers' all-MiniLM-L6-v2.
         dim: for a new index of ready vectors without an embedder: values in a vector.
@@ -89,16 +89,16 @@ class Index(SharedIndex):
         any_field: whether all other entries can be filtered on too, by equality, at the price of a tag for each; False.
         text_search: whether the words of the passages are indexed too; True. Without it, storing is several
             times quicker on the server, which matters for ready vectors.
-        language: by whose rules the server finds the stems of words, such as "german"; "english".
+        language: language of the server's stemmer, such as "german"; "english".
         stop_words: words that are not indexed; the server's English ones for "english", none for other languages.
         required_filter: a declared tag field, such as "tenant", that every retrieval, vote, count and deletion must
-            filter on and every document must have; whoever opens the index is held to it. None.
+            filter on and every document must have, however the index is opened. None.
         create: whether to create the index where there is none.
         timeout: seconds that one search may take; None: `RAGKNN_TIMEOUT`, or 10.
 
     Raises:
         TypeError: a URL, a client or an embedder of another type.
-        ValueError: a name, a choice or a field name that cannot be.
+        ValueError: an invalid name, choice or field name.
     """
 
     def _renew(self) -> None:
@@ -116,7 +116,7 @@ class Index(SharedIndex):
         Raises:
             ServerError: the server cannot be reached, started or used.
             IndexNotFound: there is none, and it was opened with `create=False`.
-            SchemaMismatch: it was built otherwise than it is opened.
+            SchemaMismatch: it was built with different settings.
         """
         with self._lock:
             if self._client is None:
@@ -178,7 +178,7 @@ class Index(SharedIndex):
         Raises:
             TypeError: a str in place of several ids.
             ValueError: an invalid filter, or one without what the index requires.
-            ServerError: the server cannot be reached, or refuses.
+            ServerError: the server cannot be reached or refuses a command.
         """
         wanted = None if ids is None else checked_ids(ids)
         return self._documents(wanted, where, vectors)
@@ -204,7 +204,7 @@ class Index(SharedIndex):
         Raises:
             TypeError: a str in place of several ids.
             ValueError: an invalid filter, or one without what the index requires.
-            ServerError: the server cannot be reached, or refuses.
+            ServerError: the server cannot be reached or refuses a command.
         """
         wanted = None if ids is None else checked_ids(ids)
         return self._passages(wanted, where, vectors)
@@ -223,7 +223,7 @@ class Index(SharedIndex):
         Raises:
             TypeError: a str in place of several ids.
             ValueError: an invalid filter, or one without what the index requires.
-            ServerError: the server cannot be reached, or refuses.
+            ServerError: the server cannot be reached or refuses a command.
         """
         return self._run(finding(self, ids, where))
 
@@ -232,7 +232,7 @@ class Index(SharedIndex):
 
         Raises:
             ValueError: an invalid filter, or one without what the index requires.
-            ServerError: the server cannot be reached, or refuses.
+            ServerError: the server cannot be reached or refuses a command.
         """
         return self._run(self._counting_documents(where))
 
@@ -247,7 +247,7 @@ class Index(SharedIndex):
 
         Raises:
             ValueError: a field that cannot be filtered on or holds text; an invalid filter.
-            ServerError: the server cannot be reached, or refuses.
+            ServerError: the server cannot be reached or refuses a command.
         """
         return self._run(self._counting_values(field, where))
 
@@ -260,7 +260,7 @@ class Index(SharedIndex):
 
         Raises:
             ValueError: a field that is not numeric; an invalid filter.
-            ServerError: the server cannot be reached, or refuses.
+            ServerError: the server cannot be reached or refuses a command.
         """
         return self._run(self._finding_range(field, where))
 
@@ -279,7 +279,7 @@ class Index(SharedIndex):
         Raises:
             SchemaMismatch: a field is declared already as another type.
             ValueError: an invalid name or type.
-            ServerError: the server cannot be reached, or refuses.
+            ServerError: the server cannot be reached or refuses a command.
         """
         return self._run(self._adding_fields(fields))
 

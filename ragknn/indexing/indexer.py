@@ -30,8 +30,8 @@ from ragknn.text.splitting import Splitter
 class Indexer:
     """Write documents to an index.
 
-    Each document is replaced in one step: whoever searches meanwhile sees it as it was or as it is, and a crash leaves
-    no half of it. A document that has not changed is neither embedded nor written again; one whose label or metadata
+    Each document is replaced in one step: a search meanwhile sees the old or the new version, and a crash leaves no
+    half of it. A document that has not changed is neither embedded nor written again; one whose label or metadata
     alone have changed is written without being embedded.
 
     Args:
@@ -45,7 +45,7 @@ class Indexer:
         self.splitter = _checked(splitter)
 
     def add(self, documents: Iterable[Document] | DocumentSource, **options: Unpack[IngestOptions]) -> IngestReport:
-        """Add documents; one whose id is in the index already is replaced, unless told otherwise.
+        """Add documents; one whose id is in the index already is replaced by default.
 
         What cannot be stored is listed in the report; the rest is still indexed.
 
@@ -64,7 +64,7 @@ class Indexer:
         Raises:
             TypeError: something else than documents.
             ValueError: an invalid option.
-            ServerError: the server cannot be reached, or refuses.
+            ServerError: the server cannot be reached or refuses a command.
             EmbeddingError: the model failed.
         """
         return self.index._run(adding(self, documents, options))
@@ -98,7 +98,7 @@ class Indexer:
         Raises:
             TypeError: something else than documents.
             ValueError: an invalid filter or option.
-            ServerError: the server cannot be reached, or refuses.
+            ServerError: the server cannot be reached or refuses a command.
             EmbeddingError: the model failed.
         """
         options = _options(on_repeated, on_bad_field, batch_size, progress)
@@ -128,7 +128,7 @@ class Indexer:
         Raises:
             InvalidVectors: the shape is another.
             ValueError: the lengths differ, or an invalid option.
-            ServerError: the server cannot be reached, or refuses.
+            ServerError: the server cannot be reached or refuses a command.
         """
         return self.index._run(adding_vectors(self.index, ids, vectors, texts, labels, metadata, options))
 
@@ -138,21 +138,20 @@ class Indexer:
         """Add documents whose passages were cut elsewhere, each in one step.
 
         A passage keeps its id, its offsets, its label and its metadata. Where it has a `vector`, that is stored;
-        otherwise its text is embedded. What `Index.passages(vectors=True)` reads can be added here as it is; what stood
-        between the passages, and in none of them, is not known then, and the text of the document has a space or an
-        empty line in its place.
+        if not, its text is embedded. What `Index.passages(vectors=True)` reads can be added here unchanged; what
+        stood between two passages, and in none of them, is then a space or an empty line in the text of the document.
 
         Args:
             passages: those of one document one after the other; together they replace what there is of it. Passages
                 without offsets (0, 0) are put one after the other. An id of a passage should be unique in the index.
-            embed: whether passages without a vector are embedded; otherwise they stay without one, and are found by
+            embed: whether passages without a vector are embedded, or stored without one, to be found by
                 their words, by filters and by their ids only.
             options: as for `add`.
 
         Raises:
             TypeError: something else than passages.
             ValueError: an invalid option.
-            ServerError: the server cannot be reached, or refuses.
+            ServerError: the server cannot be reached or refuses a command.
             EmbeddingError: the model failed.
         """
         return self.index._run(adding_passages(self.index, passages, embed, options))
@@ -183,7 +182,7 @@ class Indexer:
         Raises:
             TypeError: ids, metadata or a label of another type.
             ValueError: neither ids nor a filter, or nothing to change.
-            ServerError: the server cannot be reached, or refuses.
+            ServerError: the server cannot be reached or refuses a command.
         """
         return self.index._run(updating(self.index, ids, where, metadata, label, on_bad_field))
 
@@ -196,7 +195,7 @@ class Indexer:
 
         Raises:
             TypeError: a str in place of several.
-            ServerError: the server cannot be reached, or refuses.
+            ServerError: the server cannot be reached or refuses a command.
         """
         return self.index._run(deleting(self.index, document_ids, where))
 
@@ -205,7 +204,7 @@ class Indexer:
 
         Raises:
             ValueError: an empty or invalid filter; `clear` removes everything.
-            ServerError: the server cannot be reached, or refuses.
+            ServerError: the server cannot be reached or refuses a command.
         """
         return self.index._run(deleting_where(self.index, where))
 
@@ -213,7 +212,7 @@ class Indexer:
         """Remove all documents; the index stays, with its fields and settings. Return how many documents there were.
 
         Raises:
-            ServerError: the server cannot be reached, or refuses.
+            ServerError: the server cannot be reached or refuses a command.
         """
         return self.index._run(remove_documents(self.index._keys))
 

@@ -120,7 +120,7 @@ def build_context(
         ValueError: an invalid value, a passage without text, a window without an index, or a budget without anything
             to count by.
         TypeError: neighbors, a count or a source's text of another type.
-        ServerError: the server cannot be reached, or refuses.
+        ServerError: the server cannot be reached or refuses a command.
     """
     _check(retrieval, index, Index)
     flow = _building(index, retrieval, _Plan(window, budget, tokens, template, order))

@@ -70,7 +70,7 @@ class Retriever:
             ValueError: k < 1, an empty query, an invalid filter or option.
             TextTooLong: the query has more tokens than the model reads, and `long_queries` is "fail".
             IncompleteRetrieval: the server stopped early.
-            ServerError: the server cannot be reached, or refuses.
+            ServerError: the server cannot be reached or refuses a command.
         """
         return self.index._run(asking(self, [query], k, options, one_row(vector)))[0]
 
@@ -95,7 +95,7 @@ class Retriever:
         Raises:
             ValueError: as for `retrieve`, or another number of vectors than of queries.
             IncompleteRetrieval: the server stopped early for one of the queries.
-            ServerError: the server cannot be reached, or refuses.
+            ServerError: the server cannot be reached or refuses a command.
         """
         return self.index._run(asking(self, queries, k, options, vectors))
 
@@ -113,7 +113,7 @@ class Retriever:
         Raises:
             ValueError: as for `retrieve`, or no phrasing.
             IncompleteRetrieval: the server stopped early.
-            ServerError: the server cannot be reached, or refuses.
+            ServerError: the server cannot be reached or refuses a command.
         """
         return self.index._run(asking_any(self, phrasings, k, options))[0]
 
@@ -135,7 +135,7 @@ class Retriever:
         Raises:
             ValueError: as for `retrieve`, or no answer.
             IncompleteRetrieval: the server stopped early.
-            ServerError: the server cannot be reached, or refuses.
+            ServerError: the server cannot be reached or refuses a command.
         """
         return self.index._run(asking_like(self, query, answers, k, options))[0]
 
@@ -148,7 +148,7 @@ class Retriever:
             InvalidVectors: a wrong shape, or a row without a distance.
             ValueError: an invalid option.
             IncompleteRetrieval: the server stopped early.
-            ServerError: the server cannot be reached, or refuses.
+            ServerError: the server cannot be reached or refuses a command.
         """
         return self.index._run(asking_near(self, vectors, k, options))
 

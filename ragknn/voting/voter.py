@@ -155,7 +155,7 @@ class LabelVoter(_VoterBase):
             ValueError: no document has a label, fewer than k have one, or strings and numbers are mixed; an invalid
                 option.
             IncompleteRetrieval: the server stopped early.
-            ServerError: the server cannot be reached, or refuses.
+            ServerError: the server cannot be reached or refuses a command.
         """
         flow = _voting(self, [text], one_row(vector), exclude, options, explained=True)
         return self.retriever.index._run(flow)[0]
@@ -179,7 +179,7 @@ class LabelVoter(_VoterBase):
         Raises:
             ValueError: as for `vote`.
             IncompleteRetrieval: the server stopped early for one of the texts.
-            ServerError: the server cannot be reached, or refuses.
+            ServerError: the server cannot be reached or refuses a command.
         """
         return self.retriever.index._run(_voting(self, texts, vectors, exclude, options, explained=True))
 
@@ -198,7 +198,7 @@ class LabelVoter(_VoterBase):
         Raises:
             ValueError: as for `vote`.
             IncompleteRetrieval: the server stopped early for one of the texts.
-            ServerError: the server cannot be reached, or refuses.
+            ServerError: the server cannot be reached or refuses a command.
         """
         flow = _voting(self, texts, vectors, exclude, options, explained=False)
         return _labels(self, self.retriever.index._run(flow))
@@ -218,7 +218,7 @@ class LabelVoter(_VoterBase):
         Raises:
             ValueError: as for `vote`, or the labels are numbers.
             IncompleteRetrieval: the server stopped early for one of the texts.
-            ServerError: the server cannot be reached, or refuses.
+            ServerError: the server cannot be reached or refuses a command.
         """
         flow = _voting(self, texts, vectors, exclude, options, explained=False)
         return _shares(self, self.retriever.index._run(flow))
@@ -227,7 +227,7 @@ class LabelVoter(_VoterBase):
         """Count the labels again; a vote that meets an unknown label does this itself.
 
         Raises:
-            ServerError: the server cannot be reached, or refuses.
+            ServerError: the server cannot be reached or refuses a command.
         """
         self.retriever.index._run(_counting(self))
 
@@ -242,7 +242,7 @@ class LabelVoter(_VoterBase):
 
         Raises:
             ValueError: there are too few labelled documents for any k, or an empty choice.
-            ServerError: the server cannot be reached, or refuses.
+            ServerError: the server cannot be reached or refuses a command.
         """
         index, rules, where = self.retriever.index, self.rules, self.where
         return tune(index, ks, weights, rules=rules, where=where, progress=progress)

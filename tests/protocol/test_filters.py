@@ -350,7 +350,7 @@ def test_the_filter_of_the_caller_is_not_changed():
         ({1: 1}, ValueError, "expected a field that can be filtered on, got 1"),
         ({None: 1}, ValueError, "expected a field that can be filtered on, got None"),
         ({"$nor": [{"label": "x"}]}, ValueError, r"expected a field, \$and, \$or or \$not, got '\$nor'"),
-        ({"$eq": 1}, ValueError, "other operators stand below a field"),
+        ({"$eq": 1}, ValueError, "other operators go below a field"),
         ({"year": {"$regex": "x"}}, ValueError, r"field 'year': expected an operator that numeric fields have, \$eq"),
         ({"year": {"$gt": 1, "label": 2}}, ValueError, "got 'label'"),
         ({"year": {"gte": 1}}, ValueError, "got 'gte'"),
