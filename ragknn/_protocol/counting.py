@@ -22,7 +22,9 @@ MOST_VALUES = 1_000_000
 
 _NOTHING = object()
 
-COUNT_TIMEOUT = 60_000  # milliseconds; counting documents looks at every passage
+# Milliseconds; counting looks at every passage. Where the server counts what a search finds and runs out of time, it
+# answers with what it has counted so far, and says nothing.
+COUNT_TIMEOUT = 60_000
 
 
 def index_info(keys: Keys) -> Flow[SearchIndexInfo]:

@@ -155,15 +155,15 @@ def find_gaps(text: str, passages: Sequence[Passage]) -> str:
 def whole_text(passages: Sequence[Passage], gaps: str) -> str:
     """Return the text that passages and gaps were cut from, to the character.
 
-    Passages that came without a whole text are put one after the other, with an empty line where something may be
-    missing between two of them.
+    Passages that came without a whole text are put one after the other. What is missing between two of them is taken
+    for white space: one character for a space, more for an empty line.
     """
     pieces = [(one.start, one.text) for one in passages if one.text]
     pieces += [(start, text) for start, text in json.loads(gaps or "[]")]
     whole, reached = "", 0
     for start, text in sorted(pieces, key=lambda piece: piece[0]):
         if start > reached:
-            whole += _APART
+            whole += (" " if start == reached + 1 else _APART) if whole else ""
             reached = start
         whole += text[reached - start :]
         reached = max(reached, start + len(text))

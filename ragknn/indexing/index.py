@@ -170,7 +170,8 @@ class Index(SharedIndex):
         They are read a part at a time while you iterate, so that any number of them needs little memory.
 
         Args:
-            ids: which documents, in this order; ids that are not there are left out. None: all, sorted by id.
+            ids: which documents, in this order; ids that are not there are left out, and one that is given twice comes
+                twice. None: all, sorted by id.
             where: only those that match; `ragknn.filters` explains it.
             vectors: whether to read the stored vectors of the passages too, as `Document.vectors`.
 
@@ -240,7 +241,8 @@ class Index(SharedIndex):
 
         Args:
             field: "label", "document_id", a field declared as tag or numeric, or any field of an index built with
-                `any_field`. Numbers come back as floats; of a list each element counts.
+                `any_field`. Numbers come back as floats; of a list each element counts. True and 1 are other values,
+                yet one key of a dict: their counts are added. A value longer than 4 KB of such a field is left out.
             where: only documents that match; `ragknn.filters` explains it.
 
         Raises:

@@ -138,7 +138,8 @@ class Indexer:
         """Add documents whose passages were cut elsewhere, each in one step.
 
         A passage keeps its id, its offsets, its label and its metadata. Where it has a `vector`, that is stored;
-        if not, its text is embedded. What `Index.passages(vectors=True)` reads can be added here unchanged.
+        if not, its text is embedded. What `Index.passages(vectors=True)` reads can be added here unchanged; what
+        stood between two passages, and in none of them, is then a space or an empty line in the text of the document.
 
         Args:
             passages: those of one document one after the other; together they replace what there is of it. Passages

@@ -496,8 +496,9 @@ def large(redis_url):
         lambda index: index.values("label"),
         lambda index: list(index.documents(where={"n": {"$gte": 0}})),
         lambda index: list(index.passages(where={"n": {"$gte": 0}})),
+        lambda index: index.value_range("n"),
     ],
-    ids=["count", "values", "labels", "documents", "passages"],
+    ids=["documents counted", "values", "labels", "documents", "passages", "range"],
 )
 def test_an_answer_that_was_cut_short_is_refused(faces, redis_url, large, monkeypatch, read):
     monkeypatch.setattr(counting, "COUNT_TIMEOUT", 1)

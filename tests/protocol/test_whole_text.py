@@ -51,8 +51,9 @@ def test_what_a_splitter_leaves_out_is_in_the_gaps(text, splitter):
     assert whole_text(passages, find_gaps(text, passages)) == text
 
 
-def test_passages_without_a_whole_text_stand_apart_by_an_empty_line():
-    assert whole_text(cut("one two", [(0, 3), (4, 7)]), "") == "one\n\ntwo"
+def test_what_is_missing_between_passages_without_a_whole_text_is_a_space_or_an_empty_line():
+    assert whole_text(cut("one two", [(0, 3), (4, 7)]), "") == "one two"
+    assert whole_text(cut("... one ... two", [(4, 7), (12, 15)]), "") == "one\n\ntwo"
     assert whole_text(cut("one two", [(0, 5), (3, 7)]), "") == "one two"
     assert whole_text([], "") == ""
 
