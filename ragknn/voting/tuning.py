@@ -77,7 +77,9 @@ class Tuning(Plain):
     def best(self) -> Setting:
         """The best setting; of equal ones the first of those with the smallest k."""
         sign = -1 if self.scoring == "accuracy" else 1
-        return min(self.settings, key=lambda setting: (math.isnan(setting.score), sign * setting.score, setting.k))
+        return min(
+            self.settings, key=lambda setting: (math.isnan(setting.score), sign * float(setting.score), setting.k)
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything in it as plain values, for JSON, with the best setting; a score of NaN becomes None."""
