@@ -159,7 +159,12 @@ class Index(SharedIndex):
         self.close()
 
     def count(self, where: Where | None = None) -> int:
-        """Return the number of passages in the index, or of those that match; `ragknn.filters` explains `where`."""
+        """Return the number of passages in the index, or of those that match; `ragknn.filters` explains `where`.
+
+        Raises:
+            ValueError: an invalid filter, or one without what the index requires.
+            ServerError: the server cannot be reached or refuses a command.
+        """
         return self._run(self._counting(where))
 
     def documents(
@@ -284,7 +289,11 @@ class Index(SharedIndex):
         return self._run(self._adding_fields(fields))
 
     def describe(self) -> IndexInfo:
-        """Return what the index is made of, how much it holds, and how it fares."""
+        """Return what the index is made of, how much it holds, and how it fares.
+
+        Raises:
+            ServerError: the server cannot be reached or refuses a command.
+        """
         return self._run(self._describing())
 
     def wait_until_searchable(self, timeout: float = 60.0) -> None:
@@ -295,11 +304,16 @@ class Index(SharedIndex):
 
         Raises:
             TimeoutError: it took longer.
+            ServerError: the server cannot be reached or refuses a command.
         """
         self._run(wait_until_searchable(self._keys, timeout))
 
     def drop(self) -> int:
-        """Remove the index with all its documents, close it, and return how many documents there were."""
+        """Remove the index with all its documents, close it, and return how many documents there were.
+
+        Raises:
+            ServerError: the server cannot be reached or refuses a command.
+        """
         removed = self._run(drop_index(self._keys))
         self.close()
         return removed

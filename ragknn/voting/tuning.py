@@ -160,6 +160,7 @@ def tune(
 
     Raises:
         ValueError: there are too few labelled documents for any k, or an empty choice.
+        ServerError: the server cannot be reached or refuses a command.
     """
     check_type("index", index, Index)
     return index._run(_tuning(index, ks, weights, rules or Rules(), where, progress))
