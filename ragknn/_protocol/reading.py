@@ -66,7 +66,7 @@ def read_stored(place: Place, document_ids: Sequence[str], fields: Sequence[str]
         if (hashes := checked(reply)) is not None:
             (_, text_hash, details_hash, gaps), *rows = hashes
             passages = [_passage(place, own, number, fields, row) for number, row in enumerate(rows)]
-            found[own] = Stored(as_text(text_hash), as_text(details_hash), as_text(gaps or b""), passages)
+            found[own] = Stored(as_text(text_hash or b""), as_text(details_hash), as_text(gaps or b""), passages)
     return found
 
 

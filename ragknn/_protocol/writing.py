@@ -34,10 +34,18 @@ return 1
 
 # Changes label, metadata and fields of a document's passages. KEYS: the document. ARGV: the prefix of its passages; the
 # text hash and the details hash that it must have, the latter "" for any; the new details hash; how many fields go, and
-# their names; then groups of fields as above, one for all passages or one for each.
+# their names; then groups of fields as above, one for all passages or one for each. If a passage is gone from the
+# server, nothing is changed, so that no half of it comes back, and the document counts as not stored: adding it stores
+# it whole.
 _CHANGE = """
 local stored = redis.call('HMGET', KEYS[1], 'text_hash', 'details_hash', 'passages')
 if stored[1] ~= ARGV[2] or (ARGV[3] ~= '' and stored[2] ~= ARGV[3]) then return 0 end
+for i = 0, tonumber(stored[3]) - 1 do
+  if redis.call('EXISTS', ARGV[1] .. i) == 0 then
+    redis.call('HDEL', KEYS[1], 'text_hash')
+    return 0
+  end
+end
 redis.call('HSET', KEYS[1], 'details_hash', ARGV[4])
 local gone = tonumber(ARGV[5])
 local at = 6 + gone

@@ -33,7 +33,10 @@ PASSAGES_PER_CALL = 256
 # Times that a document is looked up again because another writer changed it meanwhile.
 ATTEMPTS = 3
 
-CHANGED_MEANWHILE = "expected a document that no other writer changes meanwhile, got it changed; try again"
+CHANGED_MEANWHILE = (
+    "expected a document that no other writer changes meanwhile, got it changed; try again, and if that fails too, add "
+    "the document again: some of its passages are gone from the server"
+)
 
 Progress: TypeAlias = Callable[[IngestReport], None]
 OnExisting: TypeAlias = Literal["replace", "skip", "fail"]

@@ -577,3 +577,24 @@ def test_fields_are_declared_whole_or_not_at_all_wherever_their_adding_is_killed
         index.add_fields({"n": "numeric", "t": "tag"})
         assert is_declared(index)
         assert index.values("n") == {float(number): 1 for number in range(600)}
+
+
+def test_a_document_of_which_a_passage_is_gone_is_never_changed_by_half(indexer, opened, client):
+    indexer.add([A])
+    whole = list(opened.passages())
+    client.unlink(opened._keys.passage("a", 0))
+    report = indexer.update(["a"], metadata={"mine": 1})
+    assert (report.updated, [failure.document_id for failure in report.failed]) == (0, ["a"])
+    assert "some of its passages are gone from the server" in report.failed[0].reason
+    assert client.exists(opened._keys.passage("a", 0)) == 0
+    assert indexer.add([A]).added == 1
+    assert list(opened.passages()) == whole
+
+
+def test_adding_a_document_with_another_label_brings_back_a_passage_that_is_gone(indexer, opened, client):
+    indexer.add([A])
+    client.unlink(opened._keys.passage("a", 1))
+    report = indexer.add([Document("a", A.text, "another", A.metadata)])
+    assert (report.added, report.failed) == (1, ())
+    own = opened.passages(where={"document_id": "a"})
+    assert [(one.number, one.label) for one in own] == [(0, "another"), (1, "another")]
