@@ -1,0 +1,74 @@
+"""Where the words of a query stand in a text. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+from itertools import groupby, pairwise
+from unicodedata import category
+
+from ragknn.text._words import default_stop_words, words
+
+# Words of a question that say nothing of what is asked for; marked, they would hide those that do.
+_ASKING_WORDS = (
+    *("am", "any", "can", "could", "did", "do", "does", "had", "has", "have", "he", "her", "his", "how", "i", "its"),
+    *("may", "me", "my", "our", "she", "should", "so", "than", "them", "those", "us", "we", "were", "what", "when"),
+    *("where", "which", "who", "whom", "whose", "why", "would", "you", "your"),
+)
+_ZERO_WIDTH_SPACE = "\u200b"
+
+
+def marked_spans(text: str, query: str, *, language: str = "english") -> list[tuple[int, int]]:
+    """Return (start, end) in characters of each part of the text that is a word of the query, in order.
+
+    Words are compared as a search for words does, without case. The words that a language has everywhere are marked
+    only if the query has no others.
+    """
+    wanted = _wanted(query, language)
+    return _joined(span for start, end in _pieces(text) for span in _within(text, start, end, wanted))
+
+
+def _wanted(query: str, language: str) -> Set[str]:
+    asked = set(words(query))
+    common = {*default_stop_words(language), *(_ASKING_WORDS if language == "english" else ())}
+    return asked - common or asked
+
+
+def _pieces(text: str) -> Iterator[tuple[int, int]]:
+    """Iterate over the parts of a text between spaces and punctuation."""
+    for is_word, places in groupby(range(len(text)), lambda place: _is_of_word(text[place])):
+        if is_word:
+            first, *others = places
+            yield first, [first, *others][-1] + 1
+
+
+def _is_of_word(character: str) -> bool:
+    kind = category(character)
+    return kind[0] in "LMN" or kind == "Pc" or (kind == "Cf" and character != _ZERO_WIDTH_SPACE)
+
+
+def _within(text: str, start: int, end: int, wanted: Set[str]) -> Iterator[tuple[int, int]]:
+    found = words(text[start:end])
+    if wanted.isdisjoint(found):
+        return
+    if len(found) == 1:
+        yield start, end
+        return
+    # A script without spaces: its words are characters and pairs of them, of which pairs tell more.
+    pairs = {word for word in wanted if len(word) == 2}
+    for place, pair in enumerate(map("".join, pairwise(text[start:end])), start):
+        if not pairs.isdisjoint(words(pair)):
+            yield place, place + 2
+    if not pairs:
+        for place in range(start, end):
+            if not wanted.isdisjoint(words(text[place])):
+                yield place, place + 1
+
+
+def _joined(spans: Iterator[tuple[int, int]]) -> list[tuple[int, int]]:
+    joined: list[tuple[int, int]] = []
+    for start, end in spans:
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined

@@ -1,0 +1,208 @@
+"""Texts as people read them: Markdown without its marks, lines that were broken to fit a page joined again. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
+
+_MARKDOWN_FILES = frozenset({".md", ".markdown", ".mdx", ".qmd", ".rmd", ".ipynb"})
+# Files whose texts are rows or messages, and may be of either kind.
+_ROW_FILES = frozenset({"", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".xlsx"})
+# A heading, a fence, bold words, a link, the line below the head of a table.
+_MARKS = re.compile(r"^#{1,6} \S|^```|\*\*\w[^*\n]*\*\*|\]\(\S+\)|^\|[-:| ]*-{3}[-:| ]*\|?$", re.MULTILINE)
+
+# Only elements of HTML: <your-name> is a gap to fill in, and stays.
+_TAGS = re.compile(
+    r"<!--.*?-->|</?(?:a|abbr|b|blockquote|center|code|dd|del|details|div|dl|dt|em|figcaption|figure|font|h[1-6]|i|img"
+    r"|ins|kbd|li|mark|ol|p|picture|pre|q|s|small|source|span|strong|sub|summary|sup|table|tbody|td|th|thead|tr|tt|u|ul"
+    r"|var)(?:\s[^<>]*)?/?>",
+    re.IGNORECASE | re.DOTALL,
+)
+_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
+_ABSOLUTE = re.compile(r"(?:https?|ftp|mailto):", re.IGNORECASE)
+
+_BLANK_LINES = re.compile(r"\n[^\S\n]*\n\s*")
+_LIST_ENTRY = re.compile(r"(?:[-*+•|>]|\d{1,3}[.)])\s|\||\s")
+# Lines of these lengths are taken for prose that was broken to fit a page.
+_BROKEN_LINE = range(45, 131)
+_WIDEST_TABLE = 76  # characters; cells of a wider table are not aligned
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A paragraph, or what stands like one.
+
+    Attributes:
+        kind: "code" and "table" keep their lines; the others may be broken anew where there is a space.
+        text: without marks; a line break in it is meant.
+        lead: stands before the first line, such as the bullet of a list; further lines are indented as far.
+    """
+
+    kind: Literal["heading", "text", "code", "table"]
+    text: str
+    lead: str = ""
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines, with what stands before them."""
+        further = " " * len(self.lead)
+        return [(further if number else self.lead) + line for number, line in enumerate(self.text.split("\n"))]
+
+
+def is_markdown(document_id: str, text: str) -> bool:
+    """Tell whether a text is Markdown: by the name of its file, or else by the marks in it."""
+    suffix = PurePosixPath(document_id).suffix.lower()
+    if suffix in _MARKDOWN_FILES:
+        return True
+    is_file = suffix not in _ROW_FILES and re.fullmatch(r"\.[a-z][a-z0-9]{0,7}", suffix) is not None
+    return not is_file and _MARKS.search(text) is not None
+
+
+def readable_blocks(text: str, *, markdown: bool) -> list[Block]:
+    """Return the paragraphs, headings, list items, tables and code of a text, in order, without Markdown's marks."""
+    return (markdown and list(_rendered(text))) or list(_paragraphs(text))
+
+
+def readable(text: str, *, markdown: bool) -> str:
+    """Return the text as lines for people, without Markdown's marks."""
+    return "\n".join(line for block in readable_blocks(text, markdown=markdown) for line in block.lines)
+
+
+def _paragraphs(text: str) -> Iterator[Block]:
+    for paragraph in _BLANK_LINES.split(text.expandtabs(4).strip()):
+        lines = [line.rstrip() for line in paragraph.split("\n")]
+        if len(lines) > 1 and _is_broken_prose(lines):
+            lines = [" ".join(lines)]
+        if any(lines):
+            yield Block("text", "\n".join(lines))
+
+
+def _is_broken_prose(lines: Sequence[str]) -> bool:
+    return all(len(line) in _BROKEN_LINE for line in lines[:-1]) and not any(map(_LIST_ENTRY.match, lines))
+
+
+# ---- Markdown --------------------------------------------------------------------------------------------------
+
+
+@cache
+def _parser() -> MarkdownIt:
+    # Late, because only what shows texts needs it.
+    from markdown_it import MarkdownIt
+
+    return MarkdownIt("commonmark").enable("table")
+
+
+class _Leads:
+    """What stands before a block: the bullets and quotation bars that it is in, each only once."""
+
+    def __init__(self) -> None:
+        self._open: list[str] = []
+        self._new: list[bool] = []
+
+    def push(self, lead: str) -> None:
+        self._open.append(lead)
+        self._new.append(True)
+
+    def pop(self) -> None:
+        self._open.pop()
+        self._new.pop()
+
+    def take(self) -> str:
+        lead = "".join(
+            one if new or one == _BAR else " " * len(one) for one, new in zip(self._open, self._new, strict=True)
+        )
+        self._new = [False] * len(self._new)
+        return lead
+
+
+_BAR = "│ "
+
+
+def _rendered(text: str) -> Iterator[Block]:
+    leads = _Leads()
+    numbers: list[int | None] = []  # of the next entry of each list that is open; None: it has bullets
+    rows: list[list[str]] | None = None  # of the table that is open
+    kind: Literal["heading", "text"] = "text"
+    for token in _parser().parse(text):
+        match token.type:
+            case "bullet_list_open":
+                numbers.append(None)
+            case "ordered_list_open":
+                numbers.append(int(token.attrs.get("start", 1)))
+            case "bullet_list_close" | "ordered_list_close":
+                numbers.pop()
+            case "list_item_open":
+                number = numbers[-1]
+                leads.push("• " if number is None else f"{number}. ")
+                numbers[-1] = None if number is None else number + 1
+            case "blockquote_open":
+                leads.push(_BAR)
+            case "list_item_close" | "blockquote_close":
+                leads.pop()
+            case "heading_open":
+                kind = "heading"
+            case "paragraph_open":
+                kind = "text"
+            case "table_open":
+                rows = []
+            case "tr_open" if rows is not None:
+                rows.append([])
+            case "table_close" if rows is not None:
+                yield Block("table", _aligned(rows), leads.take())
+                rows = None
+            case "inline":
+                words = _inline(token.children or ())
+                if rows is not None:
+                    rows[-1].append(words.replace("\n", " "))
+                elif words:
+                    yield Block(kind, words, leads.take())
+            case "fence" | "code_block":
+                if token.content.strip():
+                    yield Block("code", token.content.strip("\n").rstrip().expandtabs(4), leads.take())
+            case "html_block":
+                if words := _without_tags(token.content).strip():
+                    yield Block("text", words, leads.take())
+
+
+def _inline(tokens: Iterable[Token]) -> str:
+    parts: list[str] = []
+    links: list[tuple[int, str]] = []  # where the words of a link begin, and where it leads
+    for token in tokens:
+        match token.type:
+            case "softbreak":
+                parts.append(" ")
+            case "hardbreak":
+                parts.append("\n")
+            case "link_open":
+                links.append((len(parts), str(token.attrs.get("href", ""))))
+            case "link_close":
+                start, target = links.pop()
+                words = "".join(parts[start:])
+                if _ABSOLUTE.match(target) and target.partition(":")[2].strip("/") not in words:
+                    parts.append(f" ({target})")
+            case "html_inline":
+                parts.append(_without_tags(token.content))
+            case _:  # text, code and pictures; those that only open or close emphasis are empty
+                parts.append(token.content)
+    return "".join(parts).strip()
+
+
+def _without_tags(html: str) -> str:
+    return _TAGS.sub("", _BREAK.sub("\n", html))
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    if sum(widths) + 2 * len(widths) > _WIDEST_TABLE:
+        return "\n".join(" · ".join(filter(None, row)) for row in rows)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
