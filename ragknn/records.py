@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
+from operator import index as as_integer
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, overload, runtime_checkable
 
 from numpy.typing import NDArray
@@ -31,10 +34,13 @@ class Document(Plain):
             of NumPy are stored as text, lists and numbers.
         vectors: of a document that was read with them, the stored vectors of its passages, shape (n, dim), NaN for a
             passage without one; else None. Not looked at when a document is added.
+        page_starts: of a document with pages, the offset in the text of each page's first character, ascending; a page
+            without text starts where the next one does.
 
     Raises:
-        TypeError: the id or the text is no string, the label no str, int or float, or the metadata no mapping.
-        ValueError: the id is empty.
+        TypeError: the id or the text is no string, the label no str, int or float, the metadata no mapping, or a page
+            start no integer.
+        ValueError: the id is empty, or the page starts are not ascending or beyond the text.
     """
 
     id: str
@@ -43,6 +49,7 @@ class Document(Plain):
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     vectors: NDArray[Any] | None = field(default=None, repr=False, compare=False)
+    page_starts: tuple[int, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str):
@@ -57,6 +64,7 @@ class Document(Plain):
                 f"expected the metadata of document {self.id!r} as a mapping such as a dict, got "
                 f"{type(self.metadata).__name__}"
             )
+        object.__setattr__(self, "page_starts", _checked_pages(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,8 @@ class Passage(Plain):
         digest: equal for passages of the same text; empty until it is stored.
         number: its place among the passages of its document, from 0; None until it is stored.
         vector: the stored vector, shape (dim,), where it was asked for and is there; else None.
+        page: number of the page that it begins on, from 1; None where the document has no pages.
+        headings: the headings that its first words stand under, outermost first, without their marks.
     """
 
     id: str
@@ -86,6 +96,8 @@ class Passage(Plain):
     digest: str = field(default="", repr=False, compare=False)
     number: int | None = field(default=None, repr=False, compare=False)
     vector: NDArray[Any] | None = field(default=None, repr=False, compare=False)
+    page: int | None = field(default=None, kw_only=True)
+    headings: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -415,9 +427,24 @@ class DocumentSource(Protocol):
 
 # The columns of a neighbor in a DataFrame, and its values.
 _FIGURES = ("distance", "similarity", "score", "vector_rank", "text_rank")
-_TEXT = ("id", "document_id", "text", "start", "end", "label", "metadata", "vector")
+_TEXT = ("id", "document_id", "text", "start", "end", "label", "metadata", "page", "headings", "vector")
 _COLUMNS = (*_FIGURES, *_TEXT)
 
 
 def _row(neighbor: Neighbor) -> list[Any]:
     return [getattr(neighbor, name) for name in _FIGURES] + [getattr(neighbor.passage, name) for name in _TEXT]
+
+
+def _checked_pages(document: Document) -> tuple[int, ...]:
+    owner = f"the page starts of document {document.id!r}"
+    try:
+        starts = tuple(map(as_integer, document.page_starts))
+    except TypeError as error:
+        raise TypeError(f"expected {owner} as integers, got {reprlib.repr(document.page_starts)}") from error
+    steps = pairwise((0, *starts, len(document.text)))
+    if any(before > after for before, after in steps):
+        raise ValueError(
+            f"expected {owner} to be ascending offsets in its text, 0 to {len(document.text)}, got "
+            f"{reprlib.repr(list(starts))}"
+        )
+    return starts

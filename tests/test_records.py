@@ -102,6 +102,8 @@ def test_a_retrieval_as_plain_values_has_its_neighbors_by_rank_with_all_that_is_
         *("d#0", "d", "text", 0, np.int64(4), np.float64(1.5)),
         {"year": np.int32(2024), "day": date(2024, 2, 3), "at": datetime(2024, 2, 3, 4, 5), "gone": math.nan},
         *("digest", 0, np.array([0.5, 0.25], dtype=np.float32)),
+        page=3,
+        headings=("H",),
     )
     found = Neighbor(passage, math.nan, np.float32(0.5), None, 1, metric="l2")
     assert Retrieval([found], query="q", complete=False, warnings=["late"]).to_dict() == {
@@ -112,7 +114,7 @@ def test_a_retrieval_as_plain_values_has_its_neighbors_by_rank_with_all_that_is_
             {
                 **{"rank": 1, "distance": None, "score": 0.5, "vector_rank": None, "text_rank": 1, "metric": "l2"},
                 **{"similarity": None, "id": "d#0", "document_id": "d", "text": "text", "start": 0, "end": 4},
-                **{"label": 1.5, "digest": "digest", "number": 0, "vector": [0.5, 0.25]},
+                **{"label": 1.5, "digest": "digest", "number": 0, "vector": [0.5, 0.25], "page": 3, "headings": ["H"]},
                 "metadata": {"year": 2024, "day": "2024-02-03", "at": "2024-02-03T04:05:00", "gone": None},
             }
         ],
@@ -207,7 +209,7 @@ def test_a_retrieval_is_a_row_for_each_neighbor_in_pandas():
     table = Retrieval([neighbor(0, 0.25), found], query="q").to_pandas()
     assert list(table.columns) == [
         *("query", "rank", "distance", "similarity", "score", "vector_rank", "text_rank", "id", "document_id"),
-        *("text", "start", "end", "label", "metadata", "vector"),
+        *("text", "start", "end", "label", "metadata", "page", "headings", "vector"),
     ]
     assert table["query"].tolist() == ["q", "q"]
     assert table["rank"].tolist() == [1, 2]

@@ -20,6 +20,11 @@ OWN_FIELDS = frozenset(
     | {"distance", "score", "n", "stored", "value"}
 )
 
+# Where a passage stands: fields of the hash that searches bring back too. No declared field can have such a name, so
+# that indexes that have declared a field "page" keep it under its own name.
+PAGE = "at:page"
+HEADINGS = "at:headings"
+
 
 @dataclass(frozen=True, slots=True)
 class Keys:

@@ -14,7 +14,7 @@ from typing import Any
 from ragknn._ids import passage_id
 from ragknn._protocol.encoding import decode_tag, digest, dump_metadata, encode_tag, text_hash
 from ragknn._protocol.flows import Command
-from ragknn._protocol.keys import Keys, stored_name
+from ragknn._protocol.keys import HEADINGS, PAGE, Keys, stored_name
 from ragknn._protocol.query import TEXT_WORDS
 from ragknn._protocol.schema import ANY_FIELD, OnBadField, Schema
 from ragknn.records import Label, Passage
@@ -105,12 +105,18 @@ def passage_fields(schema: Schema, passage: Passage, vector: bytes | None, detai
     fields += ["no_vector", "1"] if vector is None else ["vector", vector]
     if passage.id != passage_id(passage.document_id, passage.number or 0):
         fields += ["id", encode_tag(passage.id)]
+    if passage.page is not None:
+        fields += [PAGE, str(passage.page)]
+    if passage.headings:
+        fields += [HEADINGS, json.dumps(passage.headings, ensure_ascii=False)]
     if schema.text_search and (words := searchable(passage.text)):
         fields += [TEXT_WORDS, words]
     return (*fields, *details.as_fields())
 
 
-def document_fields(hashed: str, details: str, passages: int, gaps: str = "") -> Command:
+def document_fields(
+    hashed: str, details: str, passages: int, gaps: str = "", page_starts: Sequence[int] = ()
+) -> Command:
     """Return names and values of a document's hash, one after the other.
 
     Args:
@@ -118,9 +124,12 @@ def document_fields(hashed: str, details: str, passages: int, gaps: str = "") ->
         details: digest of their labels and metadata.
         passages: how many it has.
         gaps: what `find_gaps` found.
+        page_starts: those of the document.
     """
-    fields = ("text_hash", hashed, "details_hash", details, "passages", str(passages))
-    return (*fields, "gaps", gaps) if gaps else fields
+    fields = ["text_hash", hashed, "details_hash", details, "passages", str(passages)]
+    fields += ["gaps", gaps] if gaps else []
+    fields += ["page_starts", json.dumps(page_starts)] if page_starts else []
+    return tuple(fields)
 
 
 def passage_of(keys: Keys, key: str, fields: Mapping[str, str]) -> Passage:
@@ -134,6 +143,8 @@ def passage_of(keys: Keys, key: str, fields: Mapping[str, str]) -> Passage:
         end=int(fields.get("end", 0)),
         label=decode_tag(fields["label"]) if "label" in fields else None,
         metadata=json.loads(fields.get("metadata", "{}")),
+        page=int(fields[PAGE]) if PAGE in fields else None,
+        headings=tuple(json.loads(fields.get(HEADINGS, "[]"))),
         digest=fields.get("digest", ""),
         number=number,
     )

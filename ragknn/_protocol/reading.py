@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +14,7 @@ from ragknn._ids import split_id
 from ragknn._protocol.encoding import decode_tag
 from ragknn._protocol.finding import KEYS_PER_ROUND, matching_passages, scan, spots_of, spots_with
 from ragknn._protocol.flows import Command, Flow
-from ragknn._protocol.keys import Keys
+from ragknn._protocol.keys import HEADINGS, PAGE, Keys
 from ragknn._protocol.layout import passage_of, whole_text
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import EVERYTHING, LABELLED, Fragment, intersection
@@ -23,13 +24,13 @@ from ragknn._protocol.vectors import from_bytes
 from ragknn.records import Document, Label, Passage
 
 # What is read of a passage's hash; the vector on request.
-FIELDS = ("id", "text", "start", "end", "label", "metadata", "digest")
+FIELDS = ("id", "text", "start", "end", "label", "metadata", "digest", PAGE, HEADINGS)
 
 # Returns a document's hash and those of its passages, or nothing where it is not there. KEYS: the document. ARGV: the
 # prefix of its passages; the names of the fields to read of each. A script, since how many passages there are must be
 # read and used in one step: a writer may be replacing the document.
 _READ = """
-local head = redis.call('HMGET', KEYS[1], 'passages', 'text_hash', 'details_hash', 'gaps')
+local head = redis.call('HMGET', KEYS[1], 'passages', 'text_hash', 'details_hash', 'gaps', 'page_starts')
 if not head[1] then return false end
 local found = {head}
 for i = 0, tonumber(head[1]) - 1 do found[i + 2] = redis.call('HMGET', ARGV[1] .. i, unpack(ARGV, 2)) end
@@ -45,12 +46,14 @@ class Stored:
         text_hash: digest of what decides its passages and vectors.
         details_hash: digest of their labels and metadata.
         gaps: what of its text is in none of its passages.
+        page_starts: offset of each page's first character in its text.
         passages: in their order.
     """
 
     text_hash: str
     details_hash: str
     gaps: str
+    page_starts: tuple[int, ...]
     passages: Sequence[Passage]
 
 
@@ -64,9 +67,11 @@ def read_stored(place: Place, document_ids: Sequence[str], fields: Sequence[str]
     replies = yield [("EVAL_RO", _READ, "1", keys.document(own), keys.passages(own), *fields) for own in ids]
     for own, reply in zip(ids, replies, strict=True):
         if (hashes := checked(reply)) is not None:
-            (_, text_hash, details_hash, gaps), *rows = hashes
+            head, *rows = hashes
+            _, text_hash, details_hash, gaps, page_starts = (as_text(value or b"") for value in head)
             passages = [_passage(place, own, number, fields, row) for number, row in enumerate(rows)]
-            found[own] = Stored(as_text(text_hash or b""), as_text(details_hash), as_text(gaps or b""), passages)
+            pages = tuple(json.loads(page_starts or "[]"))
+            found[own] = Stored(text_hash, details_hash, gaps, pages, passages)
     return found
 
 
@@ -103,6 +108,7 @@ def _document(document_id: str, stored: Stored) -> Document:
         first.label if all(_same_label(first.label, one.label) for one in others) else None,
         _shared([one.metadata for one in stored.passages]),
         _stacked([one.vector for one in stored.passages]),
+        page_starts=stored.page_starts,
     )
 
 

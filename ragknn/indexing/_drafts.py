@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -38,6 +39,7 @@ class Draft:
         cut: makes its passages; called only if they are to be stored. Those with a vector keep it.
         embeds: whether passages without a vector are embedded, or stored without one.
         gaps: of the passages, what of the text is in none of them.
+        page_starts: offset of each page's first character in the text.
     """
 
     id: str
@@ -47,6 +49,7 @@ class Draft:
     cut: Callable[[], Sequence[Passage]]
     embeds: bool = True
     gaps: Callable[[Sequence[Passage]], str] = lambda passages: ""
+    page_starts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +75,15 @@ def drafting_documents(schema: Schema, fingerprint: str, cut: Callable[[Document
 
     def draft(document: Document, on_bad_field: OnBadField) -> Draft:
         encode_tag(document.id)  # refuses one that is too long
+        pages = [json.dumps(document.page_starts)] if document.page_starts else []
         return Draft(
             id=document.id,
-            text_hash=text_hash("document", document.id, document.text, fingerprint),
+            text_hash=text_hash("document", document.id, document.text, fingerprint, *pages),
             details_hash=details_hash([dump_details(document.label, document.metadata)]),
             details=lambda: _details(schema, [document], on_bad_field),
             cut=lambda: cut(document),
             gaps=lambda passages: find_gaps(document.text, passages),
+            page_starts=document.page_starts,
         )
 
     return draft
@@ -117,6 +122,8 @@ def drafting_ready(schema: Schema, embeds: bool) -> Drafting:
             if not one.text and one.vector is None:
                 raise ValueError(f"passage {one.id!r}: expected a text or a vector, got neither")
             parts += [one.id, one.text, str(one.start), str(one.end), _blob(one.vector)]
+        if any(one.page is not None or one.headings for one in passages):
+            parts.append(json.dumps([(one.page, one.headings) for one in passages], ensure_ascii=False))
         return Draft(
             id=document.id,
             text_hash=text_hash(*parts),
@@ -157,8 +164,18 @@ def _checked(passage: Any) -> Passage:
         raise TypeError(f"expected the text of {owner} as str, got {type(passage.text).__name__}")
     if not isinstance(passage.metadata, Mapping):
         raise TypeError(f"expected the metadata of {owner} as a mapping, got {type(passage.metadata).__name__}")
+    page, headings = passage.page, passage.headings
+    if page is not None and not hasattr(page, "__index__"):
+        raise TypeError(f"expected the page of {owner} as an integer or None, got {page!r}")
+    if not isinstance(headings, list | tuple) or not all(isinstance(heading, str) for heading in headings):
+        raise TypeError(f"expected the headings of {owner} as a tuple of str, got {headings!r}")
     return replace(
-        passage, label=plain_label(passage.label, owner), start=as_integer(passage.start), end=as_integer(passage.end)
+        passage,
+        label=plain_label(passage.label, owner),
+        start=as_integer(passage.start),
+        end=as_integer(passage.end),
+        page=None if page is None else as_integer(page),
+        headings=tuple(headings),
     )
 
 
@@ -180,12 +197,14 @@ def _placed(passages: Sequence[Passage]) -> list[Passage]:
     """Return the passages numbered; those without offsets (0, 0) are put one after the other.
 
     Raises:
-        ValueError: two passages of one id, or offsets that are not those of the text.
+        ValueError: two passages of one id, a page below 1, or offsets that are not those of the text.
     """
     placed: list[Passage] = []
     reached = -_APART
     for number, passage in enumerate(passages):
         start, end = passage.start, passage.end
+        if passage.page is not None and passage.page < 1:
+            raise ValueError(f"passage {passage.id!r}: expected a page of 1 or more, or None, got {passage.page}")
         if start == end == 0:
             start = reached + _APART
             end = start + len(passage.text)

@@ -295,7 +295,8 @@ def _writes(
             details = one.details if len(one.details) > 1 else [*one.details] * len(one.passages)
             triples = zip(one.passages, blobs[row], details, strict=True)
             passages = [passage_fields(schema, *triple) for triple in triples]
-            fields = document_fields(draft.text_hash, draft.details_hash, len(passages), draft.gaps(one.passages))
+            gaps = draft.gaps(one.passages)
+            fields = document_fields(draft.text_hash, draft.details_hash, len(passages), gaps, draft.page_starts)
             only_new = policy.on_existing != "replace" and draft.id not in tally.written
             yield draft.id, Replacement(draft.id, fields, passages, only_new)
 

@@ -137,9 +137,10 @@ class Indexer:
     ) -> IngestReport:
         """Add documents whose passages were cut elsewhere, each in one step.
 
-        A passage keeps its id, its offsets, its label and its metadata. Where it has a `vector`, that is stored;
-        if not, its text is embedded. What `Index.passages(vectors=True)` reads can be added here unchanged; what
-        stood between two passages, and in none of them, is then a space or an empty line in the text of the document.
+        A passage keeps its id, its offsets, its page and headings, its label and its metadata. Where it has a `vector`,
+        that is stored; if not, its text is embedded. What `Index.passages(vectors=True)` reads can be added here
+        unchanged; the document then has no page starts of its own, and what stood between two passages, and in none of
+        them, is a space or an empty line in its text.
 
         Args:
             passages: those of one document one after the other; together they replace what there is of it. Passages

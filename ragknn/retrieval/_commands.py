@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragknn._protocol.flows import Command
+from ragknn._protocol.keys import HEADINGS, PAGE
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import EVERYTHING, TEXT_WORDS, Fragment, any_words, params
 from ragknn._protocol.schema import Schema
@@ -38,7 +39,7 @@ NO_TAG = "none"  # a tag that no document can have: stored tags are JSON
 
 # Fields to return of a passage: all that a user reads; what a vote needs; or the key only, which holds the ids.
 # "vector" may be added to each.
-WHOLE = ("id", "text", "start", "end", "label", "metadata", "digest")
+WHOLE = ("id", "text", "start", "end", "label", "metadata", "digest", PAGE, HEADINGS)
 LABELS = ("label", "digest")
 IDS: tuple[str, ...] = ()
 

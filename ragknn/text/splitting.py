@@ -12,6 +12,7 @@ from unicodedata import category
 
 from ragknn._ids import passage_id
 from ragknn.records import Document, Passage
+from ragknn.text._markdown import heading_paths
 
 TokenSpans: TypeAlias = Callable[[str], Sequence[tuple[int, int]]]
 """A model's own tokenizer: for each token of a text, special tokens left out, the offset of its first character and
@@ -136,18 +137,23 @@ class Splitter:
         if self.unit != "tokens" and token_spans is not None and max_tokens is not None:
             measures.append(_measure(text, "tokens", max_tokens, token_spans))
         offset = len(document.text) - len(document.text.lstrip())
+        spans = [(offset + start, offset + end) for start, end in _cut(text, measures, overlap)]
         return [
             Passage(
                 id=passage_id(document.id, number),
                 document_id=document.id,
-                text=text[start:end],
-                start=offset + start,
-                end=offset + end,
+                text=document.text[start:end],
+                start=start,
+                end=end,
                 label=document.label,
                 metadata=document.metadata,
+                page=max(1, bisect_right(document.page_starts, start)) if document.page_starts else None,
+                headings=path,
                 number=number,
             )
-            for number, (start, end) in enumerate(_cut(text, measures, overlap))
+            for number, ((start, end), path) in enumerate(
+                zip(spans, heading_paths(document.text, [start for start, _ in spans]), strict=True)
+            )
         ]
 
     def _size_for(self, max_tokens: int | None, counted: bool) -> int:

@@ -19,6 +19,7 @@ from ragknn import (
     Retriever,
     Vote,
 )
+from ragknn._protocol.keys import HEADINGS, PAGE
 
 # ---- one retrieval serves both uses ----------------------------------------------------------------------------
 
@@ -121,7 +122,7 @@ def test_a_vote_brings_the_whole_passages(fill, voter, commands):
     with commands as sent:
         voter(k=3).vote(HERE)
     [words] = searches(sent)
-    assert returned(words) == ["id", "text", "start", "end", "label", "metadata", "digest", "distance"]
+    assert returned(words) == ["id", "text", "start", "end", "label", "metadata", "digest", PAGE, HEADINGS, "distance"]
 
 
 def test_many_texts_are_one_round_trip_of_searches_after_the_labels_are_counted(fill, voter, commands):
