@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import click
 
-from ragknn.cli.documents import delete, demo, drop, index, info, list_
+from ragknn.cli.demo import demo
+from ragknn.cli.documents import index
 from ragknn.cli.evaluation import evaluate
+from ragknn.cli.indexes import delete, drop, info, list_
 from ragknn.cli.labels import classify, tune
 from ragknn.cli.options import Group
 from ragknn.cli.search import search

@@ -1,4 +1,4 @@
-"""The commands about documents: demo, index, info, list, delete, drop."""
+"""The command that reads documents: index."""
 
 from __future__ import annotations
 
@@ -10,53 +10,17 @@ from typing import Any, get_args
 
 import click
 
-from ragknn._protocol.replies import dotted
 from ragknn._protocol.schema import Algorithm, FieldType
 from ragknn._protocol.vectors import DType
 from ragknn.cli import terminal
 from ragknn.cli.options import SOME_FAILED, common, name_argument, stderr, stdout, url_option, where_option
 from ragknn.embedding._naming import default_embedder
 from ragknn.files.reader import read_documents
-from ragknn.indexing.index import Index, list_indexes
+from ragknn.indexing.index import Index
 from ragknn.indexing.indexer import Indexer
 from ragknn.records import DocumentSource, IngestReport, Metric
-from ragknn.retrieval.retriever import Retriever
 from ragknn.settings import load_settings
 from ragknn.text.splitting import Splitter
-
-DEMO_INDEX = "handbook"
-DEMO_QUESTIONS = (
-    "How do I reset my password?",
-    "my card was charged twice for the same month",
-    "the battery gets me only half as far in the cold",
-    "can my employer see where I ride?",
-)
-
-
-@click.command()
-@url_option
-@common
-def demo(url: str | None, as_json: bool) -> None:
-    """Index the handbook that comes with ragknn, and ask some questions about it."""
-    folder = _demo_folder()
-    with Index(DEMO_INDEX, url=url) as index:
-        if not as_json:
-            stdout.print(f"Redis {dotted(index.server.version)} with search {dotted(index.server.search or ())}")
-            stdout.print(f"reading {folder}", highlight=False, soft_wrap=True)
-        _ingest(Indexer(index).sync, read_documents(folder), as_json)
-        for retrieval in Retriever(index).retrieve_many(DEMO_QUESTIONS, k=3):
-            if as_json:
-                terminal.print_json(retrieval.to_dict())
-            else:
-                terminal.print_retrieval(retrieval, stdout)
-    if not as_json:
-        stdout.print(f'ask your own: ragknn search {DEMO_INDEX} "QUESTION"', highlight=False)
-
-
-def _demo_folder() -> Path:
-    package = Path(__file__).parent.parent
-    installed, checkout = package / "corpora" / "handbook", package.parent / "corpora" / "handbook"
-    return installed if installed.is_dir() else checkout
 
 
 def _field(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str] | None:
@@ -140,13 +104,14 @@ def index(
     with Index(name, url=url, embedder=embedder, **options) as opened:
         indexer = Indexer(opened, splitter)
         write = partial(indexer.sync, where=where) if sync else indexer.add
-        report = _ingest(write, source, as_json)
+        report = ingest(write, source, as_json)
         opened.wait_until_searchable()
     if report.failed:
         sys.exit(SOME_FAILED)
 
 
-def _ingest(write: Callable[..., IngestReport], source: DocumentSource, as_json: bool) -> IngestReport:
+def ingest(write: Callable[..., IngestReport], source: DocumentSource, as_json: bool) -> IngestReport:
+    """Write the documents, with a bar of progress in a terminal, and print the report."""
     # Reading twice is cheap compared with embedding, and the remaining time needs the number of documents.
     total = sum(1 for _ in source.outcomes()) if stderr.is_terminal else None
     with terminal.progress_bar(total, stderr) as progress:
@@ -156,73 +121,3 @@ def _ingest(write: Callable[..., IngestReport], source: DocumentSource, as_json:
     else:
         terminal.print_report(report, stdout)
     return report
-
-
-@click.command()
-@name_argument
-@url_option
-@common
-def info(name: str, url: str | None, as_json: bool) -> None:
-    """Print the settings and the size of the index NAME."""
-    with Index(name, url=url, create=False) as opened:
-        facts = opened.describe().to_dict()
-    if as_json:
-        terminal.print_json(facts)
-    else:
-        terminal.print_facts(facts, stdout)
-
-
-@click.command("list")
-@url_option
-@common
-def list_(url: str | None, as_json: bool) -> None:
-    """Print the indexes on the server."""
-    found = []
-    for name in list_indexes(url):
-        with Index(name, url=url, create=False) as opened:
-            found.append(opened.describe())
-    if as_json:
-        for described in found:
-            terminal.print_json(described.to_dict())
-    elif found:
-        terminal.print_indexes(found, stdout)
-    else:
-        stdout.print("no index yet; make one with: ragknn index NAME PATH")
-
-
-@click.command()
-@name_argument
-@click.argument("document_ids", nargs=-1, metavar="[ID...]")
-@where_option("Remove only documents that match; without an ID, all of them.")
-@url_option
-@common
-def delete(
-    name: str, document_ids: tuple[str, ...], where: dict[str, Any] | None, url: str | None, as_json: bool
-) -> None:
-    """Remove documents from the index NAME, by ID, --where, or both."""
-    if not document_ids and where is None:
-        raise click.UsageError("expected at least one ID, or --where; `ragknn drop` removes everything")
-    with Index(name, url=url, create=False) as opened:
-        indexer = Indexer(opened)
-        removed = indexer.delete(document_ids, where=where) if document_ids else indexer.delete_where(where or {})
-    if as_json:
-        terminal.print_json({"deleted": removed} | ({"asked": len(document_ids)} if document_ids else {}))
-    else:
-        stdout.print(f"{removed} of {len(document_ids)} documents deleted" if document_ids else f"{removed} deleted")
-
-
-@click.command()
-@name_argument
-@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-@url_option
-@common
-def drop(name: str, yes: bool, url: str | None, as_json: bool) -> None:
-    """Remove the index NAME with everything in it."""
-    with Index(name, url=url, create=False) as opened:
-        if not yes:
-            click.confirm(f"remove index {name} with {opened.describe().documents} documents?", abort=True, err=True)
-        removed = opened.drop()
-    if as_json:
-        terminal.print_json({"dropped": name, "documents": removed})
-    else:
-        stdout.print(f"{name} dropped, {removed} documents", highlight=False)

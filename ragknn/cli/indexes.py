@@ -1,0 +1,82 @@
+"""The commands about what is there: info, list, delete, drop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ragknn.cli import terminal
+from ragknn.cli.options import common, name_argument, stdout, url_option, where_option
+from ragknn.indexing.index import Index, list_indexes
+from ragknn.indexing.indexer import Indexer
+
+
+@click.command()
+@name_argument
+@url_option
+@common
+def info(name: str, url: str | None, as_json: bool) -> None:
+    """Print the settings and the size of the index NAME."""
+    with Index(name, url=url, create=False) as opened:
+        facts = opened.describe().to_dict()
+    if as_json:
+        terminal.print_json(facts)
+    else:
+        terminal.print_facts(facts, stdout)
+
+
+@click.command("list")
+@url_option
+@common
+def list_(url: str | None, as_json: bool) -> None:
+    """Print the indexes on the server."""
+    found = []
+    for name in list_indexes(url):
+        with Index(name, url=url, create=False) as opened:
+            found.append(opened.describe())
+    if as_json:
+        for described in found:
+            terminal.print_json(described.to_dict())
+    elif found:
+        terminal.print_indexes(found, stdout)
+    else:
+        stdout.print("no index yet; make one with: ragknn index NAME PATH")
+
+
+@click.command()
+@name_argument
+@click.argument("document_ids", nargs=-1, metavar="[ID...]")
+@where_option("Remove only documents that match; without an ID, all of them.")
+@url_option
+@common
+def delete(
+    name: str, document_ids: tuple[str, ...], where: dict[str, Any] | None, url: str | None, as_json: bool
+) -> None:
+    """Remove documents from the index NAME, by ID, --where, or both."""
+    if not document_ids and where is None:
+        raise click.UsageError("expected at least one ID, or --where; `ragknn drop` removes everything")
+    with Index(name, url=url, create=False) as opened:
+        indexer = Indexer(opened)
+        removed = indexer.delete(document_ids, where=where) if document_ids else indexer.delete_where(where or {})
+    if as_json:
+        terminal.print_json({"deleted": removed} | ({"asked": len(document_ids)} if document_ids else {}))
+    else:
+        stdout.print(f"{removed} of {len(document_ids)} documents deleted" if document_ids else f"{removed} deleted")
+
+
+@click.command()
+@name_argument
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@url_option
+@common
+def drop(name: str, yes: bool, url: str | None, as_json: bool) -> None:
+    """Remove the index NAME with everything in it."""
+    with Index(name, url=url, create=False) as opened:
+        if not yes:
+            click.confirm(f"remove index {name} with {opened.describe().documents} documents?", abort=True, err=True)
+        removed = opened.drop()
+    if as_json:
+        terminal.print_json({"dropped": name, "documents": removed})
+    else:
+        stdout.print(f"{name} dropped, {removed} documents", highlight=False)
