@@ -1,9 +1,57 @@
-"""What is said of an argument of a wrong type: what was expected, what came, and what to pass."""
+"""What is said of a wrong argument: what was expected, what came, and what to pass."""
 
 from __future__ import annotations
 
 import reprlib
 from typing import Any
+
+
+class _Short(reprlib.Repr):
+    """Values as messages show them, however long or deeply nested they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 4
+        self.maxstring = self.maxother = 120  # characters
+
+    def repr_int(self, x: int, level: int) -> str:
+        try:
+            return super().repr_int(x, level)
+        except ValueError:  # Python writes no number of more than some thousand digits
+            return f"an int of {x.bit_length()} bits"
+
+    def repr_bytes(self, x: bytes, level: int) -> str:
+        part = x[: self.maxother]
+        return repr(part) if len(part) == len(x) else f"{part!r}..."
+
+
+_SHORT = _Short()
+
+
+def shown(value: object) -> str:
+    """Return the value as messages show it: its `repr`, shortened where that is long or deep."""
+    return _SHORT.repr(value)
+
+
+def check_unicode(text: str, what: str) -> None:
+    """Refuse text that no server and no file can hold.
+
+    Args:
+        text: what came.
+        what: names it, such as "the id".
+
+    Raises:
+        ValueError: it has a lone surrogate, which is half of a character; the message names the code point.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = ord(text[error.start])
+        raise ValueError(
+            f"expected text that UTF-8 can hold, got a lone surrogate, U+{half:04X}, which is half of a character, in "
+            f"{what}: decode the text anew, or leave it out"
+        ) from None
+
 
 # What is made of what: LabelVoter(Retriever(Index("name"))), each the attribute of the next one named below.
 _CHAIN = ("str", "Index", "Retriever", "LabelVoter")
@@ -59,7 +107,7 @@ def described(value: object) -> str:
     if isinstance(value, str) and "://" in value:
         return f"a {kind} that is a URL"  # it may hold a password
     if isinstance(value, str | int | float):
-        return f"the {kind} {reprlib.repr(value)}"
+        return f"the {kind} {shown(value)}"
     return "None" if value is None else f"{'an' if kind[0] in 'AEIOUaeiou' else 'a'} {kind}"
 
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import math
 import re
-import reprlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from hashlib import blake2b
+from numbers import Real
 from pathlib import PurePath
 from typing import Any
 from uuid import UUID
 
 import numpy as np
 
+from ragknn._checks import check_unicode, shown
 from ragknn.records import Passage
 from ragknn.text._words import searchable
 
@@ -25,25 +26,35 @@ from ragknn.text._words import searchable
 TAG_SEPARATOR = "\x1f"
 # The server indexes no more of a tag, and then finds nothing under the whole of it.
 LONGEST_TAG = 4_096  # bytes
+# Entries within entries. Python reads and writes JSON by recursion, so that more could be stored and not be read back.
+DEEPEST_METADATA = 100
 
 # ISO 8601 allows dates without hyphens too; those could as well be numbers in quotation marks.
 _ISO_DATE = re.compile(r"\d{4}-(\d{2}-\d{2}|W\d{2}-\d)([T ].+)?")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LARGEST_EXACT = 2**53  # from here on not every whole number is a float
+_PER_SECOND = {unit: 1_000**power for power, unit in enumerate(("s", "ms", "us", "ns", "ps", "fs", "as"))}
 _EXPECTED_NUMBER = "expected a number, a date or an ISO 8601 string such as '2024-02-29'"
 
 
-def encode_tag(value: str | int | float | bool) -> str:
+def encode_tag(value: str | int | float | bool, what: str = "the id, label or tag") -> str:
     """Return the value as a tag: JSON, so that 1 and "1" stay apart and spaces at the ends stay on.
 
     The server takes a backslash in a tag for an escape, so that it and the percent sign are percent-encoded.
 
+    Args:
+        value: what to encode.
+        what: names it where it is no text that UTF-8 can hold.
+
     Raises:
-        ValueError: it is longer than the server indexes, or NaN or infinite.
+        ValueError: it is longer than the server indexes, NaN or infinite, or no text that UTF-8 can hold.
     """
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"expected a finite number as a label or tag, got {value!r}")
+    if isinstance(value, str):
+        check_unicode(value, what)
     tag = _as_tag(value)
-    if (size := len(tag.encode("utf-8", "surrogatepass"))) > LONGEST_TAG:
+    if (size := len(tag.encode())) > LONGEST_TAG:
         raise ValueError(
             f"expected a document id, label or tag of at most {LONGEST_TAG} bytes, got {size}: {tag[:40]}…"
         )
@@ -53,8 +64,7 @@ def encode_tag(value: str | int | float | bool) -> str:
 def is_storable(document_id: str) -> bool:
     """Tell whether a document or a passage can have this id at all."""
     with suppress(ValueError):
-        encode_tag(document_id).encode()
-        return True
+        return bool(encode_tag(document_id))
     return False
 
 
@@ -71,27 +81,67 @@ def as_number(value: Any) -> float:
     """Return the value of a numeric field as the server keeps it: a float, and of a date the seconds since 1970 UTC.
 
     Args:
-        value: a number, a bool (0 or 1), a date (its midnight), a datetime, or either as an ISO 8601 string; without a
-            time zone they are taken as UTC.
+        value: a number, a bool (0 or 1), a date (its midnight), a datetime, a `datetime64`, or a date as an ISO 8601
+            string; without a time zone they are taken as UTC. Parts of microseconds are left out.
 
     Raises:
-        ValueError: it is none of these, NaN, or a number too large for a float.
+        TypeError: it is none of these.
+        ValueError: it is text that is no date, NaN or NaT, a number that is too large for a float or that a float
+            cannot hold exactly, or a date whose year has not four digits.
     """
-    moment = _parse_iso(value) if isinstance(value, str) else value
-    if isinstance(moment, date) and not isinstance(moment, datetime):
-        moment = datetime.combine(moment, time())
-    if isinstance(moment, datetime):
-        moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
-        number = moment.total_seconds()
-    elif not isinstance(value, str) and hasattr(value, "__float__"):
-        try:
-            number = float(value)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"{_EXPECTED_NUMBER}, got {value!r}: {error}") from error
-    else:
-        raise ValueError(f"{_EXPECTED_NUMBER}, got {value!r}")
+    moment = _as_moment(value)
+    if moment is not None:
+        return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH).total_seconds()
+    if isinstance(value, str):
+        raise ValueError(f"{_EXPECTED_NUMBER}, got {shown(value)}")  # noqa: TRY004  # other text is a date
+    return _as_float(value)
+
+
+def _as_moment(value: Any) -> datetime | None:
+    if hasattr(value, "to_datetime64"):  # a pandas.Timestamp has nanoseconds, which are of no use here
+        value = value.to_datetime64()
+    if isinstance(value, np.datetime64):
+        return _as_datetime(value)
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return datetime.combine(value, time())
+    if isinstance(value, str):
+        return _parse_iso(value)
+    return value if isinstance(value, datetime) else None
+
+
+def _as_datetime(value: np.datetime64) -> datetime:
+    if np.isnat(value):
+        raise ValueError(f"{_EXPECTED_NUMBER}, got NaT, which is no time: leave it out, or pass None")
+    unit, step = np.datetime_data(value)
+    if unit not in _PER_SECOND:
+        # Years first: in a finer unit a far one would be another, without a word.
+        year = int(value.astype("datetime64[Y]").astype(np.int64)) + 1970
+        if not 1 <= year <= 9999:
+            raise ValueError(f"{_EXPECTED_NUMBER}, got the year {year}: dates go from 0001 to 9999")
+        value, unit, step = value.astype("datetime64[s]"), "s", 1
+    count = int(value.astype(np.int64)) * step
+    try:
+        return _EPOCH + timedelta(microseconds=count * 1_000_000 // _PER_SECOND[unit])
+    except OverflowError:
+        raise ValueError(f"{_EXPECTED_NUMBER}, got {count} {unit} since 1970: dates go from 0001 to 9999") from None
+
+
+def _as_float(value: Any) -> float:
+    if isinstance(value, np.number | np.bool_) and not isinstance(value, np.timedelta64):
+        value = value.item()
+    if not isinstance(value, Real | Decimal) or isinstance(value, np.timedelta64):
+        raise TypeError(f"{_EXPECTED_NUMBER}, got {shown(value)} of type {type(value).__name__}")
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{_EXPECTED_NUMBER}, got {shown(value)}: {error}") from error
     if number != number:
         raise ValueError(f"{_EXPECTED_NUMBER}, got NaN")
+    if not isinstance(value, float) and abs(number) >= LARGEST_EXACT and number != value:
+        raise ValueError(
+            f"expected a number that a float holds exactly, as each whole number to 2**53 is, got {shown(value)}: "
+            "declare the field as tag, which keeps all its digits"
+        )
     return number
 
 
@@ -122,7 +172,9 @@ def text_hash(*parts: str | bytes) -> str:
     """
     hashed = blake2b(digest_size=16)
     for part in parts:
-        blob = part if isinstance(part, bytes) else _utf8(part)
+        if isinstance(part, str):
+            check_unicode(part, "the document")
+        blob = part if isinstance(part, bytes) else part.encode()
         hashed.update(len(blob).to_bytes(8, "big") + blob)  # so that no two different rows of parts look alike
     return hashed.hexdigest()
 
@@ -130,13 +182,6 @@ def text_hash(*parts: str | bytes) -> str:
 def vector_hash(document_id: str, text: str, vector: bytes) -> str:
     """Return the `text_hash` of a document of one ready vector; empty bytes stand for none."""
     return text_hash("vector", document_id, text, vector)
-
-
-def _utf8(text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"expected text that UTF-8 can hold, got a lone surrogate ({error.reason})") from error
 
 
 def dump_metadata(metadata: Mapping[str, Any]) -> str:
@@ -149,12 +194,38 @@ def dump_metadata(metadata: Mapping[str, Any]) -> str:
         ValueError: it holds what JSON cannot: other objects, NaN, or infinite numbers. The message names the entry.
     """
     try:
-        return json.dumps(metadata, ensure_ascii=False, allow_nan=False, sort_keys=True, default=plain)
-    except RecursionError as error:
-        raise ValueError("expected metadata that JSON can hold, got it nested too deeply; flatten it") from error
+        dumped = json.dumps(metadata, ensure_ascii=False, allow_nan=False, sort_keys=True, default=plain)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
     except (TypeError, ValueError) as error:
         found = str(error) if str(error).startswith("Circular") else _culprit(metadata) or error
         raise ValueError(f"expected metadata that JSON can hold, got {found}") from error
+    _check_entries(metadata)
+    return dumped
+
+
+_TOO_DEEP = f"expected metadata of at most {DEEPEST_METADATA} levels, got it nested too deeply: flatten it"
+
+
+def _check_entries(metadata: Mapping[str, Any]) -> None:
+    """Refuse metadata that is nested too deeply, or holds text that UTF-8 cannot; the message names the entry."""
+    level: list[tuple[str, Any]] = [("metadata", metadata)]
+    for _ in range(DEEPEST_METADATA + 1):
+        below: list[tuple[str, Any]] = []
+        for place, value in level:
+            if isinstance(value, str):
+                check_unicode(value, place)
+            elif isinstance(value, Mapping):
+                for key, item in value.items():
+                    check_unicode(str(key), f"a key of {place}")
+                    below.append((f"{place}[{shown(key)}]", item))
+            elif isinstance(value, list | tuple | set | frozenset):
+                below += [(place, item) for item in value]
+            elif not isinstance(value, int | float | None):
+                check_unicode(str(value), place)
+        if not (level := below):
+            return
+    raise ValueError(_TOO_DEEP)
 
 
 def plain(value: Any) -> Any:
@@ -174,10 +245,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, set | frozenset):
         return sorted(value, key=lambda item: (type(item).__name__, str(item)))
     if isinstance(value, np.datetime64) and not np.isnat(value):
-        return str(value)
+        is_coarse = np.datetime_data(value)[0] in ("Y", "M", "W")
+        return str(value.astype("datetime64[D]") if is_coarse else value)  # as ISO 8601 writes a whole date
     if isinstance(value, np.bool_ | np.number | np.ndarray):
         return value.tolist()
-    raise TypeError(f"{reprlib.repr(value)} of type {type(value).__name__}")
+    raise TypeError(f"{shown(value)} of type {type(value).__name__}")
 
 
 def _culprit(value: Any, place: str = "") -> str:
@@ -185,7 +257,7 @@ def _culprit(value: Any, place: str = "") -> str:
     if isinstance(value, Mapping):
         for key, item in value.items():
             if not isinstance(key, str | int | float | bool | None):
-                return f"the key {reprlib.repr(key)} of type {type(key).__name__}{f' in {place}' if place else ''}"
+                return f"the key {shown(key)} of type {type(key).__name__}{f' in {place}' if place else ''}"
             if found := _culprit(item, f"{place}[{key!r}]"):
                 return found
         return ""
@@ -195,7 +267,7 @@ def _culprit(value: Any, place: str = "") -> str:
     try:
         json.dumps(value, allow_nan=False, default=plain)
     except (TypeError, ValueError):
-        return f"{reprlib.repr(value)} of type {type(value).__name__} in {place}"
+        return f"{shown(value)} of type {type(value).__name__} in {place}"
     return ""
 
 
@@ -222,7 +294,8 @@ def has_field_tag(key: str) -> str:
 
 def _short_tag(parts: list[Any]) -> str:
     tag = _as_tag(parts)
-    blob = tag.encode("utf-8", "surrogatepass")
+    check_unicode(tag, "the name or value of a field")
+    blob = tag.encode()
     # A tag that is too long is replaced by its digest, in a mapping, so that it cannot be mistaken for another tag.
     return tag if len(blob) <= LONGEST_TAG else _as_tag({"blake2b": blake2b(blob, digest_size=16).hexdigest()})
 
@@ -258,22 +331,22 @@ def _encode_tags(name: str, value: Any) -> str:
     for item in values:
         if not isinstance(item, str | int | float):
             raise ValueError(  # noqa: TRY004  # a document's content is wrong, not an argument's type
-                f"field {name!r}: expected a str, a number, a bool or a list of them, got {item!r}"
+                f"field {name!r}: expected a str, a number, a bool or a list of them, got {shown(item)}"
             )
-    return TAG_SEPARATOR.join(encode_tag(item) for item in values)
+    return TAG_SEPARATOR.join(encode_tag(item, f"field {name!r}") for item in values)
 
 
 def _encode_number(name: str, value: Any) -> str:
     try:
         return repr(as_number(value))
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"field {name!r}: {error}") from error
 
 
 def _encode_text(name: str, value: Any) -> str:
     value = _as_json(value)
     if not isinstance(value, str):
-        raise ValueError(f"field {name!r}: expected a str, got {value!r}")  # noqa: TRY004  # as above
+        raise ValueError(f"field {name!r}: expected a str, got {shown(value)}")  # noqa: TRY004  # as above
     return searchable(value)
 
 

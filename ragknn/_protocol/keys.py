@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from hashlib import blake2b
 
+from ragknn._checks import check_unicode, shown
+
 _INDEX_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _UNSAFE_IN_KEY = re.compile(r"[%{}\x00-\x1f\x7f]")
 
@@ -37,10 +39,12 @@ class Keys:
     name: str
 
     def __post_init__(self) -> None:
+        if isinstance(self.name, str):
+            check_unicode(self.name, "the index name")
         if not isinstance(self.name, str) or not _INDEX_NAME.fullmatch(self.name):
             raise ValueError(
                 "expected an index name of letters, digits, '_', '.' and '-' that begins with a letter or digit, "
-                f"got {self.name!r}"
+                f"got {shown(self.name)}"
             )
 
     @property

@@ -74,7 +74,7 @@ def dump_details(label: Label | None, metadata: Mapping[str, Any]) -> tuple[str 
     Raises:
         ValueError: they hold values that cannot be stored.
     """
-    return None if label is None else encode_tag(label), dump_metadata(metadata)
+    return None if label is None else encode_tag(label, "the label"), dump_metadata(metadata)
 
 
 def not_everywhere(names: Iterable[str], details: Iterable[Details]) -> list[str]:

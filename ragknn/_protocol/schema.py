@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias, get_args
 
+from ragknn._checks import check_unicode, shown
 from ragknn._protocol.encoding import ENCODERS, any_field_tags, lookup
 from ragknn._protocol.keys import stored_name
 from ragknn._protocol.vectors import DType
@@ -75,8 +76,9 @@ class Schema:
             if not isinstance(name, str) or not name or name.startswith("$") or name in _RESERVED:
                 raise ValueError(
                     f"expected a field name that does not begin with $ and is none of {', '.join(_RESERVED)}, which "
-                    f"every document has, got {name!r}"
+                    f"every document has, got {shown(name)}"
                 )
+            check_unicode(name, "the name of a field")
         if self.required_filter is not None and self.fields.get(self.required_filter) != "tag":
             raise ValueError(
                 f"expected required_filter to be a field declared as tag, got {self.required_filter!r}: declare it, "

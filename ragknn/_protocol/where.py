@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ragknn._checks import check_unicode
 from ragknn._protocol.encoding import any_field_tag, as_number, encode_tag, has_field_tag
 from ragknn._protocol.keys import field_alias
 from ragknn._protocol.query import EVERYTHING, Fragment
@@ -225,6 +226,7 @@ class _Compiler:
     def _words(self, name: str, value: Any) -> str:
         if not isinstance(value, str):
             raise TypeError(f"field {name!r}: expected $contains with words as a str, got {value!r}")
+        check_unicode(value, f"the words for field {name!r}")
         found = dict.fromkeys(words(value))
         if not found:
             raise ValueError(
@@ -254,9 +256,10 @@ def _number(name: str, value: Any) -> float:
     _refuse_several(name, value)
     try:
         number = as_number(value)
+    except TypeError as error:
+        raise TypeError(f"field {name!r}: {error}") from error
     except ValueError as error:
-        kind = ValueError if isinstance(value, str | int | float) else TypeError
-        raise kind(f"field {name!r}: {error}") from error
+        raise ValueError(f"field {name!r}: {error}") from error
     return number or 0.0  # -0.0 equals it
 
 
@@ -275,13 +278,9 @@ def _tags_of(name: str, value: Any, encode: Callable[[Any], str]) -> list[str]:
     if plain == 0 and not isinstance(plain, bool):
         equals = [0, 0.0, -0.0]
     try:
-        tags = [encode(equal) for equal in equals]
-        "".join(tags).encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"field {name!r}: expected text that UTF-8 can hold, got a lone surrogate") from error
+        return [encode(equal) for equal in equals]
     except ValueError as error:
         raise ValueError(f"field {name!r}: {error}") from error
-    return tags
 
 
 def _is_float(number: int) -> bool:

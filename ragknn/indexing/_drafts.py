@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ragknn._checks import check_unicode
 from ragknn._ids import passage_id
 from ragknn._plain import plain_label
 from ragknn._protocol.encoding import encode_tag, text_hash, vector_hash
@@ -74,7 +75,8 @@ def drafting_documents(schema: Schema, fingerprint: str, cut: Callable[[Document
     """
 
     def draft(document: Document, on_bad_field: OnBadField) -> Draft:
-        encode_tag(document.id)  # refuses one that is too long
+        encode_tag(document.id, "the id")  # refuses one that is too long
+        check_unicode(document.text, "the text")
         pages = [json.dumps(document.page_starts)] if document.page_starts else []
         return Draft(
             id=document.id,
@@ -93,7 +95,8 @@ def drafting_vectors(schema: Schema, rows: dict[str, NDArray[Any] | None]) -> Dr
     """Draft documents of one passage each with a ready vector of shape (dim,), or None for none, given by the ids."""
 
     def draft(document: Document, on_bad_field: OnBadField) -> Draft:
-        encode_tag(document.id)
+        encode_tag(document.id, "the id")
+        check_unicode(document.text, "the text")
         row = rows[document.id]
         if row is None and not document.text:
             raise ValueError("expected a text or a vector, got neither")
@@ -114,11 +117,12 @@ def drafting_ready(schema: Schema, embeds: bool) -> Drafting:
     """Draft documents of ready passages; `embeds` says whether those without a vector get one."""
 
     def draft(document: ReadyDocument, on_bad_field: OnBadField) -> Draft:
-        encode_tag(document.id)
+        encode_tag(document.id, "the id")
         passages = [_with_row(one, schema.dim) for one in _placed(document.passages)]
         parts: list[str | bytes] = ["passages", document.id, str(embeds)]
         for one in passages:
-            encode_tag(one.id)
+            encode_tag(one.id, f"the id of passage {one.number}")
+            check_unicode(one.text, f"the text of passage {one.id!r}")
             if not one.text and one.vector is None:
                 raise ValueError(f"passage {one.id!r}: expected a text or a vector, got neither")
             parts += [one.id, one.text, str(one.start), str(one.end), _blob(one.vector)]

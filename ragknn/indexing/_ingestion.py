@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from ragknn._checks import check_unicode
 from ragknn._protocol.counting import index_info
 from ragknn._protocol.finding import matching_ids, stored_ids
 from ragknn._protocol.flows import Flow, Work
@@ -217,14 +218,22 @@ def _each_id_once(batch: Sequence[Any], policy: Policy, tally: _Tally) -> Iterat
                 tally.seen.add(item.document_id)
         elif not isinstance(item, Document | ReadyDocument):
             raise TypeError(f"expected documents, got {item!r} of type {type(item).__name__}")
-        elif any("\ud800" <= character <= "\udfff" for character in item.id):
-            tally.fail(item.id, "expected an id that UTF-8 can hold, got a lone surrogate")
+        elif reason := _fault_of_id(item.id):
+            tally.fail(item.id, reason)
         elif item.id in tally.seen and policy.on_repeated == "first":
             tally.fail(item.id, "expected each id once, got it a second time; only the first was taken")
         else:
             tally.seen.add(item.id)
             last[item.id] = item
     yield from last.values()
+
+
+def _fault_of_id(document_id: str) -> str:
+    try:
+        check_unicode(document_id, "the id")
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _pending(

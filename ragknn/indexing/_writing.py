@@ -161,7 +161,8 @@ def updating(
     new_label = label if isinstance(label, EllipsisType) else plain_label(label, "the update")
     given, _ = details_of(place.schema, None if new_label is ... else new_label, metadata or {}, names=())
     details_hash([(given.label, given.metadata)])  # refuses what UTF-8 cannot hold, before anything is written
-    entries = json.loads(given.metadata)  # as they are read back
+    entries = json.loads(given.metadata)  # under the names that they are read back by
+    entries.update((key, value) for key, value in (metadata or {}).items() if key in entries)  # a Decimal is a number
 
     def edit(passage: Passage) -> tuple[Label | None, Mapping[str, Any]]:
         kept = {key: value for key, value in passage.metadata.items() if key not in entries}

@@ -37,13 +37,14 @@ UNDECLARED = [
 STRINGS = ["", " ", "a", "A", "b", "1", "true", "null", "日", '"', "%25", "%", "\\", "\x1f", "\x00", "x" * 5_000, "[1]"]
 SHORT = [one for one in STRINGS if len(one) < 4_000]
 NUMBERS = [0, -0.0, 1, 1.0, 2, -1, 1.5, 2**53, 2**53 + 1, 1e22, 5e-324]
+EXACT = [number for number in NUMBERS if number == float(number)]
 SCALARS = one_of([*STRINGS, *NUMBERS, True, False])
 TAGS = one_of([*SHORT, *NUMBERS, True, False])
 SENTENCES = one_of(["quick fox", "The FOX", "größe", "the", "!"])
 WORDS = one_of(["fox", "THE", "quick the", "nosuch", "GRÖSSE"])
 OF_KIND = {
     "tag": st.one_of(TAGS, st.lists(TAGS, max_size=3)),
-    "numeric": one_of([*NUMBERS, True, "2024-02-29"]),
+    "numeric": one_of([*EXACT, True, "2024-02-29"]),
     "text": SENTENCES,
 }
 ANYTHING = st.one_of(
@@ -70,7 +71,7 @@ def metadata(draw):
 
 CONDITIONS = {
     "tag": conditions(comparisons(TAGS, "$contains")),
-    "numeric": conditions(comparisons(one_of([*NUMBERS, "2024-02-29"]), "$gt", "$gte", "$lt", "$lte")),
+    "numeric": conditions(comparisons(one_of([*EXACT, "2024-02-29"]), "$gt", "$gte", "$lt", "$lte")),
     "text": conditions(st.fixed_dictionaries({"$contains": WORDS})),
 }
 ON_ANYTHING = st.one_of(SCALARS, st.none(), conditions(comparisons(SCALARS, "$contains")))

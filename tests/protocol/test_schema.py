@@ -358,7 +358,7 @@ def test_a_numeric_field_takes_any_real_number(value, stored):
 NO_NUMBER = r"field 'year': expected a number, a date or an ISO 8601 string such as '2024-02-29', got "
 
 
-@pytest.mark.parametrize("value", ["2020", math.nan, [2020], object(), {"a": 1}, 1j, b"1", np.datetime64("2024-02-29")])
+@pytest.mark.parametrize("value", ["2020", math.nan, [2020], object(), {"a": 1}, 1j, b"1"])
 def test_a_numeric_field_refuses_what_is_no_number(value):
     with pytest.raises(ValueError, match=NO_NUMBER):
         DECLARED.field_values({"year": value})
