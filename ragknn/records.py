@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, overload, r
 
 from numpy.typing import NDArray
 
-from ragknn._display import retrieval_html, retrieval_text, vote_html, vote_text
+from ragknn._display.cards import (
+    document_html,
+    info_html,
+    neighbor_html,
+    passage_html,
+    report_html,
+    retrieval_html,
+    vote_html,
+)
+from ragknn._display.lines import retrieval_text, vote_text
 from ragknn._plain import Plain, frame, plain, plain_fields, plain_label
 from ragknn.errors import IngestFailed
 
@@ -233,7 +242,7 @@ class Retrieval(Plain, Sequence[Neighbor]):
         return frame(("query", "rank", *_COLUMNS), rows)
 
     def _repr_html_(self) -> str:
-        """Show the neighbors as a table in a notebook."""
+        """Show the neighbors as cards in a notebook, with the words of the query marked."""
         return retrieval_html(self)
 
 
@@ -284,7 +293,7 @@ class Vote(Plain):
         return frame(("weight", *_COLUMNS), rows)
 
     def _repr_html_(self) -> str:
-        """Show the vote and the neighbors behind it as a table in a notebook."""
+        """Show the vote, its shares and the neighbors behind it in a notebook."""
         return vote_html(self)
 
 

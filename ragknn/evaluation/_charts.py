@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ragknn._display import figure_class
+from ragknn._display.pictures import figure_class
 from ragknn.evaluation._recall import RecallScan
 
 if TYPE_CHECKING:

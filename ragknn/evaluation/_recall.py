@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from operator import index as as_integer
 from typing import Any
 
@@ -13,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragknn._checks import check_type
-from ragknn._display import Table, aligned, html_table
+from ragknn._display.html import element, sheet, table
+from ragknn._display.lines import Table, aligned
 from ragknn._plain import Plain, plain_fields
 from ragknn._protocol.counting import count_passages
 from ragknn._protocol.flows import Flow, Progress, Work
@@ -128,7 +128,7 @@ class RecallScan(Plain):
 
     def _repr_html_(self) -> str:
         """Show the points as a table in a notebook."""
-        return f"{html_table(self.heading, *self.table)}<p>{escape(self.advice)}</p>"
+        return sheet(table(self.heading, *self.table), element("p", self.advice))
 
 
 def scan_recall(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragknn._display import Table, aligned, html_table
+from ragknn._display.html import Html, notes, sheet, table
+from ragknn._display.lines import Table, aligned
 from ragknn._plain import Plain, frame, plain
 from ragknn.evaluation._charts import draw
 from ragknn.evaluation._latency import Latency
@@ -222,9 +222,9 @@ class Evaluation(Plain):
 
     def _repr_html_(self) -> str:
         """Show the means, the comparisons and the recall as tables in a notebook."""
-        parts = [html_table(self.heading, *self.table), *(f"<p>{escape(note)}</p>" for note in self.notes)]
+        parts = [table(self.heading, *self.table), notes(self.notes)]
         if self.comparisons:
-            parts.append(html_table("query by query", *self.comparison_table))
+            parts.append(table("query by query", *self.comparison_table))
         if self.recall is not None:
-            parts.append(self.recall._repr_html_())
-        return "".join(parts)
+            parts.append(Html(self.recall._repr_html_()))
+        return sheet(*parts)

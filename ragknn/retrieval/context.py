@@ -9,7 +9,9 @@ from operator import index as as_integer
 from typing import TypeAlias
 
 from ragknn._checks import check_type
-from ragknn._display import brief, excerpt, html_notes, html_table, place
+from ragknn._display.cards import excerpt_card
+from ragknn._display.html import element, notes, sheet
+from ragknn._display.lines import brief
 from ragknn._plain import Plain
 from ragknn._protocol.flows import Flow, Work
 from ragknn._protocol.reading import passages_around
@@ -73,13 +75,12 @@ class Context(Plain):
         return "\n".join([f"Context({self._summary()})", *lines])
 
     def _repr_html_(self) -> str:
-        """Show the sources as a table in a notebook."""
-        rows = (
-            (f"[{s.number}]", s.distance, place(s.document_id, s.start, s.end), s.label, excerpt(s.text, 400))
+        """Show the sources as cards in a notebook."""
+        cards = (
+            excerpt_card(f"[{s.number}]", s.document_id, s.start, s.end, s.label, s.distance, s.text)
             for s in self.sources
         )
-        heads = ["#", "distance", "document", "label", "excerpt"]
-        return html_table(self._summary(), heads, rows) + html_notes(self.warnings)
+        return sheet(element("b", self._summary()), *cards, notes(self.warnings))
 
     def _summary(self) -> str:
         tokens = "" if self.tokens is None else f", {self.tokens} tokens"

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragknn._checks import check_type
-from ragknn._display import Html, figure_class, html_table
+from ragknn._display.html import Html, element, sheet, table
+from ragknn._display.pictures import figure_class
 from ragknn._plain import Plain, frame, plain_fields
 from ragknn._protocol.counting import count_labels
 from ragknn._protocol.flows import Flow, Progress

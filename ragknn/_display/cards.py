@@ -1,0 +1,224 @@
+"""Records as cards in a notebook."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ragknn._display.html import LINE, MUTED, Html, bar, card, chip, element, folded, notes, row, sheet, span, table
+from ragknn._display.lines import brief, label_text
+from ragknn._display.prose import headline, prose
+
+if TYPE_CHECKING:
+    from ragknn.records import Document, Failure, IndexInfo, IngestReport, Neighbor, Passage, Retrieval, Vote
+
+SHOWN_CLASSES = 8
+SHOWN_FAILURES = 10
+VOTER_CHARACTERS = 160
+METADATA_CHARACTERS = 160
+
+
+def retrieval_html(retrieval: Retrieval) -> str:
+    """Return a retrieval as a card for each neighbor, below its query."""
+    query = "ready vector" if retrieval.query is None else retrieval.query
+    counted = f"{len(retrieval)} neighbor{'s' * (len(retrieval) != 1)}"
+    title = row(span(query, style="font-weight:600;font-size:1.1em"), span(counted, style=MUTED))
+    best = max((one.score for one in retrieval if one.score is not None and math.isfinite(one.score)), default=0.0)
+    cards = (neighbor_card(one, rank, retrieval.query, best) for rank, one in enumerate(retrieval, start=1))
+    return sheet(title, *cards, notes(retrieval.warnings, "note" if retrieval.complete else "incomplete"))
+
+
+def neighbor_html(neighbor: Neighbor) -> str:
+    """Return a neighbor as a card."""
+    return sheet(neighbor_card(neighbor, None, None, neighbor.score or 0.0))
+
+
+def neighbor_card(neighbor: Neighbor, rank: int | None, query: str | None, best: float) -> Html:
+    """Return a neighbor as a card.
+
+    Args:
+        neighbor: passage and distance.
+        rank: its rank, from 1.
+        query: whose words are marked.
+        best: the score whose bar is full.
+    """
+    return passage_card(neighbor.passage, _number(rank), _figures(neighbor, best), query)
+
+
+def passage_html(passage: Passage) -> str:
+    """Return a passage as a card."""
+    return sheet(passage_card(passage, "", "", None))
+
+
+def passage_card(passage: Passage, number: object, figures: object, query: str | None) -> Html:
+    """Return a passage as a card: number, place, label and figures in the first line, the text below."""
+    place = _place(passage.document_id, f"characters {passage.start} to {passage.end}")
+    path = _path(passage)
+    label = "" if passage.label is None else chip(label_text(passage.label))
+    head = row(number, place, path, label, figures)
+    return card(head, prose(passage.text, passage.document_id, query), _metadata(passage.metadata))
+
+
+def document_html(document: Document) -> str:
+    """Return a document as a card."""
+    label = "" if document.label is None else chip(label_text(document.label))
+    size = span(f"{len(document.text):,} characters", style=f"margin-left:auto;{MUTED}")
+    head = row(_place(document.id, ""), label, size)
+    return sheet(card(head, prose(document.text, document.id), _metadata(document.metadata)))
+
+
+def excerpt_card(number: str, document_id: str, start: int, end: int, label: Any, distance: float, text: str) -> Html:
+    """Return an excerpt of a document as a card."""
+    figures = "" if math.isnan(distance) else span(f"distance {distance:.4f}", style=f"margin-left:auto;{MUTED}")
+    shown_label = "" if label is None else chip(label_text(label))
+    head = row(_number(number), _place(document_id, f"characters {start} to {end}"), shown_label, figures)
+    return card(head, prose(text, document_id))
+
+
+def vote_html(vote: Vote) -> str:
+    """Return a vote: the label, the shares of all labels as bars, and a card for each neighbor that voted."""
+    word = "abstained" if vote.abstained else label_text(vote.label)
+    head = row(span(word, style="font-weight:600;font-size:1.15em"), span(vote.reason, style=MUTED) if vote.reason else "")
+    shares = list(vote.shares.items())
+    bars = table(
+        None,
+        ("", "", ""),
+        ((label_text(label), bar(share), f"{share:.0%}") for label, share in shares[:SHOWN_CLASSES]),
+    )
+    hidden = len(shares) - SHOWN_CLASSES
+    more = span(f"and {hidden} with smaller shares", style=MUTED) if hidden > 0 else ""
+    voters = [_voter(one, weight) for one, weight in zip(vote.neighbors, vote.weights, strict=True)]
+    counted = f"{len(voters)} vote{'s' * (len(voters) != 1)}"
+    told = notes(vote.warnings, "note" if vote.complete else "incomplete")
+    return sheet(head, bars if shares else "", more, folded_list(counted, voters, 5), told)
+
+
+def _voter(neighbor: Neighbor, weight: float) -> Html:
+    passage = neighbor.passage
+    figures = row(
+        bar(weight, "its part of all weights"),
+        span(f"weight {weight:.2f}"),
+        span(f"distance {neighbor.distance:.4f}", style=MUTED),
+        style="margin-left:auto",
+    )
+    head = row(chip(label_text(passage.label)), _place(passage.document_id, ""), figures)
+    return card(head, prose(passage.text, passage.document_id, shown=VOTER_CHARACTERS))
+
+
+def report_html(report: IngestReport) -> str:
+    """Return a report: the counts in one line, and what failed or was left out below."""
+    counts = {
+        "added": report.added,
+        "updated": report.updated,
+        "unchanged": report.unchanged,
+        "deleted": report.deleted,
+        "skipped": report.skipped,
+        "failed": len(report.failed),
+    }
+    always = ("added", "updated", "unchanged", "deleted", "failed")
+    shown = [(name, count) for name, count in counts.items() if count or name in always]
+    figures = (
+        span(element("b", f"{count:,}"), f" {name}", style="" if count else MUTED, title="documents")
+        for name, count in shown
+    )
+    end = span(f"{report.passages:,} passages in {report.seconds:.1f} s", style=f"margin-left:auto;{MUTED}")
+    dry = element("b", "dry run, nothing written") if report.dry_run else ""
+    kept = (
+        [f"{report.kept} documents missing from the input were kept, since not all of it could be read"]
+        if report.kept
+        else []
+    )
+    return sheet(
+        card(row(dry, *figures, end), notes(kept), _failures("failed", report.failed), _failures("left out", report.left_out))
+    )
+
+
+def _failures(what: str, failures: Sequence[Failure]) -> Html:
+    lines = [
+        element("div", span(one.source, style="font-weight:600"), ": ", one.reason, style="margin:.2em 0")
+        for one in failures
+    ]
+    return folded_list(f"{what}: {len(lines)}", lines, SHOWN_FAILURES) if lines else Html("")
+
+
+def folded_list(summary: str, items: Sequence[Html], shown: int) -> Html:
+    """Return a list under a line that counts it; of a long one the first items, and the rest folded."""
+    head = element("div", summary, style=f"{MUTED};margin-top:.4em")
+    rest = folded(f"{len(items) - shown} more", *items[shown:]) if len(items) > shown else ""
+    return Html("".join([head, *items[:shown], rest]))
+
+
+def info_html(info: IndexInfo) -> str:
+    """Return an index at a glance as a card of facts."""
+    counted = f"{info.passages:,} passages of {info.documents:,} documents"
+    head = row(span(info.name, style="font-weight:600;font-size:1.1em"), span(counted, style=MUTED))
+    facts = {
+        "embedder": info.embedder,
+        "vectors": f"{info.dim} × {info.dtype}, {info.metric}, {info.algorithm}",
+        "fields": ", ".join(f"{name} ({kind})" for name, kind in info.fields.items()) or "none",
+        "memory": f"{info.memory_bytes / 2**20:,.1f} MB of search index",
+        "searchable": f"{info.percent_indexed:.0%}",
+        "server": f"Redis {info.redis_version}"
+        + (f" with search {info.search_version}" if info.search_version else ""),
+    }
+    if info.indexing_failures:
+        facts["not indexed"] = f"{info.indexing_failures:,} passages that the server could not index"
+    return sheet(card(head, facts_table(facts)))
+
+
+def facts_table(facts: Mapping[str, object]) -> Html:
+    """Return names and values as two columns."""
+    return table(None, ("", ""), ((span(name, style=MUTED), value) for name, value in facts.items()))
+
+
+# ---- parts of a card -------------------------------------------------------------------------------------------
+
+
+def _number(number: object) -> Html:
+    return Html("") if number is None else span(number, style=f"{MUTED};font-weight:600;min-width:1.2em")
+
+
+def _place(document_id: str, title: str) -> Html:
+    return span(document_id, style="font-weight:600;overflow-wrap:anywhere", title=title)
+
+
+def _path(passage: Passage) -> Html:
+    page = [] if passage.page is None else [f"page {passage.page}"]
+    begins_with = headline(passage.text, passage.document_id)
+    headings = [" › ".join(one for one in passage.headings if one != begins_with)]
+    path = " · ".join(filter(None, [*page, *headings]))
+    return span(brief(path, 120), style=MUTED) if path else Html("")
+
+
+def _figures(neighbor: Neighbor, best: float) -> Html:
+    ranks = {"by vector": neighbor.vector_rank, "by words": neighbor.text_rank}
+    more = [f"{rank}. {name}" for name, rank in ranks.items() if rank is not None]
+    distance = [] if math.isnan(neighbor.distance) else [f"distance {neighbor.distance:.4f}"]
+    if neighbor.score is None:
+        main, hint = distance, "smaller is nearer"
+    else:
+        main, hint, more = [f"score {neighbor.score:.4f}"], "larger is better", [*more, *distance]
+    parts: Iterable[object] = (
+        span(" · ".join(more), style=MUTED) if more else "",
+        _share_bar(neighbor, best, hint),
+        *(span(one, title=hint) for one in main),
+    )
+    return row(*parts, style="margin-left:auto")
+
+
+def _share_bar(neighbor: Neighbor, best: float, hint: str) -> Html:
+    """Return a bar that is longer where a neighbor is better: its part of the best score, or how near it is."""
+    if neighbor.score is None:
+        share = 1 - neighbor.distance if neighbor.metric == "cosine" else neighbor.similarity
+    else:
+        share = neighbor.score / best if best > 0 else math.nan
+    return bar(min(max(share, 0.0), 1.0), hint) if math.isfinite(share) else Html("")
+
+
+def _metadata(metadata: Mapping[str, Any]) -> Html:
+    if not metadata:
+        return Html("")
+    entries = brief(" · ".join(f"{name}: {brief(str(value), 60)}" for name, value in metadata.items()), METADATA_CHARACTERS)
+    line = f"{MUTED};font-size:.85em;border-top:1px solid {LINE};margin-top:.4em;padding-top:.25em;overflow-wrap:anywhere"
+    return element("div", span(entries), style=line)

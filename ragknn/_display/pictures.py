@@ -1,0 +1,136 @@
+"""Pictures by matplotlib in one style: colors that the color-blind can tell apart, and words that do not overlap."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ragknn.errors import MissingDependency
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SUFFIXES = (".png", ".svg", ".pdf")
+
+# Told apart with each of the common kinds of color blindness (P. Tol, Colour Schemes, SRON/EPS/TN/09-002, 2021); those
+# that are used together most often come first and differ most.
+COLORS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#AA3377", "#66CCEE", "#332288", "#999933", "#882255")
+GRAY = "#A0A0A0"
+# A second sign beside the color.
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+
+_STYLE = {
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "text.parse_math": False,  # a dollar in a label is a dollar
+}
+
+# Where a word may stand beside its point: directions, and distances in points, the first choice first.
+_DIRECTIONS = ((1, 1), (1, -1), (-1, 1), (-1, -1), (0, 1), (0, -1), (1, 0), (-1, 0))
+_DISTANCES = (4, 9, 16, 26, 40, 60)
+_FAR = 16  # from this distance on a line joins the word to its point
+_POINT = 4  # half the width of a point
+
+
+@cache
+def figure_class() -> type[Figure]:
+    """Return the class of figures. pyplot does not know them, so no figure is shown twice or kept in memory.
+
+    Raises:
+        MissingDependency: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure  # optional, and slow to import
+    except ImportError as error:
+        raise MissingDependency("matplotlib", "plotting", "plot") from error
+
+    class Picture(Figure):
+        def _repr_png_(self) -> bytes:
+            buffer = io.BytesIO()
+            self.savefig(buffer, format="png")
+            return buffer.getvalue()
+
+    return Picture
+
+
+@contextmanager
+def picture(width: float, height: float, path: str | Path | None = None) -> Iterator[Figure]:
+    """Make a figure in the style of all pictures; what is drawn on it in the block is saved at the end.
+
+    Args:
+        width: in inches.
+        height: in inches.
+        path: file to save it in, or None.
+
+    Raises:
+        MissingDependency: matplotlib is not installed.
+    """
+    kind = figure_class()
+    from matplotlib import rc_context  # late as above
+
+    with rc_context(_STYLE):
+        figure = kind(figsize=(width, height), layout="constrained")
+        yield figure
+        if path is not None:
+            figure.savefig(path)
+
+
+def add_words(axes: Any, places: Sequence[tuple[float, float]], words: Sequence[str], crowd: Any = ()) -> None:
+    """Write a word beside each place so that it covers no other, no place, and stays within the axes.
+
+    To be called last: a word stands where the room is on the finished figure.
+
+    Args:
+        axes: axes of matplotlib.
+        places: points in the units of the data.
+        words: one for each place.
+        crowd: further points that words should not cover, shape (n, 2).
+    """
+    figure = axes.figure
+    figure.draw_without_rendering()
+    unit = figure.dpi / 72  # pixels in a point
+    frame = np.array(axes.get_window_extent().extents)
+    points = axes.transData.transform(np.array([*places, *crowd], dtype=float).reshape(-1, 2))
+    around = _POINT * unit * np.array([-1, -1, 1, 1])
+    taken = [np.tile(point, 2) + around for point in points]
+    for point, place, word in zip(points, places, words, strict=False):
+        text = axes.annotate(word, place, (0, 0), textcoords="offset points", ha="center", va="center", fontsize=9)
+        text.set_in_layout(False)
+        size = np.array(text.get_window_extent().size) / 2
+        choices = [
+            (distance, np.array(direction) * (size + distance * unit))
+            for distance, direction in product(_DISTANCES, _DIRECTIONS)
+        ]
+        boxes = [np.concatenate([point + shift - size, point + shift + size]) for _, shift in choices]
+        best = int(np.argmin([_conflict(box, taken, frame) for box in boxes]))
+        distance, shift = choices[best]
+        text.set_position(tuple(shift / unit))
+        taken.append(boxes[best])
+        if distance >= _FAR:
+            axes.annotate(
+                *("", place, tuple(shift / unit)),
+                textcoords="offset points",
+                arrowprops={"arrowstyle": "-", "linewidth": 0.6, "color": GRAY, "shrinkA": 8, "shrinkB": 3},
+            ).set_in_layout(False)
+
+
+def _conflict(box: Any, taken: Sequence[Any], frame: Any) -> float:
+    """Return how much of a box is covered or outside the frame, in square pixels."""
+    others = np.array(taken)
+    width, height = np.maximum(np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]), 0).T
+    inside = np.prod(np.maximum(np.minimum(box[2:], frame[2:]) - np.maximum(box[:2], frame[:2]), 0))
+    return float((width * height).sum() + np.prod(box[2:] - box[:2]) - inside)
