@@ -75,6 +75,10 @@ class Document(Plain):
             )
         object.__setattr__(self, "page_starts", _checked_pages(self))
 
+    def _repr_html_(self) -> str:
+        """Show the document as a card in a notebook."""
+        return document_html(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Passage(Plain):
@@ -105,6 +109,11 @@ class Passage(Plain):
     digest: str = field(default="", repr=False, compare=False)
     number: int | None = field(default=None, repr=False, compare=False)
     vector: NDArray[Any] | None = field(default=None, repr=False, compare=False)
+
+    def _repr_html_(self) -> str:
+        """Show the passage as a card in a notebook."""
+        return passage_html(self)
+
     page: int | None = field(default=None, kw_only=True)
     headings: tuple[str, ...] = field(default=(), kw_only=True)
 
@@ -156,6 +165,10 @@ class Neighbor(Plain):
         figures = plain_fields(self)
         passage = figures.pop("passage")
         return {**figures, "similarity": plain(self.similarity), **passage}
+
+    def _repr_html_(self) -> str:
+        """Show the passage and its distance as a card in a notebook."""
+        return neighbor_html(self)
 
 
 class Retrieval(Plain, Sequence[Neighbor]):
@@ -381,6 +394,10 @@ class IngestReport(Plain):
         left_out = [f"  left out: {one}" for one in self.left_out]
         return "\n".join([head, *kept, *left_out, *(f"  failed: {failure}" for failure in self.failed)])
 
+    def _repr_html_(self) -> str:
+        """Show the counts and the failures as a card in a notebook."""
+        return report_html(self)
+
 
 @dataclass(frozen=True, slots=True)
 class IndexInfo(Plain):
@@ -417,6 +434,10 @@ class IndexInfo(Plain):
     indexing_failures: int
     redis_version: str
     search_version: str
+
+    def _repr_html_(self) -> str:
+        """Show the facts as a card in a notebook."""
+        return info_html(self)
 
 
 @runtime_checkable

@@ -79,7 +79,8 @@ def excerpt_card(number: str, document_id: str, start: int, end: int, label: Any
 def vote_html(vote: Vote) -> str:
     """Return a vote: the label, the shares of all labels as bars, and a card for each neighbor that voted."""
     word = "abstained" if vote.abstained else label_text(vote.label)
-    head = row(span(word, style="font-weight:600;font-size:1.15em"), span(vote.reason, style=MUTED) if vote.reason else "")
+    reason = span(vote.reason, style=MUTED) if vote.reason else ""
+    head = row(span(word, style="font-weight:600;font-size:1.15em"), reason)
     shares = list(vote.shares.items())
     bars = table(
         None,
@@ -88,17 +89,18 @@ def vote_html(vote: Vote) -> str:
     )
     hidden = len(shares) - SHOWN_CLASSES
     more = span(f"and {hidden} with smaller shares", style=MUTED) if hidden > 0 else ""
-    voters = [_voter(one, weight) for one, weight in zip(vote.neighbors, vote.weights, strict=True)]
+    heaviest = max(vote.weights, default=0.0)
+    voters = [_voter(one, weight, heaviest) for one, weight in zip(vote.neighbors, vote.weights, strict=True)]
     counted = f"{len(voters)} vote{'s' * (len(voters) != 1)}"
     told = notes(vote.warnings, "note" if vote.complete else "incomplete")
     return sheet(head, bars if shares else "", more, folded_list(counted, voters, 5), told)
 
 
-def _voter(neighbor: Neighbor, weight: float) -> Html:
+def _voter(neighbor: Neighbor, weight: float, heaviest: float) -> Html:
     passage = neighbor.passage
     figures = row(
-        bar(weight, "its part of all weights"),
-        span(f"weight {weight:.2f}"),
+        bar(weight / heaviest if heaviest > 0 else 0.0),
+        span(f"weight {weight:.2f}", title="its part of all weights"),
         span(f"distance {neighbor.distance:.4f}", style=MUTED),
         style="margin-left:auto",
     )
@@ -129,9 +131,8 @@ def report_html(report: IngestReport) -> str:
         if report.kept
         else []
     )
-    return sheet(
-        card(row(dry, *figures, end), notes(kept), _failures("failed", report.failed), _failures("left out", report.left_out))
-    )
+    failures = _failures("failed", report.failed), _failures("left out", report.left_out)
+    return sheet(card(row(dry, *figures, end), notes(kept), *failures))
 
 
 def _failures(what: str, failures: Sequence[Failure]) -> Html:
@@ -192,8 +193,8 @@ def _path(passage: Passage) -> Html:
 
 
 def _figures(neighbor: Neighbor, best: float) -> Html:
-    ranks = {"by vector": neighbor.vector_rank, "by words": neighbor.text_rank}
-    more = [f"{rank}. {name}" for name, rank in ranks.items() if rank is not None]
+    ranks = {"vector rank": neighbor.vector_rank, "text rank": neighbor.text_rank}
+    more = [f"{name} {rank}" for name, rank in ranks.items() if rank is not None]
     distance = [] if math.isnan(neighbor.distance) else [f"distance {neighbor.distance:.4f}"]
     if neighbor.score is None:
         main, hint = distance, "smaller is nearer"
@@ -219,6 +220,10 @@ def _share_bar(neighbor: Neighbor, best: float, hint: str) -> Html:
 def _metadata(metadata: Mapping[str, Any]) -> Html:
     if not metadata:
         return Html("")
-    entries = brief(" · ".join(f"{name}: {brief(str(value), 60)}" for name, value in metadata.items()), METADATA_CHARACTERS)
-    line = f"{MUTED};font-size:.85em;border-top:1px solid {LINE};margin-top:.4em;padding-top:.25em;overflow-wrap:anywhere"
-    return element("div", span(entries), style=line)
+    entries = " · ".join(f"{name}: {brief(_plain_value(value), 60)}" for name, value in metadata.items())
+    line = f"{MUTED};font-size:.85em;border-top:1px solid {LINE};margin-top:.4em;padding-top:.25em"
+    return element("div", span(brief(entries, METADATA_CHARACTERS), style="overflow-wrap:anywhere"), style=line)
+
+
+def _plain_value(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -59,7 +59,8 @@ def chip(text: str) -> Html:
 
 def bar(share: float, title: str = "") -> Html:
     """Return a small horizontal bar that is filled up to a share from 0 to 1."""
-    filled = element("span", style=f"display:block;width:{share:.0%};height:100%;border-radius:.25em;background:{ACCENT}")
+    shape = "height:100%;border-radius:.25em"
+    filled = element("span", style=f"display:block;width:{share:.0%};{shape};background:{ACCENT}")
     ground = f"display:inline-block;width:5em;height:.5em;border-radius:.25em;background:{GROUND}"
     return element("span", filled, style=ground, title=title)
 
@@ -93,15 +94,20 @@ def notes(texts: Iterable[str], kind: str = "note") -> Html:
 
 
 def table(caption: str | None, heads: Sequence[object], rows: Iterable[Sequence[object]]) -> Html:
-    """Return a table. A column stands to the right if its cells are numbers, and to the left with its head if not."""
+    """Return a table below its caption. Columns of numbers stand to the right, with their heads; others to the left."""
     cells = [[escaped(each) for each in line] for line in rows]
     columns = list(zip(*cells, strict=True)) or [()] * len(heads)
     sides = ["right" if any(column) and all(map(_is_number, column)) else "left" for column in columns]
-    title = element("caption", caption, style="text-align:left;caption-side:top;font-weight:600;padding:.3em 0")
     head = _line("th", [escaped(each) for each in heads], sides, f"border-bottom:1px solid {LINE}")
     body = Html("".join(_line("td", line, sides, "") for line in cells))
-    parts = [*([] if caption is None else [title]), *([element("thead", head)] if any(heads) else [])]
-    return element("table", *parts, element("tbody", body), style="border-collapse:collapse;margin:.5em 0")
+    whole = element(
+        "table",
+        *([element("thead", head)] if any(heads) else []),
+        element("tbody", body),
+        style="border-collapse:collapse;margin:.5em 0",
+    )
+    # Not a caption, which would be broken to the width of the table.
+    return whole if caption is None else Html(element("div", caption, style="font-weight:600;margin-top:.5em") + whole)
 
 
 def _is_number(cell: str) -> bool:
@@ -109,7 +115,7 @@ def _is_number(cell: str) -> bool:
 
 
 def _line(name: str, cells: Sequence[str], sides: Sequence[str], line: str) -> Html:
-    styles = (f"text-align:{side};padding:.2em .8em .2em 0;vertical-align:top;{line}".rstrip(";") for side in sides)
-    return element(
-        "tr", *(element(name, Html(cell), style=style) for cell, style in zip(cells, styles, strict=True))
+    styles = (
+        f"text-align:{side};padding:.2em .8em .2em 0;vertical-align:baseline;{line}".rstrip(";") for side in sides
     )
+    return element("tr", *(element(name, Html(cell), style=style) for cell, style in zip(cells, styles, strict=True)))

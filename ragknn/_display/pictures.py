@@ -23,13 +23,13 @@ SUFFIXES = (".png", ".svg", ".pdf")
 # that are used together most often come first and differ most.
 COLORS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#AA3377", "#66CCEE", "#332288", "#999933", "#882255")
 GRAY = "#A0A0A0"
+RING = "#222222"  # around a point that matters
 # A second sign beside the color.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 
 _STYLE = {
     "font.size": 10,
     "axes.titlesize": 11,
-    "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,

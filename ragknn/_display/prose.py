@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -38,13 +38,24 @@ def prose(text: str, source: str, query: str | None = None, *, shown: int = SHOW
 
     blocks = readable_blocks(text, markdown=is_markdown(source, text))
     total = sum(len(block.text) for block in blocks)
-    if total - shown < SHORT_REST:
-        shown = total
+    shown = total if total - shown < SHORT_REST else _good_cut(blocks, shown)
     first = Html("".join(_parts(blocks, 0, shown, query)))
     if shown >= total:
         return first
     rest = Html("".join(_parts(blocks, shown, total, query)))
     return Html(first + folded(f"{total - shown:,} more characters", rest))
+
+
+def _good_cut(blocks: Sequence[Block], shown: int) -> int:
+    """Return where to cut: before a block of which only the beginning would be shown, unless it is the first."""
+    place = 0
+    for block in blocks:
+        if place and shown - place < min(SHORT_REST, len(block.text)):
+            return place
+        place += len(block.text)
+        if place >= shown:
+            break
+    return shown
 
 
 def headline(text: str, source: str) -> str:
@@ -62,12 +73,15 @@ def _parts(blocks: Iterable[Block], start: int, end: int, query: str | None) -> 
         before, place = place, place + len(block.text)
         first, last = max(start - before, 0), min(end - before, len(block.text))
         if first < last:
-            yield _block(block, _word_end(block.text, first), _word_end(block.text, last), query)
+            yield _block(block, _end_of_part(block, first), _end_of_part(block, last), query)
 
 
-def _word_end(text: str, place: int) -> int:
-    """Return where the word ends in which a place is."""
-    return next((n for n in range(place, len(text)) if place and text[n].isspace()), len(text) if place else 0)
+def _end_of_part(block: Block, place: int) -> int:
+    """Return where the word ends in which a place is, or of code and tables the line."""
+    if not place:
+        return 0
+    ends = "\n" if block.kind in ("code", "table") else " \n\t"
+    return next((n for n in range(place, len(block.text)) if block.text[n] in ends), len(block.text))
 
 
 def _block(block: Block, start: int, end: int, query: str | None) -> Html:

@@ -18,13 +18,12 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from ragknn import _display as display
-from ragknn._display import figure_class
+from ragknn._display.lines import Table as Contents
+from ragknn._display.pictures import SUFFIXES, figure_class
 from ragknn._protocol.schema import Algorithm
 from ragknn.cli import terminal
 from ragknn.cli.options import SOME_FAILED, common, stderr, stdout, url_option
 from ragknn.embedding._naming import default_embedder
-from ragknn.evaluation._charts import SUFFIXES
 from ragknn.evaluation._evaluating import DEPTH
 from ragknn.evaluation._evaluating import evaluate as evaluate_settings
 from ragknn.evaluation._recall import TARGET
@@ -199,7 +198,7 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
         console.print(Text(evaluation.recall.advice), soft_wrap=True)
 
 
-def _print_table(contents: display.Table, title: str, console: Console) -> None:
+def _print_table(contents: Contents, title: str, console: Console) -> None:
     heads, rows = contents
     console.print(Text(title, style="bold"), soft_wrap=True)  # a table title would be folded to the table's width
     table = Table()

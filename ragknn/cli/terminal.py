@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from ragknn._display import brief
+from ragknn._display.lines import brief
 from ragknn._plain import plain
 from ragknn.cli.doctor import Check
 from ragknn.indexing._ingestion import Progress as Report
@@ -83,7 +83,8 @@ def _shown(label: Label | None) -> str:
 
 def print_scores(scores: Scores, confusion: bool, console: Console) -> None:
     """Print the scores of votes on labelled texts."""
-    facts = {name: value for name, value in scores.to_dict().items() if name != "confusion" and value is not None}
+    counted = ("confusion", "outcomes")
+    facts = {name: value for name, value in scores.to_dict().items() if name not in counted and value is not None}
     print_facts({name: f"{value:.4f}" if isinstance(value, float) else value for name, value in facts.items()}, console)
     if confusion and scores.confusion:
         table = Table("true label", "voted", "texts", title="most frequent confusions", title_justify="left")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ragknn._display.html import sheet, table
 from ragknn._plain import Plain
 
 RESAMPLES = 10_000  # interval ends and p-values then vary by less than their printed precision
@@ -76,6 +77,12 @@ class Comparison(Plain):
             f"{self.metric}: {self.second} - {self.first} = {self.difference:+.4f}, "
             f"p={self.p_value:.4f}, better on {self.wins}, worse on {self.losses}, equal on {self.ties}"
         )
+
+    def _repr_html_(self) -> str:
+        """Show the comparison as a table in a notebook."""
+        heads = (f"{self.metric}: {self.second} - {self.first}", "p", "better on", "worse on", "equal on")
+        row = (f"{self.difference:+.4f}", f"{self.p_value:.4f}", self.wins, self.losses, self.ties)
+        return sheet(table(None, heads, [row]))
 
 
 def bootstrap_mean(

@@ -47,6 +47,12 @@ class SettingResult(Plain):
         """Return the setting's name and its values of one metric, as arguments of `compare`."""
         return self.name, self.scores[metric]
 
+    def _repr_html_(self) -> str:
+        """Show the means as a table in a notebook."""
+        options = ", ".join(f"{option}={value}" for option, value in self.options.items())
+        rows = [(metric, str(estimate)) for metric, estimate in self.estimates.items()]
+        return sheet(table(f"{self.name} ({options})" if options else self.name, ("metric", "mean"), rows))
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Evaluation(Plain):

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from ragknn._checks import check_type
 from ragknn._display.html import Html, element, sheet, table
-from ragknn._display.pictures import figure_class
 from ragknn._plain import Plain, frame, plain_fields
 from ragknn._protocol.counting import count_labels
 from ragknn._protocol.flows import Flow, Progress
@@ -33,6 +32,7 @@ from ragknn.voting._arithmetic import (
     winners,
 )
 from ragknn.voting._ballots import Ballots, are_numbers, sorted_labels
+from ragknn.voting._charts import draw_tuning
 from ragknn.voting._defaults import DEFAULT_KS, DEFAULT_WEIGHTS, PASSAGES_PER_ROUND
 from ragknn.voting._polling import Excluded, check_enough, most_votes, only_labelled, plan_vote, poll, votable
 from ragknn.voting.rules import Rules
@@ -103,20 +103,7 @@ class Tuning(Plain):
         Raises:
             MissingDependency: matplotlib is not installed.
         """
-        figure = figure_class()(figsize=(6, 3.5), layout="constrained")
-        axes = figure.add_subplot(xlabel="k", ylabel=self.scoring, title=f"{self.index}: {self.passages} passages")
-        kinds = list(dict.fromkeys(setting.weights for setting in self.settings))
-        lines = []
-        for weights in kinds:
-            line = [setting for setting in self.settings if setting.weights == weights]
-            lines += axes.plot([s.k for s in line], [s.score for s in line], marker="o", label=weights)
-        best = self.best
-        axes.annotate(f"k={best.k}: {best.score:.3f}", (best.k, best.score), (4, 6), textcoords="offset points")
-        axes.grid(alpha=0.3)
-        axes.legend(lines, kinds, title="weights")  # named, since matplotlib leaves out labels like "_private"
-        if path is not None:
-            figure.savefig(path)
-        return figure
+        return draw_tuning(self, path)
 
     def __str__(self) -> str:
         best = self.best
@@ -127,14 +114,16 @@ class Tuning(Plain):
         kinds = list(dict.fromkeys(setting.weights for setting in self.settings))
         by_place = {(setting.k, setting.weights): setting for setting in self.settings}
         rows = (
-            [k, *(self._cell(by_place[k, weights]) for weights in kinds)]
+            [k, *(self._cell(by_place.get((k, weights))) for weights in kinds)]
             for k in dict.fromkeys(setting.k for setting in self.settings)
         )
-        return html_table(f"{self.scoring}, {self.passages} passages of {self.index}", ["k", *kinds], rows)
+        return sheet(table(f"{self.scoring}, {self.passages} passages of {self.index}", ["k", *kinds], rows))
 
-    def _cell(self, setting: Setting) -> Html:
+    def _cell(self, setting: Setting | None) -> Html:
+        if setting is None:
+            return Html("")
         score = f"{setting.score:.4f}"
-        return Html(f"<b>{score}</b>" if setting == self.best else score)
+        return element("b", score) if setting == self.best else Html(score)
 
 
 def tune(

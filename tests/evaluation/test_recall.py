@@ -175,7 +175,7 @@ def test_the_smallest_ef_that_reaches_the_target_is_suggested():
         "  100         1.0000     2.00 ms  2.80 ms  2.98 ms",
         "ef_runtime=50 is the smallest tried with recall@10 >= 0.99",
     ]
-    assert "<td>0.9910</td>" in scan._repr_html_()
+    assert ">0.9910</td>" in scan._repr_html_()
     assert "&lt;b&gt;" in scan._repr_html_()
     assert "<b>" not in scan._repr_html_()
 

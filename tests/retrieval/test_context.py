@@ -630,7 +630,7 @@ def test_a_context_prints_its_sources():
     html = context._repr_html_()
     assert "&lt;b&gt;The red apple&lt;/b&gt;" in html
     assert "<b>The" not in html
-    assert "<code>&lt;doc&gt;</code>" in html
+    assert ">&lt;doc&gt;<" in html
     assert repr(assemble(hits_of(passages), budget=12)).startswith("Context(1 source, 11 tokens, 9 passages left out)")
     assert repr(assemble([])) == "Context(0 sources, 0 tokens)"
     assert "<b>note:</b> 2 &lt; 3" in Context("", (), warnings=("2 < 3",))._repr_html_()
