@@ -74,7 +74,7 @@ class CommandRefused(ServerError):
 
 
 class IndexNotFound(RagKNNError):
-    """The server has no index of that name."""
+    """The server has no index of that name: it never had one, or the index was dropped while it was open."""
 
 
 class IndexNotOpen(RagKNNError):

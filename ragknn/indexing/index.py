@@ -13,6 +13,7 @@ from ragknn._protocol.counting import (
 )
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.opening import drop_index, listing
+from ragknn._protocol.presence import while_there
 from ragknn._protocol.schema import FieldType
 from ragknn.filters import Where
 from ragknn.indexing._reading import (
@@ -69,6 +70,9 @@ class Index(SharedIndex):
 
     Threads may share it, and so may event loops an `AsyncIndex`, which has a client for each of them. A copy, by `copy`
     or by pickle, is not open and connects by itself when it is used; a password in `url` is in the pickle.
+
+    Where others drop the index while it is open, or empty the server, every call on it and on what was made of it
+    raises `IndexNotFound`; `open` makes it anew.
 
     Args:
         name: letters, digits, `_`, `.` and `-`.
@@ -132,6 +136,10 @@ class Index(SharedIndex):
             return self
 
     def _run(self, flow: Flow[_T]) -> _T:
+        """Drive a flow on this index, which must still be there."""
+        return self._drive(while_there(self._keys, flow))
+
+    def _drive(self, flow: Flow[_T]) -> _T:
         """Drive a flow on this index, which is opened first where it never was; of several threads one does so."""
         opened, client = self._opened, self._client
         if opened is None or client is None:
@@ -311,10 +319,12 @@ class Index(SharedIndex):
     def drop(self) -> int:
         """Remove the index with all its documents, close it, and return how many documents there were.
 
+        One that is gone already is no error.
+
         Raises:
             ServerError: the server cannot be reached or refuses a command.
         """
-        removed = self._run(drop_index(self._keys))
+        removed = self._drive(drop_index(self._keys))
         self.close()
         return removed
 
@@ -359,7 +369,11 @@ class AsyncIndex(SharedIndex):
         return client
 
     async def _run(self, flow: Flow[_T]) -> _T:
-        """Async twin of `Index._run`; of several tasks of one event loop, one opens the index."""
+        """Async twin of `Index._run`."""
+        return await self._drive(while_there(self._keys, flow))
+
+    async def _drive(self, flow: Flow[_T]) -> _T:
+        """Async twin of `Index._drive`; of several tasks of one event loop, one opens the index."""
         if self._opened is None:
             async with self._clients.lock:
                 if self._opened is None:
@@ -446,6 +460,6 @@ class AsyncIndex(SharedIndex):
 
     async def drop(self) -> int:
         """Async twin of `Index.drop`."""
-        removed = await self._run(drop_index(self._keys))
+        removed = await self._drive(drop_index(self._keys))
         await self.close()
         return removed

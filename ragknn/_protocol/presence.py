@@ -1,0 +1,50 @@
+"""Noticing that an index is gone: another process dropped it, or emptied the server."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Any, TypeVar
+
+from ragknn._protocol.flows import Flow
+from ragknn._protocol.keys import Keys
+from ragknn._protocol.replies import checked, is_unknown_index
+from ragknn.errors import IndexNotFound
+
+T = TypeVar("T")
+
+
+def while_there(keys: Keys, flow: Flow[T]) -> Flow[T]:
+    """Run the flow on an index that was opened before; its first round trip also asks whether the index is still there.
+
+    Without this, keys that are gone would count as documents that never were, and a deletion would answer 0.
+
+    Raises:
+        IndexNotFound: the index, or its search index, is gone.
+    """
+    sent: Any = None
+    asked = False
+    with closing(flow):
+        while True:
+            try:
+                step = flow.send(sent)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+            if not isinstance(step, list):
+                sent = yield step
+                continue
+            if asked or not step:
+                sent = yield step
+            else:
+                manifest, *sent = yield [("HGET", keys.manifest, "schema"), *step]
+                asked = True
+                if checked(manifest) is None:
+                    raise _gone(keys)
+            if any(is_unknown_index(reply) for reply in sent):
+                raise _gone(keys)
+
+
+def _gone(keys: Keys) -> IndexNotFound:
+    return IndexNotFound(
+        f"expected index {keys.name!r}, which was there when it was opened, got none: it was dropped, or the server "
+        "was emptied; call open() to create it again, and add the documents again"
+    )

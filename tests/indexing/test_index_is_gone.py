@@ -1,0 +1,123 @@
+"""An index that others drop while it is open, or with all else on the server, is missed by every call."""
+
+import pytest
+
+from ragknn import Document, HashingEmbedder, Index, abuild_context, atune, build_context, tune
+from ragknn.errors import IndexNotFound
+from ragknn.estimators import KNeighborsClassifier, KNeighborsRegressor, RadiusNeighborsClassifier
+from ragknn.evaluation import Questions, aevaluate, evaluate
+
+TEXTS = {"a": "red apple", "b": "green pear", "c": "blue plum"}
+DOCUMENTS = [Document(name, text, "x" if name == "a" else "y", {"n": 1, "t": "v"}) for name, text in TEXTS.items()]
+FIELDS = {"n": "numeric", "t": "tag"}
+VECTOR = [1.0] * 16
+
+
+@pytest.fixture(params=[2, 3], ids=["RESP2", "RESP3"])
+def filled(request, faces, redis_url, index_name, monkeypatch):
+    monkeypatch.setenv("RAGKNN_PROTOCOL", str(request.param))
+    with faces.index(index_name, url=redis_url, embedder=HashingEmbedder(16), fields=FIELDS) as index:
+        faces.indexer(index).add(DOCUMENTS)
+        yield index
+
+
+def emptied(client, name):
+    """Take away what FLUSHALL would take away of one index."""
+    client.execute_command("FT.DROPINDEX", f"ragknn:{name}:v1")
+    client.unlink(*client.scan_iter(f"ragknn:{name}:*"))
+
+
+def dropped(client, name):
+    Index(name, client=client, create=False).open().drop()
+
+
+def without_its_search_index(client, name):
+    client.execute_command("FT.DROPINDEX", f"ragknn:{name}:v1", "DD")
+
+
+def calls(faces, index):
+    indexer, retriever, voter = faces.indexer(index), faces.retriever(index), None
+    voter = faces.voter(retriever, k=1)
+    found = retriever.retrieve("apple", k=1)
+    voter.vote("apple")
+    questions = Questions(TEXTS, {name: {name: 1} for name in TEXTS})
+    return {
+        "vector": lambda: retriever.retrieve("apple"),
+        "text": lambda: retriever.retrieve("apple", mode="text"),
+        "text with a filter": lambda: retriever.retrieve("apple", mode="text", where={"n": 1}),
+        "hybrid": lambda: retriever.retrieve("apple", mode="hybrid"),
+        "radius": lambda: retriever.retrieve("apple", k=None, max_distance=1.0),
+        "filter": lambda: retriever.retrieve("apple", where={"t": "v"}),
+        "many": lambda: retriever.retrieve_many(["apple", "pear"]),
+        "any": lambda: retriever.retrieve_any(["apple", "pear"]),
+        "like": lambda: retriever.retrieve_like("apple", ["a red one"]),
+        "kneighbors": lambda: retriever.kneighbors([VECTOR]),
+        "vote": lambda: voter.vote("apple"),
+        "vote_many": lambda: voter.vote_many(["apple"]),
+        "predict": lambda: voter.predict(["apple"]),
+        "predict_proba": lambda: voter.predict_proba(["apple"]),
+        "refresh": voter.refresh,
+        "voter.tune": lambda: voter.tune(ks=[1]),
+        "tune": lambda: faces.call(tune, atune, index, ks=[1]),
+        "context": lambda: faces.call(build_context, abuild_context, found, index, window=1),
+        "evaluate": lambda: faces.call(evaluate, aevaluate, retriever, questions),
+        "count": index.count,
+        "count with a filter": lambda: index.count({"n": 1}),
+        "count_documents": index.count_documents,
+        "describe": index.describe,
+        "documents": lambda: list(index.documents()),
+        "documents by id": lambda: list(index.documents(["a"])),
+        "documents by filter": lambda: list(index.documents(where={"n": 1})),
+        "passages": lambda: list(index.passages()),
+        "passages by id": lambda: list(index.passages(["a#0"])),
+        "exists": lambda: index.exists(["a"]),
+        "values": lambda: index.values("t"),
+        "value_range": lambda: index.value_range("n"),
+        "add_fields": lambda: index.add_fields({"m": "tag"}),
+        "wait_until_searchable": index.wait_until_searchable,
+        "add": lambda: indexer.add(DOCUMENTS),
+        "sync": lambda: indexer.sync(DOCUMENTS),
+        "dry run": lambda: indexer.sync(DOCUMENTS, dry_run=True),
+        "add_vectors": lambda: indexer.add_vectors(["v"], [VECTOR]),
+        "add_passages": lambda: indexer.add_passages(found.passages),
+        "update": lambda: indexer.update(["a"], label="z"),
+        "update by filter": lambda: indexer.update(where={"n": 1}, label="z"),
+        "delete": lambda: indexer.delete(["a"]),
+        "delete with a filter": lambda: indexer.delete(["a"], where={"n": 1}),
+        "delete_where": lambda: indexer.delete_where({"n": 1}),
+        "clear": indexer.clear,
+    }
+
+
+@pytest.mark.parametrize("go", [emptied, dropped, without_its_search_index])
+def test_every_call_says_that_the_index_is_gone(faces, filled, index_name, client, go):
+    asked = calls(faces, filled)
+    go(client, index_name)
+    before = sorted(client.scan_iter(f"ragknn:{index_name}:*"))
+    by_key = {"documents", "documents by id", "passages", "passages by id", "context"}
+    by_key |= {"exists", "update", "delete", "clear"}
+    for call in [call for name, call in asked.items() if not (go is without_its_search_index and name in by_key)]:
+        with pytest.raises(IndexNotFound, match=f"expected index '{index_name}'"):
+            call()
+    assert sorted(client.scan_iter(f"ragknn:{index_name}:*")) == before  # nothing was written
+
+
+def test_an_index_that_is_gone_can_be_opened_anew_and_dropped(faces, filled, index_name, client):
+    emptied(client, index_name)
+    assert filled.drop() == 0
+    filled.open()
+    assert faces.indexer(filled).add(DOCUMENTS).added == 3
+
+
+@pytest.mark.parametrize("kind", [KNeighborsClassifier, KNeighborsRegressor, RadiusNeighborsClassifier])
+@pytest.mark.parametrize("named", [False, True])
+def test_estimators_say_that_their_index_is_gone(redis_url, index_name, client, kind, named):
+    model = kind(url=redis_url, index=index_name if named else None).fit([[0.0], [1.0]] * 5, [0, 1] * 5)
+    name = model._rows.name
+    emptied(client, name)
+    for ask in (lambda: model.predict([[0.0]]), lambda: model.predict(None)):
+        with pytest.raises(IndexNotFound, match=f"expected index '{name}'"):
+            ask()
+    with pytest.raises(IndexNotFound, match=f"expected an index named '{name}'"):
+        kind.from_index(name, url=redis_url)
+    assert model.fit([[0.0], [1.0]] * 5, [0, 1] * 5).predict([[0.0]]) == [0]
