@@ -1,7 +1,7 @@
 """The command `ragknn`: each command is a few lines over the library.
 
 Exit codes: 0 success; 1 failure, with the reason in one line on standard error; 2 wrong usage; 3 the index was
-written, but some documents could not be read or stored.
+written, but some documents could not be read or stored; 130 interrupted; 141 the reader of the output has gone.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from ragknn.cli.documents import index
 from ragknn.cli.evaluation import evaluate
 from ragknn.cli.indexes import delete, drop, info, list_
 from ragknn.cli.labels import classify, tune
-from ragknn.cli.options import Group
+from ragknn.cli.program import Program
 from ragknn.cli.search import search
 from ragknn.cli.service import doctor, server
 from ragknn.version import __version__
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="ragknn")
 def cli() -> None:
     """Search passages by meaning, in Redis.

@@ -2,49 +2,107 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
+from rich.text import Text
 
 from ragknn._protocol.replies import dotted
-from ragknn.cli import terminal
 from ragknn.cli.documents import ingest
-from ragknn.cli.options import common, stdout, url_option
+from ragknn.cli.options import common, url_option
+from ragknn.cli.results import print_retrieval, print_vote
+from ragknn.cli.screen import print_json, stdout, visible
 from ragknn.files.reader import read_documents
 from ragknn.indexing.index import Index
 from ragknn.indexing.indexer import Indexer
+from ragknn.records import Retrieval
+from ragknn.retrieval.options import Mode
 from ragknn.retrieval.retriever import Retriever
+from ragknn.voting.voter import LabelVoter
 
 DEMO_INDEX = "handbook"
-DEMO_QUESTIONS = (
-    "How do I reset my password?",
-    "my card was charged twice for the same month",
-    "the battery gets me only half as far in the cold",
-    "can my employer see where I ride?",
+EXCERPT = 2  # lines
+K = 2  # passages
+
+# What to show of each mode: what it does, and a question that needs it.
+SEARCHES: tuple[tuple[Mode, str, str], ...] = (
+    (
+        "vector",
+        "Search by meaning. No word of the question needs to stand in the text.",
+        "can my boss see where I ride",
+    ),
+    ("text", "Search by words: for names and codes that mean nothing to a model.", "E42"),
+    ("hybrid", "Search by both at once.", "the lock does not close and the display says E41"),
 )
+TO_CLASSIFY = "my card was charged twice for the same month"
 
 
 @click.command()
 @url_option
 @common
 def demo(url: str | None, as_json: bool) -> None:
-    """Index the handbook that comes with ragknn, and ask some questions about it."""
-    folder = _demo_folder()
+    """Index the handbook that comes with ragknn, ask it some questions, and let it vote on a label.
+
+    The handbook is that of a made-up company that rents electric bicycles. Its index, "handbook", is kept.
+    """
     with Index(DEMO_INDEX, url=url) as index:
-        if not as_json:
-            stdout.print(f"Redis {dotted(index.server.version)} with search {dotted(index.server.search or ())}")
-            stdout.print(f"reading {folder}", highlight=False, soft_wrap=True)
-        ingest(Indexer(index).sync, read_documents(folder), as_json)
-        for retrieval in Retriever(index).retrieve_many(DEMO_QUESTIONS, k=3):
-            if as_json:
-                terminal.print_json(retrieval.to_dict())
-            else:
-                terminal.print_retrieval(retrieval, stdout)
+        redis = f"Redis {dotted(index.server.version)}, search {dotted(index.server.search or ())}"
+        _say(as_json, f"Index a folder, the handbook of a bicycle company, in {redis}.")
+        ingest(Indexer(index).sync, read_documents(_demo_folder()), as_json)
+        retriever = Retriever(index)
+        for mode, explanation, question in SEARCHES:
+            _say(as_json, explanation, f"ragknn search {DEMO_INDEX} {question}{_option(mode)}")
+            _show(retriever.retrieve(question, K, mode=mode), index.schema.language, as_json)
+        vote = LabelVoter(retriever).vote(TO_CLASSIFY)
+        _say(as_json, "Let the nearest neighbors vote on a label.", f"ragknn classify {DEMO_INDEX} {TO_CLASSIFY}")
+        if as_json:
+            print_json({"text": TO_CLASSIFY, **vote.to_dict()})
+        else:
+            print_vote(TO_CLASSIFY, vote, False, stdout, language=index.schema.language)
     if not as_json:
-        stdout.print(f'ask your own: ragknn search {DEMO_INDEX} "QUESTION"', highlight=False)
+        _print_next_steps(url)
 
 
 def _demo_folder() -> Path:
     package = Path(__file__).parent.parent
     installed, checkout = package / "corpora" / "handbook", package.parent / "corpora" / "handbook"
     return installed if installed.is_dir() else checkout
+
+
+def _option(mode: Mode) -> str:
+    return "" if mode == "vector" else f" --mode {mode}"
+
+
+def _say(as_json: bool, explanation: str, command: str = "") -> None:
+    if as_json:
+        return
+    if command:
+        stdout.print()
+    stdout.print(Text(explanation, style="bold"))
+    if command:
+        stdout.print(Text.assemble(("$ ", "dim"), (command, "cyan")), soft_wrap=True)
+
+
+def _show(retrieval: Retrieval, language: str, as_json: bool) -> None:
+    if as_json:
+        print_json(retrieval.to_dict())
+    else:
+        print_retrieval(retrieval, stdout, language=language, lines=EXCERPT)
+
+
+def _print_next_steps(url: str | None) -> None:
+    there = f" --url {shlex.quote(url)}" if url else ""
+    steps = {
+        f"ragknn search {DEMO_INDEX} how do I get my deposit back": "ask your own question",
+        f"ragknn classify {DEMO_INDEX} the brakes squeal --explain": "see who votes for what",
+        "ragknn index mine .": "index the folder that you are in",
+        "ragknn search mine what is this about": "and search it",
+        "ragknn --help": "everything else",
+    }
+    stdout.print()
+    stdout.print(Text("Go on from here", style="bold"))
+    shown = {step if step.endswith("help") else visible(step + there): meaning for step, meaning in steps.items()}
+    width = max(map(len, shown))
+    for step, meaning in shown.items():
+        stdout.print(Text.assemble((step.ljust(width), "cyan"), ("  # ", "dim"), (meaning, "dim")), soft_wrap=True)

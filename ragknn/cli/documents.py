@@ -13,13 +13,15 @@ import click
 from ragknn._protocol.schema import Algorithm, FieldType
 from ragknn._protocol.vectors import DType
 from ragknn.cli import terminal
-from ragknn.cli.options import SOME_FAILED, common, name_argument, stderr, stdout, url_option, where_option
-from ragknn.embedding._naming import default_embedder
+from ragknn.cli.embedders import chosen_embedder, embedder_option
+from ragknn.cli.options import common, name_argument, url_option, where_option
+from ragknn.cli.program import SOME_FAILED
+from ragknn.cli.screen import print_json, stderr, stdout
+from ragknn.embedding.protocols import Embedder
 from ragknn.files.reader import read_documents
 from ragknn.indexing.index import Index
 from ragknn.indexing.indexer import Indexer
 from ragknn.records import DocumentSource, IngestReport, Metric
-from ragknn.settings import load_settings
 from ragknn.text.splitting import Splitter
 
 
@@ -62,6 +64,7 @@ def _field(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ..
 @click.option("--text-field", metavar="NAME", help="Field with the text, in JSON and CSV.  [default: text]")
 @click.option("--id-field", metavar="NAME", help="Field with the id.  [default: id or _id]")
 @click.option("--label-field", metavar="NAME", help="Field with the label.  [default: label]")
+@embedder_option
 @url_option
 @common
 def index(
@@ -82,6 +85,7 @@ def index(
     text_field: str | None,
     id_field: str | None,
     label_field: str | None,
+    embedder: Embedder | None,
     url: str | None,
     as_json: bool,
 ) -> None:
@@ -92,7 +96,7 @@ def index(
     """
     source = read_documents(path, text_field=text_field, id_field=id_field, label_field=label_field)
     splitter = Splitter(size, overlap, unit)
-    embedder = default_embedder(model, load_settings().device) if model else None
+    embedder = chosen_embedder(embedder, model)
     options: dict[str, Any] = {
         "metric": metric,
         "algorithm": algorithm,
@@ -117,7 +121,7 @@ def ingest(write: Callable[..., IngestReport], source: DocumentSource, as_json: 
     with terminal.progress_bar(total, stderr) as progress:
         report = write(source, progress=progress)
     if as_json:
-        terminal.print_json(report.to_dict())
+        print_json(report.to_dict())
     else:
         terminal.print_report(report, stdout)
     return report

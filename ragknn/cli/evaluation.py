@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
-from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
-from rich.text import Text
 
 from ragknn._display.lines import Table as Contents
 from ragknn._display.pictures import SUFFIXES, figure_class
 from ragknn._protocol.schema import Algorithm
 from ragknn.cli import terminal
-from ragknn.cli.options import SOME_FAILED, common, stderr, stdout, url_option
-from ragknn.embedding._naming import default_embedder
+from ragknn.cli.embedders import chosen_embedder, embedder_option
+from ragknn.cli.options import common, url_option
+from ragknn.cli.program import SOME_FAILED
+from ragknn.cli.screen import Screen, print_json, stderr, stdout, visible
+from ragknn.embedding.protocols import Embedder
 from ragknn.evaluation._evaluating import DEPTH
 from ragknn.evaluation._evaluating import evaluate as evaluate_settings
 from ragknn.evaluation._recall import TARGET
@@ -35,7 +35,6 @@ from ragknn.indexing.indexer import Indexer
 from ragknn.records import IngestReport
 from ragknn.retrieval.options import Mode
 from ragknn.retrieval.retriever import Retriever
-from ragknn.settings import load_settings
 
 MODES = get_args(Mode)  # values for --compare
 
@@ -97,6 +96,7 @@ def _check_file(path: Path, suffixes: Sequence[str]) -> None:
 @click.option(
     "--per-query", type=click.Path(path_type=Path), callback=_table, help="Save results per query: .csv file."
 )
+@embedder_option
 @url_option
 @common
 def evaluate(
@@ -112,6 +112,7 @@ def evaluate(
     target: float,
     plot: Path | None,
     per_query: Path | None,
+    embedder: Embedder | None,
     url: str | None,
     as_json: bool,
 ) -> None:
@@ -124,7 +125,7 @@ def evaluate(
         raise click.UsageError(f"expected --depth to be at least k={k}, got {depth}")
     questions = read_questions(folder, split)
     source = read_documents(folder)
-    embedder = default_embedder(model, load_settings().device) if model else None
+    embedder = chosen_embedder(embedder, model)
     with _opened(name, folder, url=url, embedder=embedder, algorithm=algorithm) as index:
         total = sum(1 for _ in source.outcomes()) if stderr.is_terminal else None
         with terminal.progress_bar(total, stderr) as ingesting:
@@ -147,7 +148,7 @@ def evaluate(
     if per_query is not None:
         write_per_query(evaluation, per_query)
     if as_json:
-        terminal.print_json(evaluation.to_dict())
+        print_json(evaluation.to_dict())
     else:
         print_evaluation(evaluation, stdout)
     _complain(report)
@@ -171,9 +172,11 @@ def _opened(name: str | None, folder: Path, **options: Any) -> Iterator[Index]:
 def _complain(report: IngestReport) -> None:
     # On standard error, since with --json standard output holds only the results.
     for failure in report.failed[: terminal.SHOWN_FAILURES]:
-        click.echo(f"failed: {failure}", err=True)
+        stderr.print(visible(f"failed: {failure}"), soft_wrap=True)
     if report.failed:
-        click.echo(f"{len(report.failed)} documents could not be read or stored and were not searched", err=True)
+        stderr.print(
+            f"{len(report.failed)} documents could not be read or stored and were not searched", soft_wrap=True
+        )
         sys.exit(SOME_FAILED)
 
 
@@ -186,24 +189,18 @@ def write_per_query(evaluation: Evaluation, path: Path) -> None:
         writer.writerows({**row, "documents": json.dumps(row["documents"], ensure_ascii=False)} for row in rows)
 
 
-def print_evaluation(evaluation: Evaluation, console: Console) -> None:
+def print_evaluation(evaluation: Evaluation, console: Screen) -> None:
     """Print the results of an evaluation as tables."""
     _print_table(evaluation.table, evaluation.heading, console)
     for note in evaluation.notes:
-        console.print(Text(f"note: {note}"), soft_wrap=True)
+        console.print(visible(f"note: {note}"), soft_wrap=True)
     if evaluation.comparisons:
         _print_table(evaluation.comparison_table, "query by query", console)
     if evaluation.recall is not None:
         _print_table(evaluation.recall.table, evaluation.recall.heading, console)
-        console.print(Text(evaluation.recall.advice), soft_wrap=True)
+        console.print(visible(evaluation.recall.advice), soft_wrap=True)
 
 
-def _print_table(contents: Contents, title: str, console: Console) -> None:
-    heads, rows = contents
-    console.print(Text(title, style="bold"), soft_wrap=True)  # a table title would be folded to the table's width
-    table = Table()
-    for head in heads:
-        table.add_column(Text(head))
-    for row in rows:
-        table.add_row(*map(Text, row))
-    console.print(table)
+def _print_table(contents: Contents, title: str, console: Screen) -> None:
+    terminal.print_title(title, console)
+    terminal.print_table(*contents, console)

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from ragknn.cli import terminal
-from ragknn.cli.options import common, name_argument, stdout, url_option, where_option
+from ragknn.cli.options import common, name_argument, url_option, where_option
+from ragknn.cli.screen import print_json, stdout
 from ragknn.indexing.index import Index, list_indexes
 from ragknn.indexing.indexer import Indexer
 
@@ -21,7 +22,7 @@ def info(name: str, url: str | None, as_json: bool) -> None:
     with Index(name, url=url, create=False) as opened:
         facts = opened.describe().to_dict()
     if as_json:
-        terminal.print_json(facts)
+        print_json(facts)
     else:
         terminal.print_facts(facts, stdout)
 
@@ -37,7 +38,7 @@ def list_(url: str | None, as_json: bool) -> None:
             found.append(opened.describe())
     if as_json:
         for described in found:
-            terminal.print_json(described.to_dict())
+            print_json(described.to_dict())
     elif found:
         terminal.print_indexes(found, stdout)
     else:
@@ -60,7 +61,7 @@ def delete(
         indexer = Indexer(opened)
         removed = indexer.delete(document_ids, where=where) if document_ids else indexer.delete_where(where or {})
     if as_json:
-        terminal.print_json({"deleted": removed} | ({"asked": len(document_ids)} if document_ids else {}))
+        print_json({"deleted": removed} | ({"asked": len(document_ids)} if document_ids else {}))
     else:
         stdout.print(f"{removed} of {len(document_ids)} documents deleted" if document_ids else f"{removed} deleted")
 
@@ -77,6 +78,6 @@ def drop(name: str, yes: bool, url: str | None, as_json: bool) -> None:
             click.confirm(f"remove index {name} with {opened.describe().documents} documents?", abort=True, err=True)
         removed = opened.drop()
     if as_json:
-        terminal.print_json({"dropped": name, "documents": removed})
+        print_json({"dropped": name, "documents": removed})
     else:
-        stdout.print(f"{name} dropped, {removed} documents", highlight=False)
+        stdout.print(f"{name} dropped, {removed} documents")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +9,11 @@ import click
 from rich.progress import Progress
 
 from ragknn.cli import terminal
-from ragknn.cli.options import common, name_argument, stderr, stdout, url_option, where_option
+from ragknn.cli.embedders import embedder_option
+from ragknn.cli.options import common, name_argument, several_texts, url_option, where_option
+from ragknn.cli.results import print_vote
+from ragknn.cli.screen import print_json, stderr, stdout
+from ragknn.embedding.protocols import Embedder
 from ragknn.files.reader import read_documents
 from ragknn.indexing.index import Index
 from ragknn.records import Label
@@ -24,7 +27,7 @@ from ragknn.voting.voter import LabelVoter
 
 @click.command()
 @name_argument
-@click.argument("texts", nargs=-1, metavar="[TEXT...]")
+@click.argument("words", nargs=-1, metavar="[TEXT...]")
 @click.option("-k", default=5, show_default=True, help="Number of neighbors that vote.")
 @click.option("--weights", type=click.Choice(["uniform", "distance"]), default="uniform", show_default=True)
 @click.option("--max-distance", type=float, help="Neighbors further away do not vote.")
@@ -39,11 +42,12 @@ from ragknn.voting.voter import LabelVoter
 @click.option(
     "--evaluate", type=click.Path(path_type=Path), help="Score the votes on the labelled documents of a file or folder."
 )
+@embedder_option
 @url_option
 @common
 def classify(
     name: str,
-    texts: tuple[str, ...],
+    words: tuple[str, ...],
     k: int,
     weights: Literal["uniform", "distance"],
     max_distance: float | None,
@@ -56,11 +60,15 @@ def classify(
     explain: bool,
     path: Path | None,
     evaluate: Path | None,
+    embedder: Embedder | None,
     url: str | None,
     as_json: bool,
 ) -> None:
-    """Let the nearest neighbors in index NAME vote on the label of each TEXT; `-` reads texts from standard input."""
-    if sum((bool(texts), path is not None, evaluate is not None)) != 1:
+    """Let the nearest neighbors in index NAME vote on the label of TEXT.
+
+    Words need no quotes: all of them are one text. If TEXT is `-`, each line of standard input is one.
+    """
+    if sum((bool(words), path is not None, evaluate is not None)) != 1:
         raise click.UsageError("expected one of TEXT, --file and --evaluate")
     options: dict[str, Any] = {
         "weights": weights,
@@ -71,8 +79,9 @@ def classify(
         "count_duplicates": count_duplicates,
         "where": where,
     }
-    asked, truth = _texts(texts, path or evaluate)
-    with Index(name, url=url, create=False) as opened:
+    asked, truth = _texts(words, path or evaluate)
+    with Index(name, url=url, embedder=embedder, create=False) as opened:
+        language = opened.schema.language
         voter = LabelVoter(Retriever(opened), k, **options)
         votes = voter.vote_many(asked, exclude=exclude)
     if not as_json:
@@ -81,22 +90,22 @@ def classify(
         labelled = [(label, vote) for label, vote in zip(truth, votes, strict=True) if label is not None]
         scores = score_votes([label for label, _ in labelled], [vote for _, vote in labelled])
         if as_json:
-            terminal.print_json(scores.to_dict())
+            print_json(scores.to_dict())
         else:
             terminal.print_scores(scores, explain, stdout)
         return
     for text, vote in zip(asked, votes, strict=True):
         if as_json:
-            terminal.print_json({"text": text, **vote.to_dict()})
+            print_json({"text": text, **vote.to_dict()})
         else:
-            terminal.print_vote(text, vote, explain, stdout)
+            print_vote(text, vote, explain, stdout, language=language)
 
 
-def _texts(texts: tuple[str, ...], path: Path | None) -> tuple[list[str], list[Label | None]]:
+def _texts(words: tuple[str, ...], path: Path | None) -> tuple[list[str], list[Label | None]]:
     if path is not None:
         documents = list(read_documents(path))
         return [document.text for document in documents], [document.label for document in documents]
-    asked = [line.strip() for line in sys.stdin if line.strip()] if texts == ("-",) else list(texts)
+    asked = several_texts(words, None, "texts")
     return asked, [None] * len(asked)
 
 
@@ -130,6 +139,6 @@ def tune(name: str, ks: list[int], count_duplicates: bool, plot: Path | None, ur
     if plot is not None:
         tuning.plot(plot)
     if as_json:
-        terminal.print_json(tuning.to_dict())
+        print_json(tuning.to_dict())
     else:
         terminal.print_tuning(tuning, stdout)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import sys
+from pathlib import Path
 from typing import Any, get_args
 
 import click
+from rich.text import Text
 
 from ragknn.cli import terminal
-from ragknn.cli.options import common, name_argument, stderr, stdout, url_option, where_option
+from ragknn.cli.embedders import embedder_option
+from ragknn.cli.options import common, name_argument, several_texts, url_option, where_option
+from ragknn.cli.results import LINES, print_retrieval
+from ragknn.cli.screen import print_json, stderr, stdout, visible
+from ragknn.embedding.protocols import Embedder
 from ragknn.indexing.index import Index
 from ragknn.retrieval.context import build_context
 from ragknn.retrieval.options import Mode, Options
@@ -19,7 +24,8 @@ from ragknn.settings import load_settings
 
 @click.command()
 @name_argument
-@click.argument("queries", nargs=-1, required=True, metavar="QUERY...")
+@click.argument("words", nargs=-1, metavar="QUERY...")
+@click.option("--file", "path", type=click.Path(path_type=Path), help="Search for each line of a file.")
 @click.option("-k", default=5, show_default=True, help="Number of passages.")
 @where_option("Search only passages that match.")
 @click.option(
@@ -31,36 +37,50 @@ from ragknn.settings import load_settings
 @click.option("--rerank", metavar="MODEL", help="Cross-encoder that reorders the candidates.")
 @click.option("--candidates", type=int, help="Number of passages to fuse, rerank or diversify.")
 @click.option("--ef-runtime", type=int, help="hnsw only: candidates that a search keeps.")
+@click.option("--whole", is_flag=True, help="Print all of each passage; in a pipe this is so without it.")
 @click.option("--context", type=int, metavar="TOKENS", help="Print prompt context of at most this many tokens.")
+@embedder_option
 @url_option
 @common
 def search(
     name: str,
-    queries: tuple[str, ...],
+    words: tuple[str, ...],
+    path: Path | None,
     k: int,
     rerank: str | None,
+    whole: bool,
     context: int | None,
+    embedder: Embedder | None,
     url: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Print the k passages of index NAME that answer each QUERY best; `-` reads queries from standard input."""
-    if queries == ("-",):
-        queries = tuple(line.strip() for line in sys.stdin if line.strip())
+    """Print the k passages of index NAME that answer QUERY best.
+
+    Words need no quotes: all of them are one query. Several queries come from a file, or from standard input if QUERY
+    is `-`, one a line.
+    """
+    queries = several_texts(words, path, "queries")
     chosen: Options = {**options}  # type: ignore[typeddict-item]  # their types are those of click's options
     if rerank is not None:
         chosen["rerank"] = CrossEncoderReranker(rerank, device=load_settings().device)
-    with Index(name, url=url, create=False) as opened:
+    with Index(name, url=url, embedder=embedder, create=False) as opened:
         for retrieval in Retriever(opened).retrieve_many(queries, k, **chosen):
             if context is not None:
                 built = build_context(retrieval, opened, budget=context)
                 if as_json:
-                    terminal.print_json({"query": retrieval.query, **built.to_dict()})
+                    print_json({"query": retrieval.query, **built.to_dict()})
                 else:
-                    stdout.print(built.text, markup=False, highlight=False, soft_wrap=True)
+                    stdout.print(Text(visible(built.text)), soft_wrap=True)
             elif as_json:
-                terminal.print_json(retrieval.to_dict())
+                print_json(retrieval.to_dict())
             else:
-                terminal.print_retrieval(retrieval, stdout)
+                print_retrieval(
+                    retrieval,
+                    stdout,
+                    language=opened.schema.language,
+                    lines=None if whole else LINES,
+                    with_query=len(queries) > 1,
+                )
             if not as_json:
                 terminal.print_warnings(retrieval.warnings, stderr)

@@ -8,12 +8,14 @@ import click
 
 from ragknn.cli import terminal
 from ragknn.cli.doctor import examine
-from ragknn.cli.options import Group, common, stdout, url_option
+from ragknn.cli.options import common, url_option
+from ragknn.cli.program import FAILED
+from ragknn.cli.screen import print_json, stdout
 from ragknn.server.embedded import ServerStatus, server_status, start_to_stay, stop_server
 from ragknn.settings import load_settings
 
 
-@click.group(cls=Group)
+@click.group()
 def server() -> None:
     """Start, stop or inspect the embedded Redis."""
 
@@ -32,7 +34,7 @@ def stop(force: bool, as_json: bool) -> None:
     """Stop the embedded Redis; its data stays in the data folder."""
     stopped = stop_server(load_settings(), force=force)
     if as_json:
-        terminal.print_json({"stopped": stopped})
+        print_json({"stopped": stopped})
     else:
         stdout.print("stopped" if stopped else "it was not running")
 
@@ -46,7 +48,7 @@ def status(as_json: bool) -> None:
 
 def _print_status(found: ServerStatus, as_json: bool) -> None:
     if as_json:
-        terminal.print_json(found.to_dict())
+        print_json(found.to_dict())
     else:
         terminal.print_facts({name: value for name, value in found.to_dict().items() if value is not None}, stdout)
 
@@ -60,8 +62,8 @@ def doctor(url: str | None, as_json: bool) -> None:
     for check in examine(load_settings(), url):
         healthy &= check.verdict != "fail"
         if as_json:
-            terminal.print_json(check)
+            print_json(check)
         else:
             terminal.print_check(check, stdout)
     if not healthy:
-        sys.exit(1)
+        sys.exit(FAILED)

@@ -33,6 +33,9 @@ _BLANK_LINES = re.compile(r"\n[^\S\n]*\n\s*")
 _LIST_ENTRY = re.compile(r"(?:[-*+•|>]|\d{1,3}[.)])\s|\||\s")
 # Lines of these lengths are taken for prose that was broken to fit a page.
 _BROKEN_LINE = range(45, 131)
+_ROW = re.compile(r"\|.*\|\s*")
+_BELOW_HEAD = re.compile(r"\|?[ :|-]*-[ :|-]*$", re.MULTILINE)
+_BAR_OF_TABLE = re.compile(r"(?<!\\)\|")
 _WIDEST_TABLE = 76  # characters; cells of a wider table are not aligned
 
 
@@ -131,7 +134,7 @@ def _rendered(text: str) -> Iterator[Block]:
     numbers: list[int | None] = []  # of the next entry of each list that is open; None: it has bullets
     rows: list[list[str]] | None = None  # of the table that is open
     kind: Literal["heading", "text"] = "text"
-    for token in _parser().parse(text):
+    for token in _parser().parse(_with_head(text)):
         match token.type:
             case "bullet_list_open":
                 numbers.append(None)
@@ -156,7 +159,8 @@ def _rendered(text: str) -> Iterator[Block]:
             case "tr_open" if rows is not None:
                 rows.append([])
             case "table_close" if rows is not None:
-                yield Block("table", _aligned(rows), leads.take())
+                if any(map(any, rows)):
+                    yield Block("table", _aligned(rows), leads.take())
                 rows = None
             case "inline":
                 words = _inline(token.children or ())
@@ -170,6 +174,16 @@ def _rendered(text: str) -> Iterator[Block]:
             case "html_block":
                 if words := _without_tags(token.content).strip():
                     yield Block("text", words, leads.take())
+
+
+def _with_head(text: str) -> str:
+    """Put an empty head above rows of a table whose head is in an earlier passage: without one they are no table."""
+    first, _, rest = text.partition("\n")
+    if _ROW.fullmatch(first) and not _BELOW_HEAD.match(rest):
+        columns = len(_BAR_OF_TABLE.findall(first)) - 1
+        below = "" if _BELOW_HEAD.fullmatch(first) else "|---" * columns + "|\n"
+        return f"{'| ' * columns}|\n{below}{text}"
+    return text
 
 
 def _inline(tokens: Iterable[Token]) -> str:
@@ -200,6 +214,7 @@ def _without_tags(html: str) -> str:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    rows = [row for row in rows if any(row)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     if sum(widths) + 2 * len(widths) > _WIDEST_TABLE:
         return "\n".join(" · ".join(filter(None, row)) for row in rows)

@@ -185,7 +185,8 @@ def labelled(ragknn, tmp_path: Path, index_name: str) -> str:
 
 
 def test_classify_votes_and_explains(ragknn_process, labelled: str):
-    bread, ticket = rows(ragknn_process("classify", labelled, "bread food", "ticket travel", "-k", "3", "--json"))
+    two = "bread food\nticket travel\n"
+    bread, ticket = rows(ragknn_process("classify", labelled, "-", "-k", "3", "--json", stdin=two))
     assert (bread["label"], ticket["label"]) == ("food", "travel")
     assert bread["shares"] == {"food": 1.0}
     assert bread["neighbors"][0]["document_id"] == "food-0"
@@ -365,10 +366,13 @@ def test_demo_indexes_the_handbook_and_answers(ragknn_process, tmp_path: Path):
     report, *answers = rows(ragknn_process("demo", "--json", **embedded))
     assert report["added"] > 60
     assert report["failed"] == []
-    assert answers[0]["query"] == "How do I reset my password?"
-    assert answers[0]["neighbors"][0]["document_id"] == "accounts/reset-password.md"
-    assert answers[1]["neighbors"][0]["document_id"] == "billing/charged-twice.md"
-    assert "accounts/reset-password.md" in ragknn_process("demo", **embedded).stdout
+    found = {answer["query"]: answer["neighbors"][0]["document_id"] for answer in answers[:-1]}
+    assert found == {
+        "can my boss see where I ride": "privacy/location-data.md",
+        "E42": "maintenance/error-codes.md",
+        "the lock does not close and the display says E41": "maintenance/error-codes.md",
+    }
+    assert answers[-1]["label"] == "billing"
 
 
 def test_every_command_has_help_and_stands_in_the_readme(ragknn_process):

@@ -1,0 +1,101 @@
+"""The program around the commands: what goes wrong becomes a line on standard error and an exit code."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+from click.exceptions import Abort, Exit
+from rich.text import Text
+
+from ragknn.cli.screen import outliving, stderr, take_any_text
+from ragknn.errors import RagKNNError, ServerStartError
+
+FAILED, WRONG_USAGE, SOME_FAILED = 1, 2, 3
+INTERRUPTED, READER_GONE = 130, 141  # as a shell tells of a program that SIGINT or SIGPIPE ended
+
+
+class Program(click.Group):
+    """A group of commands, of which each error is one line, or with --debug a traceback."""
+
+    def main(  # type: ignore[override]  # it never returns
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> NoReturn:
+        """Run the command line and exit."""
+        take_any_text(sys.stdout, sys.stderr)
+        logging.getLogger("ragknn").addHandler(_LINES)
+        code = 0
+        try:
+            with outliving(sys.stdout):
+                code = super().main(args, prog_name, **{**extra, "standalone_mode": False}) or 0
+        except SystemExit as leaving:
+            code = leaving.code if isinstance(leaving.code, int) else FAILED
+        except click.ClickException as error:
+            shown = io.StringIO()
+            error.show(shown)
+            _say(shown.getvalue().rstrip())
+            code = error.exit_code
+        except Abort:
+            _say("aborted")
+            code = FAILED
+        except BrokenPipeError:
+            code = code or READER_GONE
+        except OSError as error:  # of standard output
+            if not code:
+                _say(f"error: {one_line(error)}")
+            code = code or FAILED
+        sys.exit(code)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, Exit, Abort):
+            raise
+        except KeyboardInterrupt:
+            _say("interrupted")
+            raise Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            raise Exit(READER_GONE) from None
+        except Exception as error:
+            _say(traceback.format_exc().rstrip() if ctx.meta.get("debug") else f"error: {one_line(error)}")
+            is_usage = isinstance(error, ValueError | TypeError | OverflowError) and not isinstance(error, RagKNNError)
+            raise Exit(WRONG_USAGE if is_usage else FAILED) from error
+
+
+def one_line(error: Exception) -> str:
+    """Return what an error says; of one that nobody has foreseen, how to see where it comes from."""
+    match error:
+        case ServerStartError():
+            return str(error)  # ends with lines of the server's log
+        case OSError(strerror=str(reason), filename=str() | bytes() as path):
+            return f"{click.format_filename(path)}: {reason}"
+        case OSError(strerror=str(reason)):
+            return reason
+        case RagKNNError() | ValueError() | TypeError() | OverflowError() | OSError():
+            return " ".join(str(error).split("\n"))
+        case _:
+            message = " ".join(f"{type(error).__name__}: {error}".split("\n"))
+            return f"unexpected {message}; --debug shows where it comes from"
+
+
+def _say(text: str) -> None:
+    try:
+        stderr.print(text, soft_wrap=True)
+    except OSError:
+        return  # nobody hears it; the exit code tells
+
+
+class _Lines(logging.Handler):
+    """Shows warnings of the library as other messages are shown."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        stderr.print(Text(f"warning: {record.getMessage()}", style="yellow"), soft_wrap=True)
+
+
+_LINES = _Lines(logging.WARNING)

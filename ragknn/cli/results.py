@@ -1,0 +1,147 @@
+"""Passages that were found, for people: a line of head, then the text with the words of the query marked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import dropwhile
+
+from rich.text import Text
+
+from ragknn._display.lines import brief
+from ragknn.cli.screen import Screen, visible
+from ragknn.records import Label, Neighbor, Passage, Retrieval, Vote
+from ragknn.text._marks import marked_spans
+from ragknn.text._shown import Block, is_markdown, readable, readable_blocks
+
+LINES = 4  # of an excerpt, where the end of a line is known
+LINES_OF_A_VOTER = 2
+BRIEF = 300  # characters of a text beside its label, where the end of a line is not known
+
+_MARK = "bold yellow"
+_FEWEST_COLUMNS = 20  # of a text or of headings, so that something is left of them in the narrowest terminal
+
+
+def print_retrieval(
+    retrieval: Retrieval,
+    console: Screen,
+    *,
+    language: str,
+    lines: int | None = LINES,
+    with_query: bool = False,
+) -> None:
+    """Print the neighbors of one query.
+
+    Args:
+        retrieval: what was found.
+        console: where to print.
+        language: language of the index, for the words to mark.
+        lines: longest excerpt of a passage, where the end of a line is known; None: all of it.
+        with_query: whether to print the query above them.
+    """
+    query = retrieval.query or ""
+    if with_query:
+        console.print(Text(visible(query), style="bold"), soft_wrap=True)
+    if not retrieval:
+        console.print("nothing found", style="yellow")
+    figures = [_figure(neighbor) for neighbor in retrieval]
+    for rank, (neighbor, figure) in enumerate(zip(retrieval, figures, strict=True), start=1):
+        passage = neighbor.passage
+        number = str(rank).rjust(len(str(len(retrieval))))
+        head = Text.assemble((number, "bold"), "  ", (figure.rjust(max(map(len, figures))), "green"), "  ")
+        _print_head(head, passage, console)
+        _print_text(passage, query, language, console, indent=len(number) + 2, lines=lines)
+        if rank < len(retrieval) or with_query:
+            console.print()
+
+
+def _figure(neighbor: Neighbor) -> str:
+    if neighbor.score is not None:
+        return f"score {neighbor.score:.3f}"
+    return "" if math.isnan(neighbor.distance) else f"distance {neighbor.distance:.3f}"
+
+
+def _print_head(head: Text, passage: Passage, console: Screen) -> None:
+    """Print where a passage stands, after what the head holds already; long headings are cut to keep it to a line."""
+    head.append(visible(passage.document_id), style="bold cyan")
+    page = "" if passage.page is None else f"  p. {passage.page}"
+    offsets = f"  {passage.start}–{passage.end}"
+    names = [readable(visible(one), markdown=True) for one in passage.headings]
+    headings = " › ".join(names)
+    if headings and console.is_narrow:
+        left = console.width - head.cell_len - len(page) - len(offsets) - 2
+        if len(headings) > left and len(names) > 1:  # the innermost tells most
+            headings = f"… › {names[-1]}"
+        headings = brief(headings, left) if left >= _FEWEST_COLUMNS else ""
+    head.append(f"{page}{'  ' * bool(headings)}{headings}{offsets}", style="dim")
+    console.print(head, soft_wrap=not console.is_narrow, overflow="fold")
+
+
+def _print_text(
+    passage: Passage, query: str, language: str, console: Screen, *, indent: int, lines: int | None
+) -> None:
+    width = max(_FEWEST_COLUMNS, console.width - indent) if console.is_narrow else None
+    rows = [row for block in _blocks(passage) for row in _rows(block, query, language, width, console)]
+    start, stop = 0, len(rows)
+    if width is not None and lines is not None and len(rows) > lines:
+        start = _best_start(rows, lines)
+        stop = start + lines
+    for number, row in enumerate(rows[start:stop]):
+        before = " " * indent if number or not start else "… ".rjust(indent)
+        after = " …" if number == stop - start - 1 and stop < len(rows) else ""
+        console.print(Text.assemble(before, row, after), soft_wrap=True)
+
+
+def _blocks(passage: Passage) -> Sequence[Block]:
+    """Return what to show of a passage: the headings that it begins with stand in the head already."""
+    blocks = readable_blocks(visible(passage.text), markdown=is_markdown(passage.document_id, passage.text))
+    known = {readable(visible(heading), markdown=True) for heading in passage.headings}
+    return list(dropwhile(lambda block: block.kind == "heading" and block.text in known, blocks)) or blocks
+
+
+def _rows(block: Block, query: str, language: str, width: int | None, console: Screen) -> Iterator[Text]:
+    text = Text(block.text, style="bold" if block.kind == "heading" else "")
+    for start, end in marked_spans(block.text, query, language=language):
+        text.stylize(_MARK, start, end)
+    if width is None:
+        lines = text.split("\n", allow_blank=True)
+    else:
+        # Room for the dots at the end of an excerpt.
+        lines = text.wrap(console, max(_FEWEST_COLUMNS, width - 2 - len(block.lead)), overflow="fold")
+    for number, line in enumerate(lines):
+        line.rstrip()
+        yield Text.assemble(" " * len(block.lead) if number else block.lead, line)
+
+
+def _best_start(rows: Sequence[Text], lines: int) -> int:
+    """Return the first of so many rows that hold most of the marked words, each counted once."""
+    marked = [{row.plain[span.start : span.end].lower() for span in row.spans if span.style == _MARK} for row in rows]
+    return max(range(len(rows) - lines + 1), key=lambda start: len(set().union(*marked[start : start + lines])))
+
+
+# ---- votes -----------------------------------------------------------------------------------------------------
+
+
+def print_vote(text: str, vote: Vote, explain: bool, console: Screen, *, language: str) -> None:
+    """Print the label of a text as one line, and with `explain` the neighbors that voted."""
+    shares = ", ".join(f"{shown_label(label)} {share:.0%}" for label, share in vote.shares.items())
+    abstained = "yellow" if vote.abstained else "bold"
+    head = Text("abstained" if vote.abstained else shown_label(vote.label), style=abstained)
+    head.append(f"  {visible(vote.reason or shares)}".rstrip(), style="not bold")
+    room = max(_FEWEST_COLUMNS, console.width - head.cell_len - 2) if console.is_narrow else BRIEF
+    head.append(f"  {brief(visible(text), room)}", style="dim not bold")
+    console.print(head, soft_wrap=True)
+    if not explain:
+        return
+    for neighbor, weight in zip(vote.neighbors, vote.weights, strict=True):
+        label = shown_label(neighbor.passage.label)
+        head = Text.assemble(
+            "   ", (f"weight {weight:.2f}", "green"), f"  {_figure(neighbor)}  ", (label, "bold"), "  "
+        )
+        _print_head(head, neighbor.passage, console)
+        _print_text(neighbor.passage, text, language, console, indent=3, lines=LINES_OF_A_VOTER)
+
+
+def shown_label(label: Label | None) -> str:
+    """Return a label as text, and a number with four digits."""
+    return f"{label:.4g}" if isinstance(label, float) else visible(str(label))
