@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -41,7 +42,7 @@ def check_unicode(text: str, what: str) -> None:
         what: names it, such as "the id".
 
     Raises:
-        ValueError: it has a lone surrogate, which is half of a character; the message names the code point.
+        ValueError: it has a lone surrogate, which is half of a character; the message names it and its place.
     """
     try:
         text.encode()
@@ -49,7 +50,7 @@ def check_unicode(text: str, what: str) -> None:
         half = ord(text[error.start])
         raise ValueError(
             f"expected text that UTF-8 can hold, got a lone surrogate, U+{half:04X}, which is half of a character, in "
-            f"{what}: decode the text anew, or leave it out"
+            f"{what} at character {error.start}: decode the text anew, or leave it out"
         ) from None
 
 
@@ -97,6 +98,40 @@ def check_embedder(embedder: object, argument: str = "embedder") -> None:
     elif callable(embedder):
         advice = "pass FunctionEmbedder(name, function)"
     raise TypeError(f"expected {argument} to be an embedder, got {described(embedder)}: {advice}")
+
+
+def checked_texts(values: Iterable[str], what: str, advice: str = "put one into a list") -> list[str]:
+    """Return texts from any iterable in order, such as a list, an array, a column of a table or a generator.
+
+    Args:
+        values: n texts.
+        what: names one of them in messages.
+        advice: what to do with a single text.
+
+    Raises:
+        TypeError: no such iterable, or something in it that is no str.
+        ValueError: a text with a lone surrogate.
+    """
+    texts = in_order(values, f"{what[:-1]}ies" if what.endswith("y") else f"{what}s", advice)
+    for place, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"expected a {what} of type str, got {described(text)} at place {place}")
+        check_unicode(text, f"the {what} at place {place}" if len(texts) > 1 else f"the {what}")
+    return [str(text) for text in texts]  # of NumPy's strings Python's
+
+
+def in_order(values: Iterable[Any], what: str, advice: str) -> list[Any]:
+    """Return what an iterable holds.
+
+    Raises:
+        TypeError: it is none, has no order, or holds something else than one thinks: keys, letters, names of columns.
+    """
+    if hasattr(values, "columns"):  # of a DataFrame, which iterates over their names
+        raise TypeError(f"expected a sequence of {what}, got {described(values)}; choose one of its columns")
+    is_several = isinstance(values, Iterable) and getattr(values, "shape", None) != ()
+    if not is_several or isinstance(values, str | bytes | Mapping | set | frozenset):
+        raise TypeError(f"expected a sequence of {what}, got {described(values)}; {advice}")
+    return list(values)
 
 
 def described(value: object) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -43,6 +45,7 @@ def loading_model(source: str, what: str, advice: str, revision: str | None = No
         import sentence_transformers  # noqa: F401
         from transformers.utils import logging as transformers_logging
 
+    survive_forks()
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
@@ -59,6 +62,18 @@ def loading_model(source: str, what: str, advice: str, revision: str | None = No
     finally:
         if bars:
             transformers_logging.enable_progress_bar()
+
+
+@cache
+def survive_forks() -> None:
+    """Let torch use one thread in processes that are forked from this one.
+
+    With more it would wait for ever there, for the threads of its parent, which a fork does not copy.
+    """
+    import torch  # late, as above
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 def _ask_hub(name: str, revision: str | None) -> None:

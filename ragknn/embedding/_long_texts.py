@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ragknn.embedding._pieces import cut_evenly, cut_off, tokens_beyond
 from ragknn.embedding.protocols import Embedder, Tokenizing
 from ragknn.errors import InvalidVectors, TextTooLong
+from ragknn.text._folding import fold
 
 LongTexts: TypeAlias = Literal["mean", "cut", "fail"]
 """What to do with a text that is too long: the mean of its pieces, its beginning alone, or `TextTooLong`."""
@@ -36,10 +37,10 @@ def checked_choice(option: str, choice: LongTexts) -> LongTexts:
 def embed_queries(
     embedder: Embedder, texts: Sequence[str], long_queries: LongTexts = "mean"
 ) -> tuple[NDArray[Any], list[Notes]]:
-    """Embed queries, long ones too.
+    """Embed queries, folded as `fold` explains, and long ones too.
 
     A long text is cut into pieces, which are embedded in the same call as all other texts. An embedder without
-    `token_spans` (`Tokenizing`) or without a limit gets the texts unchanged.
+    `token_spans` (`Tokenizing`) or without a limit gets each text whole.
 
     Args:
         embedder: embedder to use.
@@ -70,18 +71,19 @@ def _embed(
     option: str,
 ) -> tuple[NDArray[Any], list[Notes]]:
     texts = list(texts)
+    folded = [fold(text) for text in texts]
     notes: list[Notes] = [()] * len(texts)
     limit = embedder.max_tokens if isinstance(embedder, Tokenizing) else None
     if limit is None or limit < 1:
-        return embed(texts), notes
+        return embed(folded), notes
     token_spans = embedder.token_spans  # type: ignore[attr-defined]  # looked at above
-    pieces = [[text] for text in texts]
-    for row, text in enumerate(texts):
+    pieces = [[text] for text in folded]
+    for row, text in enumerate(folded):
         count = tokens_beyond(text, token_spans, limit)
         if not count:
             continue
         reads = f"{count} tokens are more than the {limit} that {embedder.name} reads"
-        begins = f"the text that begins {text[:_BEGINNING]!r}"
+        begins = f"the text that begins {texts[row][:_BEGINNING]!r}"
         match choice:
             case "mean":
                 pieces[row] = cut_evenly(text, token_spans, limit)
@@ -93,7 +95,7 @@ def _embed(
             case _:
                 raise TextTooLong(f"{reads}: shorten {begins}, or embed it in pieces with {option}='mean'")
     if not any(notes):
-        return embed(texts), notes
+        return embed(folded), notes
     vectors = np.asarray(embed(list(chain.from_iterable(pieces))))
     ends = list(accumulate(map(len, pieces), initial=0))
     if len(vectors) != ends[-1]:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ragknn._checks import checked_texts
 from ragknn.embedding._names import FUNCTION, HASHING_PREFIX, READY_VECTORS
 from ragknn.errors import InvalidVectors
 from ragknn.text.splitting import TokenSpans
@@ -102,7 +103,7 @@ class FunctionEmbedder:
         return self._embed("query", texts)
 
     def _embed(self, role: str, texts: Sequence[str]) -> NDArray[np.float32]:
-        texts = list(texts)
+        texts = checked_texts(texts, "text")
         if not texts:
             return np.empty((0, self.dim), dtype=np.float32)
         call = self._calls[role]

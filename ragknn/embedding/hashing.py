@@ -9,7 +9,9 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
+from ragknn._checks import checked_texts
 from ragknn.embedding._names import HASHING_PREFIX
+from ragknn.text._folding import fold, folding
 
 
 class HashingEmbedder:
@@ -42,14 +44,15 @@ class HashingEmbedder:
 
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         """Return (start, end) in characters of each word of the text."""
-        return [match.span() for match in _WORD.finditer(text)]
+        return list(folding(_word_spans)(text))
 
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return one vector of length 1 for each text, shape (n, dim)."""
-        vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
-        for row, text in enumerate(texts):
+        read = [fold(text) for text in checked_texts(texts, "text")]
+        vectors = np.zeros((len(read), self.dim), dtype=np.float32)
+        for row, text in enumerate(read):
             for feature, weight in _features(text):
-                digest = int.from_bytes(blake2b(feature.encode("utf-8", "replace"), digest_size=8).digest(), "big")
+                digest = int.from_bytes(blake2b(feature.encode(), digest_size=8).digest(), "big")
                 vectors[row, (digest >> 1) % self.dim] += weight if digest & 1 else -weight
             if not vectors[row].any():  # no words, or all of them cancelled out
                 vectors[row, 0] = 1.0
@@ -62,6 +65,10 @@ class HashingEmbedder:
 
 
 _WORD = re.compile(r"\w+")
+
+
+def _word_spans(text: str) -> list[tuple[int, int]]:
+    return [match.span() for match in _WORD.finditer(text)]
 
 
 def _features(text: str) -> list[tuple[str, float]]:

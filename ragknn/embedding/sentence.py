@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn.embedding._loading import DEFAULT_MODEL
+from ragknn._checks import checked_texts
+from ragknn.embedding._loading import DEFAULT_MODEL, survive_forks
 from ragknn.embedding._models import (
     as_plain,
     check_model,
@@ -22,6 +24,7 @@ from ragknn.embedding._models import (
 )
 from ragknn.embedding._pieces import tokens_beyond
 from ragknn.errors import EmbeddingError, TextTooLong
+from ragknn.text._folding import fold, folding
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -30,7 +33,11 @@ if TYPE_CHECKING:
 class SentenceEmbedder:
     """Embed with a sentence-transformers model, loaded on first use or by you.
 
-    Options that change the vectors are part of the embedder's identity, which is stored with an index.
+    Options that change the vectors are part of the embedder's identity, which is stored with an index. Texts are
+    folded: ligatures, full-width forms and the like are embedded as the letters that they mean.
+
+    A process that was forked after the model was loaded may go on using it on a CPU, with one thread; one that was
+    spawned loads it again.
 
     Args:
         model: a name on the model hub, a folder, or a loaded `SentenceTransformer`. The weights of the default model
@@ -83,6 +90,7 @@ class SentenceEmbedder:
         self._prompts = {"query": query_prompt, "document": document_prompt}
         self._loaded: Any = None
         self._tokenizer: Any = None
+        self._process = os.getpid()
         self._lock = threading.Lock()
         self._can_be_loaded = True
         if isinstance(model, str | Path):
@@ -117,6 +125,7 @@ class SentenceEmbedder:
         self.trust_remote_code = bool(getattr(model, "trust_remote_code", False))
         self._tokenizer = copy_tokenizer(model, self.model)
         self._loaded = model
+        survive_forks()
 
     def __repr__(self) -> str:
         return f"SentenceEmbedder({self.model!r})"
@@ -131,8 +140,7 @@ class SentenceEmbedder:
         return {**self.__dict__, "_loaded": None, "_tokenizer": None, "_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._lock = threading.Lock()
+        self.__dict__.update(state, _process=os.getpid(), _lock=threading.Lock())
 
     @property
     def name(self) -> str:
@@ -171,9 +179,13 @@ class SentenceEmbedder:
         }
 
     def token_spans(self, text: str) -> list[tuple[int, int]]:
-        """Return (start, end) in characters of each token of the text, special tokens left out."""
+        """Return (start, end) in characters of the text of each token of the folded text, special tokens left out."""
         self._load()
-        return list(self._tokenizer.encode(text, add_special_tokens=False).offsets)
+        return list(folding(self._folded_spans)(text))
+
+    def _folded_spans(self, text: str) -> list[tuple[int, int]]:
+        spans: list[tuple[int, int]] = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        return spans
 
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return one vector for each passage, shape (n, dim).
@@ -192,13 +204,14 @@ class SentenceEmbedder:
         return self._embed("query", texts)
 
     def _embed(self, role: str, texts: Sequence[str]) -> NDArray[np.float32]:
+        texts = [fold(text) for text in checked_texts(texts, "text")]
         model = self._load()
         if not texts:
             return np.empty((0, self.dim), dtype=np.float32)
         self._check_lengths(texts)
         try:
             vectors = model.encode(
-                list(texts),
+                texts,
                 prompt=self._prompt(role),
                 batch_size=self.batch_size or (32 if model.device.type == "cpu" else 128),
                 show_progress_bar=False,
@@ -248,6 +261,8 @@ class SentenceEmbedder:
             raise ValueError(f"expected truncate_dim <= {dim}, the dim of {self.model}, got {self.truncate_dim}")
 
     def _load(self) -> Any:
+        if self._process != os.getpid():
+            self._enter_fork()
         if self._loaded is None:
             with self._lock:
                 if self._loaded is None:
@@ -256,3 +271,13 @@ class SentenceEmbedder:
                     self._tokenizer = copy_tokenizer(model, self.model)
                     self._loaded = model
         return self._loaded
+
+    def _enter_fork(self) -> None:
+        if self._loaded is not None and self._loaded.device.type != "cpu":
+            raise EmbeddingError(
+                f"expected {self.model} on {self._loaded.device} to be used in the process that loaded it, got one "
+                "forked from it: start processes by spawn, as multiprocessing.get_context('spawn') does, or load the "
+                "model in each"
+            )
+        self._lock = threading.Lock()  # in the parent, another thread may have held it
+        self._process = os.getpid()

@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ragknn._checks import check_embedder
+from ragknn._checks import check_embedder, in_order
 from ragknn.embedding._long_texts import LongTexts, checked_choice, embed_documents
 from ragknn.embedding._naming import default_embedder
 from ragknn.embedding.protocols import Embedder
@@ -166,9 +166,9 @@ def _shared_embedder(model: str | None, device: str | None) -> Embedder:
 def _check_texts(X: Iterable[str]) -> list[str]:
     if isinstance(X, str):
         raise ValueError("Iterable over raw text documents expected, string object received.")  # noqa: TRY004  # as scikit-learn
-    texts = list(X)
+    texts = in_order(X, "texts", "put one into a list")
     for row, text in enumerate(texts):
         if not isinstance(text, str):
             what = type(text).__name__
             raise ValueError(f"Iterable over raw text documents expected, got {what} in row {row}.")  # noqa: TRY004
-    return [str(text) for text in texts]  # NumPy's strings become Python's
+    return texts

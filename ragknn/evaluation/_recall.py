@@ -24,7 +24,7 @@ from ragknn.errors import IncompleteRetrieval
 from ragknn.evaluation._latency import Latency, in_even_steps
 from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Retrieval
-from ragknn.retrieval._asking import asking_near, check_queries
+from ragknn.retrieval._asking import asking_near, checked_queries
 from ragknn.retrieval._commands import IDS, Ask, Knn
 from ragknn.retrieval._sending import search
 from ragknn.retrieval.retriever import AsyncRetriever, Retriever
@@ -190,7 +190,7 @@ def scanning(
     progress: Progress | None,
 ) -> Flow[RecallScan]:
     """Measure the recall inside another flow; see `scan_recall`."""
-    check_queries(queries)
+    queries = checked_queries(queries)
     wanted = sorted({max(as_integer(ef), as_integer(k)) for ef in efs})
     if not queries or not wanted or min(*efs, k, sample) < 1:
         raise ValueError(

@@ -21,6 +21,7 @@ from ragknn._protocol.schema import OnBadField, Schema
 from ragknn._protocol.vectors import as_vectors
 from ragknn.errors import InvalidVectors
 from ragknn.records import Document, Passage
+from ragknn.text._folding import FOLDING, fold
 
 # Between two passages that come without offsets.
 _APART = 2  # characters
@@ -80,7 +81,9 @@ def drafting_documents(schema: Schema, fingerprint: str, cut: Callable[[Document
         pages = [json.dumps(document.page_starts)] if document.page_starts else []
         return Draft(
             id=document.id,
-            text_hash=text_hash("document", document.id, document.text, fingerprint, *pages),
+            text_hash=text_hash(
+                "document", document.id, document.text, fingerprint, *pages, *_folding([document.text])
+            ),
             details_hash=details_hash([dump_details(document.label, document.metadata)]),
             details=lambda: _details(schema, [document], on_bad_field),
             cut=lambda: cut(document),
@@ -128,6 +131,8 @@ def drafting_ready(schema: Schema, embeds: bool) -> Drafting:
             parts += [one.id, one.text, str(one.start), str(one.end), _blob(one.vector)]
         if any(one.page is not None or one.headings for one in passages):
             parts.append(json.dumps([(one.page, one.headings) for one in passages], ensure_ascii=False))
+        if embeds:
+            parts += _folding([one.text for one in passages if one.vector is None])
         return Draft(
             id=document.id,
             text_hash=text_hash(*parts),
@@ -224,6 +229,11 @@ def _placed(passages: Sequence[Passage]) -> list[Passage]:
         twice = next(one for one in ids if ids.count(one) > 1)
         raise ValueError(f"expected each passage id once, got {twice!r} twice")
     return placed
+
+
+def _folding(texts: Sequence[str]) -> list[str]:
+    """Return what goes into the digest of texts that are folded before they are embedded, and of no others."""
+    return [FOLDING] if any(fold(text) != text for text in texts) else []
 
 
 def _blob(row: NDArray[Any] | None) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,10 +27,11 @@ from ragknn.errors import InvalidVectors
 from ragknn.filters import Where
 from ragknn.indexing._changing import change_details
 from ragknn.indexing._drafts import by_document, drafting_documents, drafting_ready, drafting_vectors
-from ragknn.indexing._ingestion import IngestOptions, Policy, ingest
+from ragknn.indexing._ingestion import Embedding, IngestOptions, Policy, ingest
 from ragknn.indexing._reading import DOCUMENTS_PER_PART, checked_ids, in_parts, storable
 from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Document, DocumentSource, Failure, IngestReport, Label, Passage
+from ragknn.text._folding import fold, folding
 
 if TYPE_CHECKING:
     from ragknn.indexing.indexer import AsyncIndexer, Indexer
@@ -68,7 +70,7 @@ def _ingesting(
 ) -> Flow[IngestReport]:
     index, splitter = indexer.index, indexer.splitter
     embedder = index.embedder
-    token_spans = embedder.token_spans if isinstance(embedder, Tokenizing) else None
+    token_spans = folding(embedder.token_spans) if isinstance(embedder, Tokenizing) else None
     draft = drafting_documents(
         index.schema,
         splitter.fingerprint,
@@ -77,7 +79,12 @@ def _ingesting(
     prune = None if missing_among is None else index._filter(missing_among)
     outcomes: Iterable[Document | Failure]
     outcomes = documents.outcomes() if isinstance(documents, DocumentSource) else documents
-    return (yield from ingest(index._place(), outcomes, draft, embedder.embed_documents, policy, prune))
+    return (yield from ingest(index._place(), outcomes, draft, _embedding(index), policy, prune))
+
+
+def _embedding(index: Index | AsyncIndex) -> Embedding:
+    """Return what embeds the texts of passages, folded; the embedder is looked for only when there are some."""
+    return lambda texts: index.embedder.embed_documents([fold(text) for text in texts])
 
 
 def adding_vectors(
@@ -92,24 +99,31 @@ def adding_vectors(
     """The flow behind `Indexer.add_vectors`."""
     policy = _policy(options)
     rows = _rows(vectors, index.schema.dim)
-    for what, values in (("ids", ids), ("texts", texts), ("labels", labels), ("metadata", metadata)):
-        if values is not None and len(values) != len(rows):
-            raise InvalidVectors(f"expected as many {what} as vectors, {len(rows)}, got {len(values)}")
+    ids = _column("ids", ids, len(rows), None)
+    columns = (
+        _column("texts", texts, len(rows), ""),
+        _column("labels", labels, len(rows), None),
+        _column("metadata", metadata, len(rows), {}),
+    )
     numbered = list(enumerate(ids))
     if policy.on_repeated == "first":
         numbered.reverse()
     row_of = {document_id: rows[row] for row, document_id in numbered}
-    documents = (
-        Document(
-            document_id,
-            "" if texts is None else texts[row],
-            None if labels is None else labels[row],
-            {} if metadata is None else metadata[row],
-        )
-        for row, document_id in enumerate(ids)
-    )
+    documents = itertools.starmap(Document, zip(ids, *columns, strict=True))
     draft = drafting_vectors(index.schema, row_of)
     return (yield from ingest(index._place(), documents, draft, _embeds_nothing, policy))
+
+
+def _column(what: str, values: Iterable[Any] | None, size: int, default: Any) -> list[Any]:
+    """Return one value for each vector; in a list, since a column of a table is not looked up by place.
+
+    Raises:
+        InvalidVectors: another number of values.
+    """
+    column = [default] * size if values is None else list(values)
+    if len(column) != size:
+        raise InvalidVectors(f"expected as many {what} as vectors, {size}, got {len(column)}")
+    return column
 
 
 def _rows(vectors: ArrayLike | Sequence[ArrayLike | None], dim: int) -> Sequence[NDArray[Any] | None]:
@@ -132,12 +146,8 @@ def adding_passages(
 ) -> Flow[IngestReport]:
     """The flow behind `Indexer.add_passages`."""
     policy = _policy(options)
-
-    def embed_texts(texts: Sequence[str]) -> Any:
-        return index.embedder.embed_documents(texts)  # looked for only when something is to be embedded
-
     draft = drafting_ready(index.schema, embed)
-    return (yield from ingest(index._place(), by_document(passages), draft, embed_texts, policy))
+    return (yield from ingest(index._place(), by_document(passages), draft, _embedding(index), policy))
 
 
 def updating(

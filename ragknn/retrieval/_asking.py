@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ragknn._checks import checked_texts
 from ragknn._protocol.flows import Flow, Work
 from ragknn._protocol.vectors import check_vectors
 from ragknn.embedding._long_texts import Notes, embed_documents, embed_queries
@@ -26,44 +27,43 @@ if TYPE_CHECKING:
 
 
 def asking(
-    retriever: AnyRetriever, queries: Sequence[str], k: int | None, options: Options, vectors: ArrayLike | None = None
+    retriever: AnyRetriever, queries: Iterable[str], k: int | None, options: Options, vectors: ArrayLike | None = None
 ) -> Flow[list[Retrieval]]:
     """The flow behind `Retriever.retrieve_many`, for use inside other flows."""
-    check_queries(queries)
+    texts = checked_queries(queries)
     plan = planned(retriever.index, k, options)
-    questions = yield from posed(retriever, queries, plan, vectors)
+    questions = yield from posed(retriever, texts, plan, vectors)
     return (yield from select(retriever.index._place(retriever.on_incomplete), questions, plan))
 
 
 def asking_any(
-    retriever: AnyRetriever, phrasings: Sequence[str], k: int | None, options: Options
+    retriever: AnyRetriever, phrasings: Iterable[str], k: int | None, options: Options
 ) -> Flow[list[Retrieval]]:
     """The flow behind `Retriever.retrieve_any`."""
-    check_queries(phrasings)
-    if not phrasings:
+    texts = checked_queries(phrasings, "phrasing")
+    if not texts:
         raise ValueError("expected at least one phrasing, got none")
     plan = planned(retriever.index, k, options)
-    questions = yield from posed(retriever, phrasings, plan)
+    questions = yield from posed(retriever, texts, plan)
     phrased = tuple(one for question in questions for one in question.phrasings)
     notes = tuple(note for question in questions for note in question.notes)
-    question = Question(phrasings[0], phrased, notes)
+    question = Question(texts[0], phrased, notes)
     return (yield from select(retriever.index._place(retriever.on_incomplete), [question], plan))
 
 
 def asking_like(
-    retriever: AnyRetriever, query: str, answers: Sequence[str], k: int | None, options: Options
+    retriever: AnyRetriever, query: str, answers: Iterable[str], k: int | None, options: Options
 ) -> Flow[list[Retrieval]]:
     """The flow behind `Retriever.retrieve_like`."""
-    check_queries([query])
-    check_queries(answers)
-    if not answers:
+    asked, texts = checked_queries([query]), checked_queries(answers, "answer")
+    if not texts:
         raise ValueError("expected at least one answer, got none; use retrieve() without")
     plan = planned(retriever.index, k, options)
     embedder = retriever.index.embedder
 
     def embed() -> tuple[NDArray[np.float64], Notes]:
-        of_query, about_query = embed_queries(embedder, [query], retriever.long_queries)
-        of_answers, about_answers = embed_documents(embedder, answers, retriever.long_queries, option="long_queries")
+        of_query, about_query = embed_queries(embedder, asked, retriever.long_queries)
+        of_answers, about_answers = embed_documents(embedder, texts, retriever.long_queries, option="long_queries")
         mean = np.concatenate([of_query, of_answers]).mean(axis=0, dtype=np.float64)
         return mean, tuple(chain.from_iterable([*about_query, *about_answers]))
 
@@ -138,17 +138,15 @@ def _checked(index: Index | AsyncIndex, vectors: ArrayLike) -> NDArray[np.float6
     return check_vectors(vectors, index.schema.dim, index.schema.metric, index.schema.dtype)
 
 
-def check_queries(queries: Sequence[str]) -> None:
-    """Refuse what is no sequence of texts with words in them.
+def checked_queries(queries: Iterable[str], what: str = "query") -> list[str]:
+    """Return texts from any iterable, each with words in it.
 
     Raises:
-        TypeError: a str in place of a sequence, or a query of another type.
-        ValueError: an empty query.
+        TypeError: a str in place of several, no iterable in an order, or a query of another type.
+        ValueError: an empty query, or one with a lone surrogate.
     """
-    if isinstance(queries, str):
-        raise TypeError(f"expected a sequence of queries, got the str {queries!r}; use retrieve() for one")
-    for query in queries:
-        if not isinstance(query, str):
-            raise TypeError(f"expected a query of type str, got {query!r} of type {type(query).__name__}")
-        if not query.strip():
-            raise ValueError(f"expected a query with words in it, got {query!r}")
+    texts = checked_texts(queries, what, "use retrieve() for one")
+    for text in texts:
+        if not text.strip():
+            raise ValueError(f"expected a {what} with words in it, got {text!r}")
+    return texts

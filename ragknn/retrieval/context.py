@@ -20,6 +20,7 @@ from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Neighbor, Passage, Retrieval
 from ragknn.retrieval._excerpts import Order, Piece, Source, passage_number, sources_of
 from ragknn.server._connection import arun, run
+from ragknn.text._folding import fold
 from ragknn.text.splitting import sentence_starts
 
 # [2], [1, 3], [1][2], [2-4]. Six digits, because int() refuses very many.
@@ -234,7 +235,7 @@ def _distinct(retrieval: Sequence[Neighbor]) -> list[Neighbor]:
 def _embedder_count(index: Index | AsyncIndex | None, budget: int | None) -> Callable[[str], int] | None:
     embedder = None if index is None else index.embedder
     if isinstance(embedder, Tokenizing):
-        return lambda text: len(embedder.token_spans(text))
+        return lambda text: len(embedder.token_spans(fold(text)))
     if budget is not None:
         reason = "no index whose embedder could" if embedder is None else f"{embedder.name} counts none"
         raise ValueError(f"expected tokens, a function that counts the tokens of a text, got none, and {reason}")

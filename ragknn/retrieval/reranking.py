@@ -17,6 +17,7 @@ from ragknn.embedding.protocols import Embedder
 from ragknn.errors import EmbeddingError, ModelNotFound
 from ragknn.records import Passage
 from ragknn.retrieval._scores import checked_scores
+from ragknn.text._folding import fold
 
 Reranker: TypeAlias = Callable[[str, Sequence[Passage]], ArrayLike]
 """Scores passages against a query: (query, n passages) to n finite scores, larger is better."""
@@ -70,7 +71,7 @@ class CrossEncoderReranker:
             EmbeddingError: the device failed.
             ValueError: a passage without text, or a model that gives several scores to a pair.
         """
-        pairs = [(query, text) for text in _texts(passages)]
+        pairs = [(fold(query), fold(text)) for text in _texts(passages)]
         if not pairs:
             return np.empty(0)
         with self._lock:  # the tokenizer is not safe to use from two threads
@@ -112,7 +113,7 @@ class EmbeddingReranker:
         if not texts:
             return np.empty(0)
         [wanted] = np.asarray(embed_queries(self.embedder, [query])[0], dtype=np.float64)
-        vectors = np.asarray(self.embedder.embed_documents(texts), dtype=np.float64)
+        vectors = np.asarray(self.embedder.embed_documents([fold(text) for text in texts]), dtype=np.float64)
         lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(wanted)
         return checked_scores(vectors @ wanted / np.where(lengths == 0, 1.0, lengths), len(texts), self)
 

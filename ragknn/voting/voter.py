@@ -15,7 +15,7 @@ from ragknn._protocol.flows import Flow, Progress
 from ragknn._protocol.query import WITH_VECTOR, intersection
 from ragknn.filters import Where
 from ragknn.records import Label, Retrieval, Vote
-from ragknn.retrieval._asking import check_queries, one_row, posed
+from ragknn.retrieval._asking import checked_queries, one_row, posed
 from ragknn.retrieval.options import SearchOptions
 from ragknn.retrieval.retriever import AsyncRetriever, Retriever
 from ragknn.voting._arithmetic import Weights
@@ -334,7 +334,7 @@ def _voting(
     *,
     explained: bool,
 ) -> Flow[list[Vote]]:
-    check_queries(texts)
+    texts = checked_queries(texts)
     excluded = Excluded(_checked_ids(exclude))
     index, rules = voter.retriever.index, voter.rules
     plan = plan_vote(index, rules, voter.where, options, explained=explained)

@@ -8,7 +8,6 @@ import redis.asyncio
 
 from ragknn import (
     Document,
-    HashingEmbedder,
     IncompleteRetrieval,
     Index,
     Indexer,
@@ -477,6 +476,9 @@ def test_retrievals_and_their_error_can_be_pickled():
     assert (error.retrieval, str(error)) == (retrieval, str(IncompleteRetrieval(retrieval)))
 
 
-def test_the_hashing_embedder_takes_queries_with_lone_surrogates(faces, filled, retriever):
-    assert isinstance(filled.embedder, HashingEmbedder)
-    assert len(retriever.retrieve("pear \ud800", k=2)) == 2
+@pytest.mark.parametrize("mode", ["vector", "text", "hybrid"])
+def test_a_query_with_a_lone_surrogate_is_refused_with_its_place(retriever, mode):
+    with pytest.raises(
+        ValueError, match=r"lone surrogate, U\+D83D, which is half of a character, in .* at character 5: "
+    ):
+        retriever.retrieve("pear \ud83d", k=2, mode=mode)

@@ -1,0 +1,81 @@
+"""A process that was forked from one that uses a model: it answers, or says why not, and never waits for ever."""
+
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from ragknn import EmbeddingError, SentenceEmbedder
+
+# Long and many enough that torch divides the work among threads.
+PARENT = """
+import multiprocessing, os, sys, threading
+import numpy as np
+from ragknn import SentenceEmbedder
+
+TEXTS = ["The quick brown fox jumps over the lazy dog. " * 3] * 8
+embedder = SentenceEmbedder(device="cpu")
+expected = embedder.embed_documents(TEXTS)
+
+def same(embedder):
+    return bool(np.allclose(embedder.embed_documents(TEXTS), expected, atol=1e-5))
+
+def forked(embedder):
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if same(embedder) else 1)
+    return os.waitpid(child, 0)[1]
+
+"""
+
+
+def parent(script, **environ):
+    """Run a script in a process that has used its model on two threads."""
+    done = subprocess.run(
+        [sys.executable, "-c", PARENT + script],
+        env={**os.environ, "OMP_NUM_THREADS": "2", **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_embeds_as_its_parent_does():
+    script = """
+print(forked(embedder))                          # with the model of the parent
+print(forked(SentenceEmbedder(device="cpu")))    # with one that is loaded in the child
+embedder._lock.acquire()                         # as if another thread of the parent were loading it
+print(forked(embedder))
+embedder._lock.release()
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    print(sum(pool.map(same, [embedder] * 2)))
+
+done = threading.Event()
+
+def work():
+    while not done.is_set():
+        embedder.embed_documents(TEXTS[:4])
+
+thread = threading.Thread(target=work)
+thread.start()
+print(forked(embedder))                          # in the middle of embedding
+done.set()
+thread.join()
+print(int(same(embedder)))                       # the parent goes on
+"""
+    assert parent(script) == ["0", "0", "0", "2", "0", "1"]
+
+
+def test_a_forked_process_is_told_that_a_gpu_does_not_travel(monkeypatch):
+    embedder = SentenceEmbedder()
+    embedder._loaded = SimpleNamespace(device=SimpleNamespace(type="cuda", __str__=lambda self: "cuda:0"))
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    with pytest.raises(EmbeddingError, match="forked from it: start processes by spawn"):
+        embedder.embed_queries(["pear"])
