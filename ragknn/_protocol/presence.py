@@ -14,9 +14,11 @@ T = TypeVar("T")
 
 
 def while_there(keys: Keys, flow: Flow[T]) -> Flow[T]:
-    """Run the flow on an index that was opened before; its first round trip also asks whether the index is still there.
+    """Run the flow on an index that was opened before.
 
-    Without this, keys that are gone would count as documents that never were, and a deletion would answer 0.
+    A search tells by itself that there is no index to search. Where the first round trip has none, the manifest is
+    asked for as well: if not, keys that are gone would count as documents that never were, and a deletion would answer
+    0.
 
     Raises:
         IndexNotFound: the index, or its search index, is gone.
@@ -32,13 +34,13 @@ def while_there(keys: Keys, flow: Flow[T]) -> Flow[T]:
             if not isinstance(step, list):
                 sent = yield step
                 continue
-            if asked or not step:
+            if asked or not step or any(str(name).startswith("FT.") for name, *_ in step):
                 sent = yield step
             else:
                 manifest, *sent = yield [("HGET", keys.manifest, "schema"), *step]
-                asked = True
                 if checked(manifest) is None:
                     raise _gone(keys)
+            asked = asked or bool(step)
             if any(is_unknown_index(reply) for reply in sent):
                 raise _gone(keys)
 

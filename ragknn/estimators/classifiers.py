@@ -26,7 +26,8 @@ class KNeighborsClassifier(KNeighborsMixin, Classifying):
     Args:
         n_neighbors: number of rows that vote.
         weights: "uniform", "distance" (1/d; rows at distance 0 outvote all others), or a callable that turns
-            distances into weights, shape (n_queries, n_neighbors).
+            distances into weights, shape (n_queries, n_neighbors), none below 0; rows of infinite weight outvote all
+            others too.
         algorithm: "auto", "flat" and "brute" look at every row and are exact; "hnsw" searches a graph and is
             approximate.
         metric: "euclidean" (the same as "l2", and as "minkowski" with p=2) or "cosine", which refuses zero vectors.

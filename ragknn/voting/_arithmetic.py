@@ -15,6 +15,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ragknn._checks import shown
+
 Weights: TypeAlias = Literal["uniform", "distance"] | Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
@@ -27,9 +29,9 @@ def check_weights(weights: Any) -> Weights:
     Raises:
         ValueError: they are something else.
     """
-    if weights in ("uniform", "distance") or callable(weights):
+    if callable(weights) or (isinstance(weights, str) and weights in ("uniform", "distance")):
         return weights  # type: ignore[no-any-return]
-    raise ValueError(f"expected weights to be 'uniform', 'distance' or a callable, got {weights!r}")
+    raise ValueError(f"expected weights to be 'uniform', 'distance' or a callable, got {shown(weights)}")
 
 
 def neighbor_weights(
@@ -39,8 +41,8 @@ def neighbor_weights(
 
     "uniform" weighs each with 1, "distance" with 1/d. Neighbors at distance 0 weigh 1 and all
     others of that query 0: the limit of 1/d, as in scikit-learn. A callable is given the distances and returns an
-    array of the same shape. It sees neighbors that are there only: where some are absent it is called for each
-    query, with shape (1, n_neighbors of the query).
+    array of the same shape; infinity means the same from it, so that `lambda d: 1 / d` is "distance". It sees neighbors
+    that are there only: where some are absent it is called for each query, with shape (1, n_neighbors of the query).
 
     Args:
         distances: shape (n_queries, k), not negative for "distance".
@@ -52,16 +54,11 @@ def neighbor_weights(
 
     Raises:
         ValueError: "distance" with negative distances, as the metric ip has them; or a callable that returns
-            another shape.
+            another shape, or what is no number, NaN or negative.
     """
     check_weights(weights)
     if callable(weights):
-        if present.size and present.all():
-            return _call(weights, distances)
-        given = np.zeros(distances.shape)
-        for row in np.flatnonzero(present.any(axis=1)):
-            given[row, present[row]] = _call(weights, distances[row : row + 1, present[row]])[0]
-        return given
+        return _scaled(_called(weights, distances, present))
     if weights == "uniform":
         return present.astype(np.float64)
     if (distances[present] < 0).any():
@@ -70,19 +67,49 @@ def neighbor_weights(
             "use weights='uniform' or a callable"
         )
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        inverse = np.where(present, 1.0 / distances, 0.0)
-        zero = np.isinf(inverse)  # also where the distance is so small that 1/d is more than a float holds
-        largest = inverse.max(axis=1, keepdims=True, initial=0.0)
+        return _scaled(np.where(present, 1.0 / np.abs(distances), 0.0))  # -0.0 is a distance of 0 too
+
+
+def _scaled(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the weights so that each row has a finite sum: next to infinite ones all others are 0."""
+    boundless = np.isinf(weights)
+    largest = weights.max(axis=1, keepdims=True, initial=0.0)
+    with np.errstate(invalid="ignore"):
         # Sums of weights near the largest float would overflow; only the ratios between weights count.
-        inverse = np.where(largest > LARGEST_WEIGHT, inverse / largest, inverse)
-    return np.where(zero.any(axis=1, keepdims=True), zero.astype(np.float64), inverse)
+        weights = np.where(largest > LARGEST_WEIGHT, weights / largest, weights)
+    return np.where(boundless.any(axis=1, keepdims=True), boundless.astype(np.float64), weights)
+
+
+def _called(
+    weights: Callable[..., Any], distances: NDArray[np.float64], present: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    if present.size and present.all():
+        return _call(weights, distances)
+    given = np.zeros(distances.shape)
+    for row in np.flatnonzero(present.any(axis=1)):
+        given[row, present[row]] = _call(weights, distances[row : row + 1, present[row]])[0]
+    return given
 
 
 def _call(weights: Callable[..., Any], distances: NDArray[np.float64]) -> NDArray[np.float64]:
-    given = np.asarray(weights(distances), dtype=np.float64)
-    if given.shape != distances.shape:
-        raise ValueError(f"expected weights of shape {distances.shape}, got {given.shape} from {weights!r}")
-    return given
+    with np.errstate(all="ignore"):  # 1/d warns of what is meant here, and NaN is refused below
+        given = weights(distances + 0.0)  # a copy, in which -0.0 is 0.0 as well
+    try:
+        array = np.asarray(given)
+    except ValueError as error:
+        raise ValueError(f"expected weights of shape {distances.shape}, got {error} from {weights!r}") from error
+    if array.dtype.kind not in "biuf":  # of text NumPy would make numbers, and of None NaN
+        raise ValueError(f"expected weights as an array of numbers, got {shown(given)} from {weights!r}")
+    if array.shape != distances.shape:
+        raise ValueError(f"expected weights of shape {distances.shape}, got {array.shape} from {weights!r}")
+    if not (array >= 0).all():
+        value, distance = array[~(array >= 0)][0], distances[~(array >= 0)][0]
+        raise ValueError(
+            f"expected weights >= 0, got {value} at distance {distance} from {weights!r}: return 0 for a neighbor that "
+            "shall not count, and infinity for one that shall outvote all others"
+        )
+    with np.errstate(over="ignore"):
+        return array.astype(np.float64)
 
 
 def class_shares(codes: NDArray[np.intp], weights: NDArray[np.float64], n_classes: int) -> NDArray[np.float64]:

@@ -116,7 +116,8 @@ class LabelVoter(_VoterBase):
     Args:
         retriever: finds the neighbors. Passages without a label never vote.
         k: number of votes.
-        weights: "uniform"; "distance" for 1/distance; or a callable from distances to weights, both of shape (n, k).
+        weights: "uniform"; "distance" for 1/distance; or a callable from distances to weights, both of shape (n, k),
+            none below 0; one of infinite weight outvotes all others, as one at distance 0 does with "distance".
         one_vote_per_document: whether only the nearest passage of each document votes. Otherwise a long document
             has as many votes as it has passages among the nearest.
         count_duplicates: whether exact duplicates of a text each vote. By default a text with the same label
