@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +106,8 @@ def add_words(axes: Any, places: Sequence[tuple[float, float]], words: Sequence[
     frame = np.array(axes.get_window_extent().extents)
     points = axes.transData.transform(np.array([*places, *crowd], dtype=float).reshape(-1, 2))
     around = _POINT * unit * np.array([-1, -1, 1, 1])
-    taken = [np.tile(point, 2) + around for point in points]
+    crowded = np.tile(points, 2) + around
+    written: list[Any] = []
     for point, place, word in zip(points, places, words, strict=False):
         text = axes.annotate(word, place, (0, 0), textcoords="offset points", ha="center", va="center", fontsize=9)
         text.set_in_layout(False)
@@ -116,10 +117,10 @@ def add_words(axes: Any, places: Sequence[tuple[float, float]], words: Sequence[
             for distance, direction in product(_DISTANCES, _DIRECTIONS)
         ]
         boxes = [np.concatenate([point + shift - size, point + shift + size]) for _, shift in choices]
-        best = int(np.argmin([_conflict(box, taken, frame) for box in boxes]))
+        best = int(np.argmin([_conflict(box, crowded, np.array(written).reshape(-1, 4), frame) for box in boxes]))
         distance, shift = choices[best]
         text.set_position(tuple(shift / unit))
-        taken.append(boxes[best])
+        written.append(boxes[best])
         if distance >= _FAR:
             axes.annotate(
                 *("", place, tuple(shift / unit)),
@@ -128,9 +129,20 @@ def add_words(axes: Any, places: Sequence[tuple[float, float]], words: Sequence[
             ).set_in_layout(False)
 
 
-def _conflict(box: Any, taken: Sequence[Any], frame: Any) -> float:
-    """Return how much of a box is covered or outside the frame, in square pixels."""
-    others = np.array(taken)
-    width, height = np.maximum(np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]), 0).T
-    inside = np.prod(np.maximum(np.minimum(box[2:], frame[2:]) - np.maximum(box[:2], frame[:2]), 0))
-    return float((width * height).sum() + np.prod(box[2:] - box[:2]) - inside)
+def along(corners: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return points along a line through finite corners, so near to each other that no word fits between them."""
+    ends = [np.array(corner, dtype=float) for corner in corners if np.isfinite(corner).all()]
+    steps = np.linspace(0, 1, 12)[:, np.newaxis]
+    return [tuple(point) for a, b in pairwise(ends) for point in a + steps * (b - a)] or [tuple(end) for end in ends]
+
+
+def _conflict(box: Any, crowded: Any, written: Any, frame: Any) -> float:
+    """Return how bad it is to write into a box: to cover other words or the frame is worse than to cover points."""
+    outside = np.prod(box[2:] - box[:2]) - _common(box, frame[np.newaxis])
+    return float(_common(box, crowded) + 100 * (_common(box, written) + outside))
+
+
+def _common(box: Any, others: Any) -> float:
+    """Return the area that a box has in common with others, shape (n, 4), in square pixels."""
+    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+    return float(np.maximum(sides, 0).prod(axis=1).sum())

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from operator import index as as_integer
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,7 @@ from ragknn._protocol.query import WITH_VECTOR
 from ragknn._protocol.vectors import check_vectors, to_bytes
 from ragknn.embedding._long_texts import embed_queries
 from ragknn.errors import IncompleteRetrieval
+from ragknn.evaluation._charts import draw_scan
 from ragknn.evaluation._latency import Latency, in_even_steps
 from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Retrieval
@@ -29,9 +32,15 @@ from ragknn.retrieval._commands import IDS, Ask, Knn
 from ragknn.retrieval._sending import search
 from ragknn.retrieval.retriever import AsyncRetriever, Retriever
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 DEFAULT_EFS = (10, 20, 50, 100, 200, 500)
 TARGET = 0.99
 SAMPLE = 500  # queries; a recall of .99 then has an error of about .002 at k=10
+
+# Times that each query is timed with each ef_runtime: the differences between small ones are as small as the noise.
+ROUNDS = 3
 
 # Exact searches in one round trip: each looks at every vector, and may take 25 ms with 100,000 passages.
 SEARCHES_PER_ROUND = 50
@@ -123,6 +132,17 @@ class RecallScan(Plain):
         """Return all fields as plain values, for JSON, with `suggestion` and `advice`; times are in seconds."""
         return {**plain_fields(self), "suggestion": self.suggestion, "advice": self.advice}
 
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """Draw the recall against the median latency, one point for each ef_runtime.
+
+        Args:
+            path: file to save the plot in; the suffix gives the format (.png, .svg, .pdf).
+
+        Raises:
+            MissingDependency: matplotlib is not installed.
+        """
+        return draw_scan(self, path)
+
     def __str__(self) -> str:
         return "\n".join([self.heading, *aligned(self.table), self.advice])
 
@@ -206,23 +226,25 @@ def scanning(
     passages = yield from count_passages(index._keys, WITH_VECTOR)
     if not passages:
         raise ValueError(f"expected passages in index {index.name!r}, got none; index documents first")
-    total, done = len(asked) * (len(choices) + 1), 0
+    total, done = len(asked) * (ROUNDS * len(choices) + 1), 0
     furthest: list[float] = []
     for start in range(0, len(asked), SEARCHES_PER_ROUND):
         furthest += yield from _exact(index, vectors[start : start + SEARCHES_PER_ROUND], min(k, passages))
         done = len(furthest)
         if progress:
             progress(done, total)
-    shares, seconds = np.zeros((2, len(choices), len(asked)))
-    for row, (vector, limit) in enumerate(zip(vectors, furthest, strict=True)):
-        for number, ef in enumerate(choices):  # they take turns, so that load on the machine affects all of them
-            if not row:
+    shares = np.zeros((len(choices), len(asked)))
+    seconds = np.zeros((len(choices), ROUNDS, len(asked)))
+    # They take turns, so that load on the machine affects all of them.
+    for turn, row in product(range(ROUNDS), range(len(asked))):
+        for number, ef in enumerate(choices):
+            if not turn and not row:
                 # The first search of each kind is slower, and is not timed.
-                yield from asking_near(retriever, vector, k, {"ef_runtime": ef})
+                yield from asking_near(retriever, vectors[row], k, {"ef_runtime": ef})
             began = time.perf_counter()
-            [retrieval] = yield from asking_near(retriever, vector, k, {"ef_runtime": ef})
-            seconds[number, row] = time.perf_counter() - began
-            shares[number, row] = _share_found(retrieval, limit, min(k, passages))
+            [retrieval] = yield from asking_near(retriever, vectors[row], k, {"ef_runtime": ef})
+            seconds[number, turn, row] = time.perf_counter() - began
+            shares[number, row] = _share_found(retrieval, furthest[row], min(k, passages))
         done += len(choices)
         if progress:
             progress(done, total)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from ragknn._display.lines import brief, label_text
-from ragknn._display.pictures import COLORS, GRAY, MARKERS, RING, add_words, picture
+from ragknn._display.pictures import COLORS, GRAY, MARKERS, RING, add_words, along, picture
 from ragknn.records import Label
 from ragknn.voting._ballots import are_numbers
 
@@ -40,7 +39,7 @@ def draw_tuning(tuning: Tuning, path: str | Path | None) -> Figure:
             line = [(setting.k, setting.score) for setting in tuning.settings if setting.weights == weights]
             style = {"color": COLORS[number % len(COLORS)], "marker": MARKERS[number % len(MARKERS)]}
             lines += axes.plot(*zip(*line, strict=True), label=weights, **style)
-            seen += _along(line)
+            seen += along(line)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.margins(y=0.12)
         # Named, since matplotlib leaves out labels like "_private"; outside, where it covers nothing.
@@ -51,14 +50,6 @@ def draw_tuning(tuning: Tuning, path: str | Path | None) -> Figure:
             axes.scatter([best.k], [best.score], s=140, facecolors="none", edgecolors=RING, zorder=3)
             add_words(axes, [(best.k, best.score)], [f"k={best.k}: {best.score:.3f}"], seen)
     return figure
-
-
-def _along(line: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return points along the line, near enough to each other that no word fits between them."""
-    corners = [point for point in line if np.isfinite(point[1])]
-    steps = np.linspace(0, 1, 12)[:, np.newaxis]
-    parts = [np.array(a) + steps * (np.array(b) - np.array(a)) for a, b in pairwise(corners)]
-    return [tuple(point) for part in parts for point in part] or corners
 
 
 def draw_outcomes(outcomes: Outcomes, path: str | Path | None) -> Figure:
@@ -97,7 +88,7 @@ def _draw_matrix(outcomes: Outcomes, path: str | Path | None) -> Figure:
                 ink = "white" if shares[row, column] > 0.55 else "black"
                 size = min(9.0, 24 / len(f"{cell:.0f}"))  # points, so that the number fits into the cell
                 axes.text(column, row, f"{cell:.0f}", ha="center", va="center", color=ink, fontsize=size)
-        figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02, label="share of the texts with the true label")
+        figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02, label="share of a row")
     return figure
 
 
