@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from platformdirs import user_data_path
-from pydantic import Field, PositiveFloat, ValidationError
+from pydantic import Field, PositiveFloat, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ragknn.errors import ConfigurationError
+
+_LONGEST_TIMEOUT = 1e6  # seconds; what is far longer does not fit into the numbers of the system
 
 
 class Settings(BaseSettings):
@@ -20,12 +22,15 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="RAGKNN_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     url: str | None = Field(None, description="Redis to use, e.g. redis://localhost:6379; none: the embedded server")
+    password: SecretStr | None = Field(None, description="password of this Redis, where its URL has none")
     data: Path = Field(
         default_factory=lambda: user_data_path("ragknn"), description="folder of the embedded server's data"
     )
     model: str | None = Field(None, description="sentence-transformers model of new indexes; none: all-MiniLM-L6-v2")
     device: str | None = Field(None, description="torch device of the model, e.g. cpu, cuda, mps; none: the best one")
-    timeout: PositiveFloat = Field(10.0, description="longest time for one search, or for one reply, in seconds")
+    timeout: PositiveFloat = Field(
+        10.0, le=_LONGEST_TIMEOUT, description="longest time for one search, or for one reply, in seconds"
+    )
     protocol: int = Field(
         3, ge=2, le=3, description="RESP version; with 2 the server cannot report that it ran out of time"
     )

@@ -15,8 +15,9 @@ from ragknn._protocol.opening import examine_server
 from ragknn._protocol.replies import dotted
 from ragknn.embedding._loading import DEFAULT_MODEL, WEIGHT_WHEELS, find_weights
 from ragknn.errors import RagKNNError
-from ragknn.server._connection import connect, mask_password, run
+from ragknn.server._connection import connect, run
 from ragknn.server._programs import find_programs
+from ragknn.server._urls import mask_password
 from ragknn.server.embedded import RedisServer
 from ragknn.settings import Settings
 

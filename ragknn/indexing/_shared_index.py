@@ -35,6 +35,7 @@ from ragknn.filters import Where
 from ragknn.indexing._changing import add_fields
 from ragknn.records import IndexInfo, IngestReport, Metric
 from ragknn.server._connection import check_client, check_url
+from ragknn.server._urls import with_password
 
 if TYPE_CHECKING:
     from ragknn.settings import Settings
@@ -277,13 +278,12 @@ def load_own_settings() -> Settings:
 
 def resolve_url(url: str | None, settings: Settings) -> str:
     """Return the URL to use; starts the embedded server where none is named."""
-    url = url or settings.url
-    if url is None:
-        # Late, because those who run their own Redis need nothing of it.
-        from ragknn.server.embedded import shared_server
+    if url := url or settings.url:
+        return with_password(url, settings.password.get_secret_value() if settings.password else None)
+    # Late, because those who run their own Redis need nothing of it.
+    from ragknn.server.embedded import shared_server
 
-        url = shared_server(settings).url
-    return url
+    return shared_server(settings).url
 
 
 def embedder_properties(embedder: Embedder) -> dict[str, Any]:

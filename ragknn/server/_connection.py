@@ -6,7 +6,6 @@ All commands go through this file, except those that start, stop and examine the
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -22,15 +21,22 @@ from redis.retry import Retry
 from ragknn._checks import described
 from ragknn._protocol.flows import Command, Flow, Pause, Work
 from ragknn.errors import CommandRefused, ConfigurationError, ConnectionFailed, ServerError
+from ragknn.server._urls import check_form, mask_password
 
 T = TypeVar("T")
+C = TypeVar("C")
 
 CONNECT_TIMEOUT = 5.0  # seconds; a running server answers in milliseconds
 # During a restart or a failover a few connections are refused: try again after 0.05, 0.1 and 0.2 seconds.
+# Not after a time limit: the second attempt would reach it as well.
 RETRIES = 3
+RETRIED = (redis.ConnectionError,)
 FIRST_RETRY, LONGEST_RETRY = 0.05, 0.5
 # Seconds that the client waits longer than the server may search, so that the server's own limit is reached first.
 GRACE = 2.0
+# In the words of redis-py and the system: what a server does that waits for TLS and gets a command. The last is how a
+# notice of TLS begins.
+HANGING_UP = ("reset by peer", "closed by server", "broken pipe", "\\x15")
 # In the words of asyncio: a connection was made under another event loop, which is closed by now, or is not.
 OTHER_LOOP = ("Event loop is closed", "attached to a different loop")
 
@@ -46,16 +52,18 @@ def connect(url: str, *, timeout: float, protocol: int) -> redis.Redis:
     Raises:
         ConfigurationError: the URL has another form.
     """
+    check_form(url)
     with _checked_url(url):
-        retry = Retry(ExponentialBackoff(cap=LONGEST_RETRY, base=FIRST_RETRY), RETRIES)
-        return redis.Redis.from_url(url, **_options(timeout, protocol), retry=retry)
+        backoff = ExponentialBackoff(cap=LONGEST_RETRY, base=FIRST_RETRY)
+        return _tried(redis.Redis.from_url(url, **_options(timeout, protocol), retry=Retry(backoff, RETRIES, RETRIED)))
 
 
 def aconnect(url: str, *, timeout: float, protocol: int) -> redis.asyncio.Redis:
     """Async twin of `connect`."""
+    check_form(url)
     with _checked_url(url):
-        retry = AsyncRetry(ExponentialBackoff(cap=LONGEST_RETRY, base=FIRST_RETRY), RETRIES)
-        return redis.asyncio.Redis.from_url(url, **_options(timeout, protocol), retry=retry)
+        retry = AsyncRetry(ExponentialBackoff(cap=LONGEST_RETRY, base=FIRST_RETRY), RETRIES, RETRIED)
+        return _tried(redis.asyncio.Redis.from_url(url, **_options(timeout, protocol), retry=retry))
 
 
 def close(client: redis.Redis) -> None:
@@ -106,20 +114,18 @@ def _options(timeout: float, protocol: int) -> dict[str, Any]:
 def _checked_url(url: str) -> Iterator[None]:
     try:
         yield
-    except ValueError as error:
+    except (ValueError, TypeError, redis.RedisError) as error:
+        reason = str(error).partition("__init__() got an ")[2] or str(error)
         raise ConfigurationError(
-            f"expected a URL like redis://localhost:6379, rediss://user:password@host:6380/0 or "
-            f"unix:///run/redis.sock, got {mask_password(url)!r}: {error}"
+            f"expected a URL that redis-py takes, with options that it knows, got {mask_password(url)!r}: {reason}"
         ) from error
 
 
-def mask_password(url: str) -> str:
-    """Return the URL with three stars for its password, if any."""
-    scheme, slashes, rest = url.partition("://")
-    login, at, host = rest.rpartition("@")
-    user, colon, _ = login.partition(":")
-    host = re.sub(r"(?<=[?&]password=)[^&]*", "***", host)
-    return f"{scheme}{slashes}{user}{colon}{'***' if colon else ''}{at}{host}"
+def _tried(client: C) -> C:
+    # Connections are made on first use, and an option that there is not would come to light only then.
+    pool = cast(Any, client).connection_pool
+    pool.connection_class(**pool.connection_kwargs)
+    return client
 
 
 def run(client: redis.Redis | None, flow: Flow[T]) -> T:
@@ -180,7 +186,7 @@ def _translated(client: Any) -> Iterator[None]:
     try:
         yield
     except (redis.RedisError, OSError) as error:
-        raise _explain(error, _address(client)) from error
+        raise _explain(error, client) from error
     except RuntimeError as error:
         if not any(words in str(error) for words in OTHER_LOOP):
             raise
@@ -191,29 +197,42 @@ def _translated(client: Any) -> Iterator[None]:
         ) from error
 
 
-def _explain(error: Exception, address: str) -> ServerError:
+def _explain(error: Exception, client: Any) -> ServerError:
     # The async client wraps errors of connecting.
     cause = error.__cause__ if isinstance(error.__cause__, redis.RedisError) else error
+    address = _address(client)
     match cause:
         case redis.AuthenticationError():
             return ConnectionFailed(
                 f"expected a login that Redis at {address} accepts, got: {cause}; "
-                "put user and password into the URL: redis://user:password@host:6379"
+                "put user and password into the URL, redis://user:password@host:6379, with / ? # @ and % "
+                "percent-encoded, or the password into RAGKNN_PASSWORD"
             )
         case redis.BusyLoadingError():
             return ConnectionFailed(f"Redis at {address} is still loading its data; try again soon")
         case redis.TimeoutError():
-            return ConnectionFailed(
-                f"expected an answer from Redis at {address} in time, got none ({cause}); "
-                "check the server's load, or raise the timeout"
-            )
+            advice = _advice_on_tls(cause, client) or "check the server's load, or raise the timeout"
+            return ConnectionFailed(f"expected an answer from Redis at {address} in time, got none ({cause}); {advice}")
         case redis.ConnectionError() | OSError():
+            advice = _advice_on_tls(cause, client) or "check the URL and that the server runs"
             return ConnectionFailed(
-                f"expected Redis at {address}, got: {cause}; check the URL and that the server runs "
-                "(`ragknn doctor` checks both)"
+                f"expected Redis at {address}, got: {cause}; {advice} (`ragknn doctor` checks both)"
             )
         case _:
             return CommandRefused(f"Redis at {address} answered: {cause}")
+
+
+def _advice_on_tls(cause: Exception, client: Any) -> str:
+    """Return what to do about an error of connecting that may come of TLS on one side only; else nothing."""
+    secured = (redis.connection.SSLConnection, redis.asyncio.connection.SSLConnection)
+    if not issubclass(client.connection_pool.connection_class, secured):
+        hung_up = any(sign in str(cause).lower() for sign in HANGING_UP)
+        return "if the port speaks TLS, use rediss:// in place of redis://" if hung_up else ""
+    if "CERTIFICATE_VERIFY_FAILED" in str(cause):
+        return "name the file with the authority of its certificate: rediss://host:6380?ssl_ca_certs=FILE"
+    if isinstance(cause, redis.TimeoutError) or "[SSL" in str(cause):
+        return "if the port does not speak TLS, use redis:// in place of rediss://"
+    return ""
 
 
 def _address(client: Any) -> str:

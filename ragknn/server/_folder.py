@@ -82,10 +82,19 @@ class DataFolder:
 
     Attributes:
         path: absolute path without links, so that it is the same in all processes.
+
+    Raises:
+        ConfigurationError: the path begins with `~`, and there is no home.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = Path(os.path.realpath(path.expanduser()))
+        try:
+            self.path = Path(os.path.realpath(path.expanduser()))
+        except RuntimeError as error:
+            raise ConfigurationError(
+                f"expected a folder for the embedded server's data, got {str(path)!r}, and this user has no home: set "
+                "RAGKNN_DATA to a folder, or RAGKNN_URL to a Redis of your own"
+            ) from error
         self.configuration = self.path / "redis.conf"
         self.log = self.path / "server.log"
         self._state = self.path / "server.json"
