@@ -99,17 +99,19 @@ class SchemaMismatch(RagKNNError):
         differences: for each property that differs, the pair (expected, found).
     """
 
-    def __init__(self, name: str, differences: Mapping[str, tuple[Any, Any]]) -> None:
+    def __init__(self, name: str, differences: Mapping[str, tuple[Any, Any]], advice: str = "") -> None:
         self.name = name
         self.differences = dict(differences)
+        self._advice = advice
         listed = "; ".join(f"{key}: expected {e!r}, found {f!r}" for key, (e, f) in self.differences.items())
         super().__init__(
             f"index {name!r} was built with different settings: {listed}. "
             "Open it with the settings found, choose another name, or drop the index and build it again."
+            + (f" {advice}" if advice else "")
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.name, self.differences)
+        return type(self), (self.name, self.differences, self._advice)
 
 
 class EmbeddingError(RagKNNError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from ragknn._checks import check_unicode, shown
@@ -35,6 +36,7 @@ class Schema:
         embedder: name of the embedder, or `READY_VECTORS`.
         dim: number of values in a vector.
         identity: what else of the embedder changes its vectors.
+        content: digest of the files of a model in a folder, in place of which its path is not compared; else None.
         metric: cosine, ip (inner product) or l2 (Euclidean).
         algorithm: flat looks at every vector and is exact; hnsw walks a graph and is approximate.
         dtype: dtype of the stored vectors.
@@ -62,6 +64,7 @@ class Schema:
     language: str = "english"
     stop_words: tuple[str, ...] | None = None
     required_filter: str | None = None
+    content: str | None = None
 
     def __post_init__(self) -> None:
         _check_choice("metric", self.metric, get_args(Metric))
@@ -109,20 +112,34 @@ class Schema:
     def check(self, name: str, wanted: Mapping[str, Any]) -> None:
         """Compare with what the caller asks for; what it does not name is taken as it is.
 
-        Any embedder may be used with an index of ready vectors; only its dimension is compared.
+        Any embedder may be used with an index of ready vectors; only its dimension is compared. Models in folders are
+        compared by their content, not by their paths, where both contents are known.
 
         Raises:
             SchemaMismatch: with each property that differs.
         """
+        content = wanted.get("content")
+        passed_over = {"embedder", "identity"} if self.embedder == READY_VECTORS else set()
+        passed_over.add("embedder" if content and self.content else "content")
         differences = {
             key: (expected, getattr(self, key))
             for key, expected in wanted.items()
             if getattr(self, key) != expected
-            and not (self.embedder == READY_VECTORS and key in ("embedder", "identity"))
+            and key not in passed_over
             and not (key == "fields" and expected.items() <= self.fields.items())  # others may have been added later
         }
         if differences:
-            raise SchemaMismatch(name, differences)
+            raise SchemaMismatch(name, differences, self._advice(differences, wanted))
+
+    def _advice(self, differences: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+        if "content" in differences:
+            return f"The files of the model in {wanted['embedder']} are not those that made the vectors of the index."
+        if "embedder" in differences and wanted.get("content") and Path(self.embedder).is_absolute():
+            return (
+                "The index does not tell the content of its model. If that one was only moved, name it as the index "
+                f"does: SentenceEmbedder({wanted['embedder']!r}, name={self.embedder!r})."
+            )
+        return ""
 
     def field_values(
         self,

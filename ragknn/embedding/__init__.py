@@ -6,7 +6,7 @@ This package finds and loads models and computes vectors. It does not store or s
 from ragknn.embedding._long_texts import LongTexts
 from ragknn.embedding.function import EmbedFunction, FunctionEmbedder
 from ragknn.embedding.hashing import HashingEmbedder
-from ragknn.embedding.protocols import Embedder, Identified, Tokenizing
+from ragknn.embedding.protocols import Embedder, Identified, Located, Tokenizing
 from ragknn.embedding.sentence import SentenceEmbedder
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "FunctionEmbedder",
     "HashingEmbedder",
     "Identified",
+    "Located",
     "LongTexts",
     "SentenceEmbedder",
     "Tokenizing",

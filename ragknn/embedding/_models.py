@@ -28,6 +28,15 @@ def load_sentence_transformer(name: str, *, revision: str | None, **options: Any
         return SentenceTransformer(str(source), revision=revision, **options)
 
 
+def folder_of(model: str | Path) -> str | None:
+    """Return the absolute path of the folder that is meant, or None if there is no such folder."""
+    try:
+        folder = Path(model).expanduser()
+    except RuntimeError:  # ~ of a user that is not there
+        return None
+    return str(folder.resolve()) if folder.is_dir() else None
+
+
 def copy_tokenizer(model: Any, name: str) -> Any:
     """Return a copy of the model's tokenizer that does not truncate; the model's own is not thread-safe.
 

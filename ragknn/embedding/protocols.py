@@ -46,6 +46,16 @@ class Tokenizing(Protocol):
 
 
 @runtime_checkable
+class Located(Protocol):
+    """An embedder whose model may be the same under another name, such as the path of a folder."""
+
+    @property
+    def content(self) -> str | None:
+        """Digest of what the model is made of, compared in place of the name; None where the name tells."""
+        ...
+
+
+@runtime_checkable
 class Identified(Protocol):
     """An embedder whose vectors depend on more than its name."""
 

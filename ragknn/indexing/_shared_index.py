@@ -29,7 +29,7 @@ from ragknn._protocol.watch import Watch
 from ragknn._protocol.where import check_required, compile_filter
 from ragknn.embedding._names import READY_VECTORS
 from ragknn.embedding._naming import default_embedder, embedder_named
-from ragknn.embedding.protocols import Embedder, Identified
+from ragknn.embedding.protocols import Embedder, Identified, Located
 from ragknn.errors import IndexNotOpen
 from ragknn.filters import Where
 from ragknn.indexing._changing import add_fields
@@ -195,7 +195,10 @@ class SharedIndex:
                         f"index {self.name!r} holds ready vectors: open it with the embedder that they come from, "
                         "or pass vectors (add_vectors, kneighbors)"
                     )
-                self._embedder = embedder_named(schema.embedder, schema.identity, self._settings.device)
+                settings = self._settings
+                self._embedder = embedder_named(
+                    schema.embedder, schema.identity, settings.device, content=schema.content, model=settings.model
+                )
             return self._embedder
 
     @property
@@ -288,4 +291,6 @@ def resolve_url(url: str | None, settings: Settings) -> str:
 
 def embedder_properties(embedder: Embedder) -> dict[str, Any]:
     identity = dict(embedder.identity) if isinstance(embedder, Identified) else {}
-    return {"embedder": embedder.name, "dim": embedder.dim, "identity": identity}
+    content = embedder.content if isinstance(embedder, Located) else None
+    properties = {"embedder": embedder.name, "dim": embedder.dim, "identity": identity}
+    return {**properties, "content": content} if content else properties

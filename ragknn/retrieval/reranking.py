@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from ragknn._checks import check_embedder
 from ragknn.embedding._loading import loading_model
 from ragknn.embedding._long_texts import embed_queries
+from ragknn.embedding._models import folder_of
 from ragknn.embedding.protocols import Embedder
 from ragknn.errors import EmbeddingError, ModelNotFound
 from ragknn.records import Passage
@@ -46,7 +47,7 @@ class CrossEncoderReranker:
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"expected batch_size >= 1, got {batch_size}")
-        self.model = str(model)
+        self.model = folder_of(model) or str(model)
         self.device = device
         self.batch_size = batch_size
         self._loaded: Any = None
