@@ -27,9 +27,9 @@ _NOTHING = object()
 COUNT_TIMEOUT = 60_000
 
 
-def index_info(keys: Keys) -> Flow[SearchIndexInfo]:
-    """Return what the server says of the search index."""
-    [reply] = yield [("FT.INFO", keys.alias)]
+def index_info(keys: Keys, search_index: str | None = None) -> Flow[SearchIndexInfo]:
+    """Return what the server says of the search index, or of one version of it by its name."""
+    [reply] = yield [("FT.INFO", search_index or keys.alias)]
     return parse_info(reply)
 
 
@@ -173,12 +173,13 @@ def _value(stored: str | None, kind: FieldType, entry: str | None) -> Any:
     return value[1] if isinstance(value, list) and len(value) == 2 and value[0] == entry else _NOTHING
 
 
-def wait_until_searchable(keys: Keys, patience: float) -> Flow[None]:
+def wait_until_searchable(keys: Keys, patience: float, search_index: str | None = None) -> Flow[None]:
     """Wait until everything stored is indexed.
 
     Args:
         keys: the index's keys.
         patience: seconds.
+        search_index: name of the version to wait for; None: the one that is searched.
 
     Raises:
         TimeoutError: it took longer.
@@ -186,7 +187,7 @@ def wait_until_searchable(keys: Keys, patience: float) -> Flow[None]:
     deadline = time.monotonic() + patience
     pause = 0.01
     while True:
-        info = yield from index_info(keys)
+        info = yield from index_info(keys, search_index)
         if not info.building:
             return
         if time.monotonic() >= deadline:

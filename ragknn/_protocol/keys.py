@@ -61,6 +61,12 @@ class Keys:
         """Name of one version of the search index."""
         return f"ragknn:{self.name}:v{version}"
 
+    def search_versions(self, search_indexes: list[str]) -> list[int]:
+        """Return which versions are among all search indexes on a server, the oldest first."""
+        begin = self.search_index(0)[:-1]
+        numbers = (name.removeprefix(begin) for name in search_indexes if name.startswith(begin))
+        return sorted(int(number) for number in numbers if number.isdecimal())
+
     @property
     def passage_prefix(self) -> str:
         """Prefix of the keys of all passages."""

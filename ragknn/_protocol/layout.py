@@ -15,10 +15,9 @@ from ragknn._ids import passage_id
 from ragknn._protocol.encoding import decode_tag, digest, dump_metadata, encode_tag, text_hash
 from ragknn._protocol.flows import Command
 from ragknn._protocol.keys import HEADINGS, PAGE, Keys, stored_name
-from ragknn._protocol.query import TEXT_WORDS
+from ragknn._protocol.query import TERMS
 from ragknn._protocol.schema import ANY_FIELD, OnBadField, Schema
 from ragknn.records import Label, Passage
-from ragknn.text._words import searchable
 
 # Put between two passages that may have had other text between them.
 _APART = "\n\n"
@@ -109,8 +108,8 @@ def passage_fields(schema: Schema, passage: Passage, vector: bytes | None, detai
         fields += [PAGE, str(passage.page)]
     if passage.headings:
         fields += [HEADINGS, json.dumps(passage.headings, ensure_ascii=False)]
-    if schema.text_search and (words := searchable(passage.text)):
-        fields += [TEXT_WORDS, words]
+    if schema.has_terms and (terms := schema.analyzer.terms(passage.text)):
+        fields += [TERMS, " ".join(terms)]
     return (*fields, *details.as_fields())
 
 

@@ -12,7 +12,7 @@ from ragknn._protocol.encoding import TAG_SEPARATOR
 from ragknn._protocol.finding import scan
 from ragknn._protocol.flows import Command, Flow, Work
 from ragknn._protocol.keys import Keys, field_alias, index_names, stored_name
-from ragknn._protocol.query import TEXT_WORDS
+from ragknn._protocol.query import TERMS, TERMS_ALIAS
 from ragknn._protocol.replies import (
     ServerInfo,
     already_exists,
@@ -79,7 +79,7 @@ def open_index(
     schema = Schema.loads(keys.name, as_text(checked(manifest)))
     schema.check(keys.name, (yield Work(wanted)))
     if is_unknown_index(info):
-        replies = yield [_create_command(keys, schema), ("FT.ALIASADD", keys.alias, keys.search_index())]
+        replies = yield [create_command(keys, schema), ("FT.ALIASADD", keys.alias, keys.search_index())]
         refused = [reply for reply in replies if isinstance(reply, Exception) and not already_exists(reply)]
         if refused and is_new:
             yield [("UNLINK", keys.manifest)]
@@ -102,6 +102,10 @@ def check_server(hello: Any, listed: Any) -> ServerInfo:
     advice = "use Redis 8, for instance `docker run -p 6379:6379 redis:8`, or the embedded server (no URL)"
     if server.version < OLDEST_REDIS:
         raise UnsupportedServer(f"expected Redis {dotted(OLDEST_REDIS)} or later, got {found}: {advice}")
+    if server.mode == "cluster":
+        raise UnsupportedServer(
+            f"expected a single Redis, got a node of a Redis Cluster, on which ragknn does not run: {advice}"
+        )
     if isinstance(listed, Exception) and "unknown command" in str(listed).lower():
         raise UnsupportedServer(f"expected a Redis with search (FT.* commands), got Redis {found} without: {advice}")
     checked(listed)
@@ -136,21 +140,21 @@ def field_definitions(fields: Mapping[str, FieldType]) -> Command:
     )
 
 
-def _create_command(keys: Keys, schema: Schema) -> Command:
-    stop_words = schema.stop_words or ()
+def create_command(keys: Keys, schema: Schema, version: int = 1) -> Command:
+    """Return the command that makes a version of the search index of everything that is stored."""
     vector: list[str | int] = ["TYPE", schema.dtype.upper(), "DIM", schema.dim]
     vector += ["DISTANCE_METRIC", schema.metric.upper()]
     if schema.algorithm == "hnsw":
         vector += ["M", schema.m, "EF_CONSTRUCTION", schema.ef_construction]
     return (
-        *("FT.CREATE", keys.search_index(), "ON", "HASH", "PREFIX", 1, keys.passage_prefix),
-        *("LANGUAGE", schema.language, "STOPWORDS", len(stop_words), *stop_words, "SCHEMA"),
+        *("FT.CREATE", keys.search_index(version), "ON", "HASH", "PREFIX", 1, keys.passage_prefix),
+        *("STOPWORDS", 0, "SCHEMA"),
         *("document_id", *_TAG),
         *("label", *_TAG, "INDEXMISSING"),  # so that a search can leave out what has no label
         *("id", "AS", "passage_id", *_TAG),
         *("no_vector", *_TAG),
         *((ANY_FIELD, *_TAG) if schema.any_field else ()),
-        *((TEXT_WORDS, "TEXT") if schema.text_search else ()),
+        *((TERMS, "AS", TERMS_ALIAS, "TEXT", "NOSTEM") if schema.text_search else ()),
         *field_definitions(schema.fields),
         *("vector", "VECTOR", schema.algorithm.upper(), len(vector), *vector),
     )
@@ -161,7 +165,10 @@ def drop_index(keys: Keys) -> Flow[int]:
 
     The manifest goes last: a drop that was cut short can be repeated.
     """
-    for reply in (yield [("FT.ALIASDEL", keys.alias), ("FT.DROPINDEX", keys.search_index())]):
+    [listed] = yield [("FT._LIST",)]
+    versions = keys.search_versions([as_text(name) for name in checked(listed)])
+    dropping = [("FT.DROPINDEX", keys.search_index(version)) for version in versions]
+    for reply in (yield [("FT.ALIASDEL", keys.alias), *dropping]):
         if not is_unknown_index(reply) and "does not exist" not in str(reply):
             checked(reply)
     removed = yield from remove_documents(keys)
@@ -201,7 +208,8 @@ def declare_fields(keys: Keys, fields: Mapping[str, FieldType]) -> Flow[None]:
         SchemaMismatch: the server has a field as another type, from a declaration that was broken off.
     """
     while True:
-        there = (yield from index_info(keys)).attributes
+        info = yield from index_info(keys)
+        there = info.attributes
         declared = {name: _declared_as(there[field_alias(name)]) for name in fields if field_alias(name) in there}
         differing = {f"field {n!r}": (fields[n], kind) for n, kind in declared.items() if kind != fields[n]}
         if differing:
@@ -209,7 +217,7 @@ def declare_fields(keys: Keys, fields: Mapping[str, FieldType]) -> Flow[None]:
         missing = {name: kind for name, kind in fields.items() if name not in declared}
         if not missing:
             return
-        [reply] = yield [("FT.ALTER", keys.search_index(), "SCHEMA", "ADD", *field_definitions(missing))]
+        [reply] = yield [("FT.ALTER", info.name, "SCHEMA", "ADD", *field_definitions(missing))]
         if not (isinstance(reply, Exception) and "duplicate field" in str(reply).lower()):  # by another process
             checked(reply)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ragknn._protocol.flows import Command
-from ragknn.text._words import words
 
-# The field with the words of a passage, in the hash and in the search index.
-TEXT_WORDS = "text_words"
+# The field with the terms of a passage, in the hash and, by a name that no declared field has, in queries.
+TERMS = "terms"
+TERMS_ALIAS = "_terms"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,11 @@ class Fragment:
 
 EVERYTHING = Fragment("*", {})
 
+# Weight of a filter's clauses, so that they add nothing to BM25; and the score below which no term was found.
+NO_WEIGHT = "1e-15"
+SMALLEST_SCORE = 1e-12
+_NO_TERM = "!"
+
 
 def intersection(*fragments: Fragment) -> Fragment:
     """Return what all of the fragments find; their params must have different names."""
@@ -38,28 +43,50 @@ def intersection(*fragments: Fragment) -> Fragment:
     return Fragment(f"({' '.join(fragment.query for fragment in narrowing)})", params)
 
 
-def any_words(text: str, stop_words: Collection[str], *, prefix: str = "t") -> Fragment | None:
-    """Return what finds the passages with at least one of the text's words, or with a word of the same stem.
+def any_of(terms: Sequence[str]) -> Fragment:
+    """Return what finds the passages that have at least one of the terms, of which there must be some.
 
-    Args:
-        text: any text; nothing in it is syntax.
-        stop_words: the index's stop words; they are left out of the query.
-        prefix: of the names of the params, which a number follows.
-
-    Returns:
-        None where the text has no words but stop words: nothing can be found by them.
+    To be sent with VERBATIM, since the terms are stems already. One that is repeated counts as often for the score.
     """
-    stopped = frozenset(stop_words)
-    asked = dict.fromkeys(word for word in words(text) if word not in stopped)
-    params = {f"{prefix}{number}": word for number, word in enumerate(asked)}
-    return Fragment(f"(@{TEXT_WORDS}:({'|'.join(f'${name}' for name in params)}))", params) if params else None
+    params = _numbered(terms)
+    return Fragment(f"(@{TERMS_ALIAS}:({'|'.join(f'${name}' for name in params)}))", params)
+
+
+def any_of_among(terms: Sequence[str], among: str) -> Fragment:
+    """Return what finds the passages that a query finds, scored by the terms alone, as `any_of` scores them.
+
+    An OR of words beside a filter is scored wrong, so each term is optional, and passages with none of them score next
+    to nothing. What a filter finds counts for the score as well, rare tags most; so it weighs next to nothing, in a
+    group of two. Some servers take that weight for a lone term to the left of it, which the term that no passage has
+    prevents.
+    """
+    params = {**_numbered(terms), "nothing": _NO_TERM}
+    optional = " ".join(f"~@{TERMS_ALIAS}:${name}" for name in params)
+    return Fragment(f"{optional} ({among} -{NOWHERE})=>{{$weight: {NO_WEIGHT}}}", params)
+
+
+def _numbered(terms: Sequence[str]) -> dict[str, str]:
+    return {f"t{number}": term for number, term in enumerate(terms)}
+
+
+# Finds no passage: the ids of documents are stored as JSON, which this is not.
+NOWHERE = "@document_id:{none}"
+
+
+def all_but(query: str) -> str:
+    """Return what finds all passages that a query, in which nothing is denied, does not find.
+
+    Search 2.10 loses passages of `(a -b)` where it is an alternative beside other conditions, as in `((a -b)|c) d`, but
+    none if something optional stands beside `-b`.
+    """
+    return f"((-{query}) ~{NOWHERE})"
 
 
 # What finds the passages that have a label.
-LABELLED = Fragment("(-ismissing(@label))", {})
+LABELLED = Fragment(all_but("ismissing(@label)"), {})
 
 # What finds the passages that have a vector.
-WITH_VECTOR = Fragment("(-@no_vector:{1})", {})
+WITH_VECTOR = Fragment(all_but("@no_vector:{1}"), {})
 
 
 def params(values: Mapping[str, str | int | float | bytes]) -> Command:

@@ -25,6 +25,10 @@ class Row:
     vector: bytes | None = None
     score: float | None = None
 
+    def has_no(self, field: str) -> bool:
+        """Whether the passage is there, yet came without the field."""
+        return self.fields is not None and field not in self.fields
+
 
 @dataclass(frozen=True, slots=True)
 class SearchReply:
@@ -173,11 +177,13 @@ class ServerInfo:
         version: of Redis, e.g. (8, 2, 3).
         search: version of the search module, e.g. (2, 10, 5); None where there is none.
         protocol: RESP version of the connection.
+        mode: "standalone", "cluster" or "sentinel".
     """
 
     version: tuple[int, ...]
     search: tuple[int, ...] | None
     protocol: int
+    mode: str = "standalone"
 
 
 def parse_hello(reply: Any) -> ServerInfo:
@@ -187,7 +193,7 @@ def parse_hello(reply: Any) -> ServerInfo:
     modules = [as_mapping(module) for module in parts.get("modules", ())]
     numbers = [int(module["ver"]) for module in modules if as_text(module["name"]) in ("search", "searchlight")]
     search = module_version(numbers[0]) if numbers else None
-    return ServerInfo(version, search, int(parts["proto"]))
+    return ServerInfo(version, search, int(parts["proto"]), as_text(parts.get("mode", "standalone")))
 
 
 def dotted(version: Iterable[int]) -> str:
@@ -205,6 +211,7 @@ class SearchIndexInfo:
     """What FT.INFO says of a search index.
 
     Attributes:
+        name: the search index's own name, not its alias.
         passages: number of passages indexed.
         building: whether the server is still reading what is stored; until then searches miss some of it.
         percent_indexed: share of what is stored that can be found, 0 to 1.
@@ -214,6 +221,7 @@ class SearchIndexInfo:
         attributes: for each field, by the name that queries call it, its type and the separator of its tags.
     """
 
+    name: str
     passages: int
     building: bool
     percent_indexed: float
@@ -236,6 +244,7 @@ def parse_info(reply: Any) -> SearchIndexInfo:
     share = _number(parts.get("percent_indexed", 1))
     total, vectors = (_number(parts.get(f"{size}_sz_mb", 0)) for size in ("total_index_memory", "vector_index"))
     return SearchIndexInfo(
+        name=as_text(parts["index_name"]),
         passages=int(_number(parts["num_docs"])),
         building=building,
         percent_indexed=min(share, 0.99) if building else 1.0,

@@ -15,13 +15,15 @@ from ragknn._protocol.vectors import DType
 from ragknn.embedding._names import READY_VECTORS
 from ragknn.errors import SchemaMismatch
 from ragknn.records import Metric
-from ragknn.text._words import LANGUAGES, default_stop_words, fold_stop_words
+from ragknn.text._terms import LANGUAGES, Analyzer, analyzer
+from ragknn.text._words import default_stop_words, fold_stop_words
 
 Algorithm: TypeAlias = Literal["flat", "hnsw"]
 FieldType: TypeAlias = Literal["tag", "numeric", "text"]
 OnBadField: TypeAlias = Literal["fail", "leave_out"]
 
-FORMAT = 2  # of the manifest and of the keys; a later release that changes either counts up
+FORMAT = 3  # of the manifest and of the hashes; a later release that changes either counts up
+OLDEST_FORMAT = 2  # its words were indexed by the server's rules; all else is the same
 # The field of the hash with a tag for every entry of the metadata.
 ANY_FIELD = "any"
 
@@ -45,8 +47,9 @@ class Schema:
         fields: entries of the metadata that can be filtered on, and how; a dotted name is an entry within another.
         any_field: whether all other scalar entries can be filtered on too, by equality.
         text_search: whether the words of the passages are indexed too.
-        language: by whose rules the server finds the stems of words.
+        language: by whose rules the stems of words are found.
         stop_words: words that are not indexed; None becomes the default of the language.
+        fold_accents: whether words are found without regard to accents.
         required_filter: declared tag field that every filter must pin and every document must have; None for none.
     """
 
@@ -63,8 +66,10 @@ class Schema:
     text_search: bool = True
     language: str = "english"
     stop_words: tuple[str, ...] | None = None
+    fold_accents: bool = True
     required_filter: str | None = None
     content: str | None = None
+    format: int = FORMAT
 
     def __post_init__(self) -> None:
         _check_choice("metric", self.metric, get_args(Metric))
@@ -94,7 +99,7 @@ class Schema:
     def dumps(self) -> str:
         """Return the schema as the JSON text that the manifest holds."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
-        return json.dumps({"format": FORMAT, **values}, default=dict, sort_keys=True)
+        return json.dumps(values, default=dict, sort_keys=True)
 
     @classmethod
     def loads(cls, name: str, text: str) -> Schema:
@@ -104,10 +109,22 @@ class Schema:
             SchemaMismatch: the manifest was written by a release with another format.
         """
         values = json.loads(text)
-        found = values.pop("format", None)
-        if found != FORMAT:
+        found = values.get("format")
+        if found == OLDEST_FORMAT and not values["text_search"]:
+            values["format"] = FORMAT  # without words they do not differ
+        elif found not in (OLDEST_FORMAT, FORMAT):
             raise SchemaMismatch(name, {"format": (FORMAT, found)})
         return cls(**values)
+
+    @property
+    def analyzer(self) -> Analyzer:
+        """How texts become the terms that are indexed."""
+        return analyzer(self.language, self.stop_words or (), self.fold_accents)
+
+    @property
+    def has_terms(self) -> bool:
+        """Whether the passages can be searched for their words."""
+        return self.text_search and self.format == FORMAT
 
     def check(self, name: str, wanted: Mapping[str, Any]) -> None:
         """Compare with what the caller asks for; what it does not name is taken as it is.

@@ -19,7 +19,6 @@ class Watch:
         self._asked_at = -math.inf
         self.percent_indexed = 1.0
         self.scorer: str | None = None
-        self.stems: dict[str, tuple[str, ...]] = {}
 
     @property
     def is_due(self) -> bool:

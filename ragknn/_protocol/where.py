@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from ragknn._checks import check_unicode
 from ragknn._protocol.encoding import any_field_tag, as_number, encode_tag, has_field_tag
 from ragknn._protocol.keys import field_alias
-from ragknn._protocol.query import EVERYTHING, Fragment
+from ragknn._protocol.query import EVERYTHING, Fragment, all_but
 from ragknn._protocol.schema import ANY_FIELD, FieldType, Schema
 from ragknn.filters import Where
 from ragknn.text._words import words
@@ -39,7 +40,7 @@ def compile_filter(where: Where | None, schema: Schema) -> Fragment:
     if where is None or (isinstance(where, Mapping) and not where):
         return EVERYTHING
     compiler = _Compiler(schema)
-    query = compiler.mapping(where)
+    query = compiler.mapping(where).as_query()
     return Fragment(query if query.startswith("(") else f"({query})", compiler.params)
 
 
@@ -72,11 +73,28 @@ def _pins(where: Any, field: str, depth: int = 0) -> bool:
     return isinstance(parts, Sequence) and any(_pins(part, field, depth + 1) for part in parts)
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part of a filter.
+
+    Attributes:
+        query: in the search language.
+        denied: whether the part finds what the query does not find; then the query itself denies nothing.
+    """
+
+    query: str
+    denied: bool = False
+
+    def as_query(self) -> str:
+        """Return the query for what the part finds."""
+        return all_but(self.query) if self.denied else self.query
+
+
 class _Compiler:
     """Turns a `where` into a query, and gathers its values as params on the way.
 
-    Negation is pushed down to the leaves (De Morgan) and never nested: if one `-` is within another, beside other
-    conditions, the server finds wrong passages.
+    Negation is pushed down to the leaves (De Morgan), and what a group denies is put together behind one `-`, since the
+    server finds wrong passages if one `-` is within another.
     """
 
     def __init__(self, schema: Schema) -> None:
@@ -85,8 +103,8 @@ class _Compiler:
         self._any_field = schema.any_field
         self._kinds: dict[str, FieldType] = {"label": "tag", "document_id": "tag", **schema.fields}
 
-    def mapping(self, where: Any, depth: int = 0, denied: bool = False) -> str:
-        """Return the query for all of `where`; denied, for what `where` does not find."""
+    def mapping(self, where: Any, depth: int = 0, denied: bool = False) -> _Part:
+        """Return the part for all of `where`; denied, for what `where` does not find."""
         if not isinstance(where, Mapping):
             raise TypeError(
                 f'expected a filter as a mapping such as {{"label": "billing"}}, got {where!r} of type '
@@ -98,7 +116,7 @@ class _Compiler:
             raise ValueError(f"expected a filter of at most {DEEPEST} levels, got a deeper one: $in takes many values")
         return _joined([self._entry(key, value, depth, denied) for key, value in where.items()], denied)
 
-    def _entry(self, key: Any, value: Any, depth: int, denied: bool) -> str:
+    def _entry(self, key: Any, value: Any, depth: int, denied: bool) -> _Part:
         if key == "$not":
             return self.mapping(value, depth + 1, not denied)
         if key in ("$and", "$or"):
@@ -126,7 +144,7 @@ class _Compiler:
             'built, as in Index(..., fields={"year": "numeric"}), or add them with Index.add_fields'
         )
 
-    def _field(self, name: str, value: Any, depth: int, denied: bool) -> str:
+    def _field(self, name: str, value: Any, depth: int, denied: bool) -> _Part:
         if not isinstance(value, Mapping):
             if value is not None and self._kind(name) == "text":
                 raise ValueError(
@@ -141,7 +159,7 @@ class _Compiler:
         conditions = [self._condition(name, operator, operand, depth, denied) for operator, operand in value.items()]
         return _joined(conditions, denied)
 
-    def _condition(self, name: str, operator: Any, value: Any, depth: int, denied: bool) -> str:
+    def _condition(self, name: str, operator: Any, value: Any, depth: int, denied: bool) -> _Part:
         kind = self._kind(name)
         if operator not in _OPERATORS[kind] and not (value is None and operator in ("$eq", "$ne")):
             raise ValueError(
@@ -155,22 +173,19 @@ class _Compiler:
         denied = (operator in ("$ne", "$nin")) != denied
         if name not in self._kinds and operator in _EQUALITY:
             return self._undeclared(name, operator, value, denied)
-        found = self._affirmed(name, operator, value)
-        return f"(-{found})" if denied else found
+        return _Part(self._affirmed(name, operator, value), denied)
 
-    def _undeclared(self, name: str, operator: str, value: Any, denied: bool) -> str:
-        """Return the query for equality with an entry that was not declared.
+    def _undeclared(self, name: str, operator: str, value: Any, denied: bool) -> _Part:
+        """Return the part for equality with an entry that was not declared.
 
         Each entry has a tag that says that it is there. So a missing one is what is denied, and the other way round.
         """
         values = self._several(name, operator, value) if operator in ("$in", "$nin") else [value]
         present = [each for each in values if each is not None]
-        queries = [self._equal(name, present)] if present else []
-        queries = [f"(-{query})" if denied else query for query in queries]
+        parts = [_Part(self._equal(name, present), denied)] if present else []
         if len(present) < len(values):
-            there = f"@{ANY_FIELD}:{{{self._param(has_field_tag(name))}}}"
-            queries.append(there if denied else f"(-{there})")
-        return _joined(queries, either=not denied)
+            parts.append(_Part(f"@{ANY_FIELD}:{{{self._param(has_field_tag(name))}}}", not denied))
+        return _joined(parts, either=not denied)
 
     def _affirmed(self, name: str, operator: str, value: Any) -> str:
         if operator in ("$eq", "$ne"):
@@ -190,7 +205,7 @@ class _Compiler:
         values = self._several(name, operator, value)
         present = [each for each in values if each is not None]
         parts = [self._equal(name, present)] if present else []
-        return _joined(parts if len(present) == len(values) else [*parts, self._missing(name)], either=True)
+        return _grouped(parts if len(present) == len(values) else [*parts, self._missing(name)], either=True)
 
     def _several(self, name: str, operator: str, values: Any) -> list[Any]:
         if not _is_several(values):
@@ -202,7 +217,7 @@ class _Compiler:
     def _equal(self, name: str, values: Sequence[Any]) -> str:
         if self._kind(name) == "numeric":
             bounds = self._bounds(name, values)
-            return _joined([f"@{self._alias(name)}:[{bound} {bound}]" for bound in bounds], either=True)
+            return _grouped([f"@{self._alias(name)}:[{bound} {bound}]" for bound in bounds], either=True)
         encode = encode_tag if name in self._kinds else partial(any_field_tag, name)
         tags = dict.fromkeys(tag for value in values for tag in _tags_of(name, value, encode))
         return f"@{self._alias(name)}:{{{'|'.join(map(self._param, tags))}}}"
@@ -232,7 +247,7 @@ class _Compiler:
             raise ValueError(
                 f"field {name!r}: expected $contains with at least one word, got {value!r}, which has none"
             )
-        return _joined([f"@{self._alias(name)}:{{{self._param(word)}}}" for word in found], either=False)
+        return _grouped([f"@{self._alias(name)}:{{{self._param(word)}}}" for word in found], either=False)
 
     def _param(self, value: str) -> str:
         name = f"w{len(self.params)}"
@@ -297,5 +312,14 @@ def _refuse_several(name: str, value: Any) -> None:
         raise TypeError(f'field {name!r}: expected one value, got {value!r}; for one of several take {{"$in": [...]}}')
 
 
-def _joined(queries: Sequence[str], either: bool) -> str:
+def _joined(parts: Sequence[_Part], either: bool) -> _Part:
+    affirmed = [part.query for part in parts if not part.denied]
+    denied = [part.query for part in parts if part.denied]
+    if not denied:
+        return _Part(_grouped(affirmed, either))
+    together = _Part(_grouped(denied, not either), denied=True)
+    return _Part(_grouped([*affirmed, together.as_query()], either)) if affirmed else together
+
+
+def _grouped(queries: Sequence[str], either: bool) -> str:
     return queries[0] if len(queries) == 1 else f"({('|' if either else ' ').join(queries)})"

@@ -23,7 +23,7 @@ from ragknn._protocol.opening import Opened, open_index
 from ragknn._protocol.place import OnIncomplete, Place
 from ragknn._protocol.query import Fragment
 from ragknn._protocol.replies import ServerInfo, dotted
-from ragknn._protocol.schema import Algorithm, FieldType, Schema
+from ragknn._protocol.schema import FORMAT, Algorithm, FieldType, Schema
 from ragknn._protocol.vectors import DType
 from ragknn._protocol.watch import Watch
 from ragknn._protocol.where import check_required, compile_filter
@@ -33,6 +33,7 @@ from ragknn.embedding.protocols import Embedder, Identified, Located
 from ragknn.errors import IndexNotOpen
 from ragknn.filters import Where
 from ragknn.indexing._changing import add_fields
+from ragknn.indexing._moving import moved
 from ragknn.records import IndexInfo, IngestReport, Metric
 from ragknn.server._connection import check_client, check_url
 from ragknn.server._urls import with_password
@@ -68,6 +69,7 @@ class SharedIndex:
         text_search: bool | None = None,
         language: str | None = None,
         stop_words: Collection[str] | None = None,
+        fold_accents: bool | None = None,
         required_filter: str | None = None,
         create: bool = True,
         timeout: float | None = None,
@@ -94,6 +96,7 @@ class SharedIndex:
             "text_search": text_search,
             "language": language,
             "stop_words": stop_words,
+            "fold_accents": fold_accents,
             "required_filter": required_filter,
         }
         self.name = name
@@ -245,6 +248,11 @@ class SharedIndex:
 
     def _finding_range(self, field: str, where: Where | None) -> Flow[tuple[float, float] | None]:
         return (yield from find_range(self._place(), field, self._filter(where)))
+
+    def _modernizing(self) -> Flow[None]:
+        """Move an index of an earlier release to this one's form, before something is stored in it."""
+        if self.schema.format != FORMAT:
+            self._opened = replace(self._state, schema=(yield from moved(self._place())))
 
     def _adding_fields(self, fields: Mapping[str, FieldType]) -> Flow[IngestReport]:
         schema, report = yield from add_fields(self._place(), fields, self.timeout)

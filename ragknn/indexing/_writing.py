@@ -69,6 +69,8 @@ def _ingesting(
     missing_among: Where | None,
 ) -> Flow[IngestReport]:
     index, splitter = indexer.index, indexer.splitter
+    if not policy.dry_run:
+        yield from index._modernizing()
     embedder = index.embedder
     token_spans = folding(embedder.token_spans) if isinstance(embedder, Tokenizing) else None
     draft = drafting_documents(
@@ -110,6 +112,7 @@ def adding_vectors(
         numbered.reverse()
     row_of = {document_id: rows[row] for row, document_id in numbered}
     documents = itertools.starmap(Document, zip(ids, *columns, strict=True))
+    yield from index._modernizing()
     draft = drafting_vectors(index.schema, row_of)
     return (yield from ingest(index._place(), documents, draft, _embeds_nothing, policy))
 
@@ -146,6 +149,7 @@ def adding_passages(
 ) -> Flow[IngestReport]:
     """The flow behind `Indexer.add_passages`."""
     policy = _policy(options)
+    yield from index._modernizing()
     draft = drafting_ready(index.schema, embed)
     return (yield from ingest(index._place(), by_document(passages), draft, _embedding(index), policy))
 

@@ -93,8 +93,9 @@ class Index(SharedIndex):
         any_field: whether all other entries can be filtered on too, by equality, at the price of a tag for each; False.
         text_search: whether the words of the passages are indexed too; True. Without it, storing is several
             times quicker on the server, which matters for ready vectors.
-        language: language of the server's stemmer, such as "german"; "english".
-        stop_words: words that are not indexed; the server's English ones for "english", none for other languages.
+        language: language by whose rules the stems of words are found, such as "german"; "english".
+        stop_words: words that are not indexed; a short list for "english", none for other languages.
+        fold_accents: whether words are found without regard to accents, "café" by "cafe"; True.
         required_filter: a declared tag field, such as "tenant", that every retrieval, vote, count and deletion must
             filter on and every document must have, however the index is opened. None.
         create: whether to create the index where there is none.

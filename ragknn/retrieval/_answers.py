@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from ragknn._protocol.layout import passage_of
 from ragknn._protocol.place import OnIncomplete, Place
+from ragknn._protocol.query import SMALLEST_SCORE
 from ragknn._protocol.replies import Row, SearchReply
 from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import distances_to, from_bytes, true_distance
 from ragknn.errors import IncompleteRetrieval
 from ragknn.records import Neighbor, Passage, Retrieval
-from ragknn.retrieval._commands import SMALLEST_SCORE, Ask, Knn, Range, Search, Words
+from ragknn.retrieval._commands import Ask, Knn, Range, Search, Words
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,26 +82,35 @@ def read_answer(place: Place, one: Search, answer: SearchReply, ask: Ask, expect
         for passage, distance, row in zip(passages, distances, rows, strict=True)
         if not isinstance(one, Range) or distance <= one.radius
     ]
+    if isinstance(one, Range):
+        neighbors.sort(key=lambda neighbor: neighbor.distance)
     return Found(tuple(neighbors), vectors, tuple(warnings), is_all)
 
 
 def _is_there(row: Row, one: Search) -> bool:
     # A passage that was removed during the search comes without fields.
-    if not isinstance(one, Words):
-        return row.fields is not None and "distance" in row.fields
-    return bool(row.fields) or row.vector is not None
+    match one:
+        case Knn():
+            return row.fields is not None and "distance" in row.fields
+        case Range():
+            return row.fields is not None and ("distance" in row.fields or row.vector is not None)
+        case Words():
+            return bool(row.fields) or row.vector is not None
 
 
 def _distances(
     schema: Schema, one: Search, passages: Sequence[Passage], rows: Sequence[Row], vectors: Mapping[str, NDArray[Any]]
 ) -> list[float]:
-    if not isinstance(one, Words):
-        return [true_distance(float((row.fields or {})["distance"]), schema.metric) for row in rows]
-    distances = dict.fromkeys((passage.id for passage in passages), math.nan)  # a passage may have no vector
-    if one.vector is not None and vectors:
+    told = [(row.fields or {}).get("distance") for row in rows]
+    computed: dict[str, float] = {}
+    query = one.vector if isinstance(one, Words) else from_bytes(one.vector, schema.dtype)
+    if query is not None and vectors and None in told:
         stored = np.stack(list(vectors.values()))
-        distances.update(zip(vectors, distances_to(one.vector, stored, schema.metric), strict=True))
-    return [float(distances[passage.id]) for passage in passages]
+        computed = dict(zip(vectors, map(float, distances_to(query, stored, schema.metric)), strict=True))
+    return [
+        computed.get(passage.id, math.nan) if answered is None else true_distance(float(answered), schema.metric)
+        for passage, answered in zip(passages, told, strict=True)  # a passage that words found may have no vector
+    ]
 
 
 def settled(

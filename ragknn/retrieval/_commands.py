@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from ragknn._protocol.flows import Command
 from ragknn._protocol.keys import HEADINGS, PAGE
 from ragknn._protocol.place import Place
-from ragknn._protocol.query import EVERYTHING, TEXT_WORDS, Fragment, any_words, params
+from ragknn._protocol.query import EVERYTHING, NOWHERE, Fragment, any_of, any_of_among, params
 from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import to_bytes
-from ragknn._protocol.watch import Watch
 
 # Passages within a radius that come with the first answer; a search that has more is sent again, for all of them.
 RADIUS_PORTION = 1_000
@@ -31,11 +30,6 @@ LARGEST_RADIUS = 1e300  # stands for infinity
 
 # How well passages fit words, the best first; a server has at least the last.
 SCORERS = ("BM25STD", "BM25")
-
-# Weight of filter clauses, so that they add nothing to BM25; and the score below which no word matched.
-NO_WEIGHT = "1e-15"
-SMALLEST_SCORE = 1e-12
-NO_TAG = "none"  # a tag that no document can have: stored tags are JSON
 
 # Fields to return of a passage: all that a user reads; what a vote needs; or the key only, which holds the ids.
 # "vector" may be added to each.
@@ -79,7 +73,7 @@ class Knn:
         effort = ""
         if self.exact:
             # The server lets a search say so only beside a filter; this one lets all passages through.
-            among = f"(-@document_id:{{{NO_TAG}}})" if ask.among == EVERYTHING else among
+            among = f"(-{NOWHERE})" if ask.among == EVERYTHING else among
             effort = " HYBRID_POLICY ADHOC_BF"
         elif place.schema.algorithm == "hnsw":
             effort = f" EF_RUNTIME {ask.ef_runtime or max(SMALLEST_EF_RUNTIME, EF_RUNTIME_PER_K * ask.k)}"
@@ -103,8 +97,9 @@ class Range:
 
     def command(self, place: Place, ask: Ask) -> Command:
         """Return the command that asks for it."""
-        among = "" if ask.among == EVERYTHING else f"({ask.among.query}) "
-        query = f"{among}@vector:[VECTOR_RANGE $radius $vector]=>{{$YIELD_DISTANCE_AS: distance}}"
+        among = "" if ask.among == EVERYTHING else f" ({ask.among.query})"
+        # Before the filter, as behind a negation the server forgets the distance.
+        query = f"@vector:[VECTOR_RANGE $radius $vector]=>{{$YIELD_DISTANCE_AS: distance}}{among}"
         values = {"radius": _reach(self.radius, place.schema), "vector": self.vector}
         return _by_distance(place, query, values, ask, self.limit)
 
@@ -114,50 +109,34 @@ class Words:
     """A search for the passages that fit words best.
 
     Attributes:
-        text: with at least one word that is no stop word.
+        terms: at least one; those that the words become.
         vector: shape (dim,); if given, passages have their distance to it; if not, NaN.
         radius: largest distance to the vector; None: any.
     """
 
-    text: str
+    terms: tuple[str, ...]
     vector: NDArray[Any] | None = None
     radius: float | None = None
 
     def command(self, place: Place, ask: Ask) -> Command:
         """Return the command that asks for it."""
         fields = ask.returned if self.vector is None or "vector" in ask.returned else (*ask.returned, "vector")
-        query, values = self._query(place.schema, ask.among, place.watch)
+        query, values = self._query(place.schema, ask.among)
         return (
             *("FT.SEARCH", place.keys.alias, query, *params(values)),
-            *("WITHSCORES", "SCORER", place.watch.scorer or SCORERS[-1]),
+            *("VERBATIM", "WITHSCORES", "SCORER", place.watch.scorer or SCORERS[-1]),
             *_returning(fields, ask.k, place.timeout),
         )
 
-    @property
-    def is_narrowed_by_itself(self) -> bool:
-        """Whether it looks only near its vector."""
-        return self.vector is not None and self.radius is not None
-
-    def _query(self, schema: Schema, among: Fragment, watch: Watch) -> tuple[str, dict[str, Any]]:
+    def _query(self, schema: Schema, among: Fragment) -> tuple[str, dict[str, Any]]:
         narrow = [] if among == EVERYTHING else [among.query]
         values: dict[str, Any] = dict(among.params)
         if self.vector is not None and self.radius is not None:
-            narrow.append("@vector:[VECTOR_RANGE $radius $vector]")
+            narrow.insert(0, "@vector:[VECTOR_RANGE $radius $vector]")
             [blob] = to_bytes(self.vector[np.newaxis], schema.dtype)
             values |= {"radius": _reach(self.radius, schema), "vector": blob}
-        terms = any_words(self.text, schema.stop_words or ())
-        if terms is None:
-            raise ValueError(f"expected a text with words in it, got {self.text!r}")
-        values |= terms.params
-        if not narrow:
-            return terms.query, values
-        # Search 2.10 misses some words of a passage if an OR of words is combined with a condition:
-        # so each word is optional, its stems are too, and passages with none of them score nothing. What a filter finds
-        # counts for the score as well, rare tags most; it weighs next to nothing in a group of two behind the words.
-        stems = [stem for word in terms.params.values() for stem in watch.stems.get(word, (word,))]
-        values |= {f"t{number}": stem for number, stem in enumerate(stems)} | {"nowhere": NO_TAG}
-        words = " ".join(f"~@{TEXT_WORDS}:$t{number}" for number in range(len(stems)))
-        return f"{words} ({' '.join(narrow)} -@document_id:{{$nowhere}})=>{{$weight: {NO_WEIGHT}}}", values
+        found = any_of_among(self.terms, " ".join(narrow)) if narrow else any_of(self.terms)
+        return found.query, {**values, **found.params}
 
 
 Search: TypeAlias = Knn | Range | Words

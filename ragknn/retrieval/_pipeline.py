@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from ragknn._protocol.flows import Flow, Work
 from ragknn._protocol.place import Place
-from ragknn._protocol.query import any_words
 from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import to_bytes
 from ragknn.records import Neighbor, Retrieval
@@ -135,8 +134,8 @@ def _searches(schema: Schema, phrasing: Phrasing, plan: Plan) -> Iterator[Search
         else:
             yield Knn(blob)
     text = phrasing.text if plan.mode != "vector" else None
-    if text is not None and any_words(text, schema.stop_words or ()):
-        yield Words(text, phrasing.vector, plan.max_distance)
+    if text is not None and (terms := schema.analyzer.terms(text)):
+        yield Words(tuple(terms), phrasing.vector, plan.max_distance)
 
 
 def _of_phrasing(legs: Sequence[Found], plan: Plan) -> Found:

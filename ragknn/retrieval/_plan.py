@@ -108,6 +108,11 @@ def _checked_mode(schema: Schema, mode: Mode) -> Mode:
             f"expected an index with text_search for mode={mode!r}, got one without: build it again with "
             "text_search=True, or search by mode='vector'"
         )
+    if mode != "vector" and not schema.has_terms:
+        raise ValueError(
+            f"expected an index of this release for mode={mode!r}, got one whose words an earlier release stored: call "
+            "Indexer.sync or add, or run `ragknn index`, which moves them and embeds nothing again"
+        )
     return mode
 
 

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 
 from ragknn._protocol.counting import count_passages
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.place import Place
-from ragknn._protocol.query import EVERYTHING, TEXT_WORDS, WITH_VECTOR, any_words, intersection, params
-from ragknn._protocol.replies import SearchReply, as_text, checked, parse_info, parse_search
+from ragknn._protocol.query import WITH_VECTOR, intersection
+from ragknn._protocol.replies import SearchReply, checked, parse_info, parse_search
 from ragknn.errors import CommandRefused
 from ragknn.retrieval._answers import Found, read_answer
 from ragknn.retrieval._commands import SCORERS, Ask, Knn, Range, Search, Words
 
 # Searches sent in one round trip. More would only fill buffers: 1,000 queries of 384 float32 are 1.5 MB.
 SEARCHES_PER_ROUND = 1_000
-
-# Words of which the stems are remembered, for each index that is open.
-MOST_STEMS = 10_000
-_STEM = re.compile(rf"^\s*@{TEXT_WORDS}:(\S+?)(?:\(expanded\))?$", re.MULTILINE)
 
 
 def search(place: Place, searches: Sequence[Search], ask: Ask) -> Flow[list[Found]]:
@@ -30,12 +25,8 @@ def search(place: Place, searches: Sequence[Search], ask: Ask) -> Flow[list[Foun
     it ran out of time. For the k nearest, the number of passages to expect is known; for a radius or for words it is
     not, so that only a RESP3 connection notices an incomplete answer.
     """
-    watch = place.watch
-    texts = [one for one in searches if isinstance(one, Words)]
-    if texts and watch.scorer is None:
-        watch.scorer = yield from _best_scorer(place)
-    if narrowed := [one.text for one in texts if ask.among != EVERYTHING or one.is_narrowed_by_itself]:
-        yield from _learn_stems(place, narrowed)
+    if place.watch.scorer is None and any(isinstance(one, Words) for one in searches):
+        place.watch.scorer = yield from _best_scorer(place)
     answers = yield from _answers(place, searches, ask)
     more = {
         row: replace(one, limit=answer.total)
@@ -46,6 +37,7 @@ def search(place: Place, searches: Sequence[Search], ask: Ask) -> Flow[list[Foun
         again = yield from _answers(place, list(more.values()), ask)
         for row, answer in zip(more, again, strict=True):
             answers[row] = answer
+    answers = yield from _with_vectors(searches, answers)
     expected = yield from _expected_count(place, searches, answers, ask)
     return [read_answer(place, one, answer, ask, expected) for one, answer in zip(searches, answers, strict=True)]
 
@@ -56,20 +48,6 @@ def _best_scorer(place: Place) -> Flow[str]:
         if not isinstance(reply, Exception):
             return scorer
     raise CommandRefused(f"expected a server that scores words by {' or '.join(SCORERS)}, got: {replies[-1]}")
-
-
-def _learn_stems(place: Place, texts: Sequence[str]) -> Flow[None]:
-    """Ask the server for the stems of words; it does not expand optional words itself."""
-    stems = place.watch.stems
-    found = [any_words(text, place.schema.stop_words or ()) for text in texts]
-    asked = dict.fromkeys(word for terms in found if terms for word in terms.params.values())
-    if len(stems) > MOST_STEMS:
-        stems.clear()
-    unknown = [word for word in asked if word not in stems]
-    query = f"@{TEXT_WORDS}:$word"
-    replies = yield [("FT.EXPLAIN", place.keys.alias, query, *params({"word": word}), "DIALECT", 2) for word in unknown]
-    for word, reply in zip(unknown, replies, strict=True):
-        stems[word] = tuple(dict.fromkeys(_STEM.findall(as_text(checked(reply))))) or (word,)
 
 
 def _answers(place: Place, searches: Sequence[Search], ask: Ask) -> Flow[list[SearchReply]]:
@@ -86,6 +64,27 @@ def _answers(place: Place, searches: Sequence[Search], ask: Ask) -> Flow[list[Se
             parse_search(reply, scored=isinstance(one, Words)) for one, reply in zip(part, replies, strict=True)
         ]
     return answers
+
+
+def _with_vectors(searches: Sequence[Search], answers: Sequence[SearchReply]) -> Flow[list[SearchReply]]:
+    """Return the answers with the vectors of the passages whose distance the server forgot.
+
+    That happens within a radius, beside filters that deny something.
+    """
+    forgotten = [
+        row.key
+        for one, answer in zip(searches, answers, strict=True)
+        for row in answer.rows
+        if isinstance(one, Range) and row.has_no("distance") and row.vector is None
+    ]
+    if not forgotten:
+        return list(answers)
+    replies = yield [("HGET", key, "vector") for key in forgotten]
+    vectors = dict(zip(forgotten, map(checked, replies), strict=True))
+    return [
+        replace(answer, rows=[replace(row, vector=vectors.get(row.key, row.vector)) for row in answer.rows])
+        for answer in answers
+    ]
 
 
 def _expected_count(place: Place, searches: Sequence[Search], answers: Sequence[SearchReply], ask: Ask) -> Flow[int]:

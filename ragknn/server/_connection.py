@@ -14,13 +14,15 @@ from typing import Any, TypeVar, cast
 
 import redis
 import redis.asyncio
+import redis.asyncio.cluster
+import redis.cluster
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from ragknn._checks import described
 from ragknn._protocol.flows import Command, Flow, Pause, Work
-from ragknn.errors import CommandRefused, ConfigurationError, ConnectionFailed, ServerError
+from ragknn.errors import CommandRefused, ConfigurationError, ConnectionFailed, ServerError, UnsupportedServer
 from ragknn.server._urls import check_form, mask_password
 
 T = TypeVar("T")
@@ -83,7 +85,13 @@ def check_client(client: Any, *, asynchronous: bool) -> None:
 
     Raises:
         TypeError: it is; the message says what to pass.
+        UnsupportedServer: it is one for a cluster.
     """
+    if isinstance(client, redis.cluster.RedisCluster | redis.asyncio.cluster.RedisCluster):
+        raise UnsupportedServer(
+            f"expected a client of a single Redis, got {described(client)}: ragknn does not run on a Redis Cluster; "
+            "pass the client or the URL of a single server with search"
+        )
     expected = "redis.asyncio.Redis" if asynchronous else "redis.Redis"
     if not hasattr(client, "pipeline") or not hasattr(client, "execute_command") or isinstance(client, type):
         raise TypeError(

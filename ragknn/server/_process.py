@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import subprocess
 import time
@@ -19,6 +20,8 @@ from ragknn.errors import ServerError, ServerStartError, UnsupportedServer
 from ragknn.server._folder import POLL_SECONDS, DataFolder, ServerState
 from ragknn.server._programs import find_programs
 from ragknn.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 START_SECONDS = 30.0  # longest wait for the first answer, which usually takes 0.1 s
 LOADING_SECONDS = 600.0  # the same, once the server reports that it loads its data: some GB from a slow disk
@@ -76,6 +79,7 @@ def _configuration(data: Path, socket: Path, module: Path | None) -> bytes:
         b"appendfsync everysec",
         b'save ""',
         b"daemonize no",
+        b"enable-debug-command local",  # for `_collect`: search 8 takes it under this setting only
         b"locale-collate C",  # the server ends if the user's locale is not installed
     ]
     if module is not None:
@@ -152,9 +156,19 @@ def _collect(client: Any, indexes: list[bytes]) -> None:
                 time.sleep(POLL_SECONDS)
             left = round(1000 * (patience - time.monotonic()))
             if left > 0:
-                client.execute_command("FT.DEBUG", "GC_FORCEINVOKE", index, left)
-        except redis.ResponseError:
-            pass  # the index was removed meanwhile, or the server lacks the command
+                _force_collection(client, index, left)
+        except redis.ResponseError as error:
+            # Removed meanwhile, or a server that lacks the command: it collects by itself, some seconds later.
+            logger.info("the embedded Redis did not clean up the index %s: %s", index.decode(errors="replace"), error)
+
+
+def _force_collection(client: Any, index: bytes, milliseconds: int) -> None:
+    try:
+        client.execute_command("_FT.DEBUG", "GC_FORCEINVOKE", index, milliseconds)  # its name from search 8 on
+    except redis.ResponseError as error:
+        if "unknown command" not in str(error).lower():
+            raise
+        client.execute_command("FT.DEBUG", "GC_FORCEINVOKE", index, milliseconds)
 
 
 def _start_error(folder: DataFolder, what: str) -> ServerStartError:

@@ -2,8 +2,7 @@
 
 The server's own tokenizer joins the words on both sides of a line break, keeps non-ASCII quotation marks and dashes
 as part of a word, cannot find a word of more than 128 bytes, and never splits Japanese or Thai. So this module finds
-the words, in the same way for passages and queries, and the server gets them separated by spaces. The server still
-handles stop words, stems and scores.
+the words, in the same way for passages and queries; `_terms` makes of them what the server gets.
 """
 
 from __future__ import annotations
@@ -16,15 +15,7 @@ from unicodedata import category, normalize
 # The server cannot find longer words; the rest of a word is cut off, in passages and queries alike.
 LONGEST_WORD = 128  # bytes
 
-# The languages that the oldest supported server can stem, by its own names.
-LANGUAGES = (
-    *("arabic", "armenian", "basque", "catalan", "chinese", "danish", "dutch", "english", "finnish", "french"),
-    *("german", "greek", "hindi", "hungarian", "indonesian", "irish", "italian", "lithuanian", "nepali"),
-    *("norwegian", "portuguese", "romanian", "russian", "serbian", "spanish", "swedish", "tamil", "turkish"),
-    "yiddish",
-)
-
-# The server's own list; the server would use it for every language.
+# The list of the server and of Lucene.
 _ENGLISH_STOP_WORDS = (
     *("a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it", "no", "not"),
     *("of", "on", "or", "such", "that", "the", "their", "then", "there", "these", "they", "this", "to", "was"),
@@ -93,12 +84,12 @@ def _shortened(word: str) -> str:
 
 
 def searchable(text: str) -> str:
-    """Return the text that the server indexes: the words, separated by spaces."""
+    """Return the words separated by spaces, as the server takes those of a field of text."""
     return " ".join(words(text))
 
 
 def default_stop_words(language: str) -> tuple[str, ...]:
-    """Return the words that are not indexed by default: the server's list for English, else none."""
+    """Return the words that are not indexed by default: a short list for English, else none."""
     return _ENGLISH_STOP_WORDS if language == "english" else ()
 
 

@@ -109,11 +109,11 @@ def test_what_is_stored_of_a_document_is_all_of_it_and_nothing_else(indexer, sto
     metadata = [json.loads(part.pop("metadata")) for part in parts]
     assert metadata == [{"year": 2020, "tags": ["u"]}] * 2
     assert parts == [
-        {"text": "one two three four", "text_words": "one two three four", "start": "0", "end": "18", **shared},
-        {"text": "five six seven", "text_words": "five six seven", "start": "19", "end": "33", **shared},
+        {"text": "one two three four", "terms": "one two three four", "start": "0", "end": "18", **shared},
+        {"text": "five six seven", "terms": "five six seven", "start": "19", "end": "33", **shared},
     ]
     assert documents["c"][1] == [
-        {"text": "eleven", "text_words": "eleven", "start": "0", "end": "6", "document_id": '"c"', "metadata": "{}"},
+        {"text": "eleven", "terms": "eleven", "start": "0", "end": "6", "document_id": '"c"', "metadata": "{}"},
     ]
 
 
@@ -156,7 +156,7 @@ def test_a_replaced_document_keeps_no_field_of_its_older_version(faces, redis_ur
         }
         assert counts(faces.indexer(index).add([Document("a", "text", None, {"year": None})])) == (0, 1, 0, 0, 0, 0, 0)
         [part] = stored()["a"][1]
-        assert sorted(part) == ["document_id", "end", "metadata", "start", "text", "text_words"]
+        assert sorted(part) == ["document_id", "end", "metadata", "start", "terms", "text"]
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_a_document_of_other_pages_is_another_and_one_without_is_what_it_was(fac
         assert indexer.add([moved]).updated == 1
         assert [document.page_starts for document in index.documents(["manual"])] == [(0, 3)]
         assert sorted(client.hgetall(f"ragknn:{index_name}:p:{{plain}}:0")) == sorted(
-            [b"document_id", b"text", b"start", b"end", b"digest", b"vector", b"text_words", b"metadata"]
+            [b"document_id", b"text", b"start", b"end", b"digest", b"vector", b"terms", b"metadata"]
         )
         indexer.update(["manual"], label="x")
         assert [document.page_starts for document in index.documents(["manual"])] == [(0, 3)]

@@ -26,8 +26,8 @@ HELLO = {
     b"proto": 3,
     b"modules": [{b"name": b"search", b"ver": 21005}],
 }
-INFO = {b"num_docs": 0, b"indexing": 0, b"percent_indexed": 1.0}
-HALF = {b"num_docs": 0, b"indexing": 1, b"percent_indexed": 0.5}
+INFO = {b"index_name": b"ragknn:doc:v1", b"num_docs": 0, b"indexing": 0, b"percent_indexed": 1.0}
+HALF = {b"index_name": b"ragknn:doc:v1", b"num_docs": 0, b"indexing": 1, b"percent_indexed": 0.5}
 UNKNOWN = redis.ResponseError("Unknown index name")
 NO_COMMAND = redis.ResponseError("unknown command 'FT._LIST', with args beginning with: ")
 OPENED = Opened(ServerInfo((8, 2, 3), (2, 10, 5), 3), SCHEMA)
@@ -46,9 +46,9 @@ TAG = ("TAG", "SEPARATOR", "\x1f", "CASESENSITIVE")
 CREATING = [
     (
         *("FT.CREATE", "ragknn:doc:v1", "ON", "HASH", "PREFIX", 1, "ragknn:doc:p:"),
-        *("LANGUAGE", "german", "STOPWORDS", 2, "das", "der", "SCHEMA"),
+        *("STOPWORDS", 0, "SCHEMA"),
         *("document_id", *TAG, "label", *TAG, "INDEXMISSING"),
-        *("id", "AS", "passage_id", *TAG, "no_vector", *TAG, "text_words", "TEXT"),
+        *("id", "AS", "passage_id", *TAG, "no_vector", *TAG, "terms", "AS", "_terms", "TEXT", "NOSTEM"),
         *("f:topic", "AS", "topic", *TAG, "INDEXMISSING", "f:year", "AS", "year", "NUMERIC", "INDEXMISSING"),
         *("vector", "VECTOR", "FLAT", 6, "TYPE", "FLOAT32", "DIM", 2, "DISTANCE_METRIC", "COSINE"),
     ),
@@ -97,7 +97,9 @@ def test_an_existing_index_is_only_looked_at():
 
 def test_an_existing_index_is_opened_alike_with_decoded_replies_of_resp2():
     hello = ["server", "redis", "version", "8.2.3", "proto", 2, "modules", [["name", "search", "ver", 21005]]]
-    steps, opened = play(opening(), [hello, ["ragknn:doc:v1"], SCHEMA.dumps(), ["num_docs", "0"]], {})
+    steps, opened = play(
+        opening(), [hello, ["ragknn:doc:v1"], SCHEMA.dumps(), ["index_name", "ragknn:doc:v1", "num_docs", "0"]], {}
+    )
     assert works(steps) == [LOOKING, "work"]
     assert opened == Opened(ServerInfo((8, 2, 3), (2, 10, 5), 2), SCHEMA)
 
@@ -377,6 +379,7 @@ def test_documents_are_deleted_a_thousand_in_a_round_trip():
 def test_dropping_removes_the_search_index_then_the_keys_and_the_manifest_last():
     steps, removed = play(
         drop_index(KEYS),
+        [[b"ragknn:doc:v1", b"ragknn:doc2:v1"]],
         [b"OK", b"OK"],
         [[b"5", [b"ragknn:doc:p:{a}:0"]]],
         [1],
@@ -386,7 +389,7 @@ def test_dropping_removes_the_search_index_then_the_keys_and_the_manifest_last()
         [1],
     )
     assert [command[0] for step in steps for command in step] == [
-        *("FT.ALIASDEL", "FT.DROPINDEX", "SCAN", "UNLINK", "SCAN", "SCAN", "UNLINK", "UNLINK")
+        *("FT._LIST", "FT.ALIASDEL", "FT.DROPINDEX", "SCAN", "UNLINK", "SCAN", "SCAN", "UNLINK", "UNLINK")
     ]
     assert steps[-1] == [("UNLINK", "ragknn:doc:manifest")]
     assert removed == 2
@@ -394,7 +397,7 @@ def test_dropping_removes_the_search_index_then_the_keys_and_the_manifest_last()
 
 def test_a_drop_that_was_cut_short_is_taken_up_again():
     gone = [redis.ResponseError("Alias does not exist"), redis.ResponseError("Unknown Index name")]
-    steps, removed = play(drop_index(KEYS), gone, [[b"0", []]], [[b"0", []]], [0])
+    steps, removed = play(drop_index(KEYS), [[b"ragknn:doc:v1"]], gone, [[b"0", []]], [[b"0", []]], [0])
     assert steps[-1] == [("UNLINK", "ragknn:doc:manifest")]
     assert removed == 0
 
@@ -402,6 +405,7 @@ def test_a_drop_that_was_cut_short_is_taken_up_again():
 def test_a_drop_that_the_server_refuses_removes_nothing():
     flow = drop_index(KEYS)
     next(flow)
+    flow.send([[b"ragknn:doc:v1"]])
     with pytest.raises(CommandRefused, match=r"(?i)no permissions"):
         flow.send(
             [b"OK", redis.exceptions.NoPermissionError("User x has no permissions to run the 'ft.dropindex' command")]
@@ -409,4 +413,4 @@ def test_a_drop_that_the_server_refuses_removes_nothing():
 
 
 def test_the_manifest_is_json_that_names_its_format():
-    assert json.loads(SCHEMA.dumps())["format"] == 2
+    assert json.loads(SCHEMA.dumps())["format"] == 3

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragknn import Document, HashingEmbedder, Index, Indexer
-from ragknn._protocol.query import EVERYTHING, intersection
+from ragknn._protocol.query import EVERYTHING, LABELLED, any_of_among, intersection
 from ragknn._protocol.schema import Schema
 from ragknn._protocol.where import DEEPEST, check_required, compile_filter
 
@@ -175,12 +175,15 @@ def test_a_filter_means_the_same_within_every_kind_of_search(server, where):
     knn = server.ids(f"{found.query}=>[KNN $k @vector $vector AS distance]", found.params, "SORTBY", "distance")
     assert knn == wanted
     within = "@vector:[VECTOR_RANGE $radius $vector]=>{$YIELD_DISTANCE_AS: distance}"
-    assert server.ids(f"{found.query} {within}", found.params) == wanted
-    words, labelled = "@text_words:(fox|quick|inf|strasse|grosse)", "(-ismissing(@label))"
-    for beside in (words, labelled, f"{labelled} {words}", f"{labelled} {within}"):
-        both = server.ids(beside, {}) & wanted
-        assert server.ids(f"{found.query} {beside}", found.params) == both
-        assert server.ids(f"{beside} {found.query}", found.params) == both
+    assert server.ids(f"{within} {found.query}", found.params) == wanted
+    labelled = server.ids(LABELLED.query, {})
+    assert server.ids(intersection(found, LABELLED).query, found.params) == labelled & wanted
+    terms = ("fox", "quick", "inf", "strasse", "foxes")
+    for narrow in (found, intersection(found, LABELLED)):
+        among = any_of_among(terms, narrow.query)
+        assert server.ids(among.query, {**found.params, **among.params}, "VERBATIM") == server.ids(
+            narrow.query, found.params
+        )
     parts = [part for pair in found.params.items() for part in pair]
     options = ["PARAMS", len(parts), *parts] if parts else []
     counting = ["GROUPBY", 0, "REDUCE", "COUNT_DISTINCT", 1, "@document_id", "AS", "n", "DIALECT", 2]
@@ -298,7 +301,7 @@ def test_a_filter_that_holds_itself_is_refused():
 @given(where=WHERES)
 def test_no_value_is_part_of_the_query(where):
     found = compile_filter(where, SCHEMA)
-    assert set(found.query) <= set("abcdefghijklmnopqrstuvwxyz_0123456789@:{}[]()|$-' ")
+    assert set(found.query) <= set("abcdefghijklmnopqrstuvwxyz_0123456789@:{}[]()|$-~' ")
     assert found.query.startswith("(")
     assert set(found.params) == {name.strip("|()[]{} ") for name in _names(found.query)}
 
@@ -318,11 +321,15 @@ def _names(query):
         ({"tags": 1}, "(@tags:{$w0|$w1})", {"w0": "1", "w1": "1.0"}),
         ({"year": {"$gte": 0.5}}, "(@year:[$w0 inf])", {"w0": "0.5"}),
         ({"year": {"$gt": 1, "$lt": 2}}, "(@year:[($w0 inf] @year:[-inf ($w1])", {"w0": "1.0", "w1": "2.0"}),
-        ({"year": {"$ne": None}}, "(-ismissing(@year))", {}),
+        ({"year": {"$ne": None}}, "((-ismissing(@year)) ~@document_id:{none})", {}),
         ({"$or": [{"label": "x"}, {"label": None}]}, "(@label:{$w0}|ismissing(@label))", {"w0": '"x"'}),
         ({"title": {"$contains": "The Fox"}}, "(@title:{$w0} @title:{$w1})", {"w0": "the", "w1": "fox"}),
-        ({"title": {"$not": {"$contains": "Straße"}}}, "(-@title:{$w0})", {"w0": "strasse"}),
-        ({"$not": {"label": "x", "year": 1}}, "((-@label:{$w0})|(-@year:[$w1 $w1]))", {"w0": '"x"', "w1": "1.0"}),
+        ({"title": {"$not": {"$contains": "Straße"}}}, "((-@title:{$w0}) ~@document_id:{none})", {"w0": "strasse"}),
+        (
+            {"$not": {"label": "x", "year": 1}},
+            "((-(@label:{$w0} @year:[$w1 $w1])) ~@document_id:{none})",
+            {"w0": '"x"', "w1": "1.0"},
+        ),
     ],
 )
 def test_a_filter_is_written_so(where, query, params):

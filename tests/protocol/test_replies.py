@@ -222,6 +222,7 @@ INFO = {
     },
 }
 EXPECTED_INFO = SearchIndexInfo(
+    name="ragknn:x:v1",
     passages=12,
     building=True,
     percent_indexed=0.5,
@@ -257,7 +258,8 @@ def test_only_an_index_that_is_not_being_built_is_whole(building, answered, shar
 
 
 def test_index_info_of_a_module_that_tells_less_is_read():
-    assert parse_info({b"num_docs": b"3"}) == SearchIndexInfo(3, False, 1.0, 0, ("", ""), 0, {})
+    told = {b"index_name": b"i", b"num_docs": b"3"}
+    assert parse_info(told) == SearchIndexInfo("i", 3, False, 1.0, 0, ("", ""), 0, {})
 
 
 @pytest.mark.parametrize(

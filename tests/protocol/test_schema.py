@@ -16,9 +16,9 @@ from ragknn import SchemaMismatch
 from ragknn._ids import passage_id, split_id
 from ragknn._protocol.encoding import TAG_SEPARATOR, as_number, decode_tag, dump_metadata, encode_tag
 from ragknn._protocol.keys import Keys, index_names
-from ragknn._protocol.opening import _create_command
+from ragknn._protocol.opening import create_command
 from ragknn._protocol.schema import READY_VECTORS, Schema
-from ragknn.text._words import LANGUAGES
+from ragknn.text._terms import LANGUAGES
 
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]))  # all but lone surrogates, which UTF-8 cannot hold
 IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
@@ -196,6 +196,7 @@ SCHEMAS = st.builds(
     fields=st.dictionaries(st.from_regex(r"f_[a-z]{1,5}", fullmatch=True), st.sampled_from(["tag", "numeric", "text"])),
     text_search=st.booleans(),
     language=st.sampled_from(LANGUAGES),
+    fold_accents=st.booleans(),
     stop_words=st.none() | st.lists(st.from_regex(r"[a-z]{1,5}", fullmatch=True)).map(tuple),
 )
 
@@ -206,13 +207,13 @@ def test_a_schema_comes_back_from_its_manifest(schema):
 
 
 def test_a_manifest_of_another_format_is_refused():
-    text = json.dumps({**json.loads(Schema(embedder="e", dim=2).dumps()), "format": 3, "news": True})
+    text = json.dumps({**json.loads(Schema(embedder="e", dim=2).dumps()), "format": 4, "news": True})
     with pytest.raises(SchemaMismatch) as refused:
         Schema.loads("doc", text)
-    assert refused.value.differences == {"format": (2, 3)}
+    assert refused.value.differences == {"format": (3, 4)}
     with pytest.raises(SchemaMismatch) as refused:
         Schema.loads("doc", "{}")
-    assert refused.value.differences == {"format": (2, None)}
+    assert refused.value.differences == {"format": (3, None)}
 
 
 def test_each_property_that_differs_is_named_with_what_was_expected_and_found():
@@ -449,7 +450,7 @@ def tags(redis_url):
     name = f"tags-{os.getpid()}"
     keys = Keys(name)
     with redis.Redis.from_url(redis_url, protocol=3) as client:
-        client.execute_command(*_create_command(keys, Schema(embedder="e", dim=2, fields={"topic": "tag"})))
+        client.execute_command(*create_command(keys, Schema(embedder="e", dim=2, fields={"topic": "tag"})))
 
         def found(stored, wanted):
             """Return for each wanted value the numbers of the stored documents with it as label, and as topic."""

@@ -1,0 +1,101 @@
+"""Moving an index that an earlier release made to this release's form, on the server and without embedding anything."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from ragknn._protocol.counting import wait_until_searchable
+from ragknn._protocol.finding import scan
+from ragknn._protocol.flows import Command, Flow
+from ragknn._protocol.keys import Keys
+from ragknn._protocol.opening import create_command, stored_manifest, swap_manifest
+from ragknn._protocol.place import Place
+from ragknn._protocol.query import TERMS
+from ragknn._protocol.replies import already_exists, as_text, checked
+from ragknn._protocol.schema import FORMAT, Schema
+from ragknn.errors import CommandRefused, IndexNotFound
+
+# The field with the words of a passage in the earlier form; the server made the terms of them.
+_EARLIER = "text_words"
+
+# Sets the terms of a passage, if it still has the text that they were made of. KEYS: the passage. ARGV: the digest of
+# the text, the name of the field, the terms.
+_SET_TERMS = """
+if redis.call('HGET', KEYS[1], 'digest') ~= ARGV[1] then return 0 end
+return redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
+"""
+
+
+def moved(place: Place) -> Flow[Schema]:
+    """Bring an index to this release's form, if it is not in it, and return its schema.
+
+    Searches go on meanwhile: a second search index is built beside the first, and takes its alias when it is complete.
+    If this is interrupted, the first one stays, and the next call starts again. Several may do it at once.
+    """
+    keys = place.keys
+    while True:
+        manifest = yield from stored_manifest(keys)
+        old = Schema.loads(keys.name, manifest)
+        if old.format == FORMAT:
+            return old
+        new = replace(old, format=FORMAT, fold_accents=True)
+        yield from _store_terms(keys, new)
+        if (yield from _take_over(keys, new)) and (yield from swap_manifest(keys, manifest, new.dumps())):
+            yield from _forget_earlier(keys)
+            return new
+
+
+def _store_terms(keys: Keys, schema: Schema) -> Flow[None]:
+    cursor = 0
+    while True:
+        cursor, found = yield from scan(keys.passage_prefix, cursor)
+        replies = yield [("HMGET", key, "text", "digest") for key in found]
+        commands: list[Command] = []
+        for key, reply in zip(found, replies, strict=True):
+            text, digest = checked(reply)
+            if text is not None and (terms := schema.analyzer.terms(as_text(text))):
+                commands.append(("EVAL", _SET_TERMS, "1", key, as_text(digest or b""), TERMS, " ".join(terms)))
+        for reply in (yield commands) if commands else ():
+            checked(reply)
+        if not cursor:
+            return
+
+
+def _versions(keys: Keys) -> Flow[list[int]]:
+    [listed] = yield [("FT._LIST",)]
+    return keys.search_versions([as_text(name) for name in checked(listed)])
+
+
+def _take_over(keys: Keys, schema: Schema) -> Flow[bool]:
+    """Let the server build another version of the search index, which takes the place of all before it.
+
+    Returns:
+        False if another process, which does the same, was quicker.
+    """
+    version = max((yield from _versions(keys)), default=0) + 1
+    [created] = yield [create_command(keys, schema, version)]
+    if not already_exists(created):
+        checked(created)
+    try:
+        yield from wait_until_searchable(keys, math.inf, keys.search_index(version))
+        [aliased] = yield [("FT.ALIASUPDATE", keys.alias, keys.search_index(version))]
+        checked(aliased)
+    except (CommandRefused, IndexNotFound):
+        if version in (yield from _versions(keys)):
+            raise
+        return False
+    before = [one for one in (yield from _versions(keys)) if one < version]
+    if before:
+        yield [("FT.DROPINDEX", keys.search_index(one)) for one in before]  # an error: another process dropped it
+    return True
+
+
+def _forget_earlier(keys: Keys) -> Flow[None]:
+    cursor = 0
+    while True:
+        cursor, found = yield from scan(keys.passage_prefix, cursor)
+        if found:
+            yield [("HDEL", key, _EARLIER) for key in found]
+        if not cursor:
+            return

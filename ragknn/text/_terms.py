@@ -1,0 +1,94 @@
+"""From the words of a text to the terms that the server indexes: stop words left out, accents folded, stems. Pure.
+
+The server could do this too, but then it scores a word and its stem as two words, and differently from release to
+release. So it gets terms that are ready, and only counts and scores them.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from functools import cache
+from unicodedata import normalize
+
+import Stemmer
+
+from ragknn.text._words import words
+
+# Stems of these languages are made by the rules of Snowball; Chinese has none.
+LANGUAGES = (
+    *("arabic", "armenian", "basque", "catalan", "chinese", "czech", "danish", "dutch", "english", "esperanto"),
+    *("estonian", "finnish", "french", "german", "greek", "hindi", "hungarian", "indonesian", "irish", "italian"),
+    *("lithuanian", "nepali", "norwegian", "persian", "polish", "portuguese", "romanian", "russian", "serbian"),
+    *("sesotho", "spanish", "swedish", "tamil", "turkish", "yiddish"),
+)
+_WITHOUT_STEMS = ("chinese",)
+
+# Marks that Latin and Greek letters bear; those of other scripts are vowels, or make other letters.
+_ACCENTS = dict.fromkeys(range(0x300, 0x370))
+# Latin letters with a stroke or a dot, which Unicode does not take apart, and joined ones.
+_PLAIN_LETTERS = str.maketrans(
+    {"ø": "o", "ł": "l", "đ": "d", "ħ": "h", "ŧ": "t", "ƶ": "z", "ɨ": "i", "ı": "i", "æ": "ae", "œ": "oe", "ð": "d"}
+    | {"þ": "th"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Analyzer:
+    """How texts become terms, the same for passages and queries.
+
+    Attributes:
+        language: one of `LANGUAGES`, by whose rules stems are made.
+        stop_words: words that are left out, as `words` gives them.
+        fold_accents: whether Latin and Greek letters lose their accents, so that "cafe" finds "café".
+    """
+
+    language: str
+    stop_words: frozenset[str]
+    fold_accents: bool
+
+    def terms(self, text: str) -> list[str]:
+        """Return the terms of a text in their order, repeated ones too."""
+        kept = [word for word in words(text) if word not in self.stop_words]
+        if self.fold_accents and not text.isascii():
+            kept = [word if word.isascii() else fold_accents(word) for word in kept]
+        return kept if self.language in _WITHOUT_STEMS else _stemmers.of(self.language).stemWords(kept)
+
+
+@cache
+def analyzer(language: str, stop_words: tuple[str, ...], fold_accents: bool) -> Analyzer:
+    """Return the analyzer of these properties, made once."""
+    return Analyzer(language, frozenset(stop_words), fold_accents)
+
+
+def fold_accents(word: str) -> str:
+    """Return a word of `words` with its Latin and Greek letters without accents."""
+    folded: list[str] = []
+    base = ""
+    for character in normalize("NFD", word):
+        if ord(character) not in _ACCENTS:
+            base = character
+        elif base and _bears_accents(base):
+            continue
+        folded.append(character)
+    return normalize("NFC", "".join(folded)).translate(_PLAIN_LETTERS)
+
+
+def _bears_accents(character: str) -> bool:
+    code = ord(character)
+    return character.isalpha() and (code < 0x250 or 0x370 <= code < 0x400 or 0x1E00 <= code < 0x2000)
+
+
+class _Stemmers(threading.local):
+    """Each thread's own stemmers, since they must not be shared."""
+
+    def __init__(self) -> None:
+        self._by_language: dict[str, Stemmer.Stemmer] = {}
+
+    def of(self, language: str) -> Stemmer.Stemmer:
+        if language not in self._by_language:
+            self._by_language[language] = Stemmer.Stemmer(language)
+        return self._by_language[language]
+
+
+_stemmers = _Stemmers()
