@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ragknn._protocol.counting import wait_until_searchable
 from ragknn._protocol.finding import scan
-from ragknn._protocol.flows import Command, Flow
+from ragknn._protocol.flows import Flow
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.opening import create_command, stored_manifest, swap_manifest
 from ragknn._protocol.place import Place
@@ -20,18 +20,20 @@ from ragknn.errors import CommandRefused, IndexNotFound
 _EARLIER = "text_words"
 
 # Sets the terms of a passage, if it still has the text that they were made of. KEYS: the passage. ARGV: the digest of
-# the text, the name of the field, the terms.
+# the text, the field with its words, the field for its terms, the terms.
 _SET_TERMS = """
 if redis.call('HGET', KEYS[1], 'digest') ~= ARGV[1] then return 0 end
-return redis.call('HSET', KEYS[1], ARGV[2], ARGV[3])
+redis.call('HDEL', KEYS[1], ARGV[2])
+if ARGV[4] ~= '' then redis.call('HSET', KEYS[1], ARGV[3], ARGV[4]) end
+return 1
 """
 
 
 def moved(place: Place) -> Flow[Schema]:
     """Bring an index to this release's form, if it is not in it, and return its schema.
 
-    Searches go on meanwhile: a second search index is built beside the first, and takes its alias when it is complete.
-    If this is interrupted, the first one stays, and the next call starts again. Several may do it at once.
+    Searches by vectors go on meanwhile: a second search index is built beside the first, and takes its alias when it is
+    complete. If this is interrupted, the first one stays, and the next call starts again. Several may do it at once.
     """
     keys = place.keys
     while True:
@@ -42,7 +44,6 @@ def moved(place: Place) -> Flow[Schema]:
         new = replace(old, format=FORMAT, fold_accents=True)
         yield from _store_terms(keys, new)
         if (yield from _take_over(keys, new)) and (yield from swap_manifest(keys, manifest, new.dumps())):
-            yield from _forget_earlier(keys)
             return new
 
 
@@ -50,14 +51,17 @@ def _store_terms(keys: Keys, schema: Schema) -> Flow[None]:
     cursor = 0
     while True:
         cursor, found = yield from scan(keys.passage_prefix, cursor)
-        replies = yield [("HMGET", key, "text", "digest") for key in found]
-        commands: list[Command] = []
-        for key, reply in zip(found, replies, strict=True):
-            text, digest = checked(reply)
-            if text is not None and (terms := schema.analyzer.terms(as_text(text))):
-                commands.append(("EVAL", _SET_TERMS, "1", key, as_text(digest or b""), TERMS, " ".join(terms)))
-        for reply in (yield commands) if commands else ():
-            checked(reply)
+        if found:
+            read = yield [("HMGET", key, "text", "digest") for key in found]
+            parts = [[as_text(part or b"") for part in checked(reply)] for reply in read]
+            pairs = [(digest, " ".join(schema.analyzer.terms(text))) for text, digest in parts]
+            for reply in (
+                yield [
+                    ("EVAL", _SET_TERMS, "1", key, digest, _EARLIER, TERMS, terms)
+                    for key, (digest, terms) in zip(found, pairs, strict=True)
+                ]
+            ):
+                checked(reply)
         if not cursor:
             return
 
@@ -89,13 +93,3 @@ def _take_over(keys: Keys, schema: Schema) -> Flow[bool]:
     if before:
         yield [("FT.DROPINDEX", keys.search_index(one)) for one in before]  # an error: another process dropped it
     return True
-
-
-def _forget_earlier(keys: Keys) -> Flow[None]:
-    cursor = 0
-    while True:
-        cursor, found = yield from scan(keys.passage_prefix, cursor)
-        if found:
-            yield [("HDEL", key, _EARLIER) for key in found]
-        if not cursor:
-            return
