@@ -173,13 +173,12 @@ def _value(stored: str | None, kind: FieldType, entry: str | None) -> Any:
     return value[1] if isinstance(value, list) and len(value) == 2 and value[0] == entry else _NOTHING
 
 
-def wait_until_searchable(keys: Keys, patience: float, search_index: str | None = None) -> Flow[None]:
+def wait_until_searchable(keys: Keys, patience: float) -> Flow[None]:
     """Wait until everything stored is indexed.
 
     Args:
         keys: the index's keys.
         patience: seconds.
-        search_index: name of the version to wait for; None: the one that is searched.
 
     Raises:
         TimeoutError: it took longer.
@@ -187,7 +186,7 @@ def wait_until_searchable(keys: Keys, patience: float, search_index: str | None 
     deadline = time.monotonic() + patience
     pause = 0.01
     while True:
-        info = yield from index_info(keys, search_index)
+        info = yield from index_info(keys)
         if not info.building:
             return
         if time.monotonic() >= deadline:

@@ -53,6 +53,11 @@ class Keys:
         return f"ragknn:{self.name}:manifest"
 
     @property
+    def moving(self) -> str:
+        """Key that one process holds while it moves the index to the form of a later release."""
+        return f"ragknn:{self.name}:moving"
+
+    @property
     def alias(self) -> str:
         """Name under which the search index is asked."""
         return f"ragknn:{self.name}"

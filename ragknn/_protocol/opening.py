@@ -140,14 +140,14 @@ def field_definitions(fields: Mapping[str, FieldType]) -> Command:
     )
 
 
-def create_command(keys: Keys, schema: Schema, version: int = 1) -> Command:
-    """Return the command that makes a version of the search index of everything that is stored."""
+def create_command(keys: Keys, schema: Schema, search_index: str | None = None) -> Command:
+    """Return the command that makes a search index of everything that is stored; its name is that of the first one."""
     vector: list[str | int] = ["TYPE", schema.dtype.upper(), "DIM", schema.dim]
     vector += ["DISTANCE_METRIC", schema.metric.upper()]
     if schema.algorithm == "hnsw":
         vector += ["M", schema.m, "EF_CONSTRUCTION", schema.ef_construction]
     return (
-        *("FT.CREATE", keys.search_index(version), "ON", "HASH", "PREFIX", 1, keys.passage_prefix),
+        *("FT.CREATE", search_index or keys.search_index(), "ON", "HASH", "PREFIX", 1, keys.passage_prefix),
         *("STOPWORDS", 0, "SCHEMA"),
         *("document_id", *_TAG),
         *("label", *_TAG, "INDEXMISSING"),  # so that a search can leave out what has no label

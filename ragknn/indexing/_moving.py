@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
-from ragknn._protocol.counting import wait_until_searchable
+from ragknn._protocol.counting import index_info
 from ragknn._protocol.finding import scan
-from ragknn._protocol.flows import Flow
+from ragknn._protocol.flows import Command, Flow, Pause
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.opening import create_command, stored_manifest, swap_manifest
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import TERMS
-from ragknn._protocol.replies import already_exists, as_text, checked
+from ragknn._protocol.replies import as_text, checked
 from ragknn._protocol.schema import FORMAT, Schema
-from ragknn.errors import CommandRefused, IndexNotFound
 
 # The field with the words of a passage in the earlier form; the server made the terms of them.
 _EARLIER = "text_words"
+
+HELD = 10_000  # milliseconds after which a process that was killed no longer keeps others from moving the index
+POLL = 0.05  # seconds
 
 # Sets the terms of a passage, if it still has the text that they were made of. KEYS: the passage. ARGV: the digest of
 # the text, the field with its words, the field for its terms, the terms.
@@ -33,7 +34,8 @@ def moved(place: Place) -> Flow[Schema]:
     """Bring an index to this release's form, if it is not in it, and return its schema.
 
     Searches by vectors go on meanwhile: a second search index is built beside the first, and takes its alias when it is
-    complete. If this is interrupted, the first one stays, and the next call starts again. Several may do it at once.
+    complete. If this is interrupted, the first one stays, and the next call starts again. Of several processes that
+    call it at once, one does it and the others wait.
     """
     keys = place.keys
     while True:
@@ -41,9 +43,16 @@ def moved(place: Place) -> Flow[Schema]:
         old = Schema.loads(keys.name, manifest)
         if old.format == FORMAT:
             return old
+        [taken] = yield [("SET", keys.moving, "1", "NX", "PX", str(HELD))]
+        if checked(taken) is None:
+            yield Pause(POLL)
+            continue
         new = replace(old, format=FORMAT, fold_accents=True)
         yield from _store_terms(keys, new)
-        if (yield from _take_over(keys, new)) and (yield from swap_manifest(keys, manifest, new.dumps())):
+        yield from _take_over(keys, new)
+        swapped = yield from swap_manifest(keys, manifest, new.dumps())
+        yield [("UNLINK", keys.moving)]
+        if swapped:
             return new
 
 
@@ -57,8 +66,11 @@ def _store_terms(keys: Keys, schema: Schema) -> Flow[None]:
             pairs = [(digest, " ".join(schema.analyzer.terms(text))) for text, digest in parts]
             for reply in (
                 yield [
-                    ("EVAL", _SET_TERMS, "1", key, digest, _EARLIER, TERMS, terms)
-                    for key, (digest, terms) in zip(found, pairs, strict=True)
+                    _hold(keys),
+                    *(
+                        ("EVAL", _SET_TERMS, "1", key, digest, _EARLIER, TERMS, terms)
+                        for key, (digest, terms) in zip(found, pairs, strict=True)
+                    ),
                 ]
             ):
                 checked(reply)
@@ -71,25 +83,20 @@ def _versions(keys: Keys) -> Flow[list[int]]:
     return keys.search_versions([as_text(name) for name in checked(listed)])
 
 
-def _take_over(keys: Keys, schema: Schema) -> Flow[bool]:
-    """Let the server build another version of the search index, which takes the place of all before it.
+def _take_over(keys: Keys, schema: Schema) -> Flow[None]:
+    """Let the server build another version of the search index, which takes the place of all before it."""
+    before = yield from _versions(keys)
+    name = keys.search_index(max(before, default=0) + 1)
+    [created] = yield [create_command(keys, schema, name)]
+    checked(created)
+    while (yield from index_info(keys, name)).building:
+        yield [_hold(keys)]
+        yield Pause(POLL)
+    for reply in (
+        yield [("FT.ALIASUPDATE", keys.alias, name), *(("FT.DROPINDEX", keys.search_index(one)) for one in before)]
+    ):
+        checked(reply)
 
-    Returns:
-        False if another process, which does the same, was quicker.
-    """
-    version = max((yield from _versions(keys)), default=0) + 1
-    [created] = yield [create_command(keys, schema, version)]
-    if not already_exists(created):
-        checked(created)
-    try:
-        yield from wait_until_searchable(keys, math.inf, keys.search_index(version))
-        [aliased] = yield [("FT.ALIASUPDATE", keys.alias, keys.search_index(version))]
-        checked(aliased)
-    except (CommandRefused, IndexNotFound):
-        if version in (yield from _versions(keys)):
-            raise
-        return False
-    before = [one for one in (yield from _versions(keys)) if one < version]
-    if before:
-        yield [("FT.DROPINDEX", keys.search_index(one)) for one in before]  # an error: another process dropped it
-    return True
+
+def _hold(keys: Keys) -> Command:
+    return ("PEXPIRE", keys.moving, str(HELD))

@@ -6,7 +6,6 @@ release. So it gets terms that are ready, and only counts and scores them.
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from functools import cache
 from unicodedata import normalize
@@ -52,7 +51,11 @@ class Analyzer:
         kept = [word for word in words(text) if word not in self.stop_words]
         if self.fold_accents and not text.isascii():
             kept = [word if word.isascii() else fold_accents(word) for word in kept]
-        return kept if self.language in _WITHOUT_STEMS else _stemmers.of(self.language).stemWords(kept)
+        if self.language in _WITHOUT_STEMS:
+            return kept
+        # Threads must not share a stemmer; one without a memory is made in a microsecond.
+        stems: list[str] = Stemmer.Stemmer(self.language, 0).stemWords(kept)
+        return stems
 
 
 @cache
@@ -77,18 +80,3 @@ def fold_accents(word: str) -> str:
 def _bears_accents(character: str) -> bool:
     code = ord(character)
     return character.isalpha() and (code < 0x250 or 0x370 <= code < 0x400 or 0x1E00 <= code < 0x2000)
-
-
-class _Stemmers(threading.local):
-    """Each thread's own stemmers, since they must not be shared."""
-
-    def __init__(self) -> None:
-        self._by_language: dict[str, Stemmer.Stemmer] = {}
-
-    def of(self, language: str) -> Stemmer.Stemmer:
-        if language not in self._by_language:
-            self._by_language[language] = Stemmer.Stemmer(language)
-        return self._by_language[language]
-
-
-_stemmers = _Stemmers()
