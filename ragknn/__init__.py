@@ -34,6 +34,7 @@ from ragknn.filters import Where
 from ragknn.indexing._ingestion import IngestOptions
 from ragknn.indexing.index import AsyncIndex, Index, alist_indexes, list_indexes
 from ragknn.indexing.indexer import AsyncIndexer, Indexer
+from ragknn.indexing.mapping import IndexMap
 from ragknn.records import (
     Document,
     DocumentSource,
@@ -90,6 +91,7 @@ __all__ = [
     "IncompleteRetrieval",
     "Index",
     "IndexInfo",
+    "IndexMap",
     "IndexNotFound",
     "IndexNotOpen",
     "Indexer",

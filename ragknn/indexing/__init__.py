@@ -1,4 +1,4 @@
-"""The index, and writing to it: open, create, read, count, add, sync, update, delete.
+"""The index, and writing to it: open, create, read, count, map, add, sync, update, delete.
 
 Here documents become stored passages, and are read back. Searching is in `ragknn.retrieval`.
 """
@@ -9,6 +9,7 @@ from ragknn._protocol.vectors import DType
 from ragknn.indexing._ingestion import IngestOptions
 from ragknn.indexing.index import AsyncIndex, Index, alist_indexes, list_indexes
 from ragknn.indexing.indexer import AsyncIndexer, Indexer
+from ragknn.indexing.mapping import IndexMap
 
 __all__ = [
     "Algorithm",
@@ -17,6 +18,7 @@ __all__ = [
     "DType",
     "FieldType",
     "Index",
+    "IndexMap",
     "Indexer",
     "IngestOptions",
     "Schema",

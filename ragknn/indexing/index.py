@@ -16,6 +16,8 @@ from ragknn._protocol.opening import drop_index, listing
 from ragknn._protocol.presence import while_there
 from ragknn._protocol.schema import FieldType
 from ragknn.filters import Where
+from ragknn.indexing._mapping import SAMPLE, mapping
+from ragknn.indexing._projection import Method
 from ragknn.indexing._reading import (
     DOCUMENTS_PER_PART,
     PASSAGES_PER_PART,
@@ -28,6 +30,7 @@ from ragknn.indexing._reading import (
     reading_passages,
     reading_spots,
 )
+from ragknn.indexing.mapping import IndexMap
 from ragknn.records import Document, IndexInfo, IngestReport, Passage
 from ragknn.server._connection import aconnect, arun, check_url, close, connect, run
 from ragknn.server._loops import LoopClients
@@ -305,6 +308,33 @@ class Index(SharedIndex):
         """
         return self._run(self._describing())
 
+    def map(
+        self,
+        method: Method = "pca",
+        *,
+        where: Where | None = None,
+        sample: int = SAMPLE,
+        include: Iterable[str] = (),
+        seed: int = 0,
+    ) -> IndexMap:
+        """Return the passages as points in a plane; near to each other where their vectors are, as far as a plane can.
+
+        Args:
+            method: "pca", the two directions in which the vectors spread most; or "umap", which keeps neighbors
+                together and takes longer (`pip install 'ragknn[umap]'`).
+            where: only passages that match; `ragknn.filters` explains it.
+            sample: number of passages; of more, so many are drawn by chance.
+            include: ids of passages that are on the map in any case, such as the neighbors of a retrieval.
+            seed: of the sample and of UMAP.
+
+        Raises:
+            TypeError: a str in place of several ids.
+            ValueError: an invalid choice or filter, or fewer than four passages for UMAP.
+            MissingDependency: UMAP is not installed.
+            ServerError: the server cannot be reached or refuses a command.
+        """
+        return self._run(mapping(self, method, where, sample, include, seed))
+
     def wait_until_searchable(self, timeout: float = 60.0) -> None:
         """Wait until everything stored can be found; the server may index in the background.
 
@@ -454,6 +484,18 @@ class AsyncIndex(SharedIndex):
     async def describe(self) -> IndexInfo:
         """Async twin of `Index.describe`."""
         return await self._run(self._describing())
+
+    async def map(
+        self,
+        method: Method = "pca",
+        *,
+        where: Where | None = None,
+        sample: int = SAMPLE,
+        include: Iterable[str] = (),
+        seed: int = 0,
+    ) -> IndexMap:
+        """Async twin of `Index.map`."""
+        return await self._run(mapping(self, method, where, sample, include, seed))
 
     async def wait_until_searchable(self, timeout: float = 60.0) -> None:
         """Async twin of `Index.wait_until_searchable`."""

@@ -1,5 +1,6 @@
 """Pictures that are readable at a glance: nothing that is written covers anything else that is written."""
 
+import sys
 from itertools import combinations
 
 import numpy as np
@@ -197,7 +198,7 @@ def test_a_picture_leaves_the_settings_of_matplotlib_as_they_were():
 
 
 def test_without_matplotlib_the_error_names_the_extra(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     pictures.figure_class.cache_clear()
     with pytest.raises(MissingDependency, match=r"ragknn\[plot\]"):
         SCANS["steady"].plot()
