@@ -1,8 +1,9 @@
 """Judged questions, read from a folder in BEIR's layout.
 
 corpus.jsonl or other files    the documents; `read_documents` reads them
-queries.jsonl                  {"_id": "q1", "text": "..."}, one per line
-qrels/test.tsv                 query-id, corpus-id and score, separated by tabs, below a header with these names
+queries.jsonl                  {"_id": "q1", "text": "..."}, one per line; or queries.tsv, an id and a text per line
+qrels/test.tsv                 query-id, corpus-id and score, separated by tabs, below a header with these names; or
+                               as TREC has it, without a header: query, 0, document and grade
 
 N. Thakur et al.: BEIR: A heterogeneous benchmark for zero-shot evaluation of information retrieval models.
     NeurIPS Datasets and Benchmarks 2021.
@@ -10,16 +11,22 @@ N. Thakur et al.: BEIR: A heterogeneous benchmark for zero-shot evaluation of in
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ragknn.errors import ReadError
 from ragknn.evaluation._metrics import Grades
+from ragknn.evaluation._qrels import column_of, read_grades, shortened
 
-_HEADER = ("query-id", "corpus-id", "score")
+_QUERIES = ("queries.jsonl", "queries.tsv")
+_JUDGEMENTS = (".tsv", ".txt", ".qrels", ".qrel", ".trec", ".csv", "")  # suffixes in the order in which they are tried
+
+# As the headers of queries name them, in small letters and without what is between words.
+_IDS = {"id", "queryid", "qid", "query", "topic", "topicid", "questionid"}
+_TEXTS = {"text", "query", "querytext", "question", "title"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +56,16 @@ class Questions:
 
 
 def read_questions(folder: str | Path, split: str = "test") -> Questions:
-    """Read the queries and judgements of a folder in BEIR's layout.
+    """Read the queries and judgements of a folder in BEIR's layout, or with files as TREC writes them.
 
     Queries without judgements in this split are left out.
 
     Args:
-        folder: folder with `queries.jsonl` and the folder `qrels`.
-        split: name of a file of judgements in `qrels`, without `.tsv`.
+        folder: folder with `queries.jsonl` or `queries.tsv`, and the folder `qrels`. In `queries.tsv` each line has an
+            id and a text, separated by a tab; a header may name them.
+        split: name of a file of judgements in `qrels`, without its suffix (.tsv, .txt, .qrels, .qrel, .trec, .csv or
+            none). It has a header with columns for query, document and grade, by their usual names; or it has none,
+            and in each line query, 0, document and grade, separated by spaces or tabs. Grades are whole numbers.
 
     Raises:
         ReadError: a file is missing or invalid; the message names file and line.
@@ -63,16 +73,15 @@ def read_questions(folder: str | Path, split: str = "test") -> Questions:
     root = Path(folder)
     if not root.is_dir():
         raise ReadError(f"{folder}: expected a folder with queries.jsonl and qrels/{split}.tsv, got no folder")
-    queries_path, grades_path = root / "queries.jsonl", root / "qrels" / f"{split}.tsv"
-    if not queries_path.is_file():
-        raise ReadError(f'{queries_path}: expected a file with a line {{"_id": ..., "text": ...}} per query, got none')
-    if not grades_path.is_file():
-        splits = sorted(path.stem for path in grades_path.parent.glob("*.tsv"))
-        there = f"there are {', '.join(splits)}; choose one of these" if splits else "there is none; add it"
-        raise ReadError(f"{grades_path}: expected judgements of the split {split!r}, {there}")
+    queries_path = next((path for name in _QUERIES if (path := root / name).is_file()), None)
+    if queries_path is None:
+        raise ReadError(
+            f'{root / _QUERIES[0]}: expected a file with a line {{"_id": ..., "text": ...}} per query, got none'
+        )
+    grades_path = _judgements(root / "qrels", split)
     try:
         queries = dict(_queries(queries_path))
-        grades = _grades(grades_path, queries)
+        grades = read_grades(grades_path, queries, queries_path.name)
     except UnicodeDecodeError as error:
         raise ReadError(f"{root}: expected queries and judgements in UTF-8, got {error}; convert them") from error
     except OSError as error:
@@ -81,69 +90,58 @@ def read_questions(folder: str | Path, split: str = "test") -> Questions:
     return Questions(judged, {query: grades[query] for query in judged})
 
 
+def _judgements(folder: Path, split: str) -> Path:
+    for suffix in _JUDGEMENTS:
+        if (path := folder / f"{split}{suffix}").is_file():
+            return path
+    splits = sorted({path.stem for path in folder.glob("*") if path.suffix in _JUDGEMENTS and path.is_file()})
+    there = f"there are {', '.join(splits)}; choose one of these" if splits else "there is none; add it"
+    raise ReadError(f"{folder / split}.tsv: expected judgements of the split {split!r}, {there}")
+
+
 def _queries(path: Path) -> Iterator[tuple[str, str]]:
     seen: set[str] = set()
+    for place, query, text in (_rows if path.suffix == ".jsonl" else _lines)(path):
+        if not text.strip():
+            raise ReadError(f"{place}: expected words in the text of query {query!r}, got none; remove the line")
+        if query in seen:
+            raise ReadError(f"{place}: expected each query id once, got {query!r} again; give it another")
+        seen.add(query)
+        yield query, text
+
+
+def _rows(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Return place, id and text of each query in a file of JSON lines."""
     with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             place = f"{path}:{number}"
             try:
-                row = json.loads(line)
+                row: Any = json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise ReadError(f"{place}: expected a JSON object per line, got {_short(line)}: {error}") from error
+                raise ReadError(f"{place}: expected a JSON object per line, got {shortened(line)}: {error}") from error
             query, text = (row.get("_id"), row.get("text")) if isinstance(row, dict) else (None, None)
             # An integer id becomes a string, as in documents; the ids in judgements are strings.
             if type(query) not in (str, int) or not str(query) or not isinstance(text, str):
-                raise ReadError(f'{place}: expected {{"_id": "...", "text": "..."}}, got {_short(line)}')
-            if not text.strip():
-                raise ReadError(f"{place}: expected words in the text of query {query!r}, got none; remove the line")
-            if str(query) in seen:
-                raise ReadError(f"{place}: expected each query id once, got {query!r} again; give it another")
-            seen.add(str(query))
-            yield str(query), text
+                raise ReadError(f'{place}: expected {{"_id": "...", "text": "..."}}, got {shortened(line)}')
+            yield place, str(query), text
 
 
-def _grades(path: Path, queries: Mapping[str, str]) -> dict[str, dict[str, int]]:
-    grades: dict[str, dict[str, int]] = {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.reader(file, delimiter="\t")
-        try:
-            header = next(rows, [])
-            if tuple(header) != _HEADER:
-                got = _short("\t".join(header)) if header else "an empty file"
-                raise ReadError(f"{path}:1: expected the header {' '.join(_HEADER)}, separated by tabs, got {got}")
-            for row in rows:
-                if row:
-                    query, document, grade = _judgement(row, f"{path}:{rows.line_num}", queries)
-                    known = grades.setdefault(query, {}).setdefault(document, grade)
-                    if known != grade:
-                        raise ReadError(
-                            f"{path}:{rows.line_num}: expected one grade of {document!r} for query {query!r}, "
-                            f"got {known} and {grade}; remove one"
-                        )
-        except csv.Error as error:
-            raise ReadError(f"{path}:{rows.line_num}: expected columns separated by tabs, got: {error}") from error
-    if not grades:
-        raise ReadError(f"{path}: expected judgements below the header, got none")
-    return grades
-
-
-def _judgement(row: list[str], place: str, queries: Mapping[str, str]) -> tuple[str, str, int]:
-    if len(row) != len(_HEADER):
-        raise ReadError(f"{place}: expected {', '.join(_HEADER)} separated by tabs, got {_short(' '.join(row))}")
-    query, document, score = row
-    try:
-        grade = int(score)
-    except ValueError as error:
-        raise ReadError(f"{place}: expected a whole number as score, got {score!r}") from error
-    if query not in queries:
-        raise ReadError(f"{place}: expected a query of queries.jsonl, got {query!r}; add it there, or remove the line")
-    if not document:
-        raise ReadError(f"{place}: expected a document id, got an empty one; remove the line")
-    return query, document, grade
-
-
-def _short(line: str) -> str:
-    text = line.strip()
-    return repr(text if len(text) <= 60 else text[:59] + "…")
+def _lines(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Return place, id and text of each query in a file with tabs; quotation marks are part of the text."""
+    columns: tuple[int, int] | None = None
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            cells = line.rstrip("\n").split("\t")
+            if not line.strip():
+                continue
+            if columns is None:
+                query, text = column_of(cells, _IDS), column_of(cells, _TEXTS)
+                if query is not None and text is not None and query != text:
+                    columns = query, text
+                    continue
+                columns = 0, 1
+            if len(cells) <= max(columns) or not cells[columns[0]].strip():
+                raise ReadError(f"{path}:{number}: expected an id, a tab and a text, got {shortened(line)}")
+            yield f"{path}:{number}", cells[columns[0]].strip(), cells[columns[1]]

@@ -141,3 +141,108 @@ def test_whatever_is_written_in_the_layout_comes_back(tmp_path_factory, question
     read = read_questions(folder)
     assert read.queries == {query: text for query, (text, _) in questions.items()}
     assert read.grades == {query: grades for query, (_, grades) in questions.items()}
+
+
+# ---- as others write them --------------------------------------------------------------------------------------
+
+JUDGED = {"q1": {"a": 2, "b": 0}, "3": {"b": 1}}
+OTHERS = {
+    "TREC with spaces": "q1 0 a 2\nq1 0 b 0\n3 0 b 1\n",
+    "TREC with tabs": "q1\t0\ta\t2\nq1\t0\tb\t0\n3\t0\tb\t1\n",
+    "TREC in columns": "q1   0  a   2\r\nq1   Q0 b   0\r\n\r\n3\t0 b\t1\r\n",
+    "a byte order mark": "\ufeffq1 0 a 2\nq1 0 b 0\n3 0 b 1\n",
+    "no newline at the end": "q1 0 a 2\nq1 0 b 0\n3 0 b 1",
+    "underscores": "query_id\tcorpus_id\tscore\nq1\ta\t2\nq1\tb\t0\n3\tb\t1\n",
+    "capitals": "Query-ID\tCorpus-ID\tScore\nq1\ta\t2\nq1\tb\t0\n3\tb\t1\n",
+    "other names": "qid\tdocid\trelevance\nq1\ta\t2\nq1\tb\t0\n3\tb\t1\n",
+    "MS MARCO": "qid\titer\tpid\trel\nq1\t0\ta\t2\nq1\t0\tb\t0\n3\t0\tb\t1\n",
+    "another order": "doc_id\tgrade\ttopic\na\t2\tq1\nb\t0\tq1\nb\t1\t3\n",
+    "commas": 'query-id,corpus-id,score\nq1,a,2\nq1,"b",0\n3,b,1\n',
+    "quoted header": '"query-id","corpus-id","score"\n"q1","a",2\nq1,b,0\n3,b,1\n',
+    "spaces below a header": "query-id corpus-id score\nq1 a 2\nq1 b 0\n3 b 1\n",
+    "fractions of zero": "query-id\tcorpus-id\tscore\nq1\ta\t2.0\nq1\tb\t0.0\n3\tb\t1.00\n",
+    "fractions of zero in TREC": "q1 0 a 2.0\nq1 0 b 0\n3 0 b +1\n",
+}
+
+
+@pytest.mark.parametrize("judgements", OTHERS.values(), ids=OTHERS)
+@pytest.mark.parametrize("name", ["test.tsv", "test.txt", "test.qrels", "test"])
+def test_judgements_are_read_as_others_write_them(make, judgements, name):
+    folder = make(QUERIES, judgements, header="")
+    (folder / "qrels" / "test.tsv").rename(folder / "qrels" / name)
+    assert read_questions(folder).grades == JUDGED
+
+
+def test_ids_with_spaces_are_read_between_tabs(make):
+    assert read_questions(make(QUERIES, "q1\t0\ta file.md\t1\n", "")).grades == {"q1": {"a file.md": 1}}
+
+
+@pytest.mark.parametrize(
+    ("judgements", "message"),
+    [
+        ("q1 0 a 1\nq1 0 b\n", "test.tsv:2: expected query, 0, document and grade, got 'q1 0 b'"),
+        ("q1 0 a 1\nq1 0 a file.md 1\n", "test.tsv:2: expected query, 0, document and grade, got 'q1 0 a file.md 1'"),
+        ("q1 0 a 0.5\n", "test.tsv:1: expected a whole number as score, got '0.5'"),
+        ("q1 0 a 1\n\nq1 0 b nan\n", "test.tsv:3: expected a whole number as score, got 'nan'"),
+        ("q1 0 a 1\nq9 0 b 1\n", "test.tsv:2: expected a query of queries.jsonl, got 'q9'"),
+        ("q1 0 a high\n", "test.tsv:1: expected the header query-id corpus-id score, separated by tabs, got 'q1 0 a"),
+        (
+            "q1 Q0 a 1 9.5 mine\n",
+            "got 'q1 Q0 a 1 9.5 mine', which looks like a ranking of a system; or, as TREC has it",
+        ),
+        ("qid\tdocid\trel\nq1\ta\n", "test.tsv:2: expected qid, docid, rel separated by tabs, got 'q1 a'"),
+        ("qid,docid,rel\nq1,a,x\n", "test.tsv:2: expected a whole number as score, got 'x'"),
+        ("qid docid rel\nq1 a\n", "test.tsv:2: expected qid, docid, rel separated by spaces, got 'q1 a'"),
+    ],
+)
+def test_what_is_no_judgement_of_others_is_named_with_its_line(make, judgements, message):
+    with pytest.raises(ReadError, match=re.escape(message)):
+        read_questions(make(QUERIES, judgements, ""))
+
+
+@pytest.mark.parametrize(
+    "queries",
+    [
+        'q1\tone "and" a half\n3\tthree\n',
+        'query_id\ttext\nq1\tone "and" a half\n\n3\tthree\n',
+        '\ufeffqid\tquery\r\nq1\tone "and" a half\r\n3\tthree\r\n',
+        'title\tlanguage\tid\none "and" a half\ten\tq1\nthree\ten\t3\n',
+    ],
+)
+def test_queries_are_read_from_a_file_with_tabs(make, queries):
+    folder = make("", OTHERS["TREC with spaces"], "")
+    (folder / "queries.jsonl").unlink()
+    (folder / "queries.tsv").write_text(queries, encoding="utf-8")
+    assert read_questions(folder).queries == {"q1": 'one "and" a half', "3": "three"}
+
+
+@pytest.mark.parametrize(
+    ("queries", "message"),
+    [
+        ("q1\tone\nq2\n", "queries.tsv:2: expected an id, a tab and a text, got 'q2'"),
+        ("q1 one\n", "queries.tsv:1: expected an id, a tab and a text, got 'q1 one'"),
+        ("q1\tone\n\ttwo\n", "queries.tsv:2: expected an id, a tab and a text"),
+        ("q1\t \n", "queries.tsv:1: expected words in the text of query 'q1', got none"),
+        ("q1\tone\nq1\ttwo\n", "queries.tsv:2: expected each query id once, got 'q1' again"),
+        ("q2\ttwo\n", "test.tsv:1: expected a query of queries.tsv, got 'q1'"),
+    ],
+)
+def test_what_is_no_query_in_a_file_with_tabs_is_named_with_its_line(make, queries, message):
+    folder = make("", "q1 0 a 1\n", "")
+    (folder / "queries.jsonl").unlink()
+    (folder / "queries.tsv").write_text(queries, encoding="utf-8")
+    with pytest.raises(ReadError, match=re.escape(message)):
+        read_questions(folder)
+
+
+words = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"]), min_size=1, max_size=8)
+
+
+@given(st.dictionaries(words, st.dictionaries(words, st.integers(-2, 3), min_size=1), min_size=1, max_size=4))
+def test_whatever_trec_writes_comes_back(tmp_path_factory, grades):
+    folder = tmp_path_factory.mktemp("trec")
+    (folder / "qrels").mkdir()
+    (folder / "queries.tsv").write_text("id\ttext\n" + "".join(f"{query}\ta text\n" for query in grades), "utf-8")
+    lines = [f"{query} 0 {document} {grade}\n" for query, own in grades.items() for document, grade in own.items()]
+    (folder / "qrels" / "test.txt").write_text("".join(lines), encoding="utf-8")
+    assert read_questions(folder).grades == grades
