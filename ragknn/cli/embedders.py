@@ -63,7 +63,11 @@ def chosen_embedder(embedder: Embedder | None, model: str | None) -> Embedder | 
     """
     if embedder is not None and model is not None:
         raise click.UsageError("expected either --embedder or --model, got both")
-    return default_embedder(model, load_settings().device) if model else embedder
+    if model is None:
+        return embedder
+    if not model.strip():
+        raise click.UsageError(f"expected the name or the folder of a model after --model, got {model!r}")
+    return default_embedder(model, load_settings().device)
 
 
 def load_embedder(place: str, arguments: Mapping[str, Any] | None = None) -> Embedder:

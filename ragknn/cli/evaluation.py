@@ -7,7 +7,7 @@ import json
 import re
 import secrets
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
@@ -16,11 +16,10 @@ import click
 from rich.progress import Progress
 
 from ragknn._display.lines import Table as Contents
-from ragknn._display.pictures import SUFFIXES, figure_class
 from ragknn._protocol.schema import Algorithm
 from ragknn.cli import terminal
 from ragknn.cli.embedders import chosen_embedder, embedder_option
-from ragknn.cli.options import common, url_option
+from ragknn.cli.options import checked_csv, checked_picture, common, url_option
 from ragknn.cli.program import SOME_FAILED
 from ragknn.cli.screen import Screen, print_json, stderr, stdout, visible
 from ragknn.embedding.protocols import Embedder
@@ -58,27 +57,6 @@ def _efs(ctx: click.Context, parameter: click.Parameter, value: str | None) -> l
     return [int(part) for part in parts]
 
 
-def _picture(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
-    if value is not None:
-        _check_file(value, SUFFIXES)
-        figure_class()
-    return value
-
-
-def _table(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
-    if value is not None:
-        _check_file(value, (".csv",))
-    return value
-
-
-def _check_file(path: Path, suffixes: Sequence[str]) -> None:
-    # Checked before the long work, not after it.
-    if path.suffix.lower() not in suffixes:
-        raise click.BadParameter(f"expected a file ending in {' or '.join(suffixes)}, got {path.name!r}")
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        raise click.BadParameter(f"expected a file in a folder that exists, got {str(path)!r}")
-
-
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--compare", "modes", default="vector", callback=_modes, show_default=True, help="Modes to compare.")
@@ -92,9 +70,11 @@ def _check_file(path: Path, suffixes: Sequence[str]) -> None:
 @click.option(
     "--target", type=click.FloatRange(0, 1, min_open=True), default=TARGET, show_default=True, help="Recall for --ef."
 )
-@click.option("--plot", type=click.Path(path_type=Path), callback=_picture, help="Save plots: .png, .svg or .pdf file.")
 @click.option(
-    "--per-query", type=click.Path(path_type=Path), callback=_table, help="Save results per query: .csv file."
+    "--plot", type=click.Path(path_type=Path), callback=checked_picture, help="Save plots: .png, .svg or .pdf file."
+)
+@click.option(
+    "--per-query", type=click.Path(path_type=Path), callback=checked_csv, help="Save results per query: .csv file."
 )
 @embedder_option
 @url_option

@@ -10,7 +10,15 @@ from rich.progress import Progress
 
 from ragknn.cli import terminal
 from ragknn.cli.embedders import embedder_option
-from ragknn.cli.options import common, name_argument, several_texts, url_option, where_option
+from ragknn.cli.options import (
+    MOST_PASSAGES,
+    checked_picture,
+    common,
+    name_argument,
+    several_texts,
+    url_option,
+    where_option,
+)
 from ragknn.cli.results import print_vote
 from ragknn.cli.screen import print_json, stderr, stdout
 from ragknn.embedding.protocols import Embedder
@@ -28,7 +36,7 @@ from ragknn.voting.voter import LabelVoter
 @click.command()
 @name_argument
 @click.argument("words", nargs=-1, metavar="[TEXT...]")
-@click.option("-k", default=5, show_default=True, help="Number of neighbors that vote.")
+@click.option("-k", type=MOST_PASSAGES, default=5, show_default=True, help="Number of neighbors that vote.")
 @click.option("--weights", type=click.Choice(["uniform", "distance"]), default="uniform", show_default=True)
 @click.option("--max-distance", type=float, help="Neighbors further away do not vote.")
 @click.option("--min-share", type=float, default=0.0, help="Abstain if the winner's share is smaller; 0 to 1.")
@@ -87,6 +95,8 @@ def classify(
     if not as_json:
         terminal.print_warnings((warning for vote in votes for warning in vote.warnings), stderr)
     if evaluate is not None:
+        if all(label is None for label in truth):
+            raise click.UsageError(f"expected documents with labels in {evaluate}, got none among {len(truth)}")
         labelled = [(label, vote) for label, vote in zip(truth, votes, strict=True) if label is not None]
         scores = score_votes([label for label, _ in labelled], [vote for _, vote in labelled])
         if as_json:
@@ -122,7 +132,12 @@ def _ks(ctx: click.Context, parameter: click.Parameter, value: str) -> list[int]
     "-k", "ks", default=",".join(map(str, DEFAULT_KS)), callback=_ks, show_default=True, help="Values of k to try."
 )
 @click.option("--count-duplicates", is_flag=True, help="Let exact duplicates of a text each vote.")
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw the scores into a .png, .svg or .pdf file.")
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    callback=checked_picture,
+    help="Draw the scores into a .png, .svg or .pdf file.",
+)
 @url_option
 @common
 def tune(name: str, ks: list[int], count_duplicates: bool, plot: Path | None, url: str | None, as_json: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -11,7 +12,12 @@ from typing import Any, TypeVar
 
 import click
 
+from ragknn._display.pictures import SUFFIXES, figure_class
+
 F = TypeVar("F", bound=Callable[..., Any])
+
+# Of a server by default; it refuses a search for more.
+MOST_PASSAGES = click.IntRange(max=1_000_000)
 
 url_option = click.option("--url", metavar="URL", help="Redis to use.  [default: RAGKNN_URL, or the embedded server]")
 name_argument = click.argument("name")
@@ -40,19 +46,50 @@ def json_object(value: str, example: str) -> dict[str, Any]:
 
 
 def _filter(ctx: click.Context, parameter: click.Parameter, value: str | None) -> dict[str, Any] | None:
-    return None if value is None else json_object(_checked_text(value), '{"label": "billing"}')
+    return None if value is None else json_object(_as_text(value), '{"label": "billing"}')
 
 
 def _shortened(value: str) -> str:
     return repr(value) if len(value) <= 200 else f"{value[:200]!r}... of {len(value)} characters"
 
 
-def _checked_text(value: str) -> str:
+def _as_text(value: Any) -> Any:
+    """Return an argument with the text that its bytes are in UTF-8, whatever the locale; what is no text as it is."""
+    if isinstance(value, tuple):
+        return tuple(map(_as_text, value))
+    if not isinstance(value, str):
+        return value
     try:
         value.encode()
-    except UnicodeEncodeError as error:
-        raise click.UsageError(f"expected arguments in UTF-8, got {value!r}") from error
+        return value
+    except UnicodeEncodeError:
+        try:
+            return os.fsencode(value).decode()
+        except UnicodeError as error:
+            raise click.UsageError(f"expected arguments in UTF-8, got {value!r}") from error
+
+
+def checked_picture(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    """Return the path of a picture to draw, if one can be drawn there."""
+    if value is not None:
+        _check_file(value, SUFFIXES)
+        figure_class()
     return value
+
+
+def checked_csv(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    """Return the path of a table to write, if one can be written there."""
+    if value is not None:
+        _check_file(value, (".csv",))
+    return value
+
+
+def _check_file(path: Path, suffixes: Sequence[str]) -> None:
+    # Checked before the long work, not after it.
+    if path.suffix.lower() not in suffixes:
+        raise click.BadParameter(f"expected a file ending in {' or '.join(suffixes)}, got {path.name!r}")
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise click.BadParameter(f"expected a file in a folder that exists, got {str(path)!r}")
 
 
 def several_texts(words: Sequence[str], path: Path | None, what: str) -> list[str]:
@@ -65,8 +102,12 @@ def several_texts(words: Sequence[str], path: Path | None, what: str) -> list[st
         raise click.UsageError(f"expected either words or --file, got {'both' if words else 'neither'}")
     if path is None and words != ("-",):
         return [" ".join(words)]
-    source = "standard input" if path is None or str(path) == "-" else str(path)
-    content = sys.stdin.buffer.read() if source == "standard input" else path.read_bytes()  # type: ignore[union-attr]
+    if path is not None and str(path) != "-":
+        source, content = str(path), path.read_bytes()
+    elif sys.stdin is not None:
+        source, content = "standard input", sys.stdin.buffer.read()
+    else:
+        raise click.UsageError(f"expected {what} on standard input, got it closed")
     try:
         lines = content.decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
@@ -83,11 +124,7 @@ def common(command: F) -> F:
 
     @wraps(command)
     def checked(*args: Any, **values: Any) -> Any:
-        for value in values.values():
-            for text in value if isinstance(value, tuple) else (value,):
-                if isinstance(text, str):
-                    _checked_text(text)
-        return command(*args, **values)
+        return command(*args, **{name: _as_text(value) for name, value in values.items()})
 
     def remember(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
         ctx.meta["debug"] = value

@@ -13,8 +13,10 @@ import click
 from click.exceptions import Abort, Exit
 from rich.text import Text
 
-from ragknn.cli.screen import outliving, stderr, take_any_text
+from ragknn.cli.screen import open_streams, outliving, stderr
 from ragknn.errors import RagKNNError, ServerStartError
+
+LONGEST_LINE = 2000  # characters; a message may repeat what somebody passed
 
 FAILED, WRONG_USAGE, SOME_FAILED = 1, 2, 3
 INTERRUPTED, READER_GONE = 130, 141  # as a shell tells of a program that SIGINT or SIGPIPE ended
@@ -27,7 +29,7 @@ class Program(click.Group):
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> NoReturn:
         """Run the command line and exit."""
-        take_any_text(sys.stdout, sys.stderr)
+        open_streams()
         logging.getLogger("ragknn").addHandler(_LINES)
         code = 0
         try:
@@ -40,9 +42,9 @@ class Program(click.Group):
             error.show(shown)
             _say(shown.getvalue().rstrip())
             code = error.exit_code
-        except Abort:
+        except Abort as error:
             _say("aborted")
-            code = FAILED
+            code = INTERRUPTED if isinstance(error.__context__, KeyboardInterrupt) else FAILED  # at a question
         except BrokenPipeError:
             code = code or READER_GONE
         except OSError as error:  # of standard output
@@ -50,6 +52,13 @@ class Program(click.Group):
                 _say(f"error: {one_line(error)}")
             code = code or FAILED
         sys.exit(code)
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Read the arguments."""
+        try:
+            return super().make_context(*args, **extra)
+        except BrokenPipeError:  # of the help
+            raise Exit(READER_GONE) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -69,7 +78,13 @@ class Program(click.Group):
 
 
 def one_line(error: Exception) -> str:
-    """Return what an error says; of one that nobody has foreseen, how to see where it comes from."""
+    """Return what an error says, shortened; of one that nobody has foreseen, how to see where it comes from."""
+    line = _message(error)
+    half = LONGEST_LINE // 2
+    return line if len(line) <= LONGEST_LINE else f"{line[:half]} … {line[-half:]}"
+
+
+def _message(error: Exception) -> str:
     match error:
         case ServerStartError():
             return str(error)  # ends with lines of the server's log

@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console, ConsoleDimensions, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
@@ -110,11 +111,17 @@ def _replacement(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error("ragknn.shown", _replacement)
 
 
-def take_any_text(*streams: TextIO) -> None:
-    """Let streams write what their encoding lacks as something else, in place of failing."""
-    for stream in streams:
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="ragknn.shown")
+def open_streams() -> None:
+    """Let standard output and error write what their encoding lacks as something else; closed ones, nowhere."""
+    sys.stdout, sys.stderr = map(_open_stream, (sys.stdout, sys.stderr))
+
+
+def _open_stream(stream: TextIO | None) -> TextIO:
+    if stream is None:  # closed before Python began
+        return Path(os.devnull).open("w", encoding="utf-8")
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="ragknn.shown")
+    return stream
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from ragknn.errors import ModelNotFound
+from ragknn.errors import ConfigurationError, ModelNotFound
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -26,7 +26,9 @@ def find_weights(model: str) -> Path | None:
 
 
 @contextmanager
-def loading_model(source: str, what: str, advice: str, revision: str | None = None) -> Iterator[None]:
+def loading_model(
+    source: str, what: str, advice: str, revision: str | None = None, device: str | None = None
+) -> Iterator[None]:
     """Load a model of sentence-transformers without progress bars, and fail quickly if there is none.
 
     Args:
@@ -34,8 +36,10 @@ def loading_model(source: str, what: str, advice: str, revision: str | None = No
         what: description of the model, for the message.
         advice: what else to do besides checking the name and the network.
         revision: branch, tag or commit on the hub; None: the main branch.
+        device: torch device to load it on; None: the best one available.
 
     Raises:
+        ConfigurationError: this machine, or this build of torch, has no such device.
         ModelNotFound: there is no such model in a folder or on the hub.
     """
     with warnings.catch_warnings():
@@ -46,6 +50,8 @@ def loading_model(source: str, what: str, advice: str, revision: str | None = No
         from transformers.utils import logging as transformers_logging
 
     survive_forks()
+    if device is not None:
+        _check_device(device)
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
@@ -74,6 +80,18 @@ def survive_forks() -> None:
 
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+
+
+def _check_device(device: str) -> None:
+    import torch  # late, as above
+
+    try:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch has no class of its own for it
+        raise ConfigurationError(
+            f"expected a torch device that works here, such as 'cpu', got {device!r}: {_first_line(error)} "
+            "Without one (device=None, or RAGKNN_DEVICE not set) the best there is is taken"
+        ) from error
 
 
 def _ask_hub(name: str, revision: str | None) -> None:

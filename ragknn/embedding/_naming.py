@@ -67,11 +67,14 @@ def embedder_named(
         ModelNotFound: the model's folder is gone, or holds another model now.
     """
     if name.startswith(HASHING_PREFIX):
-        return HashingEmbedder(int(name.removeprefix(HASHING_PREFIX)))
+        dim = name.removeprefix(HASHING_PREFIX)
+        if not dim.isdecimal():
+            raise ValueError(f"expected a number of values after {HASHING_PREFIX}, such as 256, got {name!r}")
+        return HashingEmbedder(int(dim))
     if identity.get("kind") == FUNCTION:
         raise EmbeddingError(
             f"expected the embedder {name!r}, which is made of functions, to be passed: "
-            f"Index(..., embedder=FunctionEmbedder({name!r}, ...))"
+            f"Index(..., embedder=FunctionEmbedder({name!r}, ...)), or in the command --embedder MODULE:OBJECT"
         )
     model_kwargs = identity.get("model_kwargs") or {}
     risky = sorted(model_kwargs.keys() - HARMLESS_MODEL_KWARGS)
@@ -79,7 +82,8 @@ def embedder_named(
         what = ", ".join([*["trust_remote_code"] * bool(identity.get("trust_remote_code")), *risky])
         raise EmbeddingError(
             f"expected the embedder {name!r} to be passed, since it is loaded with {what}, which may run code, and "
-            f"an index alone must not allow that: Index(..., embedder=SentenceEmbedder({name!r}, ...))"
+            f"an index alone must not allow that: Index(..., embedder=SentenceEmbedder({name!r}, ...)), or in the "
+            "command --embedder MODULE:OBJECT"
         )
     return SentenceEmbedder(
         _place_of(name, content, model),

@@ -131,7 +131,7 @@ def _texts(passages: Sequence[Passage]) -> list[str]:
 
 def _load_cross_encoder(name: str, device: str | None) -> Any:
     advice = "name a folder with a cross-encoder, or rerank with EmbeddingReranker or a callable of your own"
-    with loading_model(name, f"a cross-encoder named {name!r}", advice):
+    with loading_model(name, f"a cross-encoder named {name!r}", advice, device=device):
         from sentence_transformers import CrossEncoder
 
         model = CrossEncoder(name, device=device)
