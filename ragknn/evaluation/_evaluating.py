@@ -9,6 +9,7 @@ from operator import index as as_integer
 from typing import Any, cast
 
 from ragknn._checks import check_type
+from ragknn._display.bars import bar_in_notebook
 from ragknn._protocol.finding import existing_documents
 from ragknn._protocol.flows import Flow, Progress
 from ragknn.evaluation._latency import Latency, in_even_steps
@@ -66,7 +67,7 @@ def evaluate(
             ones; None for no measurement.
         target: recall for the suggested ef_runtime.
         progress: called with the number done and the total, first for the searches of the recall scan, then for the
-            queries of all settings.
+            queries of all settings. None: in a notebook, a bar.
 
     Raises:
         ValueError: an invalid argument, or none of the relevant documents is in the index.
@@ -74,8 +75,9 @@ def evaluate(
         ServerError: the server cannot be reached, or refuses.
     """
     check_type("retriever", retriever, Retriever)
-    setup = _Setup(questions, settings, k, depth, latency_sample, confidence, seed, efs, target, progress)
-    return retriever.index._run(_evaluating(retriever, setup))
+    with bar_in_notebook("queries", progress) as told:
+        setup = _Setup(questions, settings, k, depth, latency_sample, confidence, seed, efs, target, told)
+        return retriever.index._run(_evaluating(retriever, setup))
 
 
 async def aevaluate(
@@ -94,8 +96,9 @@ async def aevaluate(
 ) -> Evaluation:
     """Async twin of `evaluate`."""
     check_type("retriever", retriever, AsyncRetriever)
-    setup = _Setup(questions, settings, k, depth, latency_sample, confidence, seed, efs, target, progress)
-    return await retriever.index._run(_evaluating(retriever, setup))
+    with bar_in_notebook("queries", progress) as told:
+        setup = _Setup(questions, settings, k, depth, latency_sample, confidence, seed, efs, target, told)
+        return await retriever.index._run(_evaluating(retriever, setup))
 
 
 def rank_documents(retrieval: Retrieval) -> list[str]:
@@ -116,7 +119,7 @@ class _Setup:
     seed: int
     efs: Sequence[int] | None
     target: float
-    progress: Progress | None
+    progress: Progress
 
     def __post_init__(self) -> None:
         check_type("questions", self.questions, Questions, "pass read_questions(folder)")
@@ -261,13 +264,12 @@ def _missing(index: Index | AsyncIndex, questions: Questions) -> Flow[int]:
     return len(relevant) - present
 
 
-def _counter(progress: Progress | None, total: int) -> Callable[[int], None]:
+def _counter(progress: Progress, total: int) -> Callable[[int], None]:
     done = 0
 
     def count(more: int) -> None:
         nonlocal done
         done += more
-        if progress:
-            progress(done, total)
+        progress(done, total)
 
     return count

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragknn._checks import check_type
+from ragknn._display.bars import bar_in_notebook
 from ragknn._display.html import element, sheet, table
 from ragknn._display.lines import Table, aligned
 from ragknn._plain import Plain, plain_fields
@@ -174,7 +175,7 @@ def scan_recall(
         efs: values of ef_runtime to test; the server raises values below k to k.
         target: share of the true neighbors that is sufficient.
         sample: maximum number of queries; from more, this many evenly spaced ones are used.
-        progress: called with the number of finished searches and of all searches.
+        progress: called with the number of finished searches and of all; None: in a notebook, a bar.
 
     Raises:
         ValueError: no queries, no passages, or an invalid argument.
@@ -182,7 +183,8 @@ def scan_recall(
         ServerError: the server cannot be reached, or refuses.
     """
     check_type("retriever", retriever, Retriever)
-    return retriever.index._run(scanning(retriever, queries, k, efs, target, sample, progress))
+    with bar_in_notebook("searches", progress) as told:
+        return retriever.index._run(scanning(retriever, queries, k, efs, target, sample, told))
 
 
 async def ascan_recall(
@@ -197,7 +199,8 @@ async def ascan_recall(
 ) -> RecallScan:
     """Async twin of `scan_recall`."""
     check_type("retriever", retriever, AsyncRetriever)
-    return await retriever.index._run(scanning(retriever, queries, k, efs, target, sample, progress))
+    with bar_in_notebook("searches", progress) as told:
+        return await retriever.index._run(scanning(retriever, queries, k, efs, target, sample, told))
 
 
 def scanning(
@@ -207,7 +210,7 @@ def scanning(
     efs: Sequence[int],
     target: float,
     sample: int,
-    progress: Progress | None,
+    progress: Progress,
 ) -> Flow[RecallScan]:
     """Measure the recall inside another flow; see `scan_recall`."""
     queries = checked_queries(queries)
@@ -231,8 +234,7 @@ def scanning(
     for start in range(0, len(asked), SEARCHES_PER_ROUND):
         furthest += yield from _exact(index, vectors[start : start + SEARCHES_PER_ROUND], min(k, passages))
         done = len(furthest)
-        if progress:
-            progress(done, total)
+        progress(done, total)
     shares = np.zeros((len(choices), len(asked)))
     seconds = np.zeros((len(choices), ROUNDS, len(asked)))
     # They take turns, so that load on the machine affects all of them.
@@ -246,8 +248,7 @@ def scanning(
             seconds[number, turn, row] = time.perf_counter() - began
             shares[number, row] = _share_found(retrieval, furthest[row], min(k, passages))
         done += len(choices)
-        if progress:
-            progress(done, total)
+        progress(done, total)
     points = [RecallPoint(ef, float(shares[n].mean()), Latency.of(seconds[n])) for n, ef in enumerate(choices)]
     return RecallScan(index.name, schema.algorithm, k, len(asked), passages, target, tuple(points))
 

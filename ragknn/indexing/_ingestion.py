@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field
 from itertools import islice
 from operator import index as as_integer
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragknn._checks import check_unicode
+from ragknn._display.bars import bar_in_notebook
 from ragknn._protocol.counting import index_info
 from ragknn._protocol.finding import matching_ids, stored_ids
 from ragknn._protocol.flows import Flow, Work
@@ -154,15 +155,17 @@ def ingest(
     tally = _Tally(time.monotonic(), policy.dry_run)
     refused_before = (yield from index_info(place.keys)).failures
     source = iter(items)
-    while batch := (yield Work(lambda: list(islice(source, policy.batch_size)))):
-        left = list(_each_id_once(batch, policy, tally))
-        for _ in range(ATTEMPTS):
-            if left:
-                left = yield from _bring_in(place, left, draft, embed, policy, tally)
-        for item in left:
-            tally.fail(item.id, CHANGED_MEANWHILE)
-        if policy.progress:
-            policy.progress(tally.report())
+    total = len(items) if isinstance(items, Sized) else 0
+    told = None if policy.progress is None else _reporting(policy.progress, tally)
+    with bar_in_notebook("documents", told) as tell:
+        while batch := (yield Work(lambda: list(islice(source, policy.batch_size)))):
+            left = list(_each_id_once(batch, policy, tally))
+            for _ in range(ATTEMPTS):
+                if left:
+                    left = yield from _bring_in(place, left, draft, embed, policy, tally)
+            for item in left:
+                tally.fail(item.id, CHANGED_MEANWHILE)
+            tell(tally.report().documents, total)
     if prune is not None:
         yield from _remove_missing(place, prune, tally)
     info = yield from index_info(place.keys)
@@ -172,6 +175,10 @@ def ingest(
             Failure(key, f"the server left {info.failures - refused_before} passages out of the index: {reason}")
         )
     return tally.report(final=True)
+
+
+def _reporting(progress: Progress, tally: _Tally) -> Callable[[int, int], None]:
+    return lambda done, total: progress(tally.report())
 
 
 def _bring_in(

@@ -59,7 +59,7 @@ class Indexer:
                 on_bad_field: what to do with a value that does not fit the type of its declared field: "fail" the
                     document, or "leave_out" the field, which the report lists.
                 batch_size: documents looked up and written in one round trip; 64.
-                progress: called with the report so far after each batch.
+                progress: called with the report so far after each batch; None: in a notebook, a bar.
 
         Raises:
             TypeError: something else than documents.

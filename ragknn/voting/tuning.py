@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragknn._checks import check_type
+from ragknn._display.bars import bar_in_notebook
 from ragknn._display.html import Html, element, sheet, table
 from ragknn._plain import Plain, frame, plain_fields
 from ragknn._protocol.counting import count_labels
@@ -146,14 +147,15 @@ def tune(
         weights: "uniform", "distance" or callables.
         rules: everything else about the vote (`LabelVoter(...).rules`); k and weights in it are ignored.
         where: only passages that match are asked and vote; `ragknn.filters` explains it.
-        progress: called with the number of passages asked and of all.
+        progress: called with the number of passages asked and of all; None: in a notebook, a bar.
 
     Raises:
         ValueError: there are too few labelled documents for any k, or an empty choice.
         ServerError: the server cannot be reached or refuses a command.
     """
     check_type("index", index, Index)
-    return index._run(_tuning(index, ks, weights, rules or Rules(), where, progress))
+    with bar_in_notebook("passages", progress) as told:
+        return index._run(_tuning(index, ks, weights, rules or Rules(), where, told))
 
 
 async def atune(
@@ -167,7 +169,8 @@ async def atune(
 ) -> Tuning:
     """Async twin of `tune`."""
     check_type("index", index, AsyncIndex)
-    return await index._run(_tuning(index, ks, weights, rules or Rules(), where, progress))
+    with bar_in_notebook("passages", progress) as told:
+        return await index._run(_tuning(index, ks, weights, rules or Rules(), where, told))
 
 
 def _tuning(
@@ -176,7 +179,7 @@ def _tuning(
     weights: Sequence[Weights],
     rules: Rules,
     where: Where | None,
-    progress: Progress | None,
+    progress: Progress,
 ) -> Flow[Tuning]:
     if not len(ks) or not len(weights):
         raise ValueError(f"expected at least one k and one kind of weights, got ks={ks!r}, weights={weights!r}")
@@ -201,8 +204,7 @@ def _tuning(
         ]
         questions = near(index, np.stack([one.vector for one in part]))
         electorates += yield from poll(index._place(), questions, plan, largest, excluded)
-        if progress:
-            progress(len(electorates), len(stored))
+        progress(len(electorates), len(stored))
     labels = [one.label for one in stored]
     classes = sorted_labels(labels)
     numbers = are_numbers(classes)
