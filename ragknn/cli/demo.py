@@ -9,6 +9,7 @@ import click
 from rich.text import Text
 
 from ragknn._protocol.replies import dotted
+from ragknn._protocol.schema import Schema
 from ragknn.cli.documents import ingest
 from ragknn.cli.options import common, url_option
 from ragknn.cli.results import print_retrieval, print_vote
@@ -53,13 +54,13 @@ def demo(url: str | None, as_json: bool) -> None:
         retriever = Retriever(index)
         for mode, explanation, question in SEARCHES:
             _say(as_json, explanation, f"ragknn search {DEMO_INDEX} {question}{_option(mode)}")
-            _show(retriever.retrieve(question, K, mode=mode), index.schema.language, as_json)
+            _show(retriever.retrieve(question, K, mode=mode), index.schema, as_json)
         vote = LabelVoter(retriever).vote(TO_CLASSIFY)
         _say(as_json, "Let the nearest neighbors vote on a label.", f"ragknn classify {DEMO_INDEX} {TO_CLASSIFY}")
         if as_json:
             print_json({"text": TO_CLASSIFY, **vote.to_dict()})
         else:
-            print_vote(TO_CLASSIFY, vote, False, stdout, language=index.schema.language)
+            print_vote(TO_CLASSIFY, vote, False, stdout, schema=index.schema)
     if not as_json:
         _print_next_steps(url)
 
@@ -84,11 +85,11 @@ def _say(as_json: bool, explanation: str, command: str = "") -> None:
         stdout.print(Text.assemble(("$ ", "dim"), (command, "cyan")), soft_wrap=True)
 
 
-def _show(retrieval: Retrieval, language: str, as_json: bool) -> None:
+def _show(retrieval: Retrieval, schema: Schema, as_json: bool) -> None:
     if as_json:
         print_json(retrieval.to_dict())
     else:
-        print_retrieval(retrieval, stdout, language=language, lines=EXCERPT)
+        print_retrieval(retrieval, stdout, schema=schema, lines=EXCERPT)
 
 
 def _print_next_steps(url: str | None) -> None:

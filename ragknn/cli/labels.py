@@ -89,7 +89,7 @@ def classify(
     }
     asked, truth = _texts(words, path or evaluate)
     with Index(name, url=url, embedder=embedder, create=False) as opened:
-        language = opened.schema.language
+        schema = opened.schema
         voter = LabelVoter(Retriever(opened), k, **options)
         votes = voter.vote_many(asked, exclude=exclude)
     if not as_json:
@@ -108,7 +108,7 @@ def classify(
         if as_json:
             print_json({"text": text, **vote.to_dict()})
         else:
-            print_vote(text, vote, explain, stdout, language=language)
+            print_vote(text, vote, explain, stdout, schema=schema)
 
 
 def _texts(words: tuple[str, ...], path: Path | None) -> tuple[list[str], list[Label | None]]:

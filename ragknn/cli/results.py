@@ -9,6 +9,7 @@ from itertools import dropwhile
 from rich.text import Text
 
 from ragknn._display.lines import brief
+from ragknn._protocol.schema import Schema
 from ragknn.cli.screen import Screen, visible
 from ragknn.records import Label, Neighbor, Passage, Retrieval, Vote
 from ragknn.text._marks import marked_spans
@@ -26,7 +27,7 @@ def print_retrieval(
     retrieval: Retrieval,
     console: Screen,
     *,
-    language: str,
+    schema: Schema,
     lines: int | None = LINES,
     with_query: bool = False,
 ) -> None:
@@ -35,7 +36,7 @@ def print_retrieval(
     Args:
         retrieval: what was found.
         console: where to print.
-        language: language of the index, for the words to mark.
+        schema: of the index, for the words to mark.
         lines: longest excerpt of a passage, where the end of a line is known; None: all of it.
         with_query: whether to print the query above them.
     """
@@ -50,7 +51,7 @@ def print_retrieval(
         number = str(rank).rjust(len(str(len(retrieval))))
         head = Text.assemble((number, "bold"), "  ", (figure.rjust(max(map(len, figures))), "green"), "  ")
         _print_head(head, passage, console)
-        _print_text(passage, query, language, console, indent=len(number) + 2, lines=lines)
+        _print_text(passage, query, schema, console, indent=len(number) + 2, lines=lines)
         if rank < len(retrieval) or with_query:
             console.print()
 
@@ -78,10 +79,10 @@ def _print_head(head: Text, passage: Passage, console: Screen) -> None:
 
 
 def _print_text(
-    passage: Passage, query: str, language: str, console: Screen, *, indent: int, lines: int | None
+    passage: Passage, query: str, schema: Schema, console: Screen, *, indent: int, lines: int | None
 ) -> None:
     width = max(_FEWEST_COLUMNS, console.width - indent) if console.is_narrow else None
-    rows = [row for block in _blocks(passage) for row in _rows(block, query, language, width, console)]
+    rows = [row for block in _blocks(passage) for row in _rows(block, query, schema, width, console)]
     start, stop = 0, len(rows)
     if width is not None and lines is not None and len(rows) > lines:
         start = _best_start(rows, lines)
@@ -99,9 +100,9 @@ def _blocks(passage: Passage) -> Sequence[Block]:
     return list(dropwhile(lambda block: block.kind == "heading" and block.text in known, blocks)) or blocks
 
 
-def _rows(block: Block, query: str, language: str, width: int | None, console: Screen) -> Iterator[Text]:
+def _rows(block: Block, query: str, schema: Schema, width: int | None, console: Screen) -> Iterator[Text]:
     text = Text(block.text, style="bold" if block.kind == "heading" else "")
-    for start, end in marked_spans(block.text, query, language=language):
+    for start, end in marked_spans(block.text, query, language=schema.language, fold_accents=schema.fold_accents):
         text.stylize(_MARK, start, end)
     if width is None:
         lines = text.split("\n", allow_blank=True)
@@ -122,7 +123,7 @@ def _best_start(rows: Sequence[Text], lines: int) -> int:
 # ---- votes -----------------------------------------------------------------------------------------------------
 
 
-def print_vote(text: str, vote: Vote, explain: bool, console: Screen, *, language: str) -> None:
+def print_vote(text: str, vote: Vote, explain: bool, console: Screen, *, schema: Schema) -> None:
     """Print the label of a text as one line, and with `explain` the neighbors that voted."""
     shares = ", ".join(f"{shown_label(label)} {share:.0%}" for label, share in vote.shares.items())
     abstained = "yellow" if vote.abstained else "bold"
@@ -139,7 +140,7 @@ def print_vote(text: str, vote: Vote, explain: bool, console: Screen, *, languag
             "   ", (f"weight {weight:.2f}", "green"), f"  {_figure(neighbor)}  ", (label, "bold"), "  "
         )
         _print_head(head, neighbor.passage, console)
-        _print_text(neighbor.passage, text, language, console, indent=3, lines=LINES_OF_A_VOTER)
+        _print_text(neighbor.passage, text, schema, console, indent=3, lines=LINES_OF_A_VOTER)
 
 
 def shown_label(label: Label | None) -> str:

@@ -78,7 +78,7 @@ def search(
                 print_retrieval(
                     retrieval,
                     stdout,
-                    language=opened.schema.language,
+                    schema=opened.schema,
                     lines=None if whole else LINES,
                     with_query=len(queries) > 1,
                 )

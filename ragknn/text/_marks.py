@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from itertools import groupby, pairwise
 from unicodedata import category
 
+from ragknn.text._terms import analyzer
 from ragknn.text._words import default_stop_words, words
 
 # Words of a question that say nothing of what is asked for; marked, they would hide those that do.
@@ -17,20 +18,25 @@ _ASKING_WORDS = (
 _ZERO_WIDTH_SPACE = "\u200b"
 
 
-def marked_spans(text: str, query: str, *, language: str = "english") -> list[tuple[int, int]]:
+def marked_spans(
+    text: str, query: str, *, language: str = "english", fold_accents: bool = True
+) -> list[tuple[int, int]]:
     """Return (start, end) in characters of each part of the text that is a word of the query, in order.
 
-    Words are compared as a search for words does, without case. The words that a language has everywhere are marked
-    only if the query has no others.
+    Words are compared as a search for words does: without case, and by their stems. The words that a language has
+    everywhere are marked only if the query has no others.
+
+    Args:
+        text: where to look.
+        query: whose words.
+        language: of both, for the stems.
+        fold_accents: whether accents do not matter.
     """
-    wanted = _wanted(query, language)
-    return _joined(span for start, end in _pieces(text) for span in _within(text, start, end, wanted))
-
-
-def _wanted(query: str, language: str) -> Set[str]:
+    terms = analyzer(language, (), fold_accents).terms
     asked = set(words(query))
     common = {*default_stop_words(language), *(_ASKING_WORDS if language == "english" else ())}
-    return asked - common or asked
+    wanted = set(terms(" ".join(asked - common or asked)))
+    return _joined(span for start, end in _pieces(text) for span in _within(text, start, end, wanted, terms))
 
 
 def _pieces(text: str) -> Iterator[tuple[int, int]]:
@@ -46,8 +52,10 @@ def _is_of_word(character: str) -> bool:
     return kind[0] in "LMN" or kind == "Pc" or (kind == "Cf" and character != _ZERO_WIDTH_SPACE)
 
 
-def _within(text: str, start: int, end: int, wanted: Set[str]) -> Iterator[tuple[int, int]]:
-    found = words(text[start:end])
+def _within(
+    text: str, start: int, end: int, wanted: Set[str], terms: Callable[[str], list[str]]
+) -> Iterator[tuple[int, int]]:
+    found = terms(text[start:end])
     if wanted.isdisjoint(found):
         return
     if len(found) == 1:
@@ -56,11 +64,11 @@ def _within(text: str, start: int, end: int, wanted: Set[str]) -> Iterator[tuple
     # A script without spaces: its words are characters and pairs of them, of which pairs tell more.
     pairs = {word for word in wanted if len(word) == 2}
     for place, pair in enumerate(map("".join, pairwise(text[start:end])), start):
-        if not pairs.isdisjoint(words(pair)):
+        if not pairs.isdisjoint(terms(pair)):
             yield place, place + 2
     if not pairs:
         for place in range(start, end):
-            if not wanted.isdisjoint(words(text[place])):
+            if not wanted.isdisjoint(terms(text[place])):
                 yield place, place + 1
 
 

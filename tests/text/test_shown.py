@@ -124,6 +124,7 @@ def marked(text, query, **options):
     ("text", "query", "expected"),
     [
         ("Reset your password: RESET, not resets1", "How do I reset it?", ["Reset", "RESET"]),
+        ("charged twice; charges, a charge", "charging", ["charged", "charges", "charge"]),
         ("to be or not to be", "to be or not", ["to", "be", "or", "not", "to", "be"]),
         ("to be or not to be", "to be a king", []),
         ("Die GRÖSSE und größe", "grösse Größe", ["GRÖSSE", "größe"]),
@@ -152,6 +153,12 @@ def test_marks_are_the_whole_words_that_the_query_has(text, query):
     asked = asked - {"a"} or asked  # `a` is a common word
     expected = [match.span() for match in re.finditer(r"\w+", text) if match[0].lower() in asked]
     assert marked_spans(text, query) == expected
+
+
+def test_stems_and_accents_are_those_of_the_index():
+    assert marked("die Häuser am Haus", "Haus", language="german") == ["Häuser", "Haus"]
+    assert marked("café und cafe", "cafe", language="german", fold_accents=False) == ["cafe"]
+    assert marked("café und cafe", "cafe", language="german") == ["café", "cafe"]
 
 
 @given(st.text(max_size=60), st.text(max_size=20))
