@@ -10,7 +10,6 @@ from __future__ import annotations
 from numbers import Integral, Real
 from operator import index as as_integer
 from typing import Any, ClassVar, Literal, Self, TypeAlias
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,8 +24,9 @@ from ragknn._protocol.schema import Algorithm
 from ragknn._protocol.vectors import find_faults
 from ragknn.embedding._names import READY_VECTORS
 from ragknn.errors import IndexNotFound, SchemaMismatch
-from ragknn.estimators._rows import store_rows
-from ragknn.estimators._rowstore import Address, Rows
+from ragknn.estimators._removal import Address, is_worker
+from ragknn.estimators._rows import read_mark, store_rows
+from ragknn.estimators._rowstore import Fitted, Rows, own_name
 from ragknn.indexing.index import Index
 from ragknn.records import Label, Metric
 
@@ -86,39 +86,47 @@ class NeighborsBase(MultiOutputMixin, BaseEstimator):  # type: ignore[misc]  # s
             )
         dtype: Literal["float32", "float64"] = "float32" if X.dtype == np.float32 else "float64"
         self._refuse_faults(X, metric, dtype)
-        name = f"sklearn-{uuid4().hex}" if self.index is None else self.index
         built = {"dim": X.shape[1], "metric": metric, "algorithm": algorithm, "dtype": dtype, "text_search": False}
+        mark = own_name()
+        name = mark if self.index is None else self.index
         if self.index is not None:
-            self._clear(name, built)
-        rows = Rows(name, self.url, self.client, len(X))
-        rows.attach(Index(name, url=self.url, client=self.client, **built))
-        if self.index is None:
+            self._check_replaceable(name, built)
+        # A copy from a process that only fitted comes back without the original, which took its index with it.
+        kept = Fitted(np.array(X), built) if self.index is not None or is_worker() else None
+        lasting = self.index is not None
+        rows = Rows(name, self.url, self.client, len(X), mark=mark, kept=kept, lasting=lasting)
+        index = rows.attach(Index(name, url=self.url, client=self.client, **built))
+        if not lasting:
             rows.remove_with_me()
-        index = rows.index
-        index._run(store_rows(index._keys, index.schema, X, labels if self.index else None))
+        kept_labels = labels if lasting else None
+        index._run(store_rows(index._keys, index.schema, X, kept_labels, mark, lasting))
         self._rows = rows
         self._describe(X.shape[0])
 
-    def _clear(self, name: str, built: dict[str, Any]) -> None:
-        """Drop the index that an earlier fit stored under the name, but no other index."""
+    def _check_replaceable(self, name: str, built: dict[str, Any]) -> None:
+        """Refuse to fill an index that no fit has filled, or one that was built otherwise by another estimator."""
         mine = getattr(self, "_rows", None)
         try:
             index = Index(name, url=self.url, client=self.client, create=False).open()
         except IndexNotFound:
             return
         try:
-            if not (isinstance(mine, Rows) and mine.name == name and mine.spots is None):
-                index.schema.check(name, {"embedder": READY_VECTORS, **built})
-                ids = set(index._run(stored_ids(index._keys)))
-                if ids != {str(row) for row in range(len(ids))}:
-                    raise SchemaMismatch(name, {"document ids": ("0 to n - 1, as fit stores them", "others")})
-            index.drop()
+            mark = index._run(read_mark(index._keys))
+            if mark is not None and isinstance(mine, Rows) and mine.mark == mark:
+                if any(getattr(index.schema, key) != value for key, value in built.items()):
+                    index.drop()
+                return
+            index.schema.check(name, {"embedder": READY_VECTORS, **built})
+            ids = set(index._run(stored_ids(index._keys)))
+            # Where fits follow each other at once, some rows may be gone or not there yet.
+            if not (all(map(str.isdecimal, ids)) if mark else ids == {str(row) for row in range(len(ids))}):
+                raise SchemaMismatch(name, {"document ids": ("0 to n - 1, as fit stores them", "others")})
         finally:
             index.close()
 
     def _describe(self, n_samples_fit: int) -> None:
         self.n_samples_fit_ = n_samples_fit
-        self.effective_metric_ = {"l2": "euclidean"}.get(metric := self._rows.index.schema.metric, metric)
+        self.effective_metric_ = {"l2": "euclidean"}.get(metric := self._rows.schema.metric, metric)
         self.effective_metric_params_: dict[str, Any] = {}
 
     @staticmethod
@@ -129,7 +137,7 @@ class NeighborsBase(MultiOutputMixin, BaseEstimator):  # type: ignore[misc]  # s
     def _queries(self, X: ArrayLike) -> NDArray[Any]:
         """Return the queries in a form for the server, shape (n_queries, n_features)."""
         queries: NDArray[Any] = validate_data(self, X, dtype=[np.float64, np.float32], order="C", reset=False)
-        schema = self._rows.index.schema
+        schema = self._rows.schema
         self._refuse_faults(queries, schema.metric, schema.dtype)
         return queries
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,57 +11,125 @@ from numpy.typing import NDArray
 from ragknn._ids import passage_id
 from ragknn._protocol.counting import index_info
 from ragknn._protocol.encoding import vector_hash
-from ragknn._protocol.finding import KEYS_PER_ROUND
-from ragknn._protocol.flows import Command, Flow
+from ragknn._protocol.finding import KEYS_PER_ROUND, scan
+from ragknn._protocol.flows import Flow
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.layout import details_hash, details_of, document_fields, passage_fields
-from ragknn._protocol.replies import checked
+from ragknn._protocol.replies import as_text, checked
 from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import from_bytes, to_bytes
 from ragknn.errors import CommandRefused, SchemaMismatch
 from ragknn.records import Label, Passage
 
+# Rows written in one step on the server, which does nothing else meanwhile.
+ROWS_PER_COMMAND = 200
+
 Spot: TypeAlias = tuple[str, int]
 """Place of a stored row: the id of its document, and the number of its passage."""
 
 
-def store_rows(keys: Keys, schema: Schema, vectors: NDArray[Any], labels: Sequence[Label] | None) -> Flow[None]:
-    """Write the rows to an index that was just created.
+# Whose rows an index holds: the field of its manifest with the mark of the fit that stored them last. Rows are written
+# and removed only while it is the own one, so that of several fits that go on at once the last one to begin gets all of
+# the index, and the others nothing.
+MARK = "fit"
 
-    An `Indexer` uses transactions and look-ups to replace documents while others read. A new index has no readers, so
-    this function goes without them and is five times faster. The stored data is the same.
+_CLAIM = """
+if redis.call('HEXISTS', KEYS[1], 'schema') == 0 then return 0 end
+redis.call('HSET', KEYS[1], 'fit', ARGV[1])
+return 1
+"""
+
+# KEYS: the manifest. ARGV: the mark; then groups: a key, the number of its fields and values, and these.
+_STORE = """
+if redis.call('HGET', KEYS[1], 'fit') ~= ARGV[1] then return 0 end
+local at = 2
+while at <= #ARGV do
+  local size = tonumber(ARGV[at + 1])
+  redis.call('HSET', ARGV[at], unpack(ARGV, at + 2, at + 1 + size))
+  at = at + 2 + size
+end
+return 1
+"""
+
+# KEYS: the manifest. ARGV: the mark, and keys.
+_UNLINK = """
+if redis.call('HGET', KEYS[1], 'fit') ~= ARGV[1] then return 0 end
+redis.call('UNLINK', unpack(ARGV, 2))
+return 1
+"""
+
+
+def read_mark(keys: Keys) -> Flow[str | None]:
+    """Return the mark of the fit whose rows the index holds; None where no fit has stored any."""
+    [mark] = yield [("HGET", keys.manifest, MARK)]
+    return None if checked(mark) is None else as_text(mark)
+
+
+def store_rows(
+    keys: Keys, schema: Schema, vectors: NDArray[Any], labels: Sequence[Label] | None, mark: str, replacing: bool
+) -> Flow[None]:
+    """Write the rows to the index.
+
+    An `Indexer` looks documents up and replaces each of them while others read, which takes five times as long. The
+    stored data is the same. Where another fit begins meanwhile, the rest is left out: the mark tells whose rows there
+    are.
 
     Args:
         keys: the index's keys.
         schema: the index's schema.
         vectors: checked vectors, shape (n, dim).
         labels: n labels, or None to store none.
+        mark: mark of this fit.
+        replacing: whether to remove the rows that the index holds first.
 
     Raises:
         CommandRefused: the server refuses a command, or leaves rows out of the index.
     """
-    for start in range(0, len(vectors), KEYS_PER_ROUND):
-        commands: list[Command] = []
-        for row, blob in enumerate(to_bytes(vectors[start : start + KEYS_PER_ROUND], schema.dtype), start):
-            commands += _row_commands(keys, schema, str(row), blob, None if labels is None else labels[row])
-        for reply in (yield commands):
-            checked(reply)
+    refused_before = (yield from index_info(keys)).failures
+    [claimed] = yield [("EVAL", _CLAIM, "1", keys.manifest, mark)]
+    is_mine = bool(checked(claimed)) and (not replacing or (yield from _clear(keys, mark)))
+    for start in range(0, len(vectors), ROWS_PER_COMMAND):
+        if not is_mine:
+            return
+        values: list[Any] = []
+        for row, blob in enumerate(to_bytes(vectors[start : start + ROWS_PER_COMMAND], schema.dtype), start):
+            values += _row_values(keys, schema, str(row), blob, None if labels is None else labels[row])
+        [stored] = yield [("EVAL", _STORE, "1", keys.manifest, mark, *values)]
+        is_mine = bool(checked(stored))
     info = yield from index_info(keys)
-    if info.failures:
+    if info.failures > refused_before:
         raise CommandRefused(
-            f"expected all {len(vectors)} rows in index {keys.name!r}, but the server left {info.failures} of them "
-            f"out: {info.last_failure[0]}"
+            f"expected all {len(vectors)} rows in index {keys.name!r}, but the server left "
+            f"{info.failures - refused_before} of them out: {info.last_failure[0]}"
         )
 
 
-def _row_commands(keys: Keys, schema: Schema, row: str, blob: bytes, label: Label | None) -> list[Command]:
+def _clear(keys: Keys, mark: str) -> Flow[bool]:
+    """Remove all rows while the mark is the own one; return whether it is."""
+    for prefix in (keys.passage_prefix, keys.document_prefix):
+        cursor = 0
+        while True:
+            cursor, found = yield from scan(prefix, cursor)
+            for start in range(0, len(found), KEYS_PER_ROUND):
+                part = found[start : start + KEYS_PER_ROUND]
+                [removed] = yield [("EVAL", _UNLINK, "1", keys.manifest, mark, *part)]
+                if not checked(removed):
+                    return False
+            if not cursor:
+                break
+    return True
+
+
+def _row_values(keys: Keys, schema: Schema, row: str, blob: bytes, label: Label | None) -> Iterator[Any]:
     details, _ = details_of(schema, label, {})
     passage = Passage(passage_id(row, 0), row, "", 0, 0, number=0)
     hashed = vector_hash(row, "", blob)
-    return [
-        ("HSET", keys.passage(row, 0), *passage_fields(schema, passage, blob, details)),
-        ("HSET", keys.document(row), *document_fields(hashed, details_hash([(details.label, details.metadata)]), 1)),
-    ]
+    own = passage_fields(schema, passage, blob, details)
+    of_document = document_fields(hashed, details_hash([(details.label, details.metadata)]), 1)
+    for key, fields in ((keys.passage(row, 0), own), (keys.document(row), of_document)):
+        yield key
+        yield str(len(fields))
+        yield from fields
 
 
 def fetch_rows(keys: Keys, schema: Schema, passages: Sequence[Spot]) -> Flow[NDArray[Any]]:

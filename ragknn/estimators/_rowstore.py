@@ -1,25 +1,22 @@
-"""The rows of a fitted estimator in Redis: reading, searching, and removing them with the estimator."""
+"""The rows of a fitted estimator in Redis: reading and searching them."""
 
 # ruff: noqa: N803  # X is the usual name
 
 from __future__ import annotations
 
-import atexit
-import logging
-import multiprocessing
-import os
-import weakref
-from dataclasses import replace
-from functools import cache
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn._protocol.keys import Keys
 from ragknn._protocol.query import EVERYTHING, LABELLED
+from ragknn._protocol.schema import Schema
 from ragknn.errors import ConnectionFailed, IncompleteRetrieval, IndexNotFound, RagKNNError, SchemaMismatch
-from ragknn.estimators._rows import Spot, fetch_rows, remove_rows
+from ragknn.estimators._removal import Address, remove_with
+from ragknn.estimators._rows import Spot, fetch_rows, read_mark, store_rows
 from ragknn.indexing.index import Index
 from ragknn.records import Passage, Retrieval
 from ragknn.retrieval._asking import near
@@ -27,9 +24,8 @@ from ragknn.retrieval._commands import IDS
 from ragknn.retrieval._pipeline import select
 from ragknn.retrieval._plan import make_plan
 from ragknn.retrieval.options import Options
-from ragknn.server._connection import run
 
-logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 # A cosine distance below this is rounding, and counts as 0: the server's distance of a vector to itself is up to
 # 2.4e-7 in float32, and 5.6e-15 in float64 (200 random vectors each of 1 to 4,096 values).
@@ -37,24 +33,30 @@ COSINE_ZERO = {"float64": 1e-13}
 COSINE_ZERO_ELSEWHERE = 5e-7
 
 
-class Address:
-    """The connection settings of a client, to reach its server from another process or after the client is gone."""
+def own_name() -> str:
+    """Return a name for an index that is removed with its estimator."""
+    return f"sklearn-{uuid4().hex}"
 
-    def __init__(self, client: Any) -> None:
-        pool = client.connection_pool
-        self._classes = type(client), type(pool), pool.connection_class
-        plain = str | bytes | int | float | None
-        options = pool.connection_kwargs.items()
-        self._options = {key: value for key, value in options if isinstance(value, plain) or key == "retry"}
 
-    def client(self) -> Any:
-        """Return a new client; it connects on first use."""
-        client_class, pool_class, connection_class = self._classes
-        return client_class.from_pool(pool_class(connection_class=connection_class, **self._options))
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What a fit stored, kept to store it again.
+
+    Attributes:
+        X: the rows, shape (n_samples, n_features).
+        built: arguments of the index that they are stored in.
+    """
+
+    X: NDArray[Any]
+    built: Mapping[str, Any]
 
 
 class Rows:
     """The rows of a fitted estimator: an index that is opened on first use, in a pickled copy too.
+
+    Estimators of one name replace each other's rows: clones in a `BaggingClassifier`, or in processes that fit at the
+    same time. Each fit leaves its mark in the index; whoever finds another there stores the own rows anew, in an index
+    that is removed with it.
 
     Args:
         name: name of the index.
@@ -62,21 +64,38 @@ class Rows:
         client: the user's client, or None.
         size: number of rows.
         spots: place of each row; None: row n is the document "n", as `fit` stores it.
+        mark: mark of the fit whose rows they are; None: of an index that was filled by other means.
+        kept: the rows, to store them anew where they are no longer there; None: that is an error.
+        lasting: whether the index is there until it is dropped, so that it is an error if it is gone.
     """
 
-    def __init__(self, name: str, url: str | None, client: Any, size: int, spots: list[Spot] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        url: str | None,
+        client: Any,
+        size: int,
+        spots: list[Spot] | None = None,
+        *,
+        mark: str | None = None,
+        kept: Fitted | None = None,
+        lasting: bool = True,
+    ) -> None:
         self.name = name
         self.size = size
         self.spots = spots
+        self.mark = mark
+        self._kept = kept
+        self._lasting = lasting
         self._url = url
         self._client = client
         self._index: Index | None = None
-        self._finalizer: Any = None
+        self._stand_in: Rows | None = None
         self._row_at = None if spots is None else {spot: row for row, spot in enumerate(spots)}
 
     def __getstate__(self) -> dict[str, Any]:
         client = None if self._client is None else Address(self._client)
-        return {**self.__dict__, "_index": None, "_client": client, "_finalizer": None}
+        return {**self.__dict__, "_index": None, "_client": client, "_stand_in": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -89,6 +108,11 @@ class Rows:
         if self._index is None:
             return self.attach(Index(self.name, url=self._url, client=self._client, create=False))
         return self._index
+
+    @property
+    def schema(self) -> Schema:
+        """The schema of the index."""
+        return self._answered(lambda rows: rows.index.schema) if self._index is None else self._index.schema
 
     def attach(self, index: Index) -> Index:
         """Use this index; open it if necessary."""
@@ -104,38 +128,75 @@ class Rows:
 
     def remove_with_me(self) -> None:
         """Remove the index when this object is garbage-collected, and at the end of the process."""
-        arguments = (Address(self.index.client), Keys(self.name), self.size, os.getpid())
-        self._finalizer = weakref.finalize(self, _remove, *arguments)
-        self._finalizer.atexit = False  # `_remove_all` does it at exit, while the server still runs
-        _owned.add(self)
-        # The last registered function runs first, and the embedded server may have been registered just now.
-        atexit.unregister(_remove_all)
-        atexit.register(_remove_all)
-        if multiprocessing.parent_process() is not None:
-            _remove_at_end_of_worker(os.getpid())
-
-    def remove(self) -> None:
-        """Remove the index now, if it is removed with this object."""
-        if self._finalizer is not None:
-            self._finalizer()
+        remove_with(self, self.index.client, self.name, self.size)
 
     def vectors(self) -> NDArray[Any]:
         """Return all rows, shape (n_samples_fit, n_features), in the index's dtype."""
+        return self._answered(lambda rows: rows._vectors())
+
+    def nearest(self, X: NDArray[Any], k: int, ef_runtime: int | None) -> list[Retrieval]:
+        """Return the k nearest rows of each row of X, shape (n_queries, n_features)."""
+        return self._answered(lambda rows: rows._nearest(X, k, ef_runtime))
+
+    def within(self, X: NDArray[Any], radius: float) -> list[Retrieval]:
+        """Return all rows within the radius of each row of X, shape (n_queries, n_features)."""
+        return self._answered(lambda rows: rows._retrieve(X, None, {"max_distance": radius}))
+
+    def _answered(self, ask: Callable[[Rows], T]) -> T:
+        """Ask these rows; where another fit has replaced them, before or meanwhile, ask the same rows stored anew."""
+        if (stand_in := self._stand_in) is None:
+            try:
+                answer = ask(self)
+            except ConnectionFailed:
+                raise
+            except RagKNNError:
+                if self._are_mine():
+                    raise
+            else:
+                if self._are_mine():
+                    return answer
+            self._stand_in = stand_in = self._stored_anew()
+        return ask(stand_in)
+
+    def _are_mine(self) -> bool:
+        """Tell whether the index holds the rows of this fit; if not, they can be stored anew.
+
+        Raises:
+            IndexNotFound: the index is gone.
+            SchemaMismatch: it holds others, and these were not kept.
+        """
+        try:
+            index = self.index
+            mark = index._run(read_mark(index._keys))
+        except IndexNotFound:
+            if self._lasting or self._kept is None:
+                raise
+            return False
+        if mark != self.mark and self._kept is None:
+            raise SchemaMismatch(self.name, {"rows": ("those that were there", "those of a later fit")})
+        return mark == self.mark
+
+    def _stored_anew(self) -> Rows:
+        if self._kept is None:
+            raise SchemaMismatch(self.name, {"rows": ("those that were fitted", "others")})
+        name = own_name()
+        rows = Rows(name, self._url, self._client, self.size, mark=name)
+        index = rows.attach(Index(name, url=self._url, client=self._client, **self._kept.built))
+        rows.remove_with_me()
+        index._run(store_rows(index._keys, index.schema, self._kept.X, None, name, False))
+        return rows
+
+    def _vectors(self) -> NDArray[Any]:
         spots = self.spots or [(str(row), 0) for row in range(self.size)]
         index = self.index
         return index._run(fetch_rows(index._keys, index.schema, spots))
 
-    def nearest(self, X: NDArray[Any], k: int, ef_runtime: int | None) -> list[Retrieval]:
-        """Return the k nearest rows of each row of X, shape (n_queries, n_features)."""
+    def _nearest(self, X: NDArray[Any], k: int, ef_runtime: int | None) -> list[Retrieval]:
         retrievals = self._retrieve(X, k, {"ef_runtime": ef_runtime})
         for retrieval in retrievals:
             if len(retrieval) < k:
                 self._explain(retrieval, k)
         return retrievals
-
-    def within(self, X: NDArray[Any], radius: float) -> list[Retrieval]:
-        """Return all rows within the radius of each row of X, shape (n_queries, n_features)."""
-        return self._retrieve(X, None, {"max_distance": radius})
 
     def _retrieve(self, X: NDArray[Any], k: int | None, options: Options) -> list[Retrieval]:
         index = self.index
@@ -153,7 +214,7 @@ class Rows:
     def as_arrays(self, retrieval: Retrieval) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Return the distances and rows of the neighbors, sorted by distance and then by row."""
         distances = np.array(retrieval.distances, dtype=np.float64)
-        if self.index.schema.metric == "cosine":
+        if self.schema.metric == "cosine":
             distances[distances < self.cosine_zero] = 0.0
         rows = np.array([self._row(passage) for passage in retrieval.passages], dtype=np.intp)
         order = np.lexsort((rows, distances))
@@ -162,7 +223,7 @@ class Rows:
     @property
     def cosine_zero(self) -> float:
         """Limit below which a cosine distance is rounding; 0 for other metrics."""
-        schema = self.index.schema
+        schema = self.schema
         return COSINE_ZERO.get(schema.dtype, COSINE_ZERO_ELSEWHERE) if schema.metric == "cosine" else 0.0
 
     def _row(self, passage: Passage) -> int:
@@ -174,33 +235,3 @@ class Rows:
         if not 0 <= row < self.size:
             raise SchemaMismatch(self.name, {"rows": (f"the {self.size} that were fitted", f"passage {passage.id}")})
         return row
-
-
-_owned: weakref.WeakSet[Rows] = weakref.WeakSet()
-
-
-def _remove(address: Address, keys: Keys, size: int, pid: int) -> None:
-    if os.getpid() != pid:  # in a forked child: the index belongs to the parent
-        return
-    client = address.client()
-    try:
-        run(client, remove_rows(keys, size))
-    except RagKNNError as error:
-        # A server that has stopped, as at the end of a test, does not need a warning.
-        level = logging.INFO if isinstance(error, ConnectionFailed) else logging.WARNING
-        logger.log(level, "could not remove index %r of an estimator: %s", keys.name, error)
-    finally:
-        client.close()
-
-
-def _remove_all() -> None:
-    for rows in list(_owned):
-        rows.remove()
-
-
-@cache
-def _remove_at_end_of_worker(pid: int) -> None:
-    # A process that multiprocessing has forked ends without atexit, but runs these finalizers, by descending priority.
-    from multiprocessing import util  # late: only a worker needs it
-
-    util.Finalize(None, _remove_all, exitpriority=1)

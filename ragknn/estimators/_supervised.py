@@ -20,6 +20,7 @@ from ragknn._checks import check_type
 from ragknn._ids import passage_id
 from ragknn._protocol.reading import stored_labels
 from ragknn.estimators._neighbors import NeighborsBase
+from ragknn.estimators._rows import read_mark
 from ragknn.estimators._rowstore import Rows
 from ragknn.indexing.index import Index
 from ragknn.records import Label
@@ -96,6 +97,7 @@ class Supervised(NeighborsBase):
                 f"Expected an index without a required filter, but index {index.name!r} requires one on "
                 f"{schema.required_filter!r}: vote with ragknn.LabelVoter(..., where=...)"
             )
+        mark = index._run(read_mark(index._keys))  # first: of a fit meanwhile the labels are not these
         labels = index._run(stored_labels(index._keys))
         if not labels:
             raise ValueError(f"Expected labelled passages in index {index.name!r}, but none has a label")
@@ -107,7 +109,7 @@ class Supervised(NeighborsBase):
                 f"Expected numbers as labels in index {index.name!r}, but got {labels[spots[0]]!r}: use a classifier"
             )
         self._take_targets(y)
-        rows = Rows(index.name, self.url, self.client, len(spots), spots)
+        rows = Rows(index.name, self.url, self.client, len(spots), spots, mark=mark)
         rows.attach(index)
         self._rows = rows
         self.metric = {"l2": "euclidean"}.get(schema.metric, schema.metric)

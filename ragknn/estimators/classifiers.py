@@ -34,8 +34,11 @@ class KNeighborsClassifier(KNeighborsMixin, Classifying):
         url: Redis to use; None: `RAGKNN_URL`, or the embedded server if that is not set. A printed estimator shows
             the password in the URL.
         client: a client of redis-py to use instead of a URL. Clones share it; a pickled copy creates its own.
-        index: name of the index that `fit` fills. The index stays, and a later `fit` replaces its rows. None: each
-            fit creates an index that is removed with the estimator, even if copies by pickle or clone still exist.
+        index: name of the index that `fit` fills. The index stays, and a later `fit` of any estimator replaces its
+            rows. An estimator with a name therefore keeps its rows, in pickles too: where another fit has replaced
+            them, it stores them anew in an index that is removed with it. None: each fit creates an index that is
+            removed with the estimator, even if copies by pickle or clone still exist; only copies that come from a
+            worker process, such as those of `n_jobs`, bring their rows along.
         ef_runtime: hnsw only: candidates that a search keeps; None: 100, or twice n_neighbors if that is more.
 
     Attributes:
