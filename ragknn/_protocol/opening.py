@@ -20,7 +20,6 @@ from ragknn._protocol.replies import (
     checked,
     dotted,
     is_unknown_index,
-    parse_configuration,
     parse_hello,
     parse_info,
 )
@@ -30,6 +29,7 @@ from ragknn.errors import IndexNotFound, SchemaMismatch, UnsupportedServer
 # RESP3 and 16-bit vectors need these. Redis 8 carries search 8, Redis Stack 7.4 carries 2.10.
 OLDEST_REDIS = (7, 2)
 OLDEST_SEARCH = (2, 10)
+FIRST_WITH_SEARCH = (8,)  # which brings the module, though not every build loads it
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,15 @@ def check_server(hello: Any, listed: Any) -> ServerInfo:
             f"expected a single Redis, got a node of a Redis Cluster, on which ragknn does not run: {advice}"
         )
     if isinstance(listed, Exception) and "unknown command" in str(listed).lower():
-        raise UnsupportedServer(f"expected a Redis with search (FT.* commands), got Redis {found} without: {advice}")
+        if server.version >= FIRST_WITH_SEARCH:
+            advice = (
+                "start it with `--loadmodule .../redisearch.so`, or use `docker run -p 6379:6379 redis:8`, which "
+                "loads it, or the embedded server (no URL)"
+            )
+        raise UnsupportedServer(
+            f"expected a Redis with search (FT.* commands), got Redis {found}, which runs without a search module: "
+            f"{advice}"
+        )
     checked(listed)
     if server.search is not None and server.search < OLDEST_SEARCH:
         raise UnsupportedServer(
@@ -256,36 +264,3 @@ def listing() -> Flow[list[str]]:
     hello, listed = yield [("HELLO",), ("FT._LIST",)]
     check_server(hello, listed)
     return index_names([as_text(item) for item in listed])
-
-
-@dataclass(frozen=True, slots=True)
-class SearchLimits:
-    """How long the server lets a search run, and what it does then.
-
-    Attributes:
-        timeout: milliseconds; 0 for no limit.
-        policy: "return" returns what was found so far, "fail" answers with an error.
-    """
-
-    timeout: int
-    policy: str
-
-
-def examine_server() -> Flow[tuple[ServerInfo, SearchLimits | None]]:
-    """Return the server's versions and its limits on searches, None where it does not show them.
-
-    Raises:
-        UnsupportedServer: the server is too old or has no search.
-    """
-    hello, listed, *answers = yield [
-        ("HELLO",),
-        ("FT._LIST",),
-        ("CONFIG", "GET", "search-timeout", "search-on-timeout"),  # from Redis 8 on
-        ("FT.CONFIG", "GET", "TIMEOUT"),
-        ("FT.CONFIG", "GET", "ON_TIMEOUT"),
-    ]
-    values = {key: value for answer in answers for key, value in parse_configuration(answer).items()}
-    timeout = values.get("search-timeout", values.get("timeout"))
-    policy = values.get("search-on-timeout", values.get("on_timeout"))
-    limits = SearchLimits(int(timeout), policy.lower()) if timeout and policy else None
-    return check_server(hello, listed), limits

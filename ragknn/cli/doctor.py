@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import platform
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from ragknn._protocol.opening import examine_server
+from rich.filesize import decimal
+
+from ragknn._protocol.examining import Examination, examine_server
 from ragknn._protocol.replies import dotted
 from ragknn.embedding._loading import DEFAULT_MODEL, WEIGHT_WHEELS, find_weights
+from ragknn.embedding._names import HASHING_PREFIX
 from ragknn.errors import RagKNNError
+from ragknn.indexing._shared_index import resolve_url
 from ragknn.server._connection import connect, run
 from ragknn.server._programs import find_programs
 from ragknn.server._urls import mask_password
@@ -23,8 +28,14 @@ from ragknn.settings import Settings
 
 Verdict: TypeAlias = Literal["ok", "note", "fail"]
 
-PACKAGES = ("redis", "sentence-transformers", "torch", "numpy", "pydantic")
+# Name of the distribution, and how its project calls itself where that is clearer.
+PACKAGES = {"redis": "redis-py", "sentence-transformers": "", "numpy": "", "pydantic": ""}
 OLDEST_PYTHON = (3, 11)
+CPU_BUILDS = "https://download.pytorch.org/whl/cpu"
+ALMOST_FULL = 0.9  # of the memory that the server may use
+
+_EXTRA = re.compile(r"""^([\w.-]+).*\bextra\s*==\s*['"]([\w-]+)['"]""")
+_FOR_DEVELOPERS = "dev"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +61,18 @@ def examine(settings: Settings, url: str | None) -> Iterator[Check]:
     Without a URL the embedded server is started for the check, and stopped again.
     """
     yield _check_python()
-    for package in PACKAGES:
-        yield _check_package(package)
-    target = url or settings.url
-    if target is None:
-        yield from _check_embedded(settings)
+    for package, called in PACKAGES.items():
+        yield _check_package(package, called or package)
+    yield _check_torch(settings.device)
+    yield from _check_extras()
+    if url or settings.url:
+        yield from _check_server(resolve_url(url, settings), settings)
     else:
-        yield from _check_server(target, settings)
+        yield from _check_embedded(settings)
     yield _check_model(settings.model or DEFAULT_MODEL)
+
+
+# ---- what is installed -----------------------------------------------------------------------------------------
 
 
 def _check_python() -> Check:
@@ -67,11 +82,62 @@ def _check_python() -> Check:
     return Check("python", "ok", found)
 
 
-def _check_package(name: str) -> Check:
+def _check_package(package: str, name: str) -> Check:
     try:
-        return Check(name, "ok", version(name))
+        return Check(name, "ok", version(package))
     except PackageNotFoundError:
-        return Check(name, "fail", "not installed", f"pip install {name}")
+        return Check(name, "fail", "not installed", f"pip install {package}")
+
+
+def _check_torch(device: str | None) -> Check:
+    try:
+        import torch  # late, because it takes seconds to import
+    except ModuleNotFoundError:
+        return Check("torch", "fail", "not installed", f"pip install torch, or without a GPU: {_cpu_build()}")
+    except (ImportError, OSError) as error:  # a library of the system that it needs
+        return Check(
+            "torch", "fail", f"cannot be loaded: {error}", f"install it again, without a GPU as {_cpu_build()}"
+        )
+    built = f"{torch.__version__}, "
+    if torch.version.cuda or torch.version.hip:
+        built += f"built for {'CUDA ' + torch.version.cuda if torch.version.cuda else 'ROCm'}"
+        if torch.cuda.is_available():
+            return Check("torch", "ok", f"{built}, on {device or torch.cuda.get_device_name(0)}")
+        advice = f"if this machine has none, the build for the CPU is gigabytes smaller: {_cpu_build()}"
+        return Check("torch", "note", f"{built}, but no GPU can be used: models run on the CPU", advice)
+    has_mps = torch.backends.mps.is_available()
+    return Check("torch", "ok", f"{built}built for {'Apple GPUs' if has_mps else 'the CPU'}")
+
+
+def _cpu_build() -> str:
+    return f"pip install torch --index-url {CPU_BUILDS}"
+
+
+def _check_extras() -> Iterator[Check]:
+    """Look which optional packages are missing, by what this package says that its extras need."""
+    try:
+        needed = [found for one in requires("ragknn") or () if (found := _EXTRA.match(one))]
+    except PackageNotFoundError:  # not installed, but imported from its folder
+        return
+    missing: dict[str, list[str]] = {}
+    for package, extra in (found.groups() for found in needed):
+        if extra != _FOR_DEVELOPERS and package != "ragknn" and not _is_installed(package):
+            missing.setdefault(extra, []).append(package)
+    if missing:
+        listed = "; ".join(f"{extra}: {', '.join(packages)}" for extra, packages in missing.items())
+        advice = f"only if you need them: pip install 'ragknn[{','.join(missing)}]'"
+        yield Check("optional packages", "ok", f"not installed are those of {listed}", advice)
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+# ---- the server ------------------------------------------------------------------------------------------------
 
 
 def _check_embedded(settings: Settings) -> Iterator[Check]:
@@ -81,41 +147,89 @@ def _check_embedded(settings: Settings) -> Iterator[Check]:
         with RedisServer(settings=settings) as server:
             yield Check("data folder", "ok", str(server.data))
             yield from _check_server(server.url, settings)
-    except RagKNNError as error:
+    except (RagKNNError, OSError) as error:
         yield Check("embedded server", "fail", str(error))
 
 
 def _check_server(url: str, settings: Settings) -> Iterator[Check]:
     try:
         with closing(connect(url, timeout=settings.timeout, protocol=settings.protocol)) as client:
-            server, limits = run(client, examine_server())
+            found = run(client, examine_server())
     except RagKNNError as error:
         yield Check("redis", "fail", str(error))
         return
+    server = found.server
     yield Check("redis", "ok", f"{dotted(server.version)} at {mask_password(url)}")
-    search = dotted(server.search) if server.search else "present, version unknown"
-    yield Check("search module", "ok", search)
-    if server.protocol == 3:
-        yield Check("protocol", "ok", "RESP3: the server reports when a search was cut short")
-    else:
-        advice = "unset RAGKNN_PROTOCOL: only RESP3 reports when a search was cut short"
-        yield Check("protocol", "note", f"RESP{server.protocol}", advice)
+    yield Check("search module", "ok", dotted(server.search) if server.search else "present, version unknown")
+    yield _check_protocol(server.protocol)
+    if found.database:
+        advice = "the server makes search indexes in database 0 only: end the URL in /0"
+        yield Check("database", "fail", f"number {found.database}", advice)
+    if found.is_replica:
+        advice = "it can be searched, but not written to: to index, use the URL of its primary"
+        yield Check("role", "note", "a replica of another server", advice)
+    yield _check_memory(found)
+    yield _check_persistence(found)
+    yield _check_limits(found, settings.timeout)
+
+
+def _check_protocol(protocol: int) -> Check:
+    if protocol == 3:
+        return Check("protocol", "ok", "RESP3: the server reports when a search was cut short")
+    advice = "unset RAGKNN_PROTOCOL, or take protocol=2 out of the URL: only RESP3 reports when a search was cut short"
+    return Check("protocol", "note", f"RESP{protocol}", advice)
+
+
+def _check_memory(found: Examination) -> Check:
+    limit = found.memory_limit
+    allowed = "without limit" if not limit else f"at most {decimal(limit)}"
+    shown = f"{found.eviction or 'what is evicted is not shown'}, {allowed}"
+    if (found.eviction or "").startswith("allkeys"):
+        advice = "when memory is full it drops passages without a word: CONFIG SET maxmemory-policy noeviction"
+        return Check("memory", "note", shown, advice)
+    if limit and found.memory and found.memory > ALMOST_FULL * limit:
+        return Check("memory", "note", f"{shown}, of which {decimal(found.memory)} are used", "raise maxmemory")
+    return Check("memory", "ok", shown)
+
+
+def _check_persistence(found: Examination) -> Check:
+    if found.appends:
+        return Check("persistence", "ok", "each change is appended to a file")
+    if found.saves:
+        return Check("persistence", "ok", "snapshots: a crash loses what came after the last one")
+    if found.appends is None or found.saves is None:
+        return Check("persistence", "note", "not shown by this server", "make sure that it keeps its data on disk")
+    advice = "indexes are gone when the server stops: CONFIG SET appendonly yes, and so in its configuration file"
+    return Check("persistence", "note", "none", advice)
+
+
+def _check_limits(found: Examination, timeout: float) -> Check:
+    limits = found.limits
     if limits is None:
-        yield Check("query timeout", "note", "not shown by this server", "ragknn sends its own with each search")
-    else:
-        found = f"{limits.timeout} ms, then {limits.policy}; ragknn asks for {settings.timeout * 1000:.0f} ms a search"
-        yield Check("query timeout", "ok", found)
+        return Check("query timeout", "note", "not shown by this server", "ragknn sends its own with each search")
+    theirs = f"{limits.timeout} ms" if limits.timeout else "none"
+    return Check("query timeout", "ok", f"{theirs}, then {limits.policy}; ragknn asks for {timeout:g} s a search")
+
+
+# ---- the model -------------------------------------------------------------------------------------------------
 
 
 def _check_model(name: str) -> Check:
+    if name.startswith(HASHING_PREFIX):
+        return Check("model", "note", name, "it knows no meaning, and is for trying things out")
     if folder := find_weights(name):
         return Check("model", "ok", f"{name} in {folder}")
     if Path(name).is_dir():
         return Check("model", "ok", f"folder {name}")
     # Late, because it is slow to import and only this check needs it.
     from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
-    if isinstance(try_to_load_from_cache(name, "config.json"), str):
+    try:
+        cached = try_to_load_from_cache(name, "config.json")
+    except HFValidationError:
+        return Check("model", "fail", f"no folder {name!r}, and no name of a model", "check RAGKNN_MODEL")
+    if isinstance(cached, str):
         return Check("model", "ok", f"{name} in the model hub's cache")
     advice = "it will be fetched from the model hub on first use"
     if name in WEIGHT_WHEELS:

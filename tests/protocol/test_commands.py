@@ -8,10 +8,11 @@ import redis
 
 from ragknn import CommandRefused, IndexNotFound, SchemaMismatch, UnsupportedServer
 from ragknn._protocol.counting import count_documents, count_passages, wait_until_searchable
+from ragknn._protocol.examining import Examination, SearchLimits, examine_server
 from ragknn._protocol.finding import KEYS_PER_ROUND, stored_ids
 from ragknn._protocol.flows import Pause, Work
 from ragknn._protocol.keys import Keys
-from ragknn._protocol.opening import Opened, SearchLimits, drop_index, examine_server, listing, open_index
+from ragknn._protocol.opening import Opened, drop_index, listing, open_index
 from ragknn._protocol.replies import ServerInfo
 from ragknn._protocol.schema import Schema
 from ragknn._protocol.writing import Change, Replacement, delete_documents, stored_hashes, write_documents
@@ -210,9 +211,9 @@ def test_a_wrong_key_in_the_place_of_the_manifest_is_an_error():
         ({**HELLO, b"version": b"7.0.15"}, [], "expected Redis 7.2 or later, got 7.0.15"),
         ({**HELLO, b"version": b"6.2.0"}, NO_COMMAND, "expected Redis 7.2 or later, got 6.2.0"),
         (
-            {**HELLO, b"modules": []},
+            {**HELLO, b"version": b"7.4.1", b"modules": []},
             NO_COMMAND,
-            "expected a Redis with search (FT.* commands), got Redis 8.2.3 without",
+            "expected a Redis with search (FT.* commands), got Redis 7.4.1, which runs without a search module",
         ),
         (
             {**HELLO, b"modules": [{b"name": b"search", b"ver": 20806}]},
@@ -229,6 +230,18 @@ def test_a_server_that_cannot_do_it_is_refused_with_what_to_use(flow, hello, lis
     with pytest.raises(UnsupportedServer) as refused:
         asked.send([hello, listed, *[None if flow is opening else NO_COMMAND] * rest])
     assert str(refused.value) == message + advice
+
+
+def test_a_redis_8_without_its_module_is_told_how_to_load_it():
+    asked = listing()
+    next(asked)
+    with pytest.raises(UnsupportedServer) as refused:
+        asked.send([{**HELLO, b"modules": []}, NO_COMMAND])
+    assert str(refused.value) == (
+        "expected a Redis with search (FT.* commands), got Redis 8.2.3, which runs without a search module: start it "
+        "with `--loadmodule .../redisearch.so`, or use `docker run -p 6379:6379 redis:8`, which loads it, or the "
+        "embedded server (no URL)"
+    )
 
 
 def test_the_oldest_versions_that_will_do_are_taken():
@@ -260,8 +273,21 @@ UNKNOWN_OPTION = redis.ResponseError("Unknown option")
     ids=["Redis 8", "module RESP3", "module RESP2", "hidden"],
 )
 def test_the_limits_of_searches_are_read_wherever_the_server_keeps_them(answers, limits):
-    _, found = play(examine_server(), [HELLO, [], *answers])
-    assert found == (OPENED.server, limits)
+    _, found = play(examine_server(), [HELLO, [], *[UNKNOWN_OPTION] * 4, *answers])
+    assert found == Examination(OPENED.server, limits)
+
+
+@pytest.mark.parametrize("as_lines", [True, False])
+def test_what_a_server_says_of_itself_is_read(as_lines):
+    memory = {"used_memory": "900", "maxmemory": "1000", "maxmemory_policy": "allkeys-lru"}
+    files = {"loading": "0", "aof_enabled": "0"}
+    if as_lines:  # as they come over the wire; redis-py may have made mappings of them
+        memory, files = ("# Title\r\n" + "".join(f"{k}:{v}\r\n" for k, v in one.items()) for one in (memory, files))
+    else:
+        memory = {**memory, "used_memory": 900, "maxmemory": 1000}
+    replies = [{**HELLO, b"role": b"replica"}, [], b"id=3 addr=x db=7 sub=0", memory, files, {b"save": b"3600 1"}]
+    _, found = play(examine_server(), [*replies, *[UNKNOWN_OPTION] * 3])
+    assert found == Examination(OPENED.server, None, 7, True, "allkeys-lru", 900, 1000, False, True)
 
 
 def test_passages_and_documents_are_counted_on_the_server():
