@@ -29,6 +29,8 @@ from ragknn.errors import (
     TextTooLong,
     UnsupportedServer,
 )
+from ragknn.files.frames import documents_from_pandas
+from ragknn.files.limits import Limits
 from ragknn.files.reader import read_documents
 from ragknn.filters import Where
 from ragknn.indexing._ingestion import IngestOptions
@@ -44,6 +46,8 @@ from ragknn.records import (
     Label,
     Metric,
     Neighbor,
+    Note,
+    NoteKind,
     Passage,
     Retrieval,
     Vote,
@@ -101,11 +105,14 @@ __all__ = [
     "InvalidVectors",
     "Label",
     "LabelVoter",
+    "Limits",
     "Metric",
     "MissingDependency",
     "Mode",
     "ModelNotFound",
     "Neighbor",
+    "Note",
+    "NoteKind",
     "Options",
     "Passage",
     "RagKNNError",
@@ -140,6 +147,7 @@ __all__ = [
     "alist_indexes",
     "atune",
     "build_context",
+    "documents_from_pandas",
     "list_indexes",
     "load_settings",
     "read_documents",

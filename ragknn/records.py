@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 Label: TypeAlias = str | int | float
 Metric: TypeAlias = Literal["cosine", "ip", "l2"]
+NoteKind: TypeAlias = Literal["passed over", "empty", "partial", "assumed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Document(Plain):
             passage without one; else None. Not looked at when a document is added.
         page_starts: of a document with pages, the offset in the text of each page's first character, ascending; a page
             without text starts where the next one does.
+        source: of a document that was read from a file, the file, with `:line` where it has lines; for messages.
 
     Raises:
         TypeError: the id or the text is no string, the label no str, int or float, the metadata no mapping, or a page
@@ -59,6 +62,7 @@ class Document(Plain):
 
     vectors: NDArray[Any] | None = field(default=None, repr=False, compare=False)
     page_starts: tuple[int, ...] = field(default=(), kw_only=True)
+    source: str = field(default="", repr=False, compare=False, kw_only=True)
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str):
@@ -329,6 +333,28 @@ class Failure(Plain):
 
 
 @dataclass(frozen=True, slots=True)
+class Note(Plain):
+    """Something about what was read that should be known, and that is no failure.
+
+    Attributes:
+        kind: "passed over": a file or folder that was not read; "empty": a file that was read and holds no text;
+            "partial": a document of which something is missing, such as pages without text; "assumed": one read
+            with an assumption, such as its encoding.
+        source: the file or folder.
+        reason: what was left out or assumed, and what to do about it.
+        document_id: the document concerned, or None where it is none or several.
+    """
+
+    kind: NoteKind
+    source: str
+    reason: str
+    document_id: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
 class IngestReport(Plain):
     """What happened to the documents of an ingest.
 
@@ -343,6 +369,7 @@ class IngestReport(Plain):
             input could not be read and they may come from there.
         skipped: documents left alone because the index has their ids already (`on_existing="skip"`).
         left_out: fields that did not fit their type and were left out (`on_bad_field="leave_out"`), and why.
+        notes: what reading passed over, found empty, read in part or assumed; no failures.
         ids: ids of the documents "added", "updated" and "deleted", in this order.
         dry_run: whether nothing was written: the report tells what would have been.
         seconds: how long it took.
@@ -357,6 +384,7 @@ class IngestReport(Plain):
     kept: int = 0
     skipped: int = 0
     left_out: tuple[Failure, ...] = ()
+    notes: tuple[Note, ...] = ()
     ids: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False, compare=False)
     dry_run: bool = False
     seconds: float = 0.0
@@ -392,7 +420,8 @@ class IngestReport(Plain):
             head = f"dry run, nothing written: {head}"
         kept = [f"  {self.kept} missing from the input were kept, since not all of it could be read"] * bool(self.kept)
         left_out = [f"  left out: {one}" for one in self.left_out]
-        return "\n".join([head, *kept, *left_out, *(f"  failed: {failure}" for failure in self.failed)])
+        notes = [f"  {kind}: {count}" for kind, count in Counter(note.kind for note in self.notes).items()]
+        return "\n".join([head, *kept, *left_out, *notes, *(f"  failed: {failure}" for failure in self.failed)])
 
     def _repr_html_(self) -> str:
         """Show the counts and the failures as a card in a notebook."""
@@ -450,8 +479,8 @@ class DocumentSource(Protocol):
 
     def __iter__(self) -> Iterator[Document]: ...
 
-    def outcomes(self) -> Iterator[Document | Failure]:
-        """Iterate over the documents, with a `Failure` for each that cannot be read."""
+    def outcomes(self) -> Iterator[Document | Failure | Note]:
+        """Iterate over the documents, with a `Failure` for each that cannot be read; a `Note` may tell more."""
         ...
 
 

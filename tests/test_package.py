@@ -296,7 +296,7 @@ def test_twin_functions_have_the_same_parameters(sync, twin):
 SLOW = {
     *("torch", "sentence_transformers", "transformers", "tokenizers", "huggingface_hub"),
     *("pydantic_settings", "platformdirs", "click", "typer", "rich", "psutil", "sklearn", "scipy", "pandas"),
-    *("bs4", "pypdf", "IPython", "matplotlib"),
+    *("selectolax", "pathspec", "pypdf", "docx", "openpyxl", "docutils", "IPython", "matplotlib"),
 }
 
 

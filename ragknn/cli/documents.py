@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, get_args
 
 import click
@@ -16,12 +15,16 @@ from ragknn.cli import terminal
 from ragknn.cli.embedders import chosen_embedder, embedder_option
 from ragknn.cli.options import common, name_argument, url_option, where_option
 from ragknn.cli.program import SOME_FAILED
+from ragknn.cli.reading import reading_options
+from ragknn.cli.reports import print_report
 from ragknn.cli.screen import print_json, stderr, stdout
 from ragknn.embedding.protocols import Embedder
-from ragknn.files.reader import read_documents
+from ragknn.errors import IndexNotFound
+from ragknn.files.reader import DocumentReader, read_documents
+from ragknn.indexing._ingestion import Progress
 from ragknn.indexing.index import Index
 from ragknn.indexing.indexer import Indexer
-from ragknn.records import DocumentSource, IngestReport, Metric
+from ragknn.records import Document, Failure, IngestReport, Metric, Note
 from ragknn.text.splitting import Splitter
 
 
@@ -37,8 +40,9 @@ def _field(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ..
 
 @click.command()
 @name_argument
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option("--sync", is_flag=True, help="Also remove documents that are no longer in PATH.")
+@click.option("--dry-run", is_flag=True, help="Write nothing; print what would be added, updated and deleted.")
 @where_option("With --sync: do not change documents that do not match.")
 @click.option("--model", metavar="NAME", help="sentence-transformers model of a new index.")
 @click.option("--metric", type=click.Choice(get_args(Metric)), help="Metric of a new index.  [default: cosine]")
@@ -61,16 +65,15 @@ def _field(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ..
 @click.option(
     "--unit", type=click.Choice(["tokens", "words", "characters"]), default="tokens", show_default=True, help="Of both."
 )
-@click.option("--text-field", metavar="NAME", help="Field with the text, in JSON and CSV.  [default: text]")
-@click.option("--id-field", metavar="NAME", help="Field with the id.  [default: id or _id]")
-@click.option("--label-field", metavar="NAME", help="Field with the label.  [default: label]")
+@reading_options
 @embedder_option
 @url_option
 @common
 def index(
     name: str,
-    path: Path,
+    paths: tuple[str, ...],
     sync: bool,
+    dry_run: bool,
     where: dict[str, Any] | None,
     model: str | None,
     metric: Metric | None,
@@ -82,19 +85,18 @@ def index(
     size: int | None,
     overlap: int | None,
     unit: Any,
-    text_field: str | None,
-    id_field: str | None,
-    label_field: str | None,
+    reading: dict[str, Any],
     embedder: Embedder | None,
     url: str | None,
     as_json: bool,
 ) -> None:
-    """Read PATH, a file or a folder, into the index NAME.
+    """Read PATH, a file or a folder, or several of them, into the index NAME.
 
-    Reads .txt .md .jsonl .json .csv .tsv .html .pdf. A document that is already in the index is replaced, unless
-    it has not changed.
+    Reads .txt .md .html .pdf .csv .tsv .json .jsonl .epub, source code, and with the extra `files` .docx .xlsx .ipynb
+    .rst; each may be packed (.gz). PATH - is standard input. A document that is already in the index is replaced,
+    unless it has not changed. With several paths, the name of each folder goes before the ids of its documents.
     """
-    source = read_documents(path, text_field=text_field, id_field=id_field, label_field=label_field)
+    source = read_documents(paths[0] if len(paths) == 1 else paths, **reading)
     splitter = Splitter(size, overlap, unit)
     embedder = chosen_embedder(embedder, model)
     options: dict[str, Any] = {
@@ -105,23 +107,40 @@ def index(
         "required_filter": required_filter,
         "language": language,
     }
-    with Index(name, url=url, embedder=embedder, **options) as opened:
-        indexer = Indexer(opened, splitter)
-        write = partial(indexer.sync, where=where) if sync else indexer.add
-        report = ingest(write, source, as_json)
-        opened.wait_until_searchable()
+    try:
+        with Index(name, url=url, embedder=embedder, create=not dry_run, **options) as opened:
+            indexer = Indexer(opened, splitter)
+            write = partial(indexer.sync, where=where) if sync else indexer.add
+            report = ingest(partial(write, dry_run=dry_run), source, as_json)
+            if not dry_run:
+                opened.wait_until_searchable()
+    except IndexNotFound:
+        if not dry_run:
+            raise
+        report = ingest(_all_new, source, as_json)
     if report.failed:
         sys.exit(SOME_FAILED)
 
 
-def ingest(write: Callable[..., IngestReport], source: DocumentSource, as_json: bool) -> IngestReport:
+def ingest(write: Callable[..., IngestReport], source: DocumentReader, as_json: bool) -> IngestReport:
     """Write the documents, with a bar of progress in a terminal, and print the report."""
-    # Reading twice is cheap compared with embedding, and the remaining time needs the number of documents.
-    total = sum(1 for _ in source.outcomes()) if stderr.is_terminal else None
-    with terminal.progress_bar(total, stderr) as progress:
+    with terminal.progress_bar(source.expected(), stderr) as progress:
         report = write(source, progress=progress)
     if as_json:
         print_json(report.to_dict())
     else:
-        terminal.print_report(report, stdout)
+        print_report(report, stdout)
     return report
+
+
+def _all_new(source: DocumentReader, progress: Progress) -> IngestReport:
+    """Return what a dry run of an index that is not there yet would report."""
+    outcomes = list(source.outcomes())
+    ids = tuple(dict.fromkeys(one.id for one in outcomes if isinstance(one, Document)))
+    return IngestReport(
+        added=len(ids),
+        failed=tuple(one for one in outcomes if isinstance(one, Failure)),
+        notes=tuple(one for one in outcomes if isinstance(one, Note)),
+        ids={"added": ids},
+        dry_run=True,
+    )

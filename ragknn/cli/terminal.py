@@ -83,24 +83,6 @@ def print_tuning(tuning: Tuning, console: Screen) -> None:
     console.print(str(tuning), soft_wrap=True)
 
 
-def print_report(report: IngestReport, console: Screen) -> None:
-    """Print the outcome of an ingest."""
-    console.print(
-        f"{report.added} added, {report.updated} updated, {report.unchanged} unchanged, {report.deleted} deleted, "
-        f"{len(report.failed)} failed; {report.passages} passages in {report.seconds:.1f} s",
-        soft_wrap=True,
-    )
-    if report.kept:
-        console.print(
-            f"{report.kept} documents missing from the input were kept, since part of the input could not be read",
-            style="yellow",
-        )
-    for failure in report.failed[:SHOWN_FAILURES]:
-        console.print(Text(visible(f"failed: {failure}"), style="red"), soft_wrap=True)
-    if len(report.failed) > SHOWN_FAILURES:
-        console.print(f"and {len(report.failed) - SHOWN_FAILURES} more failures; --json shows them all", style="red")
-
-
 def print_facts(facts: Mapping[str, Any], console: Screen) -> None:
     """Print names and values as two columns."""
     rows = [(name.removesuffix("_bytes").replace("_", " "), _shown_fact(name, value)) for name, value in facts.items()]

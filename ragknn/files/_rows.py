@@ -1,89 +1,90 @@
-"""Turning the rows of a file into documents, checked by pydantic."""
+"""What parsers are told, and what they give: rows of fields. They do not know documents."""
 
 from __future__ import annotations
 
-import json
-import re
-import reprlib
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ragknn.files.limits import Limits
+from ragknn.records import NoteKind
 
-from ragknn.files._formats import TEXT_FIELDS, Fields, Row, find_field
-from ragknn.records import Document, Failure
-
-# The default fields for the id and the label of a row; the first one present is used.
-_IDS = ("id", "_id")
-_LABELS = ("label", "target")
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
+# The default fields for the text of a row; the first one present is used.
+TEXT_FIELDS = ("text", "content", "body")
 
 
-class _Checked(BaseModel):
-    """Types of the fields that are not metadata; the descriptions are for messages."""
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """Names of the fields of a row that hold its text, id and label; None: the usual ones."""
 
-    model_config = ConfigDict(strict=True, defer_build=True)  # building takes longer than importing the rest
-
-    id: Annotated[str, Field(min_length=1)] | int = Field(description="a string, not empty, or an integer")
-    text: str = Field(description="a string")
-    title: str | int | float | None = Field(None, description="a string")
-    label: str | int | float | bool | None = Field(None, description="a string, number or boolean")
+    text: str | None = None
+    id: str | None = None
+    label: str | None = None
 
 
-def to_document(row: Row, name: str, fields: Fields) -> Document | Failure:
-    """Return the document in a row of the file `name`, or the reason why there is none."""
-    source = name + row.place
-    if not isinstance(row.values, dict):
-        return Failure(source, f"expected a JSON object, got {reprlib.repr(row.values)}; correct it")
-    keys = {
-        "id": find_field(row.values, fields.id, _IDS),
-        "text": find_field(row.values, fields.text, TEXT_FIELDS) if row.body is None else None,
-        "title": find_field(row.values, None, ("title",)),
-        "label": find_field(row.values, fields.label, _LABELS),
-    }
-    values = {role: row.values[key] for role, key in keys.items() if key is not None}
-    if row.body is not None:
-        values["text"] = row.body
-    if row.body is not None or fields.id is None:
-        values.setdefault("id", name + row.place.replace(":", "#"))
-    document_id = str(values["id"]) if type(values.get("id")) in (str, int) else None
-    try:
-        whole = json.dumps([row.values, row.body], ensure_ascii=False)
-    except RecursionError:  # the levels that can be read and written differ between Python versions
-        return Failure(source, "expected plain metadata, got it nested too deeply; flatten it", document_id)
-    if half := _SURROGATE.search(whole):
-        known = None if document_id is None or _SURROGATE.search(document_id) else document_id
-        got = f"half a character, \\u{ord(half[0]):04x}"
-        return Failure(source, f"expected Unicode text, got {got}; write or remove the whole character", known)
-    try:
-        checked = _Checked.model_validate(values)
-    except ValidationError as error:
-        return Failure(source, _explain(error, row.values, keys, fields), document_id or None)
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How files are to be read.
 
-    inner = row.values.get("metadata")
-    metadata = dict(inner) if isinstance(inner, dict) else {}
-    taken = {keys["id"], keys["text"], keys["label"], "metadata" if isinstance(inner, dict) else None}
-    metadata.update((key, value) for key, value in row.values.items() if value is not None and key not in taken)
-    document = Document(str(checked.id), _titled(checked.title, checked.text), checked.label, metadata)
-    if not document.text.strip():
-        return Failure(source, "expected text, got nothing but whitespace; fill or remove it", document_id)
-    return document
+    Attributes:
+        fields: where text, id and label of a row are.
+        encoding: of text without a byte order mark; None: what the file declares, or UTF-8.
+        delimiter: of tables; None: found in the header.
+        limits: what a file may cost.
+    """
+
+    fields: Fields = field(default_factory=Fields)
+    encoding: str | None = None
+    delimiter: str | None = None
+    limits: Limits = field(default_factory=Limits)
 
 
-def _explain(error: ValidationError, row: Mapping[str, Any], keys: Mapping[str, str | None], fields: Fields) -> str:
-    role = str(error.errors(include_url=False)[0]["loc"][0])
-    key = keys[role]
-    got = f"only the fields {reprlib.repr(list(row))}" if key is None else reprlib.repr(row[key])
-    wanted = key or getattr(fields, role) or role
-    other = "" if role == "title" else f", or name another field with {role}_field"
-    return f"expected {wanted!r} as {_Checked.model_fields[role].description}, got {got}; correct it{other}"
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The data of one document in a file, not yet checked.
+
+    Attributes:
+        values: the fields by name, if the row is valid.
+        body: the text, if it is not a field.
+        place: position in a file of several documents: ":" and the line, or "#" and the position from 1.
+        page_starts: of a body with pages, the offset of each page's first character.
+    """
+
+    values: Any
+    body: str | None = None
+    place: str = ""
+    page_starts: tuple[int, ...] = ()
 
 
-def _titled(title: str | float | None, text: str) -> str:
-    head = "" if title is None else str(title).strip()
-    begin = text.lstrip("# \t\n")
-    begins_with_it = begin[: len(head)].casefold() == head.casefold() and not begin[len(head) : len(head) + 1].isalnum()
-    if not head or begins_with_it:
-        return text
-    return f"{head}\n\n{text}" if text.strip() else head
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An invalid row and the reason; the rest of the file is still read."""
+
+    reason: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """Something about the file that is no failure: what of it is missing, or what was assumed."""
+
+    kind: NoteKind
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A sign of life from a parser that gives its only row at the end."""
+
+
+Rows: TypeAlias = Iterator[Row | Unreadable | Remark | Step]
+
+
+def find_field(row: Mapping[str, Any], given: str | None, usual: Sequence[str]) -> str | None:
+    """Find the field with a value: the given one, or the first of the usual ones."""
+    return next((key for key in (usual if given is None else (given,)) if row.get(key) is not None), None)
+
+
+def folded(text: str) -> str:
+    """Return the text on one line, with single spaces."""
+    return " ".join(text.split())

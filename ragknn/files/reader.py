@@ -3,61 +3,107 @@
 from __future__ import annotations
 
 import os
-import unicodedata
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from stat import S_ISREG
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from gzip import BadGzipFile
+from pathlib import Path, PurePosixPath
 
 from ragknn.errors import ReadError
-from ragknn.files._formats import PARSERS, Fields, Unreadable
-from ragknn.records import Document, Failure
+from ragknn.files._formats import BY_NAME, BY_SUFFIX
+from ragknn.files._isolation import Worker
+from ragknn.files._options import checked_delimiter, checked_encoding, checked_patterns
+from ragknn.files._rows import Fields, Reading, Remark, Row, Step, Unreadable
+from ragknn.files._selection import Barred, Choice, Chosen, Root, Selection, check_regular, name_of, suffix_of
+from ragknn.files._stdin import STDIN, Spooled
+from ragknn.files.limits import Limits
+from ragknn.records import Document, Failure, Note
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentReader:
-    """The documents of a file or folder, read from the disk at each iteration. See `read_documents`.
+    """The documents of files and folders, read from the disk at each iteration. See `read_documents`.
 
     Iterating raises a `ReadError` at the first file or row that cannot be read; `outcomes()` continues after it.
     """
 
-    path: Path
-    fields: Fields
+    _roots: tuple[Root, ...]
+    _selection: Selection
+    _reading: Reading
+    _spooled: Spooled | None = field(default=None, repr=False)
 
     def paths(self) -> list[Path]:
         """Return the files to read, in order."""
-        return [path for _, path in self._files() if isinstance(path, Path)]
+        return [choice.file.path for choice in self._choices() if isinstance(choice, Chosen)]
+
+    def notes(self) -> list[Note]:
+        """Return what is passed over, and why."""
+        return [choice for choice in self._choices() if isinstance(choice, Note)]
+
+    def expected(self) -> int | None:
+        """Return how many documents there will be, if that can be told without reading the files."""
+        chosen = [choice for choice in self._choices() if isinstance(choice, Chosen)]
+        return None if any(choice.format.of_rows for choice in chosen) else len(chosen)
 
     def __iter__(self) -> Iterator[Document]:
         for outcome in self.outcomes():
             if isinstance(outcome, Failure):
                 raise ReadError(str(outcome))
-            yield outcome
+            if isinstance(outcome, Document):
+                yield outcome
 
-    def outcomes(self) -> Iterator[Document | Failure]:
-        """Iterate over the documents, with a `Failure` for each one that cannot be read."""
-        for name, path in self._files():
-            if isinstance(path, OSError):
-                yield Failure(name, f"expected a readable folder, got {path.strerror}; check its permissions")
+    def outcomes(self) -> Iterator[Document | Failure | Note]:
+        """Iterate over the documents, with a `Failure` for each one that cannot be read.
+
+        A `Note` tells what was passed over, what was empty, which pages are missing, and what was assumed.
+        """
+        with Worker() as worker:
+            for choice in self._choices():
+                match choice:
+                    case Note():
+                        yield choice
+                    case Barred(name, reason):
+                        yield Failure(name, reason)
+                    case Chosen():
+                        yield from _read_file(choice, self._reading, worker)
+
+    def _choices(self) -> Iterator[Choice]:
+        for root in self._roots:
+            if root.is_folder:
+                yield from self._selection.walk(root.path, root.name)
             else:
-                yield from _read_file(path, name, self.fields)
-
-    def _files(self) -> list[tuple[str, Path | OSError]]:
-        return _walk(self.path) if self.path.is_dir() else [(_name(self.path.name), self.path)]
+                yield self._selection.single(root.path, root.name)
 
 
 def read_documents(
-    path: str | Path, *, text_field: str | None = None, id_field: str | None = None, label_field: str | None = None
+    path: str | Path | Iterable[str | Path],
+    *,
+    text_field: str | None = None,
+    id_field: str | None = None,
+    label_field: str | None = None,
+    prefix: str = "",
+    include: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
+    gitignore: bool = False,
+    follow_links: bool = False,
+    as_text: bool | str | Sequence[str] = False,
+    format: str | None = None,  # noqa: A002  # the word that users look for
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    limits: Limits | None = None,
 ) -> DocumentReader:
-    """Read the documents of a file, or of all files in a folder and its subfolders.
+    """Read the documents of files, and of all files in folders and their subfolders.
 
-    The suffix gives the format: .txt, .md, .markdown, .html, .htm and .pdf files are one document each; .jsonl,
-    .ndjson, .csv and .tsv files have one document a row, and are read row by row; .json files hold a list of objects,
-    an object with one list in it, or one object. Text is UTF-8, or UTF-16 with a byte order mark.
+    The suffix gives the format. One document each: .txt .md .html .pdf .docx .epub .ipynb .rst, and as plain text
+    source code (.py .js .java ...), settings (.toml .yaml ...) and other markup (.adoc .org .tex). One document a
+    row: .csv .tsv .xlsx .jsonl .json. A .json file holds a list of objects, an object around one, objects by their
+    ids, or one object. A workbook's sheet without a text column is one document. Each may be packed: .csv.gz.
+    .docx .xlsx .ipynb .rst need the extra `files`.
 
-    In a folder, files with other suffixes are skipped, and so are hidden files and folders (".git"). A folder with
-    both `queries.jsonl` and a folder `qrels` is an evaluation set in BEIR's layout: these two and its README describe
-    the set and are not documents.
+    In a folder, files of no known format are passed over, and so are hidden files and folders (".git"), and symbolic
+    links out of the folder. `outcomes()` has a `Note` for each of these, and so has the report of an indexer. A folder
+    with both `queries.jsonl` and a folder `qrels` is an evaluation set in BEIR's layout: these two and its README
+    describe the set and are not documents.
 
     - id: the field `id` or `_id`. If there is none: the file's path relative to the given folder (or the name of the
       given file), with `#` and the line, or the position in a .json list, if the file has several documents.
@@ -65,85 +111,140 @@ def read_documents(
       PDF) goes before it, with a blank line, unless the text already begins with it.
     - label: the field `label` or `target`: a string, number or boolean, with its type in the file. In .csv and .tsv
       each value is a string, even if it looks like a number.
-    - metadata: the entries of an object `metadata`, and all other fields, including the title; a .pdf has `pages`.
+    - metadata: the entries of an object `metadata`, and all other fields, including the title; `pages` of a PDF; and
+      `path`, `folder` and `suffix` of the file, to filter on, unless the row has fields of these names.
 
-    A Markdown file may begin with these fields as YAML front matter; dates become ISO strings. A null field and an
-    empty cell count as missing.
+    A Markdown file may begin with these fields as front matter in YAML (---) or TOML (+++). Of YAML, a number that
+    would not be written back as it stands (010, 1.10), a date, a time, yes and no are text. A null field and an empty
+    cell count as missing.
+
+    A file without any text is no document and no failure: a `Note` tells it, and `sync` removes what the index
+    has of it.
 
     Args:
-        path: the file or folder.
+        path: the file or folder, or several of them; "-" is standard input. With several, the name of each folder
+            goes before the ids of its documents, so that equal paths in two folders are two documents.
         text_field: field with the text of a row, instead of the usual ones. Each row must have it.
         id_field: field with the id, likewise.
         label_field: field with the label, instead of the usual ones; a row may lack it.
+        prefix: goes before each id that comes from a path, and before `path`; such as "manual/" for files that share
+            an index with others.
+        include: patterns as in .gitignore; in folders, only files that match one are read.
+        exclude: patterns as in .gitignore; in folders, what matches one is passed over.
+        gitignore: whether what the .gitignore files in a folder name is passed over.
+        follow_links: whether symbolic links that lead out of a folder are followed.
+        as_text: True: files of no known format are read as text. Patterns: all files that match one are.
+        format: the format of all files whatever their suffix, and of standard input: "text", "markdown", "html",
+            "csv", "tsv", "json", "jsonl", "pdf", "docx", "xlsx", "epub", "ipynb" or "rst".
+        encoding: of text without a byte order mark, such as "cp1252". None: what a page declares, or UTF-8; a table
+            or page that is not UTF-8 is taken for windows-1252, and a `Note` says so.
+        delimiter: of .csv and .tsv files: one character. None: found in the header.
+        limits: what one file may cost to read.
 
     Returns:
-        A `DocumentSource` that can be iterated repeatedly. Files are read only during iteration.
+        A `DocumentSource` that can be iterated repeatedly. Files are read only during iteration; standard
+        input is read at once, and kept in a temporary file.
 
     Raises:
-        ReadError: the path does not exist, or has no file with one of these suffixes.
+        ReadError: a path does not exist, or has no file that can be read.
+        MissingDependency: a file was named whose format needs a package that is not installed.
+        ValueError: an invalid option, or two paths of the same name.
+        TypeError: an option of another type.
     """
-    reader = DocumentReader(Path(path), Fields(text_field, id_field, label_field))
-    suffixes = " ".join(PARSERS)
-    if reader.path.is_dir():
-        if not reader.paths():
-            raise ReadError(f"{path}: expected files ending in one of {suffixes}, got none in this folder; add one")
-    elif not reader.path.exists():
-        raise ReadError(f"{path}: expected a file or folder, got nothing there; check the path")
-    elif reader.path.suffix.lower() not in PARSERS:
-        raise ReadError(f"{path}: expected a file ending in one of {suffixes}, got {reader.path.suffix!r}; convert it")
+    selection = Selection(
+        checked_patterns("include", include),
+        checked_patterns("exclude", exclude),
+        gitignore,
+        follow_links,
+        as_text if isinstance(as_text, bool) else checked_patterns("as_text", as_text),
+        format,
+    )
+    if format is not None and format not in BY_NAME:
+        raise ValueError(f"expected format to be one of {', '.join(BY_NAME)}, got {format!r}")
+    reading = Reading(
+        Fields(text_field, id_field, label_field),
+        checked_encoding(encoding),
+        checked_delimiter(delimiter),
+        Limits() if limits is None else limits,
+    )
+    paths = [path] if isinstance(path, str | os.PathLike) else list(path)
+    spooled = Spooled.of_stdin(format or ("text" if as_text is True else None)) if STDIN in map(str, paths) else None
+    reader = DocumentReader(_roots(paths, prefix, spooled), selection, reading, spooled)
+    _check(reader)
     return reader
 
 
-def _walk(root: Path) -> list[tuple[str, Path | OSError]]:
-    """Find the files below a folder that can be parsed, and the errors of folders, sorted by name."""
-    found: list[tuple[str, Path | OSError]] = []
-    seen = set()
+def _roots(paths: Sequence[str | Path], prefix: str, spooled: Spooled | None) -> tuple[Root, ...]:
+    """Return what was named, each under a name of its own.
 
-    def refused(error: OSError) -> None:
-        found.append((_name(Path(error.filename).relative_to(root).as_posix()), error))
-
-    for folder, folders, files in os.walk(root, onerror=refused, followlinks=True):
-        here = Path(folder)
-        if here.resolve() in seen:  # a symbolic link back, or a second path to this folder
-            folders.clear()
-            continue
-        seen.add(here.resolve())
-        if "queries.jsonl" in files and "qrels" in folders:
-            folders.remove("qrels")
-            files = [file for file in files if file != "queries.jsonl" and Path(file).stem.lower() != "readme"]
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for file in files:
-            path = here / file
-            if path.suffix.lower() in PARSERS and not file.startswith("."):
-                found.append((_name(path.relative_to(root).as_posix()), path))
-    return sorted(found, key=lambda entry: entry[0])
-
-
-def _name(path: str) -> str:
-    # File systems write an accented letter as one code point, or as a letter and an accent.
-    # Bytes that are not UTF-8, which Python keeps as surrogates, are escaped: an id must be writable as UTF-8.
-    return unicodedata.normalize("NFC", path).encode("utf-8", "backslashreplace").decode()
+    Raises:
+        ReadError: a path does not exist, or there is none.
+        ValueError: two have the same name.
+    """
+    if not paths:
+        raise ReadError("expected a file or folder, got no path; name one")
+    roots: dict[str, Root] = {}
+    for given in paths:
+        if spooled is not None and str(given) == STDIN:
+            path, name, is_folder = spooled.path, spooled.path.name, False
+        else:
+            path = Path(given)
+            if not path.exists() and not path.is_symlink():
+                raise ReadError(f"{path}: expected a file or folder, got nothing there; check the path")
+            name = prefix + name_of(path.name if path.name not in ("", "..") else path.resolve().name)
+            if is_folder := path.is_dir():
+                name = f"{name}/" if len(paths) > 1 else prefix
+        if name in roots:
+            raise ValueError(
+                f"expected paths of different names, got {str(roots[name].path)!r} and {str(path)!r}: their documents "
+                "would share ids; read them one by one, each with a prefix"
+            )
+        roots[name] = Root(path, name, is_folder)
+    return tuple(roots.values())
 
 
-def _read_file(path: Path, name: str, fields: Fields) -> Iterator[Document | Failure]:
-    from ragknn.files._rows import to_document  # late: pydantic takes longer to import than the rest of ragknn
+def _check(reader: DocumentReader) -> None:
+    choices = list(reader._choices())
+    if any(not isinstance(choice, Note) for choice in choices):
+        return
+    path = ", ".join(str(root.path) for root in reader._roots)
+    suffixes = " ".join(suffix for suffix, one in BY_SUFFIX.items() if one.name != "text")
+    passed = [f"{note.source} ({note.reason})" for note in choices[:3] if isinstance(note, Note)]
+    more = f" and {len(choices) - 3} more" * (len(choices) > 3)
+    got = f"but passed over {', '.join(passed)}{more}" if passed else "but it is empty"
+    raise ReadError(f"{path}: expected files ending in one of .txt {suffixes}, got none in this folder, {got}; add one")
 
-    suffix = path.suffix.lower()
-    only_id = name if suffix in (".txt", ".html", ".htm", ".pdf") else None
+
+def _read_file(chosen: Chosen, reading: Reading, worker: Worker) -> Iterator[Document | Failure | Note]:
+    from ragknn.files._documents import to_document  # late: pydantic takes longer to import than the rest of ragknn
+
+    name, kind = chosen.file.name, chosen.format
+    # The id of its only document, where no field can give another one.
+    only_id = None if kind.of_rows or kind.name == "markdown" else name
+    place = {"path": name, "folder": str(PurePosixPath(name).parent), "suffix": suffix_of(name)}
     try:
-        status = path.stat()
-        if not S_ISREG(status.st_mode):
-            raise ReadError("expected a regular file, got a device, pipe or socket; remove it")
-        if status.st_size == 0:
-            raise ReadError("expected text, but the file is empty; fill or remove it")
-        for row in PARSERS[suffix](path, fields):
-            if isinstance(row, Unreadable):
-                yield Failure(name + row.place, row.reason)
-            else:
-                yield to_document(row, name, fields)
+        if check_regular(chosen.file.path) == 0:
+            yield Note("empty", name, "the file is empty", only_id or name)
+            return
+        rows = worker.parse(kind.parse, chosen.file, reading) if kind.foreign else kind.parse(chosen.file, reading)
+        for row in rows:
+            match row:
+                case Unreadable(reason, at):
+                    yield Failure(name + at, reason)
+                case Remark(note_kind, reason):
+                    yield Note(note_kind, name, reason, only_id)
+                case Row():
+                    if row.body is not None and not row.body.strip() and not row.place:
+                        yield Note("empty", name, "there is no text in it", only_id or name)
+                    else:
+                        yield to_document(row, name, place, reading.fields)
+                case Step():
+                    pass
     except ReadError as error:
-        yield Failure(name, str(error), only_id)
+        yield Note("passed over", name, str(error)) if chosen.guessed else Failure(name, str(error), only_id)
+    except (BadGzipFile, EOFError, zlib.error) as error:
+        yield Failure(name, f"expected a file packed with gzip, got {error}; pack it again", only_id)
     except OSError as error:
         yield Failure(name, f"expected a readable file, got {error.strerror}; check it and its permissions", only_id)
-    except UnicodeError as error:
-        yield Failure(name, f"expected UTF-16 after its byte order mark, got {error}; convert it to UTF-8", only_id)
+    except MemoryError:
+        yield Failure(name, "expected a file that fits into memory, got a larger one; split it", only_id)

@@ -60,6 +60,7 @@ class ReadyDocument:
 
     id: str
     passages: tuple[Passage, ...]
+    source: str = ""
 
 
 Drafting: TypeAlias = Callable[[Any, OnBadField], Draft]

@@ -25,7 +25,7 @@ from ragknn._protocol.vectors import as_vectors, find_faults, to_bytes
 from ragknn._protocol.writing import Change, Replacement, delete_documents, stored_hashes, write_documents
 from ragknn.errors import InvalidVectors
 from ragknn.indexing._drafts import Draft, Drafting, ReadyDocument
-from ragknn.records import Document, Failure, IngestReport, Passage
+from ragknn.records import Document, Failure, IngestReport, Note, Passage
 
 # Documents looked up, and written, in one round trip: enough to keep the model's batches full, few enough that
 # a progress bar moves and a crash costs little.
@@ -54,6 +54,7 @@ class IngestOptions(TypedDict, total=False):
     on_bad_field: OnBadField
     batch_size: int
     progress: Progress | None
+    dry_run: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class _Tally:
 
     started: float
     dry_run: bool
-    seen: set[str] = field(default_factory=set)
+    seen: dict[str, str] = field(default_factory=dict)  # ids, and where the first of each was read
     written: dict[str, tuple[str, str]] = field(default_factory=dict)  # ids and hashes; in a dry run, of what would be
     added: list[str] = field(default_factory=list)
     updated: list[str] = field(default_factory=list)
@@ -92,9 +93,13 @@ class _Tally:
     kept: int = 0
     failed: list[Failure] = field(default_factory=list)
     left_out: list[Failure] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+
+    def failure(self, document_id: str, reason: str) -> Failure:
+        return Failure(self.seen.get(document_id) or document_id, reason, document_id)
 
     def fail(self, document_id: str, reason: str) -> None:
-        self.failed.append(Failure(document_id, reason, document_id))
+        self.failed.append(self.failure(document_id, reason))
 
     def report(self, *, final: bool = False) -> IngestReport:
         ids = {"added": self.added, "updated": self.updated, "deleted": self.deleted}
@@ -108,6 +113,7 @@ class _Tally:
             kept=self.kept,
             skipped=self.skipped,
             left_out=tuple(self.left_out),
+            notes=tuple(self.notes),
             ids={name: tuple(some) for name, some in ids.items()} if final else {},
             dry_run=self.dry_run,
             seconds=time.monotonic() - self.started,
@@ -168,6 +174,8 @@ def ingest(
             tell(tally.report().documents, total)
     if prune is not None:
         yield from _remove_missing(place, prune, tally)
+    elif policy.on_existing == "replace" and place.schema.required_filter is None:
+        yield from _remove_emptied(place, tally)
     info = yield from index_info(place.keys)
     if info.failures > refused_before:
         reason, key = info.last_failure
@@ -213,24 +221,26 @@ def _count(one: _Pending, tally: _Tally) -> None:
         (tally.added if one.stored is None else tally.updated).append(one.draft.id)
     tally.written[one.draft.id] = (one.draft.text_hash, one.draft.details_hash)
     tally.passages += len(one.passages)
-    tally.left_out += [Failure(one.draft.id, reason, one.draft.id) for reason in one.left_out]
+    tally.left_out += [tally.failure(one.draft.id, reason) for reason in one.left_out]
 
 
 def _each_id_once(batch: Sequence[Any], policy: Policy, tally: _Tally) -> Iterator[Any]:
     last: dict[str, Any] = {}
     for item in batch:
-        if isinstance(item, Failure):
+        if isinstance(item, Note):
+            tally.notes.append(item)
+        elif isinstance(item, Failure):
             tally.failed.append(item)
             if item.document_id is not None:
-                tally.seen.add(item.document_id)
+                tally.seen.setdefault(item.document_id, item.source)
         elif not isinstance(item, Document | ReadyDocument):
             raise TypeError(f"expected documents, got {item!r} of type {type(item).__name__}")
         elif reason := _fault_of_id(item.id):
             tally.fail(item.id, reason)
         elif item.id in tally.seen and policy.on_repeated == "first":
-            tally.fail(item.id, "expected each id once, got it a second time; only the first was taken")
+            tally.failed.append(_repeated(item, tally.seen[item.id]))
         else:
-            tally.seen.add(item.id)
+            tally.seen[item.id] = item.source
             last[item.id] = item
     yield from last.values()
 
@@ -241,6 +251,11 @@ def _fault_of_id(document_id: str) -> str:
     except ValueError as error:
         return str(error)
     return ""
+
+
+def _repeated(item: Any, first: str) -> Failure:
+    taken = f"only the first, in {first}, was taken" if first else "only the first was taken"
+    return Failure(item.source or item.id, f"expected each id once, got it a second time; {taken}", item.id)
 
 
 def _pending(
@@ -261,8 +276,9 @@ def _pending(
             details, left_out = drafted.details()
             same_text = stored is not None and stored[0] == drafted.text_hash
             passages = [] if same_text else drafted.cut()
-        except ValueError as error:
-            tally.fail(item.id, str(error))
+        except (ValueError, RecursionError) as error:
+            deep = isinstance(error, RecursionError)
+            tally.fail(item.id, "expected plain metadata, got it nested too deeply; flatten it" if deep else str(error))
             continue
         if passages or same_text:
             yield _Pending(drafted, stored, details, left_out, passages)
@@ -334,6 +350,17 @@ def _as_blobs(
     for (row, number), blob in zip(places, to_bytes(matrix, schema.dtype), strict=True):
         blobs[row][number] = blob
     return blobs, faults
+
+
+def _remove_emptied(place: Place, tally: _Tally) -> Flow[None]:
+    """Remove what the index has of files that hold no text any more."""
+    empty = [note.document_id for note in tally.notes if note.kind == "empty" and note.document_id is not None]
+    emptied = [document_id for document_id in empty if document_id not in tally.seen]
+    if not emptied:
+        return
+    known = yield from stored_hashes(place.keys, emptied)
+    stored = [document_id for document_id, hashes in zip(emptied, known, strict=True) if hashes is not None]
+    tally.deleted = stored if tally.dry_run else (yield from delete_documents(place.keys, stored))
 
 
 def _remove_missing(place: Place, among: Fragment, tally: _Tally) -> Flow[None]:

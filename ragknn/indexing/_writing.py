@@ -30,7 +30,7 @@ from ragknn.indexing._drafts import by_document, drafting_documents, drafting_re
 from ragknn.indexing._ingestion import Embedding, IngestOptions, Policy, ingest
 from ragknn.indexing._reading import DOCUMENTS_PER_PART, checked_ids, in_parts, storable
 from ragknn.indexing.index import AsyncIndex, Index
-from ragknn.records import Document, DocumentSource, Failure, IngestReport, Label, Passage
+from ragknn.records import Document, DocumentSource, Failure, IngestReport, Label, Note, Passage
 from ragknn.text._folding import fold, folding
 
 if TYPE_CHECKING:
@@ -48,18 +48,17 @@ def syncing(
     indexer: Indexer | AsyncIndexer,
     documents: Iterable[Document] | DocumentSource,
     where: Where | None,
-    dry_run: bool,
     options: IngestOptions,
 ) -> Flow[IngestReport]:
     """The flow behind `Indexer.sync`."""
-    return (yield from _ingesting(indexer, documents, _policy(options, dry_run=dry_run), where or {}))
+    return (yield from _ingesting(indexer, documents, _policy(options), where or {}))
 
 
-def _policy(options: IngestOptions, *, dry_run: bool = False) -> Policy:
+def _policy(options: IngestOptions) -> Policy:
     if unknown := set(options) - set(IngestOptions.__annotations__):
         expected = ", ".join(IngestOptions.__annotations__)
         raise TypeError(f"expected options among {expected}, got {', '.join(sorted(unknown))}")
-    return Policy(**options, dry_run=dry_run)
+    return Policy(**options)
 
 
 def _ingesting(
@@ -68,6 +67,8 @@ def _ingesting(
     policy: Policy,
     missing_among: Where | None,
 ) -> Flow[IngestReport]:
+    if hasattr(documents, "itertuples"):
+        raise TypeError("expected documents, got a DataFrame; pass documents_from_pandas(frame)")
     index, splitter = indexer.index, indexer.splitter
     if not policy.dry_run:
         yield from index._modernizing()
@@ -79,7 +80,7 @@ def _ingesting(
         lambda document: splitter.split(document, token_spans, embedder.max_tokens),
     )
     prune = None if missing_among is None else index._filter(missing_among)
-    outcomes: Iterable[Document | Failure]
+    outcomes: Iterable[Document | Failure | Note]
     outcomes = documents.outcomes() if isinstance(documents, DocumentSource) else documents
     return (yield from ingest(index._place(), outcomes, draft, _embedding(index), policy, prune))
 

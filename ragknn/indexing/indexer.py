@@ -47,7 +47,8 @@ class Indexer:
     def add(self, documents: Iterable[Document] | DocumentSource, **options: Unpack[IngestOptions]) -> IngestReport:
         """Add documents; one whose id is in the index already is replaced by default.
 
-        What cannot be stored is listed in the report; the rest is still indexed.
+        What cannot be stored is listed in the report; the rest is still indexed. A file that holds no text any more
+        is a document without passages: what the index has of it is removed, and the report's `notes` tell it.
 
         Args:
             documents: taken a batch at a time.
@@ -60,6 +61,8 @@ class Indexer:
                     document, or "leave_out" the field, which the report lists.
                 batch_size: documents looked up and written in one round trip; 64.
                 progress: called with the report so far after each batch; None: in a notebook, a bar.
+                dry_run: whether to write nothing and only report what would be added and updated (`report.ids`);
+                    nothing is embedded.
 
         Raises:
             TypeError: something else than documents.
@@ -101,8 +104,8 @@ class Indexer:
             ServerError: the server cannot be reached or refuses a command.
             EmbeddingError: the model failed.
         """
-        options = _options(on_repeated, on_bad_field, batch_size, progress)
-        return self.index._run(syncing(self, documents, where, dry_run, options))
+        options = _options(on_repeated, on_bad_field, batch_size, progress, dry_run)
+        return self.index._run(syncing(self, documents, where, options))
 
     def add_vectors(
         self,
@@ -244,8 +247,8 @@ class AsyncIndexer:
         progress: Progress | None = None,
     ) -> IngestReport:
         """Async twin of `Indexer.sync`."""
-        options = _options(on_repeated, on_bad_field, batch_size, progress)
-        return await self.index._run(syncing(self, documents, where, dry_run, options))
+        options = _options(on_repeated, on_bad_field, batch_size, progress, dry_run)
+        return await self.index._run(syncing(self, documents, where, options))
 
     async def add_vectors(
         self,
@@ -292,9 +295,14 @@ class AsyncIndexer:
 
 
 def _options(
-    on_repeated: OnRepeated, on_bad_field: OnBadField, batch_size: int | None, progress: Progress | None
+    on_repeated: OnRepeated, on_bad_field: OnBadField, batch_size: int | None, progress: Progress | None, dry_run: bool
 ) -> IngestOptions:
-    options: IngestOptions = {"on_repeated": on_repeated, "on_bad_field": on_bad_field, "progress": progress}
+    options: IngestOptions = {
+        "on_repeated": on_repeated,
+        "on_bad_field": on_bad_field,
+        "progress": progress,
+        "dry_run": dry_run,
+    }
     return options if batch_size is None else {**options, "batch_size": batch_size}
 
 

@@ -214,7 +214,7 @@ def test_a_required_field_is_never_left_out(faces, redis_url, index_name):
         ({"on_bad_field": "ignore"}, ValueError, "expected on_bad_field to be one of fail, leave_out, got 'ignore'"),
         ({"batch_size": 0}, ValueError, "expected batch_size >= 1, got 0"),
         ({"batch_size": 1.5}, TypeError, "integer"),
-        ({"dry_run": True}, TypeError, "expected options among .*, got dry_run"),
+        ({"dry": True}, TypeError, "expected options among .*, got dry"),
         ({"batchsize": 3}, TypeError, "expected options among .*, got batchsize"),
     ],
 )

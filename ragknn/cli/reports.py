@@ -1,0 +1,54 @@
+"""The outcome of an ingest on a terminal: counts first, then what was not read, and what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from rich.text import Text
+
+from ragknn.cli.screen import Screen, visible
+from ragknn.records import IngestReport, Note
+
+SHOWN = 20  # longest list of failures, notes or ids; --json has them all
+_NAMES = 3  # names shown of the files that were passed over for one reason
+_SIGNS = {"added": "+", "updated": "~", "deleted": "-"}
+
+
+def print_report(report: IngestReport, console: Screen) -> None:
+    """Print the outcome of an ingest."""
+    counts = f"{report.added} added, {report.updated} updated, {report.unchanged} unchanged, {report.deleted} deleted"
+    failed = f"{len(report.failed)} failed"
+    if report.dry_run:
+        console.print(f"dry run, nothing written: {counts}, {failed}", soft_wrap=True)
+        _print_lines([f"{_SIGNS[what]} {each}" for what, ids in report.ids.items() for each in ids], "", "", console)
+    else:
+        console.print(f"{counts}, {failed}; {report.passages} passages in {report.seconds:.1f} s", soft_wrap=True)
+    if report.kept:
+        console.print(
+            f"{report.kept} documents missing from the input were kept, since part of the input could not be read",
+            style="yellow",
+        )
+    _print_lines(list(_passed_over(report.notes)), "passed over ", "dim", console)
+    others = [note for note in report.notes if note.kind != "passed over"]
+    _print_lines([f"{note.kind}: {note}" for note in others], "", "yellow", console)
+    _print_lines([f"left out: {one}" for one in report.left_out], "", "yellow", console)
+    _print_lines([f"failed: {failure}" for failure in report.failed], "", "red", console)
+
+
+def _passed_over(notes: Sequence[Note]) -> list[str]:
+    """Put together what was passed over for one reason, the most frequent one first."""
+    passed = sorted((note for note in notes if note.kind == "passed over"), key=lambda note: note.reason)
+    groups = [(reason, [note.source for note in group]) for reason, group in groupby(passed, lambda note: note.reason)]
+    told = []
+    for reason, names in sorted(groups, key=lambda group: -len(group[1])):
+        more = f" and {len(names) - _NAMES} more" * (len(names) > _NAMES)
+        told.append(f"{len(names)}: {', '.join(names[:_NAMES])}{more} ({reason})")
+    return told
+
+
+def _print_lines(lines: Sequence[str], head: str, style: str, console: Screen) -> None:
+    for line in lines[:SHOWN]:
+        console.print(Text(visible(head + line), style=style), soft_wrap=True)
+    if len(lines) > SHOWN:
+        console.print(Text(f"and {len(lines) - SHOWN} more; --json has them all", style=style))

@@ -1,0 +1,52 @@
+"""EPUB: the chapters of a book, which are pages of HTML in an archive, in their order."""
+
+from __future__ import annotations
+
+import posixpath
+import zipfile
+from urllib.parse import unquote
+from xml.etree import ElementTree
+
+from ragknn.errors import ReadError
+from ragknn.files._bytes import File
+from ragknn.files._html import text_of_page
+from ragknn.files._packed import archive
+from ragknn.files._rows import Reading, Row, Rows, Step, folded
+
+_CONTAINER = "META-INF/container.xml"
+
+
+def read(file: File, reading: Reading) -> Rows:
+    """Read a book."""
+    chapters = []
+    with archive(file, reading) as (opened, _):
+        try:
+            title, names = _package(opened)
+            for name in names:
+                chapters.append(text_of_page(_decoded(opened.read(name)))[1])
+                yield Step()
+        except (KeyError, zipfile.BadZipFile, ElementTree.ParseError) as error:
+            raise ReadError(f"expected a book as EPUB, got {folded(str(error))}; repair or export it again") from error
+    yield Row({"title": title or None}, "\n\n".join(filter(None, chapters)))
+
+
+def _package(opened: zipfile.ZipFile) -> tuple[str, list[str]]:
+    """Return the title of the book, and the names of its chapters in the archive, in order."""
+    where = next((node.get("full-path") for node in _tree(opened, _CONTAINER).iter("{*}rootfile")), None)
+    if not where:
+        raise KeyError(f"no rootfile in {_CONTAINER}")
+    package = _tree(opened, where)
+    titles = [folded("".join(node.itertext())) for node in package.iter("{*}title")]
+    targets = {node.get("id"): node.get("href") for node in package.iter("{*}item")}
+    order = [targets.get(node.get("idref")) for node in package.iter("{*}itemref")]
+    folder = posixpath.dirname(where)
+    paths = [posixpath.normpath(posixpath.join(folder, unquote(href))) for href in order if href]
+    return next(iter(titles), ""), [path for path in paths if path in opened.NameToInfo]
+
+
+def _tree(opened: zipfile.ZipFile, name: str) -> ElementTree.Element:
+    return ElementTree.fromstring(opened.read(name))  # expat itself stops entities that grow without end
+
+
+def _decoded(data: bytes) -> str:
+    return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", "replace")

@@ -1,0 +1,114 @@
+"""Parsing files in a process of its own, so that none can take more time or memory than the limits allow."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection, Pipe
+from multiprocessing.spawn import get_executable
+from types import TracebackType
+from typing import Any
+
+from ragknn.errors import ReadError
+from ragknn.files._bytes import File
+from ragknn.files._rows import Reading, Rows
+
+Parser = Callable[[File, Reading], Rows]
+
+_START_SECONDS = 60.0
+_SHARE_OF_A_STEP = 0.01  # of the time that a file has, earned by each page or row that comes
+DONE = None  # what the process sends behind the last row
+
+
+class Worker:
+    """Parses files in another process, which is started when it is first needed and stopped with the context."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def parse(self, parser: Parser, file: File, reading: Reading) -> Rows:
+        """Yield the rows of a file, as the parser does.
+
+        Raises:
+            ReadError: as the parser does, or it took too long, or too much memory.
+        """
+        seconds = reading.limits.seconds
+        if seconds is None:
+            yield from parser(file, reading)
+            return
+        connection = self._started()
+        finished = False
+        try:
+            connection.send((parser, file, reading))
+            waited, steps = 0.0, 0
+            while True:
+                left = seconds * (1 + steps * _SHARE_OF_A_STEP) - waited
+                begin = time.monotonic()
+                if not connection.poll(max(left, 0.0)):
+                    raise ReadError(
+                        f"expected a file that is parsed within {seconds:g} s, got one that takes longer; "
+                        "split or export it again, or raise seconds of Limits"
+                    )
+                answer = self._received(connection, reading)
+                waited, steps = waited + time.monotonic() - begin, steps + 1
+                if answer is DONE or isinstance(answer, BaseException):
+                    finished = True
+                if answer is DONE:
+                    return
+                if isinstance(answer, BaseException):
+                    raise answer
+                yield answer
+        finally:
+            if not finished:
+                self._stop()  # it is still at this file
+
+    def _received(self, connection: Connection, reading: Reading) -> Any:
+        try:
+            return connection.recv()
+        except (EOFError, OSError) as error:
+            code = None if self._process is None else self._process.wait(_START_SECONDS)
+            raise ReadError(
+                f"expected a file that can be parsed with {reading.limits.memory_bytes // 2**20} MiB of memory, got "
+                f"one at which the parser ended (code {code}); split or export it again"
+            ) from error
+
+    def _started(self) -> Connection:
+        if self._connection is not None:
+            return self._connection
+        mine, theirs = Pipe()
+        with theirs:
+            # The module path of this process, as tests and notebooks change it.
+            environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+            command = [
+                os.fsdecode(get_executable()),
+                "-P",
+                "-m",
+                "ragknn.files._worker",
+                str(theirs.fileno()),
+                str(os.getpid()),
+            ]
+            self._process = subprocess.Popen(
+                command, pass_fds=[theirs.fileno()], env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            )
+        self._connection = mine
+        return mine
+
+    def _stop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._process = self._connection = None

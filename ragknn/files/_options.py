@@ -1,0 +1,54 @@
+"""Checks of what users say of their files."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Sequence
+
+
+def checked_patterns(option: str, patterns: str | Sequence[str]) -> tuple[str, ...]:
+    """Return patterns as a tuple; one may be given without a list around it.
+
+    Raises:
+        TypeError: something else than strings.
+        ValueError: not a pattern as in .gitignore.
+    """
+    given = (patterns,) if isinstance(patterns, str) else tuple(patterns)
+    if wrong := next((one for one in given if not isinstance(one, str)), None):
+        raise TypeError(f"expected {option} as patterns of type str, got {wrong!r} of type {type(wrong).__name__}")
+    if given:
+        from pathspec import GitIgnoreSpec  # slow to import, and most folders are read whole
+
+        try:
+            GitIgnoreSpec.from_lines(given)
+        except ValueError as error:
+            raise ValueError(f"expected {option} as patterns such as '*.md' or 'drafts/', got {error}") from error
+    return given
+
+
+def checked_encoding(encoding: str | None) -> str | None:
+    """Return the name of an encoding of text.
+
+    Raises:
+        ValueError: Python does not know it.
+    """
+    if encoding is None:
+        return None
+    try:
+        "".encode(encoding)  # refuses what does not turn text into bytes, such as rot13
+        return codecs.lookup(encoding).name
+    except (LookupError, UnicodeError, ValueError) as error:
+        raise ValueError(f"expected an encoding such as 'utf-8' or 'cp1252', got {encoding!r}") from error
+
+
+def checked_delimiter(delimiter: str | None) -> str | None:
+    r"""Return a delimiter of cells; "\t", as it is written on a command line, is a tab.
+
+    Raises:
+        ValueError: it is not one character, or one that tables use otherwise.
+    """
+    if delimiter == "\\t":
+        return "\t"
+    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n\0'):
+        raise ValueError(f"expected a delimiter of one character, such as ';', got {delimiter!r}")
+    return delimiter

@@ -1,0 +1,248 @@
+"""Which files of a folder are read, and which are passed over and why."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from stat import S_ISREG
+from typing import TYPE_CHECKING
+
+from ragknn.errors import ReadError
+from ragknn.files._bytes import File
+from ragknn.files._formats import BY_NAME, BY_SUFFIX, Format
+from ragknn.records import Note
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
+
+GZIP = ".gz"
+_IGNORE_FILE = ".gitignore"
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A file that is read, and how; `guessed` if nothing says that it is text."""
+
+    file: File
+    format: Format
+    guessed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Barred:
+    """Something that cannot be read, though nothing says to pass it over."""
+
+    name: str
+    reason: str
+
+
+Choice = Chosen | Note | Barred
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A path that was named: a file and its name, or a folder and what goes before the names in it."""
+
+    path: Path
+    name: str
+    is_folder: bool
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which files are read, and as what.
+
+    Attributes:
+        include: patterns as in .gitignore; only files that match one are read. Empty: all.
+        exclude: patterns as in .gitignore; files and folders that match one are not read.
+        gitignore: whether what the .gitignore files in a folder name is not read.
+        follow_links: whether symbolic links that lead out of the folder are followed.
+        as_text: whether files of no known format are read as text; or patterns: what matches one is.
+        format: the format of all files, whatever their suffix.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    gitignore: bool = False
+    follow_links: bool = False
+    as_text: bool | tuple[str, ...] = False
+    format: str | None = None
+
+    @cached_property
+    def _include(self) -> GitIgnoreSpec:
+        return _patterns(self.include)
+
+    @cached_property
+    def _exclude(self) -> GitIgnoreSpec:
+        return _patterns(self.exclude)
+
+    @cached_property
+    def _text(self) -> GitIgnoreSpec:
+        return _patterns(() if isinstance(self.as_text, bool) else self.as_text)
+
+    def format_of(self, path: str) -> Format | None:
+        """Return the format of a file; None if nothing says which."""
+        if not isinstance(self.as_text, bool) and self._text.match_file(path):
+            return BY_NAME["text"]
+        if self.format is not None:
+            return BY_NAME[self.format]
+        return BY_SUFFIX.get(suffix_of(path)) or (BY_NAME["text"] if self.as_text is True else None)
+
+    def guesses(self, path: str) -> bool:
+        """Whether a file is read as text only because nothing else is known of it."""
+        return self.as_text is True and self.format is None and suffix_of(path) not in BY_SUFFIX
+
+    def single(self, path: Path, name: str) -> Choice:
+        """Return a file that was named itself: no pattern passes it over.
+
+        Raises:
+            ReadError: it has no known format.
+            MissingDependency: what reads this format is not installed.
+        """
+        found = self.format_of(path.name)
+        if found is None:
+            suffixes = " ".join(suffix for suffix in BY_SUFFIX if BY_SUFFIX[suffix].name != "text")
+            raise ReadError(
+                f"{path}: expected a file ending in one of .txt {suffixes} or a suffix of source code, got "
+                f"{path.suffix!r}; convert it, or read it with as_text=True"
+            )
+        found.check()
+        return Chosen(File(path, name, path.suffix.lower() == GZIP), found)
+
+    def walk(self, root: Path, prefix: str) -> list[Choice]:
+        """Return what is in a folder and its subfolders, sorted by name."""
+        found = [(name, choice) for name, choice in _Walk(self, root, prefix).below(root, "", ())]
+        return [choice for _, choice in sorted(found, key=lambda pair: pair[0])]
+
+
+def suffix_of(path: str) -> str:
+    """Return the suffix that tells the format, in lower case; `.csv` for "a.csv.gz"."""
+    pure = PurePosixPath(path.lower())
+    return PurePosixPath(pure.stem).suffix if pure.suffix == GZIP else pure.suffix
+
+
+def name_of(path: str) -> str:
+    """Return the name of a file as it stands in ids."""
+    # File systems write an accented letter as one code point, or as a letter and an accent.
+    # Bytes that are not UTF-8, which Python keeps as surrogates, are escaped: an id must be writable as UTF-8.
+    return unicodedata.normalize("NFC", path).encode("utf-8", "backslashreplace").decode()
+
+
+def _patterns(lines: Iterable[str]) -> GitIgnoreSpec:
+    from pathspec import GitIgnoreSpec  # slow to import, and most folders are read whole
+
+    return GitIgnoreSpec.from_lines(lines)
+
+
+_Ignored = tuple[tuple[str, "GitIgnoreSpec"], ...]  # folders, and what their .gitignore files say
+
+
+class _Walk:
+    """One walk through a folder."""
+
+    def __init__(self, selection: Selection, root: Path, prefix: str) -> None:
+        self._selection = selection
+        self._root = root
+        self._prefix = prefix
+        self._real_root = root.resolve()
+        self._seen: set[Path] = set()
+
+    def below(self, folder: Path, here: str, ignored: _Ignored) -> Iterator[tuple[str, Choice]]:
+        """Yield what is in a folder; `here` is its path from the root, with a slash behind it, or empty."""
+        if (real := folder.resolve()) in self._seen:  # a symbolic link back, or a second path to this folder
+            return
+        self._seen.add(real)
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            name = self._name(here.removesuffix("/"))
+            yield name, Barred(name, f"expected a readable folder, got {error.strerror}; check its permissions")
+            return
+        names = {entry.name for entry in entries}
+        if self._selection.gitignore and _IGNORE_FILE in names:
+            ignored = (*ignored, (here, _patterns((folder / _IGNORE_FILE).read_text("utf-8", "replace").splitlines())))
+        is_set = "queries.jsonl" in names and (folder / "qrels").is_dir()
+        for entry in entries:
+            path = here + entry.name
+            is_folder = _is_folder(entry)
+            name = self._name(path)
+            reason = self._passed_over(entry, path, is_folder, ignored)
+            if reason is None and is_set and _describes_a_set(entry.name):
+                reason = "belongs to an evaluation set, and is none of its documents"
+            if reason is not None:
+                yield name, Note("passed over", name + "/" * is_folder, reason)
+            elif is_folder:
+                yield from self.below(folder / entry.name, f"{path}/", ignored)
+            else:
+                yield name, self._choice(folder / entry.name, path, name)
+
+    def _name(self, path: str) -> str:
+        return self._prefix + name_of(path)
+
+    def _passed_over(self, entry: os.DirEntry[str], path: str, is_folder: bool, ignored: _Ignored) -> str | None:
+        selection = self._selection
+        marked = path + "/" * is_folder
+        if selection.exclude and selection._exclude.match_file(marked):
+            return "excluded"
+        if selection.include and not is_folder and not selection._include.match_file(path):
+            return "not included"
+        if entry.name.startswith("."):
+            return "hidden"
+        if _is_ignored(marked, ignored):
+            return f"named in {_IGNORE_FILE}"
+        if entry.is_symlink() and not selection.follow_links and not self._is_inside(self._root / path):
+            return "a symbolic link out of the folder; follow_links=True reads what it leads to"
+        return None
+
+    def _is_inside(self, path: Path) -> bool:
+        try:
+            return path.resolve().is_relative_to(self._real_root)
+        except (OSError, RuntimeError):  # a link to itself: it is refused when it is read
+            return True
+
+    def _choice(self, path: Path, relative: str, name: str) -> Choice:
+        found = self._selection.format_of(relative)
+        if found is None:
+            suffix = suffix_of(relative)
+            return Note("passed over", name, f"no known format: {suffix}" if suffix else "no known format: no suffix")
+        if package := found.missing:
+            return Note("passed over", name, f"needs {package}: pip install 'ragknn[files]'")
+        guessed = found.name == "text" and self._selection.guesses(relative)
+        return Chosen(File(path, name, path.suffix.lower() == GZIP), found, guessed)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _is_ignored(path: str, ignored: _Ignored) -> bool:
+    """Whether a path is ignored: the innermost file that says something of it counts."""
+    for folder, spec in reversed(ignored):
+        said = spec.check_file(path.removeprefix(folder)).include
+        if said is not None:
+            return said
+    return False
+
+
+def _describes_a_set(name: str) -> bool:
+    return name in ("qrels", "queries.jsonl") or Path(name).stem.lower() == "readme"
+
+
+def check_regular(path: Path) -> int:
+    """Return the size of a file.
+
+    Raises:
+        OSError: it cannot be looked at.
+        ReadError: it is no regular file.
+    """
+    status = path.stat()
+    if not S_ISREG(status.st_mode):
+        raise ReadError("expected a regular file, got a device, pipe or socket; remove it")
+    return status.st_size

@@ -1,0 +1,42 @@
+"""How much one file may cost to read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What reading one file may cost. A file that needs more is a failure, and the next one is read.
+
+    A format that a foreign library parses (HTML, PDF, Office files, notebooks, reStructuredText) is parsed in a process
+    of its own, which is stopped when it takes too long or too much memory. All other formats are read here, in time
+    that grows with their size.
+
+    Attributes:
+        text_bytes: longest text that is taken in one piece: a text file, a line, a row of a table.
+        file_bytes: largest PDF, and largest content of a packed file (.docx, .xlsx, .epub).
+        seconds: how long a file may be parsed in a process of its own; each page or row that comes earns it a hundredth
+            of that more. None: such files are parsed in this process, without a limit.
+        memory_bytes: how much memory that process may take for it; not kept on macOS.
+        depth: levels of nested lists and objects in a row or in front matter.
+
+    Raises:
+        ValueError: a limit is not positive.
+    """
+
+    text_bytes: int = 32 * _MIB
+    file_bytes: int = 256 * _MIB
+    seconds: float | None = 10.0
+    memory_bytes: int = 400 * _MIB
+    depth: int = 100
+
+    def __post_init__(self) -> None:
+        for name in ("text_bytes", "file_bytes", "seconds", "memory_bytes", "depth"):
+            value = getattr(self, name)
+            if value is None and name == "seconds":
+                continue
+            if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
+                raise ValueError(f"expected {name} as a number above 0, got {value!r}")
