@@ -6,6 +6,7 @@ from ragknn._protocol.schema import Algorithm, FieldType, Schema
 from ragknn._protocol.vectors import DType
 from ragknn.embedding.function import FunctionEmbedder
 from ragknn.embedding.hashing import HashingEmbedder
+from ragknn.embedding.openai import OpenAIEmbedder
 from ragknn.embedding.protocols import Embedder
 from ragknn.embedding.sentence import SentenceEmbedder
 from ragknn.errors import (
@@ -113,6 +114,7 @@ __all__ = [
     "Neighbor",
     "Note",
     "NoteKind",
+    "OpenAIEmbedder",
     "Options",
     "Passage",
     "RagKNNError",

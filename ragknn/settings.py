@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from platformdirs import user_data_path
-from pydantic import Field, PositiveFloat, SecretStr, ValidationError
+from pydantic import AliasChoices, Field, PositiveFloat, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ragknn.errors import ConfigurationError
@@ -19,7 +19,9 @@ class Settings(BaseSettings):
     An argument in code wins over the environment, the environment over the default.
     """
 
-    model_config = SettingsConfigDict(env_prefix="RAGKNN_", env_ignore_empty=True, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="RAGKNN_", env_ignore_empty=True, frozen=True, extra="ignore", populate_by_name=True
+    )
 
     url: str | None = Field(None, description="Redis to use, e.g. redis://localhost:6379; none: the embedded server")
     password: SecretStr | None = Field(None, description="password of this Redis, where its URL has none")
@@ -27,6 +29,17 @@ class Settings(BaseSettings):
         default_factory=lambda: user_data_path("ragknn"), description="folder of the embedded server's data"
     )
     model: str | None = Field(None, description="sentence-transformers model of new indexes; none: all-MiniLM-L6-v2")
+    openai_api_key: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("RAGKNN_OPENAI_API_KEY", "OPENAI_API_KEY"),
+        description="key of OpenAIEmbedder; none: OPENAI_API_KEY",
+    )
+    openai_base_url: str | None = Field(
+        None,
+        validation_alias=AliasChoices("RAGKNN_OPENAI_BASE_URL", "OPENAI_BASE_URL"),
+        description="server of OpenAIEmbedder; none: OPENAI_BASE_URL, or OpenAI",
+    )
+    openai_model: str | None = Field(None, description="model of OpenAIEmbedder; none: text-embedding-3-small")
     device: str | None = Field(None, description="torch device of the model, e.g. cpu, cuda, mps; none: the best one")
     timeout: PositiveFloat = Field(
         10.0, le=_LONGEST_TIMEOUT, description="longest time for one search, or for one reply, in seconds"

@@ -6,6 +6,7 @@ This package finds and loads models and computes vectors. It does not store or s
 from ragknn.embedding._long_texts import LongTexts
 from ragknn.embedding.function import EmbedFunction, FunctionEmbedder
 from ragknn.embedding.hashing import HashingEmbedder
+from ragknn.embedding.openai import OpenAIEmbedder
 from ragknn.embedding.protocols import Embedder, Identified, Located, Tokenizing
 from ragknn.embedding.sentence import SentenceEmbedder
 
@@ -17,6 +18,7 @@ __all__ = [
     "Identified",
     "Located",
     "LongTexts",
+    "OpenAIEmbedder",
     "SentenceEmbedder",
     "Tokenizing",
 ]

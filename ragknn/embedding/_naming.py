@@ -8,7 +8,7 @@ from typing import Any
 
 from ragknn.embedding._loading import DEFAULT_MODEL
 from ragknn.embedding._models import folder_of
-from ragknn.embedding._names import FUNCTION, HASHING_PREFIX
+from ragknn.embedding._names import FUNCTION, HASHING_PREFIX, SERVICE
 from ragknn.embedding.hashing import HashingEmbedder
 from ragknn.embedding.protocols import Embedder
 from ragknn.embedding.sentence import SentenceEmbedder
@@ -75,6 +75,12 @@ def embedder_named(
         raise EmbeddingError(
             f"expected the embedder {name!r}, which is made of functions, to be passed: "
             f"Index(..., embedder=FunctionEmbedder({name!r}, ...)), or in the command --embedder MODULE:OBJECT"
+        )
+    if identity.get("kind") == SERVICE:
+        raise EmbeddingError(
+            f"expected the embedder {name!r}, which asks a service, to be passed, since an index alone must not decide "
+            f"where texts are sent: Index(..., embedder=OpenAIEmbedder({name!r}, ...)), or in the command --embedder "
+            "ragknn:OpenAIEmbedder"
         )
     model_kwargs = identity.get("model_kwargs") or {}
     risky = sorted(model_kwargs.keys() - HARMLESS_MODEL_KWARGS)

@@ -1,0 +1,301 @@
+"""An embedder that asks a service: OpenAI's, or any that speaks its protocol."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragknn._checks import checked_texts
+from ragknn.embedding._names import HASHING_PREFIX, READY_VECTORS, SERVICE
+from ragknn.errors import (
+    ConfigurationError,
+    EmbeddingError,
+    InvalidVectors,
+    MissingDependency,
+    ModelNotFound,
+    TextTooLong,
+)
+from ragknn.text._folding import fold
+from ragknn.text.splitting import TokenSpans
+
+if TYPE_CHECKING:
+    from openai import OpenAI, OpenAIError
+
+_OPENAI = "https://api.openai.com/v1"
+_DEFAULT_MODEL = "text-embedding-3-small"
+_MAX_TOKENS = 8191  # of OpenAI's models
+# OpenAI takes 300,000 tokens in one request, and a character is seldom more than one.
+_CHARACTERS = 200_000
+_NO_KEY = "none"  # the client insists on a key, where the server needs none
+_TOO_LONG = re.compile(r"context.length|maximum.*(token|length)|too (long|many tokens)|longer than", re.IGNORECASE)
+
+
+class OpenAIEmbedder:
+    """Embed with OpenAI, or with any server that speaks its protocol, such as vLLM, Ollama, LM Studio or LiteLLM.
+
+    Requests that fail for a while (429, 5xx, no connection, no answer in time) are sent again, at the time that the
+    server tells, or after longer and longer pauses. In the async classes they run in a thread.
+
+    An index that is built with this embedder must be opened with it: an index alone must not decide to which server
+    texts and a key are sent. In the command: `--embedder ragknn:OpenAIEmbedder`.
+
+    Args:
+        model: name that the server has for it; None: `RAGKNN_OPENAI_MODEL`, or text-embedding-3-small.
+        base_url: where the server is, such as "http://localhost:11434/v1"; None: `OPENAI_BASE_URL`, or OpenAI.
+        api_key: key for the server; None: `OPENAI_API_KEY`. It is in no message, log or pickle: another process takes
+            it from the environment. Servers other than OpenAI may do without.
+        dimensions: number of values in a vector, for models that can make shorter ones; None: as the model makes them.
+        max_tokens: the model's limit in tokens; None for no limit. The default is that of OpenAI's models.
+        token_spans: function from a text to (start, end) in characters of each token. Without it, words are counted
+            instead of tokens, and a text that is too long for the server is an error.
+        query_prompt: text before each query, for models that are trained with one.
+        document_prompt: text before each passage.
+        batch_size: texts in one request, at most; so many that they have 200,000 characters together, if these are
+            fewer.
+        timeout: seconds to wait for the answer to a request.
+        max_retries: how often a request is sent again.
+
+    Raises:
+        TypeError: an argument of a wrong type.
+        ValueError: an empty name, or a number that is too small.
+        ConfigurationError: on first use, if there is no key for OpenAI, or the package openai is not installed.
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        dimensions: int | None = None,
+        max_tokens: int | None = _MAX_TOKENS,
+        token_spans: TokenSpans | None = None,
+        query_prompt: str = "",
+        document_prompt: str = "",
+        batch_size: int = 128,
+        timeout: float = 60.0,
+        max_retries: int = 5,
+    ) -> None:
+        for what, text in (("model", model), ("base_url", base_url), ("api_key", api_key)):
+            if text is not None and not isinstance(text, str):
+                raise TypeError(f"expected {what} as str, got {type(text).__name__}")
+        for what, number, least in (
+            ("dimensions", dimensions, 1),
+            ("max_tokens", max_tokens, 1),
+            ("batch_size", batch_size, 1),
+            ("max_retries", max_retries, 0),
+        ):
+            if number is not None and number < least:
+                raise ValueError(f"expected {what} >= {least}, got {number}")
+        if not timeout > 0:
+            raise ValueError(f"expected timeout > 0 seconds, got {timeout}")
+        # Late, because pydantic-settings takes longer to import than all the rest of ragknn.
+        from ragknn.settings import load_settings
+
+        settings = load_settings()
+        self.model = settings.openai_model or _DEFAULT_MODEL if model is None else model
+        if not self.model.strip() or self.model == READY_VECTORS or self.model.startswith(HASHING_PREFIX):
+            raise ValueError(f"expected the name of a model, got {self.model!r}, which is empty or reserved")
+        self.base_url = (base_url or settings.openai_base_url or _OPENAI).rstrip("/")
+        self.dimensions = dimensions
+        self.max_tokens = max_tokens
+        self.batch_size = batch_size
+        self.timeout = timeout
+        self.max_retries = max_retries
+        self._prompts = {"query": query_prompt, "document": document_prompt}
+        self._api_key = api_key
+        self._dim = dimensions
+        if token_spans is not None:
+            self.token_spans = token_spans  # only then is this embedder `Tokenizing`
+        self._be_new()
+
+    def _be_new(self) -> None:
+        self._client: OpenAI | None = None
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"OpenAIEmbedder({self.model!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_client": None, "_lock": None, "_api_key": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._be_new()
+
+    def __copy__(self) -> Self:
+        twin = type(self).__new__(type(self))
+        twin.__setstate__(dict(self.__dict__))  # with the key, which stays in this process
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        memo[id(self)] = twin = self.__copy__()
+        return twin
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self.model
+
+    @property
+    def dim(self) -> int:
+        """Number of values in a vector; embeds a text if the number is not known yet."""
+        if self._dim is None:
+            self._embed("document", ["dimension"])
+        return self._dim or 0
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """A mark that a service made the vectors, and the prompts and dimensions if there are some."""
+        unusual = {
+            "query_prompt": self._prompts["query"],
+            "document_prompt": self._prompts["document"],
+            "dimensions": self.dimensions,
+        }
+        return {"kind": SERVICE, **{what: value for what, value in unusual.items() if value}}
+
+    def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return one vector for each passage, shape (n, dim).
+
+        Raises:
+            EmbeddingError: the server refuses, or does not answer.
+            ModelNotFound: it does not have the model.
+            TextTooLong: it says that a text is too long.
+            InvalidVectors: it answers with something else than a vector for each text.
+        """
+        return self._embed("document", texts)
+
+    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return one vector for each query, shape (n, dim); raises what `embed_documents` does."""
+        return self._embed("query", texts)
+
+    def _embed(self, role: str, texts: Sequence[str]) -> NDArray[np.float32]:
+        read = [self._prompts[role] + fold(text) for text in checked_texts(texts, "text")]
+        if not read:
+            return np.empty((0, self.dim), dtype=np.float32)
+        return np.concatenate([self._ask(part) for part in self._requests(read)])
+
+    def _requests(self, texts: Sequence[str]) -> Iterator[list[str]]:
+        part: list[str] = []
+        characters = 0
+        for text in texts:
+            if part and (len(part) == self.batch_size or characters + len(text) > _CHARACTERS):
+                yield part
+                part, characters = [], 0
+            part.append(text)
+            characters += len(text)
+        yield part
+
+    def _ask(self, texts: list[str]) -> NDArray[np.float32]:
+        client = self._connected()
+        import openai  # late, because it is optional and slow to import
+
+        options: dict[str, Any] = {} if self.dimensions is None else {"dimensions": self.dimensions}
+        try:
+            # The client asks for base64, and takes lists of numbers too, which some servers answer with all the same.
+            answer = client.embeddings.create(model=self.model, input=texts, **options)
+            rows = [row.embedding for row in sorted(answer.data, key=lambda row: row.index)]
+        except openai.OpenAIError as error:
+            refused: EmbeddingError = self._translated(error)
+        except (AttributeError, TypeError, ValueError) as error:
+            # No embeddings at all: a page of a proxy, or an error that comes with the status of a success.
+            refused = InvalidVectors(
+                f"expected embeddings from {self._server}, got another answer ({type(error).__name__}): check "
+                "base_url, which usually ends with /v1"
+            )
+        else:
+            return self._checked(rows, len(texts))
+        raise refused  # outside, so that no request with the key in it hangs on the error
+
+    def _checked(self, rows: Sequence[Any], count: int) -> NDArray[np.float32]:
+        what = f"{self.model}: expected one vector for each of {count} texts from {self._server}"
+        if len(rows) != count:
+            raise InvalidVectors(f"{what}, got {len(rows)}")
+        try:
+            vectors = np.array(rows, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise InvalidVectors(f"{what}, got vectors of several lengths, or values that are no numbers") from error
+        if vectors.ndim != 2 or not vectors.shape[1]:
+            raise InvalidVectors(f"{what}, shape ({count}, {self._dim or 'dim'}), got shape {vectors.shape}")
+        if self._dim is None:
+            self._dim = vectors.shape[1]
+        if vectors.shape[1] != self._dim:
+            advice = "; leave dimensions out, the model cannot make shorter vectors" if self.dimensions else ""
+            raise InvalidVectors(f"{what}, each of dim={self._dim} values, got {vectors.shape[1]} values{advice}")
+        return vectors
+
+    def _connected(self) -> OpenAI:
+        if self._process != os.getpid():  # a forked process must not talk over the connections of its parent
+            self._be_new()
+        with self._lock:
+            if self._client is None:
+                try:
+                    from openai import OpenAI
+                except ImportError as error:
+                    raise MissingDependency("openai", "OpenAIEmbedder", "openai") from error
+                self._client = OpenAI(
+                    api_key=self._key(), base_url=self.base_url, timeout=self.timeout, max_retries=self.max_retries
+                )
+            return self._client
+
+    def _key(self) -> str:
+        from ragknn.settings import load_settings  # late, as above
+
+        secret = load_settings().openai_api_key
+        key = self._api_key or (secret.get_secret_value() if secret else "")
+        if not key and self.base_url == _OPENAI:
+            raise ConfigurationError(
+                "expected a key for OpenAI, got none: set OPENAI_API_KEY, pass api_key, or pass the base_url of a "
+                "server of your own"
+            )
+        return key or _NO_KEY
+
+    @property
+    def _server(self) -> str:
+        return re.sub(r"(?<=//)[^/]*@", "", self.base_url)  # without a password
+
+    def _translated(self, error: OpenAIError) -> EmbeddingError:
+        """Return an error of the client as one of ragknn; the key, which some servers repeat, is taken out."""
+        import openai
+
+        said = " ".join(str(error).split())
+        if (key := self._key()) != _NO_KEY:
+            said = said.replace(key, "***")
+        got = f"got {said[:500]}"
+        if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
+            return EmbeddingError(
+                f"expected {self._server} to accept the key, {got}: set OPENAI_API_KEY or pass api_key"
+            )
+        if isinstance(error, openai.NotFoundError):
+            return ModelNotFound(
+                f"expected the model {self.model!r} at {self._server}, {got}: check the name, and base_url, which "
+                "usually ends with /v1"
+            )
+        if isinstance(error, openai.RateLimitError):
+            return EmbeddingError(
+                f"expected {self._server} to answer {self.max_retries + 1} tries, {got}: wait, lower batch_size, or "
+                "look at the limits of your account"
+            )
+        if isinstance(error, openai.APITimeoutError):
+            return EmbeddingError(
+                f"expected an answer from {self._server} within {self.timeout:g} s, got none in {self.max_retries + 1} "
+                "tries: raise timeout, or lower batch_size"
+            )
+        if isinstance(error, openai.APIStatusError):
+            if error.status_code in (400, 413, 422) and _TOO_LONG.search(said):
+                return TextTooLong(
+                    f"expected texts that {self.model} reads whole, {got}: shorten them, or pass max_tokens and "
+                    "token_spans, so that long ones are embedded in pieces"
+                )
+            return EmbeddingError(f"expected {self._server} to embed with {self.model!r}, {got}")
+        if isinstance(error, openai.APIConnectionError):
+            cause = f" ({type(error.__cause__).__name__}: {error.__cause__})" if error.__cause__ else ""
+            return EmbeddingError(f"expected a server at {self._server}, {got}{cause}: check base_url and the network")
+        return EmbeddingError(f"expected {self._server} to embed with {self.model!r}, {got}")
