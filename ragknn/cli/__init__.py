@@ -16,6 +16,7 @@ from ragknn.cli.labels import classify, tune
 from ragknn.cli.program import Program
 from ragknn.cli.search import search
 from ragknn.cli.service import doctor, server
+from ragknn.cli.showing import show
 from ragknn.version import __version__
 
 
@@ -34,5 +35,5 @@ def main() -> None:
     cli(prog_name="ragknn")
 
 
-for command in (demo, index, search, classify, tune, evaluate, info, list_, delete, drop, server, doctor):
+for command in (demo, index, search, show, classify, tune, evaluate, info, list_, delete, drop, server, doctor):
     cli.add_command(command)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import dropwhile
+from typing import TypeAlias
 
 from rich.text import Text
 
@@ -14,6 +16,8 @@ from ragknn.cli.screen import Screen, visible
 from ragknn.records import Label, Neighbor, Passage, Retrieval, Vote
 from ragknn.text._marks import marked_spans
 from ragknn.text._shown import Block, is_markdown, readable, readable_blocks
+
+Marks: TypeAlias = Callable[[str], Sequence[tuple[int, int]]]  # from a text to the parts of it that are marked
 
 LINES = 4  # of an excerpt, where the end of a line is known
 LINES_OF_A_VOTER = 2
@@ -40,9 +44,9 @@ def print_retrieval(
         lines: longest excerpt of a passage, where the end of a line is known; None: all of it.
         with_query: whether to print the query above them.
     """
-    query = retrieval.query or ""
+    marks = _marks(retrieval.query or "", schema)
     if with_query:
-        console.print(Text(visible(query), style="bold"), soft_wrap=True)
+        console.print(Text(visible(retrieval.query or ""), style="bold"), soft_wrap=True)
     if not retrieval:
         console.print("nothing found", style="yellow")
     figures = [_figure(neighbor) for neighbor in retrieval]
@@ -50,8 +54,8 @@ def print_retrieval(
         passage = neighbor.passage
         number = str(rank).rjust(len(str(len(retrieval))))
         head = Text.assemble((number, "bold"), "  ", (figure.rjust(max(map(len, figures))), "green"), "  ")
-        _print_head(head, passage, console)
-        _print_text(passage, query, schema, console, indent=len(number) + 2, lines=lines)
+        print_place(head, passage.document_id, passage, console)
+        print_blocks(_below_head(passage), console, marks=marks, indent=len(number) + 2, lines=lines)
         if rank < len(retrieval) or with_query:
             console.print()
 
@@ -62,9 +66,21 @@ def _figure(neighbor: Neighbor) -> str:
     return "" if math.isnan(neighbor.distance) else f"distance {neighbor.distance:.3f}"
 
 
-def _print_head(head: Text, passage: Passage, console: Screen) -> None:
-    """Print where a passage stands, after what the head holds already; long headings are cut to keep it to a line."""
-    head.append(visible(passage.document_id), style="bold cyan")
+def _marks(query: str, schema: Schema) -> Marks:
+    return partial(marked_spans, query=query, language=schema.language, fold_accents=schema.fold_accents)
+
+
+def no_marks(text: str) -> Sequence[tuple[int, int]]:
+    """Return the parts to mark of a text that nobody has searched for: none."""
+    return ()
+
+
+def print_place(head: Text, name: str, passage: Passage, console: Screen) -> None:
+    """Print a head: what it holds already, a name, and where the passage stands.
+
+    Long headings are cut, so that it is one line.
+    """
+    head.append(visible(name), style="bold cyan")
     page = "" if passage.page is None else f"  p. {passage.page}"
     offsets = f"  {passage.start}–{passage.end}"
     names = [readable(visible(one), markdown=True) for one in passage.headings]
@@ -78,11 +94,31 @@ def _print_head(head: Text, passage: Passage, console: Screen) -> None:
     console.print(head, soft_wrap=not console.is_narrow, overflow="fold")
 
 
-def _print_text(
-    passage: Passage, query: str, schema: Schema, console: Screen, *, indent: int, lines: int | None
+def print_blocks(
+    blocks: Sequence[Block],
+    console: Screen,
+    *,
+    marks: Marks = no_marks,
+    indent: int = 0,
+    lines: int | None = None,
+    spaced: bool = False,
 ) -> None:
+    """Print a text.
+
+    Args:
+        blocks: the text.
+        console: where to print.
+        marks: which parts of it to mark.
+        indent: spaces before each line.
+        lines: longest excerpt, where the end of a line is known; None: all of it.
+        spaced: whether paragraphs stand apart.
+    """
     width = max(_FEWEST_COLUMNS, console.width - indent) if console.is_narrow else None
-    rows = [row for block in _blocks(passage) for row in _rows(block, query, schema, width, console)]
+    rows: list[Text] = []
+    for block, above in zip(blocks, [None, *blocks], strict=False):
+        if spaced and above is not None and not (block.lead and above.lead):
+            rows.append(Text())
+        rows += _rows(block, marks, width, console)
     start, stop = 0, len(rows)
     if width is not None and lines is not None and len(rows) > lines:
         start = _best_start(rows, lines)
@@ -93,16 +129,21 @@ def _print_text(
         console.print(Text.assemble(before, row, after), soft_wrap=True)
 
 
-def _blocks(passage: Passage) -> Sequence[Block]:
+def blocks_of(text: str, document_id: str) -> list[Block]:
+    """Return a text of a document as blocks that can be shown."""
+    return readable_blocks(visible(text), markdown=is_markdown(document_id, text))
+
+
+def _below_head(passage: Passage) -> Sequence[Block]:
     """Return what to show of a passage: the headings that it begins with stand in the head already."""
-    blocks = readable_blocks(visible(passage.text), markdown=is_markdown(passage.document_id, passage.text))
+    blocks = blocks_of(passage.text, passage.document_id)
     known = {readable(visible(heading), markdown=True) for heading in passage.headings}
     return list(dropwhile(lambda block: block.kind == "heading" and block.text in known, blocks)) or blocks
 
 
-def _rows(block: Block, query: str, schema: Schema, width: int | None, console: Screen) -> Iterator[Text]:
+def _rows(block: Block, marks: Marks, width: int | None, console: Screen) -> Iterator[Text]:
     text = Text(block.text, style="bold" if block.kind == "heading" else "")
-    for start, end in marked_spans(block.text, query, language=schema.language, fold_accents=schema.fold_accents):
+    for start, end in marks(block.text):
         text.stylize(_MARK, start, end)
     if width is None:
         lines = text.split("\n", allow_blank=True)
@@ -134,13 +175,14 @@ def print_vote(text: str, vote: Vote, explain: bool, console: Screen, *, schema:
     console.print(head, soft_wrap=True)
     if not explain:
         return
+    marks = _marks(text, schema)
     for neighbor, weight in zip(vote.neighbors, vote.weights, strict=True):
         label = shown_label(neighbor.passage.label)
         head = Text.assemble(
             "   ", (f"weight {weight:.2f}", "green"), f"  {_figure(neighbor)}  ", (label, "bold"), "  "
         )
-        _print_head(head, neighbor.passage, console)
-        _print_text(neighbor.passage, text, schema, console, indent=3, lines=LINES_OF_A_VOTER)
+        print_place(head, neighbor.passage.document_id, neighbor.passage, console)
+        print_blocks(_below_head(neighbor.passage), console, marks=marks, indent=3, lines=LINES_OF_A_VOTER)
 
 
 def shown_label(label: Label | None) -> str:
