@@ -20,6 +20,8 @@ def refresh(path: Path) -> None:
         NotebookClient(notebook, kernel_name="python3", timeout=600, resources=resources).execute()
     for cell in notebook.cells:
         cell.metadata.clear()
+        if cell.cell_type == "code":  # a progress bar that is gone leaves an empty output
+            cell.outputs = [one for one in cell.outputs if one.get("data", {}).get("text/html") != ""]
     nbformat.write(notebook, path)
 
 

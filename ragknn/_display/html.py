@@ -97,7 +97,8 @@ def table(caption: str | None, heads: Sequence[object], rows: Iterable[Sequence[
     """Return a table below its caption. Columns of numbers stand to the right, with their heads; others to the left."""
     cells = [[escaped(each) for each in line] for line in rows]
     columns = list(zip(*cells, strict=True)) or [()] * len(heads)
-    sides = ["right" if any(column) and all(map(_is_number, column)) else "left" for column in columns]
+    of_numbers = [any(column) and all(map(_is_number, column)) for column in columns]
+    sides = ["text-align:right;white-space:nowrap" if numbers else "text-align:left" for numbers in of_numbers]
     head = _line("th", [escaped(each) for each in heads], sides, f"border-bottom:1px solid {LINE}")
     body = Html("".join(_line("td", line, sides, "") for line in cells))
     whole = element(
@@ -115,7 +116,5 @@ def _is_number(cell: str) -> bool:
 
 
 def _line(name: str, cells: Sequence[str], sides: Sequence[str], line: str) -> Html:
-    styles = (
-        f"text-align:{side};padding:.2em .8em .2em 0;vertical-align:baseline;{line}".rstrip(";") for side in sides
-    )
+    styles = (f"{side};padding:.2em .8em .2em 0;vertical-align:baseline;{line}".rstrip(";") for side in sides)
     return element("tr", *(element(name, Html(cell), style=style) for cell, style in zip(cells, styles, strict=True)))

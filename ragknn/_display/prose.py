@@ -43,7 +43,8 @@ def prose(text: str, source: str, query: str | None = None, *, shown: int = SHOW
     if shown >= total:
         return first
     rest = Html("".join(_parts(blocks, shown, total, query)))
-    return Html(first + folded(f"{total - shown:,} more characters", rest))
+    found = ", with words of the query" if "<mark" in rest and "<mark" not in first else ""
+    return Html(first + folded(f"{total - shown:,} more characters{found}", rest))
 
 
 def _good_cut(blocks: Sequence[Block], shown: int) -> int:
