@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from ragknn._checks import check_unicode, shown
@@ -151,7 +150,7 @@ class Schema:
     def _advice(self, differences: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
         if "content" in differences:
             return f"The files of the model in {wanted['embedder']} are not those that made the vectors of the index."
-        if "embedder" in differences and wanted.get("content") and Path(self.embedder).is_absolute():
+        if "embedder" in differences and wanted.get("content"):
             return (
                 "The index does not tell the content of its model. If that one was only moved, name it as the index "
                 f"does: SentenceEmbedder({wanted['embedder']!r}, name={self.embedder!r})."

@@ -74,7 +74,7 @@ def embedder_named(
     if identity.get("kind") == FUNCTION:
         raise EmbeddingError(
             f"expected the embedder {name!r}, which is made of functions, to be passed: "
-            f"Index(..., embedder=FunctionEmbedder({name!r}, ...)), or in the command --embedder MODULE:OBJECT"
+            f"Index(..., embedder=FunctionEmbedder({name!r}, ...))"
         )
     if identity.get("kind") == SERVICE:
         raise EmbeddingError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragknn._checks import checked_texts
+from ragknn.embedding._locks import ProcessLock
 from ragknn.embedding._names import HASHING_PREFIX, READY_VECTORS, SERVICE
 from ragknn.errors import (
     ConfigurationError,
@@ -113,26 +113,19 @@ class OpenAIEmbedder:
         self._dim = dimensions
         if token_spans is not None:
             self.token_spans = token_spans  # only then is this embedder `Tokenizing`
-        self._be_new()
-
-    def _be_new(self) -> None:
         self._client: OpenAI | None = None
-        self._process = os.getpid()
-        self._lock = threading.Lock()
+        self._process = os.getpid()  # that made the client
+        self._lock = ProcessLock()
 
     def __repr__(self) -> str:
         return f"OpenAIEmbedder({self.model!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_client": None, "_lock": None, "_api_key": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._be_new()
+        return {**self.__dict__, "_client": None, "_api_key": None}
 
     def __copy__(self) -> Self:
         twin = type(self).__new__(type(self))
-        twin.__setstate__(dict(self.__dict__))  # with the key, which stays in this process
+        twin.__dict__.update(self.__dict__, _client=None, _lock=ProcessLock())  # with the key, unlike a pickle
         return twin
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -232,10 +225,9 @@ class OpenAIEmbedder:
         return vectors
 
     def _connected(self) -> OpenAI:
-        if self._process != os.getpid():  # a forked process must not talk over the connections of its parent
-            self._be_new()
         with self._lock:
-            if self._client is None:
+            # A forked process must not talk over the connections of its parent.
+            if self._client is None or self._process != os.getpid():
                 try:
                     from openai import OpenAI
                 except ImportError as error:
@@ -243,6 +235,7 @@ class OpenAIEmbedder:
                 self._client = OpenAI(
                     api_key=self._key(), base_url=self.base_url, timeout=self.timeout, max_retries=self.max_retries
                 )
+                self._process = os.getpid()
             return self._client
 
     def _key(self) -> str:

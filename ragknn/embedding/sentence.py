@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from ragknn._checks import checked_texts
 from ragknn.embedding._content import content_of
 from ragknn.embedding._loading import DEFAULT_MODEL, survive_forks
+from ragknn.embedding._locks import ProcessLock
 from ragknn.embedding._models import (
     as_plain,
     check_model,
@@ -95,8 +95,8 @@ class SentenceEmbedder:
         self._loaded: Any = None
         self._content: str | None = None
         self._tokenizer: Any = None
-        self._process = os.getpid()
-        self._lock = threading.Lock()
+        self._process = os.getpid()  # that loaded the model
+        self._lock = ProcessLock()
         self._can_be_loaded = True
         if name is not None and not name.strip():
             raise ValueError(f"expected a name, got {name!r}")
@@ -143,11 +143,8 @@ class SentenceEmbedder:
                 f"cannot pickle the embedder {self.model!r}, whose model was passed and cannot be loaded by this "
                 "name: save the model in a folder, and pass the folder"
             )
-        # A loaded model and a lock cannot be pickled; the other process loads the model again.
-        return {**self.__dict__, "_loaded": None, "_content": None, "_tokenizer": None, "_lock": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _process=os.getpid(), _lock=threading.Lock())
+        # A loaded model cannot be pickled; the other process loads it again.
+        return {**self.__dict__, "_loaded": None, "_content": None, "_tokenizer": None}
 
     @property
     def name(self) -> str:
@@ -284,23 +281,17 @@ class SentenceEmbedder:
             raise ValueError(f"expected truncate_dim <= {dim}, the dim of {self.model}, got {self.truncate_dim}")
 
     def _load(self) -> Any:
-        if self._process != os.getpid():
-            self._enter_fork()
         if self._loaded is None:
             with self._lock:
                 if self._loaded is None:
                     model = load_sentence_transformer(self.model, **self._loading)
                     self._check_dim(int(model.get_embedding_dimension()))
                     self._tokenizer = copy_tokenizer(model, self.model)
-                    self._loaded = model
-        return self._loaded
-
-    def _enter_fork(self) -> None:
-        if self._loaded is not None and self._loaded.device.type != "cpu":
+                    self._loaded, self._process = model, os.getpid()
+        if self._process != os.getpid() and self._loaded.device.type != "cpu":
             raise EmbeddingError(
                 f"expected {self.model} on {self._loaded.device} to be used in the process that loaded it, got one "
                 "forked from it: start processes by spawn, as multiprocessing.get_context('spawn') does, or load the "
                 "model in each"
             )
-        self._lock = threading.Lock()  # in the parent, another thread may have held it
-        self._process = os.getpid()
+        return self._loaded

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 GZIP = ".gz"
 _IGNORE_FILE = ".gitignore"
+_QUERIES = ("queries.jsonl", "queries.tsv")  # of an evaluation set, as `ragknn.evaluation.read_questions` reads them
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +166,7 @@ class _Walk:
         names = {entry.name for entry in entries}
         if self._selection.gitignore and _IGNORE_FILE in names:
             ignored = (*ignored, (here, _patterns((folder / _IGNORE_FILE).read_text("utf-8", "replace").splitlines())))
-        is_set = "queries.jsonl" in names and (folder / "qrels").is_dir()
+        is_set = not names.isdisjoint(_QUERIES) and (folder / "qrels").is_dir()
         for entry in entries:
             path = here + entry.name
             is_folder = _is_folder(entry)
@@ -232,7 +233,7 @@ def _is_ignored(path: str, ignored: _Ignored) -> bool:
 
 
 def _describes_a_set(name: str) -> bool:
-    return name in ("qrels", "queries.jsonl") or Path(name).stem.lower() == "readme"
+    return name in ("qrels", *_QUERIES) or Path(name).stem.lower() == "readme"
 
 
 def check_regular(path: Path) -> int:

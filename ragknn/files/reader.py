@@ -102,8 +102,8 @@ def read_documents(
 
     In a folder, files of no known format are passed over, and so are hidden files and folders (".git"), and symbolic
     links out of the folder. `outcomes()` has a `Note` for each of these, and so has the report of an indexer. A folder
-    with both `queries.jsonl` and a folder `qrels` is an evaluation set in BEIR's layout: these two and its README
-    describe the set and are not documents.
+    with both `queries.jsonl` (or `queries.tsv`) and a folder `qrels` is an evaluation set in BEIR's layout: these and
+    its README describe the set and are not documents.
 
     - id: the field `id` or `_id`. If there is none: the file's path relative to the given folder (or the name of the
       given file), with `#` and the line, or the position in a .json list, if the file has several documents.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Mapping
 from copy import deepcopy
 from dataclasses import replace
@@ -27,6 +26,7 @@ from ragknn._protocol.schema import FORMAT, Algorithm, FieldType, Schema
 from ragknn._protocol.vectors import DType
 from ragknn._protocol.watch import Watch
 from ragknn._protocol.where import check_required, compile_filter
+from ragknn.embedding._locks import ProcessLock
 from ragknn.embedding._names import READY_VECTORS
 from ragknn.embedding._naming import default_embedder, embedder_named
 from ragknn.embedding.protocols import Embedder, Identified, Located
@@ -118,7 +118,7 @@ class SharedIndex:
         self._opened: Opened | None = None
         self._closed = False
         self._watch = Watch()
-        self._lock = threading.RLock()  # held by the thread that opens the index, or makes the embedder
+        self._lock = ProcessLock()  # held by the thread that opens the index, or makes the embedder
 
     def _lasting(self) -> dict[str, Any]:
         state = {name: value for name, value in self.__dict__.items() if name not in _LIVE}

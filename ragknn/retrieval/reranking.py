@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ragknn._checks import check_embedder
 from ragknn.embedding._loading import loading_model
+from ragknn.embedding._locks import ProcessLock
 from ragknn.embedding._long_texts import embed_queries
 from ragknn.embedding._models import folder_of
 from ragknn.embedding.protocols import Embedder
@@ -51,18 +51,13 @@ class CrossEncoderReranker:
         self.device = device
         self.batch_size = batch_size
         self._loaded: Any = None
-        self._lock = threading.Lock()
+        self._lock = ProcessLock()
 
     def __repr__(self) -> str:
         return f"CrossEncoderReranker({self.model!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        # A loaded model and a lock do not travel to another process; it is loaded again there.
-        return {**self.__dict__, "_loaded": None, "_lock": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._lock = threading.Lock()
+        return {**self.__dict__, "_loaded": None}  # it does not travel to another process, and is loaded again there
 
     def __call__(self, query: str, passages: Sequence[Passage]) -> NDArray[np.float64]:
         """Return a score for each passage, larger is better, shape (n,).

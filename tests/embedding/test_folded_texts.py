@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from embedders import CountingEmbedder
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ragknn import Document, EmbeddingReranker, FunctionEmbedder, HashingEmbedder, Passage, Splitter
 from ragknn.embedding._long_texts import embed_documents, embed_queries
@@ -100,6 +102,16 @@ def test_passages_are_stored_and_cut_as_they_came_and_found_as_they_are_meant(fa
     assert not any("ﬁ" in read for read in embedder.texts)
     assert "ﬁ" in found.passages[0].text
     assert found.distances[0] < 0.2
+
+
+@given(st.text(st.sampled_from("".join(shape(TEXT) for shape in SHAPES.values()) + "①ｶﾞ\u0301 \n"), max_size=60))
+def test_passages_cover_all_of_a_text_that_is_folded(text):
+    embedder = HashingEmbedder(4)
+    passages = Splitter(3, 1).split(Document("a", text), embedder.token_spans, 3)
+    covered = {place for passage in passages for place in range(passage.start, passage.end)}
+    assert all(place in covered for place, character in enumerate(text) if not character.isspace())
+    assert all(passage.text == text[passage.start : passage.end] for passage in passages)
+    assert [passage.start for passage in passages] == sorted(passage.start for passage in passages)
 
 
 def test_only_documents_with_such_letters_are_embedded_again(faces, redis_url, index_name, client, monkeypatch):

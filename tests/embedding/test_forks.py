@@ -31,11 +31,11 @@ def forked(embedder):
 """
 
 
-def parent(script, **environ):
+def parent(script):
     """Run a script in a process that has used its model on two threads."""
     done = subprocess.run(
         [sys.executable, "-c", PARENT + script],
-        env={**os.environ, "OMP_NUM_THREADS": "2", **environ},
+        env={**os.environ, "OMP_NUM_THREADS": "2"},
         capture_output=True,
         text=True,
         timeout=60,
@@ -71,6 +71,39 @@ thread.join()
 print(int(same(embedder)))                       # the parent goes on
 """
     assert parent(script) == ["0", "0", "0", "2", "0", "1"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_finds_locks_open_that_another_thread_held():
+    script = """
+import copy, os, pickle, threading
+from ragknn.embedding._locks import ProcessLock
+
+mine, theirs, free = ProcessLock(), ProcessLock(), ProcessLock()
+held, done = threading.Event(), threading.Event()
+
+def hold():
+    with theirs:
+        held.set()
+        done.wait()
+
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+with mine, mine:
+    child = os.fork()
+    if child == 0:
+        with mine, theirs, free:
+            os._exit(0)
+    print(os.waitpid(child, 0)[1])
+assert not theirs._lock.acquire(blocking=False)  # in the parent it is held as before
+assert pickle.loads(pickle.dumps(theirs))._lock.acquire(blocking=False)
+assert copy.deepcopy(theirs)._lock.acquire(blocking=False)
+done.set()
+thread.join()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("0\n", "")
 
 
 def test_a_forked_process_is_told_that_a_gpu_does_not_travel(monkeypatch):

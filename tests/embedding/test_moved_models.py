@@ -159,6 +159,16 @@ def test_the_default_model_is_known_by_its_name_alone(sentence_embedder, faces, 
     assert manifest["identity"] == {"query_prompt": "", "document_prompt": ""}
 
 
+def test_a_copy_of_a_model_of_the_hub_opens_its_index_by_name(faces, redis_url, index_name, sentence_embedder):
+    folder = str(find_weights(DEFAULT_MODEL))
+    with faces.index(index_name, url=redis_url, embedder=sentence_embedder) as index:
+        faces.indexer(index).add([DOCUMENT])
+    with pytest.raises(SchemaMismatch, match=f"name it as the index does: .*, name='{DEFAULT_MODEL}'"):
+        faces.index(index_name, url=redis_url, embedder=SentenceEmbedder(folder)).open()
+    with faces.index(index_name, url=redis_url, embedder=SentenceEmbedder(folder, name=DEFAULT_MODEL)) as index:
+        assert faces.retriever(index).retrieve(DOCUMENT.text, 1).distances[0] == pytest.approx(0, abs=1e-5)
+
+
 def test_a_loaded_model_has_the_content_of_its_folder(folder):
     model = SentenceTransformer(str(folder), device="cpu")
     assert SentenceEmbedder(folder).content == content_of(folder)

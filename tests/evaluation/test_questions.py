@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragknn import ReadError
+from ragknn import ReadError, read_documents
 from ragknn.evaluation.questions import Questions, read_questions
 
 CORPORA = Path(__file__).parent.parent.parent / "corpora"
@@ -246,3 +246,11 @@ def test_whatever_trec_writes_comes_back(tmp_path_factory, grades):
     lines = [f"{query} 0 {document} {grade}\n" for query, own in grades.items() for document, grade in own.items()]
     (folder / "qrels" / "test.txt").write_text("".join(lines), encoding="utf-8")
     assert read_questions(folder).grades == grades
+
+
+def test_queries_and_judgements_of_others_are_no_documents(make):
+    folder = make("", OTHERS["TREC with spaces"], "")
+    (folder / "queries.jsonl").unlink()
+    (folder / "queries.tsv").write_text("id\ttext\nq1\tone\n3\tthree\n")
+    (folder / "corpus.jsonl").write_text('{"_id": "a", "text": "of the set"}\n')
+    assert [document.id for document in read_documents(folder)] == ["a"]
