@@ -26,7 +26,7 @@ def run_in_a_process(args: list[str], stdin: str, folder: Path, environ: Mapping
     )
 
 
-def run_here(args: list[str], stdin: str, folder: Path, environ: Mapping[str, str]) -> CompletedProcess[str]:
+def run_here(args: list[str], stdin: str, folder: Path, environ: Mapping[str, str | None]) -> CompletedProcess[str]:
     """Do the same without a new process; an exception that would be a traceback there is raised."""
     with contextlib.chdir(folder):
         result = CliRunner(env=environ).invoke(cli, args, stdin, prog_name="ragknn", catch_exceptions=False)

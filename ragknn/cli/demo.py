@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from ragknn._protocol.replies import dotted
 from ragknn._protocol.schema import Schema
 from ragknn.cli.documents import ingest
 from ragknn.cli.options import common, url_option
@@ -48,8 +47,7 @@ def demo(url: str | None, as_json: bool) -> None:
     The handbook is that of a made-up company that rents electric bicycles. Its index, "handbook", is kept.
     """
     with Index(DEMO_INDEX, url=url) as index:
-        redis = f"Redis {dotted(index.server.version)}, search {dotted(index.server.search or ())}"
-        _say(as_json, f"Index a folder, the handbook of a bicycle company, in {redis}.")
+        _say(as_json, "Index a folder: the handbook of a company that rents bicycles.")
         ingest(Indexer(index).sync, read_documents(_demo_folder()), as_json)
         retriever = Retriever(index)
         for mode, explanation, question in SEARCHES:
@@ -80,7 +78,7 @@ def _say(as_json: bool, explanation: str, command: str = "") -> None:
         return
     if command:
         stdout.print()
-    stdout.print(Text(explanation, style="bold"))
+    stdout.print(Text(explanation, style="bold"), soft_wrap=True)
     if command:
         stdout.print(Text.assemble(("$ ", "dim"), (command, "cyan")), soft_wrap=True)
 

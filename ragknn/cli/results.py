@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from itertools import dropwhile
 from typing import TypeAlias
@@ -24,6 +24,7 @@ LINES_OF_A_VOTER = 2
 BRIEF = 300  # characters of a text beside its label, where the end of a line is not known
 
 _MARK = "bold yellow"
+_SAME_BEGINNING = 4  # letters
 _FEWEST_COLUMNS = 20  # of a text or of headings, so that something is left of them in the narrowest terminal
 
 
@@ -115,13 +116,15 @@ def print_blocks(
     """
     width = max(_FEWEST_COLUMNS, console.width - indent) if console.is_narrow else None
     rows: list[Text] = []
+    begins: list[int] = []  # the rows that blocks begin with
     for block, above in zip(blocks, [None, *blocks], strict=False):
         if spaced and above is not None and not (block.lead and above.lead):
             rows.append(Text())
+        begins.append(len(rows))
         rows += _rows(block, marks, width, console)
     start, stop = 0, len(rows)
     if width is not None and lines is not None and len(rows) > lines:
-        start = _best_start(rows, lines)
+        start = _best_start(rows, lines, begins)
         stop = start + lines
     for number, row in enumerate(rows[start:stop]):
         before = " " * indent if number or not start else "… ".rjust(indent)
@@ -155,10 +158,18 @@ def _rows(block: Block, marks: Marks, width: int | None, console: Screen) -> Ite
         yield Text.assemble(" " * len(block.lead) if number else block.lead, line)
 
 
-def _best_start(rows: Sequence[Text], lines: int) -> int:
-    """Return the first of so many rows that hold most of the marked words, each counted once."""
-    marked = [{row.plain[span.start : span.end].lower() for span in row.spans if span.style == _MARK} for row in rows]
-    return max(range(len(rows) - lines + 1), key=lambda start: len(set().union(*marked[start : start + lines])))
+def _best_start(rows: Sequence[Text], lines: int, begins: Collection[int]) -> int:
+    """Return the first of so many rows that hold most of the marked words, if possible one that a block begins with."""
+    # Words that begin alike are taken for forms of one.
+    marked = [
+        {row.plain[span.start : span.end].lower()[:_SAME_BEGINNING] for span in row.spans if span.style == _MARK}
+        for row in rows
+    ]
+
+    def worth(start: int) -> tuple[int, bool]:
+        return len(set().union(*marked[start : start + lines])), start in begins
+
+    return max(range(len(rows) - lines + 1), key=worth)
 
 
 # ---- votes -----------------------------------------------------------------------------------------------------

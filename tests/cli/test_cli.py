@@ -359,22 +359,6 @@ def test_the_embedded_server_stays_between_commands(ragknn_process, folder: Path
     assert [info["documents"] for info in rows(embedded("list", "--json"))] == [3]
 
 
-@pytest.mark.long
-def test_demo_indexes_the_handbook_and_answers(ragknn_process, tmp_path: Path):
-    # A server of its own, since the demo's index has a name that anyone may use.
-    embedded = {"RAGKNN_URL": "", "RAGKNN_DATA": str(tmp_path / "data")}
-    report, *answers = rows(ragknn_process("demo", "--json", **embedded))
-    assert report["added"] > 60
-    assert report["failed"] == []
-    found = {answer["query"]: answer["neighbors"][0]["document_id"] for answer in answers[:-1]}
-    assert found == {
-        "can my boss see where I ride": "privacy/location-data.md",
-        "E42": "maintenance/error-codes.md",
-        "the lock does not close and the display says E41": "maintenance/error-codes.md",
-    }
-    assert answers[-1]["label"] == "billing"
-
-
 def test_every_command_has_help_and_stands_in_the_readme(ragknn_process):
     from ragknn.cli import cli
 

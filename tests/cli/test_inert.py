@@ -97,7 +97,8 @@ def test_what_is_visible_is_inert_and_as_wide(text):
 @given(st.text(max_size=30) | st.floats() | st.dictionaries(st.text(max_size=5), st.text(max_size=5)))
 def test_json_is_inert_and_loses_nothing(value):
     written = io.BytesIO()
-    with contextlib.redirect_stdout(io.TextIOWrapper(written, encoding="utf-8", write_through=True)):
+    stream = io.TextIOWrapper(written, encoding="utf-8", write_through=True)
+    with contextlib.redirect_stdout(stream):
         print_json({"value": value})
     [line] = written.getvalue().decode().split("\n")[:-1]
     assert is_inert(line)
