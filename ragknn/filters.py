@@ -8,12 +8,15 @@ it is true. It is written as in other vector stores:
     {"source": {"$in": ["faq", "manual"]}, "year": 2020}        and so must all fields
     {"$or": [{"year": 2020}, {"$not": {"source": "faq"}}]}      $and and $or take lists, $not one mapping
     {"title": {"$contains": "password reset"}}                  all the words, in any order
+    {"document_id": {"$prefix": "manual/"}}                     what begins so
 
 The fields are those that the index declares, `label` and `document_id`. A dotted name is an entry within another:
-{"author.name": "Ann"}. An index built with `any_field=True` takes every other entry too, as a tag: by equality.
+{"author.name": "Ann"}. An index built with `any_field=True` takes every other entry too, as a tag: by equality or by
+how it begins.
 
     tag      $eq $ne $in $nin $contains     A list has each of its elements: $eq and $contains mean the same. 1 equals
                                             1.0; True and "1" are other values.
+             $prefix                        How a str begins; the server is asked for all values of the field first.
     numeric  $eq $ne $in $nin               Numbers, True and False as 1 and 0, dates and ISO 8601 strings as seconds
              $gt $gte $lt $lte              since 1970 UTC; compared as 64-bit floats.
     text     $contains                      Whole words as `ragknn.text._words` finds them, without case but with their

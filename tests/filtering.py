@@ -7,6 +7,14 @@ from typing import Any
 from hypothesis import strategies as st
 
 from ragknn import Document
+from ragknn._protocol.where import compiled
+
+
+def compile_filter(where, schema):
+    """Return what a filter without `$prefix` means in an index."""
+    found, prefixed = compiled(where, schema, {})
+    assert not prefixed
+    return found
 
 
 def word_set(text):
@@ -69,6 +77,9 @@ class Meaning:
         if stored is None or operand is None:
             return stored is operand
         kind = self.fields.get(name, "tag")
+        if operator == "$prefix":
+            several = stored if isinstance(stored, list) else [stored]
+            return any(isinstance(one, str) and one.startswith(operand) for one in several)
         if kind == "text":
             return word_set(operand) <= word_set(stored)
         if kind == "numeric":

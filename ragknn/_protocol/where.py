@@ -1,4 +1,4 @@
-"""How a `where`, which `ragknn.filters` explains, becomes a query. Pure: nothing here talks to Redis."""
+"""How a `where`, which `ragknn.filters` explains, becomes a query."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ragknn._checks import check_unicode
+from ragknn._checks import check_unicode, described
 from ragknn._protocol.encoding import any_field_tag, as_number, encode_tag, has_field_tag
-from ragknn._protocol.keys import field_alias
-from ragknn._protocol.query import EVERYTHING, Fragment, all_but
+from ragknn._protocol.flows import Flow
+from ragknn._protocol.keys import Keys, field_alias
+from ragknn._protocol.query import EVERYTHING, NOWHERE, Fragment, all_but
+from ragknn._protocol.replies import as_text, checked
 from ragknn._protocol.schema import ANY_FIELD, FieldType, Schema
 from ragknn.filters import Where
 from ragknn.text._words import words
@@ -22,26 +24,41 @@ from ragknn.text._words import words
 DEEPEST = 32
 
 _EQUALITY = ("$eq", "$ne", "$in", "$nin")
+_SINGLE = ("label", "document_id")  # fields that have one value, not several
 _ORDER = ("$gt", "$gte", "$lt", "$lte")
 _OPERATORS: dict[FieldType, tuple[str, ...]] = {
-    "tag": (*_EQUALITY, "$contains", "$not"),
+    "tag": (*_EQUALITY, "$contains", "$prefix", "$not"),
     "numeric": (*_EQUALITY, *_ORDER, "$not"),
     "text": ("$contains", "$not"),
 }
 
 
-def compile_filter(where: Where | None, schema: Schema) -> Fragment:
+def compiling(keys: Keys, where: Where | None, schema: Schema) -> Flow[Fragment]:
     """Return the filter that `where` means in an index; its params are named w0, w1, and so on.
+
+    For a `$prefix` the server is asked for all tags that there are. If it looked for those that begin so itself, it
+    would stop after 200 of them, and say nothing.
 
     Raises:
         TypeError: a value of a type that does not fit.
         ValueError: an unknown field or operator, an empty list, an invalid value, or too deep a nesting.
     """
+    found, prefixed = compiled(where, schema, {})
+    if prefixed:
+        names = sorted(prefixed)
+        replies = yield [("FT.TAGVALS", keys.alias, name) for name in names]
+        tags = {name: sorted(map(as_text, checked(reply))) for name, reply in zip(names, replies, strict=True)}
+        found, _ = compiled(where, schema, tags)
+    return found
+
+
+def compiled(where: Where | None, schema: Schema, tags: Mapping[str, Sequence[str]]) -> tuple[Fragment, set[str]]:
+    """Return the filter, and the fields of which some tag must begin with something; `tags` holds all tags of these."""
     if where is None or (isinstance(where, Mapping) and not where):
-        return EVERYTHING
-    compiler = _Compiler(schema)
+        return EVERYTHING, set()
+    compiler = _Compiler(schema, tags)
     query = compiler.mapping(where).as_query()
-    return Fragment(query if query.startswith("(") else f"({query})", compiler.params)
+    return Fragment(query if query.startswith("(") else f"({query})", compiler.params), compiler.prefixed
 
 
 def check_required(where: Where | None, field: str) -> None:
@@ -97,8 +114,10 @@ class _Compiler:
     server finds wrong passages if one `-` is within another.
     """
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, tags: Mapping[str, Sequence[str]]) -> None:
         self.params: dict[str, str] = {}
+        self.prefixed: set[str] = set()
+        self._tags = tags
         self._declared = schema.fields
         self._any_field = schema.any_field
         self._kinds: dict[str, FieldType] = {"label": "tag", "document_id": "tag", **schema.fields}
@@ -166,6 +185,11 @@ class _Compiler:
                 f"field {name!r}: expected an operator that {kind} fields have, {', '.join(_OPERATORS[kind])}, or "
                 f"None as value of $eq or $ne, got {operator!r}{_advice(kind, operator)}"
             )
+        if operator == "$contains" and name in _SINGLE:
+            raise ValueError(
+                f"field {name!r}: expected an operator for a single value, got $contains: take $prefix for what begins "
+                "with it, or $eq for all of it"
+            )
         if operator == "$not":
             if not isinstance(value, Mapping):
                 raise TypeError(f"field {name!r}: expected $not with operators, got {value!r}; for a value take $ne")
@@ -192,6 +216,8 @@ class _Compiler:
             return self._missing(name) if value is None else self._equal(name, [value])
         if operator in ("$in", "$nin"):
             return self._one_of(name, operator, value)
+        if operator == "$prefix":
+            return self._begins(name, value)
         if operator == "$contains":
             return self._equal(name, [value]) if self._kind(name) == "tag" else self._words(name, value)
         return self._range(name, operator, value)
@@ -221,6 +247,17 @@ class _Compiler:
         encode = encode_tag if name in self._kinds else partial(any_field_tag, name)
         tags = dict.fromkeys(tag for value in values for tag in _tags_of(name, value, encode))
         return f"@{self._alias(name)}:{{{'|'.join(map(self._param, tags))}}}"
+
+    def _begins(self, name: str, value: Any) -> str:
+        if not isinstance(value, str):
+            raise TypeError(f"field {name!r}: expected $prefix with a str, got {described(value)}")
+        if not value:
+            raise ValueError(f"field {name!r}: expected $prefix with at least one character, got an empty str")
+        [tag] = _tags_of(name, value, encode_tag if name in self._kinds else partial(any_field_tag, name))
+        begin = tag.removesuffix('"' if name in self._kinds else '"]')
+        self.prefixed.add(self._alias(name))
+        found = [each for each in self._tags.get(self._alias(name), ()) if each.startswith(begin)]
+        return f"@{self._alias(name)}:{{{'|'.join(map(self._param, found))}}}" if found else NOWHERE
 
     def _alias(self, name: str) -> str:
         if name in self._declared:
@@ -260,6 +297,8 @@ def _advice(kind: FieldType, operator: Any) -> str:
         return "; declare the field as numeric to compare"
     if kind == "text" and operator in _EQUALITY:
         return "; declare the field as tag to look for whole values"
+    if operator == "$prefix":
+        return "; declare the field as tag to look for how values begin"
     return "; declare the field as text to look for words" if operator == "$contains" else ""
 
 

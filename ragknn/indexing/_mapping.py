@@ -37,7 +37,7 @@ def mapping(
         raise ValueError(f"expected sample >= 1, got {sample}")
     wanted = list(checked_ids(include))
     place = index._place()
-    among = intersection(index._filter(where), WITH_VECTOR)
+    among = intersection((yield from index._filtering(where)), WITH_VECTOR)
     spots = yield from all_spots(place, among)
     passages: list[Passage] = []
     for part in in_parts(_sampled(spots, sample, seed), PASSAGES_PER_PART):

@@ -55,19 +55,19 @@ def storable(ids: Iterable[str]) -> list[str]:
 
 def reading_ids(index: Index | AsyncIndex, where: Where | None) -> Flow[list[str]]:
     """Return the ids of all documents that match, sorted."""
-    return (yield from all_ids(index._place(), index._filter(where)))
+    return (yield from all_ids(index._place(), (yield from index._filtering(where))))
 
 
 def reading_spots(index: Index | AsyncIndex, where: Where | None) -> Flow[list[tuple[str, int]]]:
     """Return document id and number of all passages that match, sorted."""
-    return (yield from all_spots(index._place(), index._filter(where)))
+    return (yield from all_spots(index._place(), (yield from index._filtering(where))))
 
 
 def reading_documents(
     index: Index | AsyncIndex, ids: Sequence[str], where: Where | None, vectors: bool, *, matched: bool
 ) -> Flow[list[Document]]:
     """Return the documents of these ids; `matched` says that the filter was asked already."""
-    among = EVERYTHING if matched else index._filter(where)
+    among = EVERYTHING if matched else (yield from index._filtering(where))
     return (yield from read_documents(index._place(), storable(ids), among, vectors=vectors))
 
 
@@ -75,7 +75,8 @@ def reading_passages(
     index: Index | AsyncIndex, ids: Sequence[str], where: Where | None, vectors: bool
 ) -> Flow[list[Passage]]:
     """Return the passages of these ids that match."""
-    return (yield from read_passages(index._place(), storable(ids), index._filter(where), vectors=vectors))
+    among = yield from index._filtering(where)
+    return (yield from read_passages(index._place(), storable(ids), among, vectors=vectors))
 
 
 def reading_at(index: Index | AsyncIndex, spots: Sequence[tuple[str, int]], vectors: bool) -> Flow[list[Passage]]:
@@ -85,7 +86,7 @@ def reading_at(index: Index | AsyncIndex, spots: Sequence[tuple[str, int]], vect
 
 def finding(index: Index | AsyncIndex, ids: Iterable[str], where: Where | None) -> Flow[list[bool]]:
     """Return for each document id whether it is there and matches."""
-    place, among = index._place(), index._filter(where)
+    place, among = index._place(), (yield from index._filtering(where))
     wanted = list(checked_ids(ids))
     there: set[str] = set()
     for part in in_parts(dict.fromkeys(wanted), PASSAGES_PER_PART):

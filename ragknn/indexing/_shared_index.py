@@ -25,7 +25,7 @@ from ragknn._protocol.replies import ServerInfo, dotted
 from ragknn._protocol.schema import FORMAT, Algorithm, FieldType, Schema
 from ragknn._protocol.vectors import DType
 from ragknn._protocol.watch import Watch
-from ragknn._protocol.where import check_required, compile_filter
+from ragknn._protocol.where import check_required, compiling
 from ragknn.embedding._locks import ProcessLock
 from ragknn.embedding._names import READY_VECTORS
 from ragknn.embedding._naming import default_embedder, embedder_named
@@ -160,7 +160,7 @@ class SharedIndex:
     def _place(self, on_incomplete: OnIncomplete = "raise") -> Place:
         return Place(self._keys, self.schema, self._watch, self.timeout, on_incomplete)
 
-    def _filter(self, where: Where | None = None) -> Fragment:
+    def _filtering(self, where: Where | None = None) -> Flow[Fragment]:
         """Return what `where` means in this index, as the server takes it.
 
         Raises:
@@ -170,7 +170,7 @@ class SharedIndex:
         """
         if (field := self.schema.required_filter) is not None:
             check_required(where, field)
-        return compile_filter(where, self.schema)
+        return (yield from compiling(self._keys, where, self.schema))
 
     @property
     def server(self) -> ServerInfo:
@@ -238,16 +238,16 @@ class SharedIndex:
         return Schema(**embedder_properties(self._embedder), **self._named)
 
     def _counting(self, where: Where | None) -> Flow[int]:
-        return (yield from count_passages(self._keys, self._filter(where)))
+        return (yield from count_passages(self._keys, (yield from self._filtering(where))))
 
     def _counting_documents(self, where: Where | None) -> Flow[int]:
-        return (yield from count_documents(self._keys, self._filter(where)))
+        return (yield from count_documents(self._keys, (yield from self._filtering(where))))
 
     def _counting_values(self, field: str, where: Where | None) -> Flow[dict[Any, int]]:
-        return (yield from count_values(self._place(), field, self._filter(where)))
+        return (yield from count_values(self._place(), field, (yield from self._filtering(where))))
 
     def _finding_range(self, field: str, where: Where | None) -> Flow[tuple[float, float] | None]:
-        return (yield from find_range(self._place(), field, self._filter(where)))
+        return (yield from find_range(self._place(), field, (yield from self._filtering(where))))
 
     def _modernizing(self) -> Flow[None]:
         """Move an index of an earlier release to this one's form, before something is stored in it."""

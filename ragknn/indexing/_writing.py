@@ -79,7 +79,7 @@ def _ingesting(
         splitter.fingerprint,
         lambda document: splitter.split(document, token_spans, embedder.max_tokens),
     )
-    prune = None if missing_among is None else index._filter(missing_among)
+    prune = None if missing_among is None else (yield from index._filtering(missing_among))
     outcomes: Iterable[Document | Failure | Note]
     outcomes = documents.outcomes() if isinstance(documents, DocumentSource) else documents
     return (yield from ingest(index._place(), outcomes, draft, _embedding(index), policy, prune))
@@ -171,7 +171,7 @@ def updating(
         raise ValueError("expected metadata or a label to change, got neither")
     if metadata is not None and not isinstance(metadata, Mapping):
         raise TypeError(f"expected metadata as a mapping such as a dict, got {type(metadata).__name__}")
-    place, among = index._place(), index._filter(where)
+    place, among = index._place(), (yield from index._filtering(where))
     policy = _policy({"on_bad_field": on_bad_field})
     new_label = label if isinstance(label, EllipsisType) else plain_label(label, "the update")
     given, _ = details_of(place.schema, None if new_label is ... else new_label, metadata or {}, names=())
@@ -195,13 +195,13 @@ def updating(
 
 def deleting(index: Index | AsyncIndex, document_ids: Iterable[str], where: Where | None) -> Flow[int]:
     """The flow behind `Indexer.delete`."""
-    chosen = yield from _chosen(index._place(), document_ids, index._filter(where))
+    chosen = yield from _chosen(index._place(), document_ids, (yield from index._filtering(where)))
     return len((yield from delete_documents(index._keys, chosen)))
 
 
 def deleting_where(index: Index | AsyncIndex, where: Where) -> Flow[int]:
     """The flow behind `Indexer.delete_where`."""
-    among = index._filter(where)
+    among = yield from index._filtering(where)
     if among == EVERYTHING:
         raise ValueError(f"expected a filter with at least one condition, got {where!r}; clear() removes everything")
     return len((yield from delete_documents(index._keys, (yield from matching_ids(index._keys, among)))))

@@ -31,7 +31,7 @@ def asking(
 ) -> Flow[list[Retrieval]]:
     """The flow behind `Retriever.retrieve_many`, for use inside other flows."""
     texts = checked_queries(queries)
-    plan = planned(retriever.index, k, options)
+    plan = yield from planned(retriever.index, k, options)
     questions = yield from posed(retriever, texts, plan, vectors)
     return (yield from select(retriever.index._place(retriever.on_incomplete), questions, plan))
 
@@ -43,7 +43,7 @@ def asking_any(
     texts = checked_queries(phrasings, "phrasing")
     if not texts:
         raise ValueError("expected at least one phrasing, got none")
-    plan = planned(retriever.index, k, options)
+    plan = yield from planned(retriever.index, k, options)
     questions = yield from posed(retriever, texts, plan)
     phrased = tuple(one for question in questions for one in question.phrasings)
     notes = tuple(note for question in questions for note in question.notes)
@@ -58,7 +58,7 @@ def asking_like(
     asked, texts = checked_queries([query]), checked_queries(answers, "answer")
     if not texts:
         raise ValueError("expected at least one answer, got none; use retrieve() without")
-    plan = planned(retriever.index, k, options)
+    plan = yield from planned(retriever.index, k, options)
     embedder = retriever.index.embedder
 
     def embed() -> tuple[NDArray[np.float64], Notes]:
@@ -80,14 +80,14 @@ def asking_near(retriever: AnyRetriever, vectors: ArrayLike, k: int | None, opti
             "expected neither mode nor rerank with vectors alone, which have no words: "
             "use retrieve_many(queries, vectors=...)"
         )
-    plan = planned(retriever.index, k, options)
+    plan = yield from planned(retriever.index, k, options)
     questions = near(retriever.index, vectors)
     return (yield from select(retriever.index._place(retriever.on_incomplete), questions, plan))
 
 
-def planned(index: Index | AsyncIndex, k: int | None, options: Options) -> Plan:
+def planned(index: Index | AsyncIndex, k: int | None, options: Options) -> Flow[Plan]:
     """Return the plan of a retrieval in an index; `make_plan` says what is refused."""
-    return make_plan(index.schema, index._filter(options.get("where")), k, options)
+    return make_plan(index.schema, (yield from index._filtering(options.get("where"))), k, options)
 
 
 def posed(

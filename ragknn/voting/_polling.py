@@ -16,7 +16,7 @@ from ragknn.retrieval._asking import planned
 from ragknn.retrieval._commands import LABELS, WHOLE
 from ragknn.retrieval._pipeline import Question, select
 from ragknn.retrieval._plan import Plan
-from ragknn.retrieval.options import SearchOptions
+from ragknn.retrieval.options import Options, SearchOptions
 from ragknn.voting._ballots import electorate
 from ragknn.voting.rules import Rules
 
@@ -36,7 +36,7 @@ class Excluded:
 
 def plan_vote(
     index: Index | AsyncIndex, rules: Rules, where: Where | None, options: SearchOptions, *, explained: bool
-) -> Plan:
+) -> Flow[Plan]:
     """Return the plan of the retrieval behind a vote.
 
     Args:
@@ -58,7 +58,8 @@ def plan_vote(
         )
     filters = [each for each in (where, options.get("where")) if each]
     both: Where | None = {"$and": filters} if len(filters) > 1 else filters[0] if filters else None
-    plan = planned(index, rules.k, {**options, "where": both})  # type: ignore[typeddict-item]  # a subset of the options
+    asked: Options = {**options, "where": both}  # type: ignore[typeddict-item]  # a subset of the options
+    plan = yield from planned(index, rules.k, asked)
     return replace(
         plan,
         max_distance=rules.max_distance,

@@ -188,7 +188,7 @@ def _tuning(
     wanted = sorted({as_integer(k) for k in ks})
     if wanted[0] < 1:
         raise ValueError(f"expected each k >= 1, got {wanted[0]}")
-    plan = plan_vote(index, replace(rules, min_votes=1), where, {}, explained=False)
+    plan = yield from plan_vote(index, replace(rules, min_votes=1), where, {}, explained=False)
     census = yield from count_labels(index._keys, votable(plan))
     # One more than k, since each document is left out of its own vote.
     check_enough(index.name, census, replace(rules, k=wanted[0] + 1, min_votes=1))

@@ -320,7 +320,7 @@ class AsyncLabelVoter(_VoterBase):
 def _counting(voter: _VoterBase) -> Flow[tuple[LabelCensus, LabelCensus]]:
     """Count the labels of all documents, and of those that have a vector."""
     index = voter.retriever.index
-    among = index._filter(voter.where)
+    among = yield from index._filtering(voter.where)
     voter.census = yield from count_labels(index._keys, among)
     voter._with_vector = yield from count_labels(index._keys, intersection(among, WITH_VECTOR))
     return voter.census, voter._with_vector
@@ -338,7 +338,7 @@ def _voting(
     texts = checked_queries(texts)
     excluded = Excluded(_checked_ids(exclude))
     index, rules = voter.retriever.index, voter.rules
-    plan = plan_vote(index, rules, voter.where, options, explained=explained)
+    plan = yield from plan_vote(index, rules, voter.where, options, explained=explained)
     questions = yield from posed(voter.retriever, texts, plan, vectors)
     known = (voter.census, voter._with_vector) if voter.census and voter._with_vector else None
     counts = known or (yield from _counting(voter))

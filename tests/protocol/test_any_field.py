@@ -3,13 +3,12 @@
 import os
 
 import pytest
-from filtering import Meaning, comparisons, conditions, entries, one_of, same_tag, wheres
+from filtering import Meaning, comparisons, compile_filter, conditions, entries, one_of, same_tag, wheres
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragknn import Document, HashingEmbedder, Index, Indexer
 from ragknn._protocol.finding import matching_ids
-from ragknn._protocol.where import compile_filter
 
 DECLARED = {
     "ms.date": "numeric",

@@ -8,14 +8,14 @@ from datetime import UTC, date, datetime, timedelta, timezone
 import numpy as np
 import pytest
 import redis
-from filtering import Meaning, comparisons, conditions, one_of, wheres
+from filtering import Meaning, comparisons, compile_filter, conditions, one_of, wheres
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragknn import Document, HashingEmbedder, Index, Indexer
 from ragknn._protocol.query import EVERYTHING, LABELLED, any_of_among, intersection
 from ragknn._protocol.schema import Schema
-from ragknn._protocol.where import DEEPEST, check_required, compile_filter
+from ragknn._protocol.where import DEEPEST, check_required
 
 FIELDS = {"tags": "tag", "year": "numeric", "title": "text"}
 SCHEMA = Schema(embedder="e", dim=2, fields=FIELDS)
@@ -144,6 +144,7 @@ WORDS = st.lists(
 
 
 ON_TAGS = conditions(comparisons(TAG_VALUES, "$contains"))
+ON_LABEL = conditions(comparisons(TAG_VALUES))
 ON_YEAR = conditions(comparisons(YEAR_VALUES, "$gt", "$gte", "$lt", "$lte"))
 ON_WORDS = conditions(st.fixed_dictionaries({"$contains": WORDS}))
 ON_ID = conditions(
@@ -154,7 +155,7 @@ ON_ID = conditions(
 )
 ENTRIES = st.one_of(
     st.fixed_dictionaries({"tags": st.one_of(TAG_VALUES, st.none(), ON_TAGS)}),
-    st.fixed_dictionaries({"label": st.one_of(TAG_VALUES, st.none(), ON_TAGS)}),
+    st.fixed_dictionaries({"label": st.one_of(TAG_VALUES, st.none(), ON_LABEL)}),
     st.fixed_dictionaries({"year": st.one_of(YEAR_VALUES, st.none(), ON_YEAR)}),
     st.fixed_dictionaries({"title": st.one_of(st.none(), ON_WORDS)}),
     st.fixed_dictionaries({"document_id": ON_ID}),

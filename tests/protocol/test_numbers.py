@@ -9,13 +9,13 @@ from fractions import Fraction
 import numpy as np
 import pandas as pd
 import pytest
+from filtering import compile_filter
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ragknn import Document, HashingEmbedder
 from ragknn._protocol.encoding import as_number, dump_metadata
 from ragknn._protocol.schema import Schema
-from ragknn._protocol.where import compile_filter
 
 SCHEMA = Schema("e", 2, fields={"n": "numeric"})
 NOON = datetime(2024, 2, 29, 12, 30, 15)

@@ -13,7 +13,7 @@ from ragknn import Document, HashingEmbedder, Index, Indexer, Retriever
 
 FIELDS = {"tag": "tag", "number": "numeric", "title": "text"}
 MEANING = Meaning(FIELDS)
-TAGS, NUMBERS, LABELS = ["a", "b", "c", 1, True], [0, 1, 2, 0.3, 5, -1, 7], ["p", "q", 3]
+TAGS, NUMBERS, LABELS = ["a", "ab", "c", 1, True], [0, 1, 2, 0.3, 5, -1, 7], ["p", "q", 3]
 TITLES = ["red", "blue red", "big blue", "old red big", "old"]
 QUERY = "running apples apples and 42 pears"
 
@@ -42,11 +42,13 @@ def documents():
 
 
 DOCUMENTS = documents()
-ON_TAG = conditions(comparisons(one_of(TAGS), "$contains"))
+BEGINNINGS = st.fixed_dictionaries({"$prefix": st.sampled_from(["a", "ab", "d1", "q", '"', "1", "x*"])})
+ON_TAG = conditions(comparisons(one_of(TAGS), "$contains") | BEGINNINGS)
 ON_NUMBER = conditions(comparisons(one_of(NUMBERS), "$gt", "$gte", "$lt", "$lte"))
 ON_TITLE = conditions(st.fixed_dictionaries({"$contains": one_of(TITLES)}))
-ON_LABEL = conditions(comparisons(one_of(LABELS)))
-ON_ID = conditions(st.fixed_dictionaries({"$in": st.lists(one_of([d.id for d in DOCUMENTS]), min_size=1, max_size=4)}))
+ON_LABEL = conditions(comparisons(one_of(LABELS)) | BEGINNINGS)
+IDS = one_of([document.id for document in DOCUMENTS])
+ON_ID = conditions(st.fixed_dictionaries({"$in": st.lists(IDS, min_size=1, max_size=4)}) | BEGINNINGS)
 WHERES = wheres(
     st.fixed_dictionaries({"tag": ON_TAG})
     | st.fixed_dictionaries({"number": ON_NUMBER})
@@ -86,7 +88,7 @@ def restricted(values, where):
     return {key: value for key, value in values.items() if key in wanted}
 
 
-@settings(max_examples=250)
+@settings(max_examples=150)
 @given(where=WHERES)
 def test_a_filter_restricts_each_kind_of_search_and_changes_nothing_else(retriever, where):
     k = len(DOCUMENTS)
@@ -130,3 +132,41 @@ def test_a_single_word_is_found_beside_a_filter(retriever, query):
 def test_a_word_that_is_asked_for_twice_counts_twice(retriever):
     once, twice = (scores(retriever.retrieve(query, 90, mode="text")) for query in ("apples", "apples, apples"))
     assert twice == pytest.approx({key: 2 * score for key, score in once.items()}, rel=1e-6)
+
+
+def test_what_begins_with_something_is_found_however_much_it_is(faces, redis_url, index_name, embedder):
+    ids = [f"guide/{number}: {sign}" for number in range(600) for sign in ("\\", '"')]
+    ids += ["Guide/1", "guid", "other/guide/1"]
+    with faces.index(index_name, url=redis_url, embedder=embedder, any_field=True) as index:
+        indexer = faces.indexer(index)
+        indexer.add(Document(id_, "text", metadata={"path": id_, "list": [id_, "x"], "n": 1}) for id_ in ids)
+        for field in ("document_id", "path", "list"):
+            assert index.count_documents({field: {"$prefix": "guide/"}}) == 1_200
+            assert index.count_documents({field: {"$not": {"$prefix": "guide/"}}}) == 3
+            assert index.count_documents({field: {"$prefix": "guide/59"}}) == 22
+            assert index.count_documents({field: {"$prefix": "guide/7: \\"}}) == 1
+            assert index.count_documents({field: {"$prefix": "nothing"}}) == 0
+        assert index.count_documents({"n": {"$prefix": "1"}}) == 0
+        found = faces.retriever(index).retrieve("text", k=2_000, where={"path": {"$prefix": "gui"}})
+        assert len(found) == 1_201
+        assert indexer.delete_where({"path": {"$prefix": "guide/"}}) == 1_200
+        assert {document.id for document in index.documents()} == set(ids[-3:])
+
+
+@pytest.mark.parametrize(
+    ("where", "error", "message"),
+    [
+        ({"document_id": {"$contains": "tutorial"}}, ValueError, r"for a single value, got \$contains: take \$prefix"),
+        ({"label": {"$contains": "p"}}, ValueError, r"for a single value, got \$contains: take \$prefix"),
+        ({"tag": {"$prefix": ""}}, ValueError, r"expected \$prefix with at least one character"),
+        ({"tag": {"$prefix": 1}}, TypeError, r"expected \$prefix with a str, got .*1"),
+        ({"tag": {"$prefix": None}}, TypeError, r"expected \$prefix with a str, got None"),
+        ({"number": {"$prefix": "1"}}, ValueError, r"got '\$prefix'; declare the field as tag"),
+        ({"title": {"$prefix": "re"}}, ValueError, r"got '\$prefix'; declare the field as tag"),
+        ({"tag": {"$startswith": "a"}}, ValueError, r"expected an operator that tag fields have, .*\$prefix"),
+    ],
+)
+def test_an_operator_that_means_nothing_there_is_refused(retriever, where, error, message):
+    for call in (lambda: retriever.retrieve(QUERY, where=where), lambda: retriever.index.count(where)):
+        with pytest.raises(error, match=message):
+            call()
