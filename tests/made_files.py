@@ -60,12 +60,18 @@ def failure(path: Any, **options: Any) -> Failure:
     return outcome
 
 
-def pdf(*pages: str, title: str | None = None, streams: dict[int, bytes] | None = None) -> bytes:
-    """Write a PDF by hand: a page with the lines of a text each, or with a content stream of its own, by number."""
-    kids = " ".join(f"{4 + 2 * i} 0 R" for i in range(len(pages)))
+def pdf(
+    *pages: str, title: str | None = None, streams: dict[int, bytes] | None = None, filtered: str = "", shown: int = 1
+) -> bytes:
+    """Write a PDF by hand.
+
+    Each page has the lines of a text, or a content stream of its own, by number; `filtered` says how all streams are
+    packed, and `shown` how many times the pages are.
+    """
+    kids = " ".join(f"{4 + 2 * i} 0 R" for i in range(len(pages))) + " "
     objects = [
         "<< /Type /Catalog /Pages 2 0 R >>",
-        f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>",
+        f"<< /Type /Pages /Kids [{kids * shown}] /Count {shown * len(pages)} >>",
         "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
     ]
     for i, page in enumerate(pages):
@@ -75,7 +81,7 @@ def pdf(*pages: str, title: str | None = None, streams: dict[int, bytes] | None 
             f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents {5 + 2 * i} 0 R "
             "/Resources << /Font << /F1 3 0 R >> >> >>"
         )
-        objects.append(f"<< /Length {len(stream)} >>\nstream\n".encode() + stream + b"\nendstream")
+        objects.append(f"<< {filtered} /Length {len(stream)} >>\nstream\n".encode() + stream + b"\nendstream")
     objects.append(f"<< /Title ({title}) >>" if title else "<< >>")
     out, offsets = b"%PDF-1.4\n", []
     for number, body in enumerate(objects, start=1):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
 from multiprocessing.spawn import get_executable
 from types import TracebackType
@@ -20,7 +21,7 @@ Parser = Callable[[File, Reading], Rows]
 
 _START_SECONDS = 60.0
 _SHARE_OF_A_STEP = 0.01  # of the time that a file has, earned by each page or row that comes
-DONE = None  # what the process sends behind the last row
+READY, DONE = "ready", None  # what the process sends when it has started, and behind the last row of a file
 
 
 class Worker:
@@ -61,7 +62,7 @@ class Worker:
                         f"expected a file that is parsed within {seconds:g} s, got one that takes longer; "
                         "split or export it again, or raise seconds of Limits"
                     )
-                answer = self._received(connection, reading)
+                answer = self._received(connection)
                 waited, steps = waited + time.monotonic() - begin, steps + 1
                 if answer is DONE or isinstance(answer, BaseException):
                     finished = True
@@ -74,14 +75,14 @@ class Worker:
             if not finished:
                 self._stop()  # it is still at this file
 
-    def _received(self, connection: Connection, reading: Reading) -> Any:
+    def _received(self, connection: Connection) -> Any:
         try:
             return connection.recv()
         except (EOFError, OSError) as error:
             code = None if self._process is None else self._process.wait(_START_SECONDS)
             raise ReadError(
-                f"expected a file that can be parsed with {reading.limits.memory_bytes // 2**20} MiB of memory, got "
-                f"one at which the parser ended (code {code}); split or export it again"
+                f"expected a file that can be parsed in the memory there is, got one at which the parser ended (code "
+                f"{code}); split or export it again, or raise memory_bytes of Limits"
             ) from error
 
     def _started(self) -> Connection:
@@ -103,7 +104,15 @@ class Worker:
                 command, pass_fds=[theirs.fileno()], env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
             )
         self._connection = mine
-        return mine
+        # The time of a file begins when the process can parse it.
+        with suppress(EOFError, OSError):
+            if mine.poll(_START_SECONDS) and mine.recv() == READY:
+                return mine
+        self._stop()
+        raise ReadError(
+            "expected a process that parses files, got none that starts; look at what it wrote to standard error, or "
+            "parse in this process, with seconds=None of Limits"
+        )
 
     def _stop(self) -> None:
         if self._connection is not None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ragknn.errors import RagKNNError, ReadError
-from ragknn.files._isolation import DONE
+from ragknn.files._isolation import DONE, READY
 
 
 def _serve(connection: Connection) -> None:
@@ -66,6 +66,7 @@ def main() -> None:
     descriptor, parent = map(int, sys.argv[1:])
     _end_with(parent)
     with Connection(descriptor) as connection:
+        connection.send(READY)
         _serve(connection)
 
 

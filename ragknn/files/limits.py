@@ -29,7 +29,7 @@ class Limits:
 
     text_bytes: int = 32 * _MIB
     file_bytes: int = 256 * _MIB
-    seconds: float | None = 10.0
+    seconds: float | None = 8.0
     memory_bytes: int = 400 * _MIB
     depth: int = 100
 

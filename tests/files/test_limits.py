@@ -1,0 +1,164 @@
+"""Hostile files: each becomes a failure soon, and the next one is read."""
+
+import gzip
+import io
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+import zipfile
+import zlib
+from pathlib import Path
+
+import pytest
+from made_files import outcomes, pdf, write
+
+from ragknn.files.limits import Limits
+from ragknn.files.reader import read_documents
+from ragknn.records import Document, Failure
+
+SOON = Limits(seconds=1.0)
+
+
+def compressed(stream: bytes, pages: int = 1) -> bytes:
+    """Write a PDF whose only stream is compressed, and shown on so many pages."""
+    return pdf("x", streams={1: zlib.compress(stream, 9)}, filtered="/Filter /FlateDecode", shown=pages)
+
+
+def zipped(**files: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+SHOW = b"1 0 0 1 72 720 Tm (a) Tj "
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.pdf", compressed(b"BT /F1 12 Tf " + SHOW * 400_000 + b"ET")),
+        ("a.pdf", compressed(b"BT /F1 12 Tf " + SHOW * 20_000 + b"ET", pages=1000)),
+        ("a.html", b"<div>" * 80_000),
+        ("a.html", b"<p " + b" ".join(b"a%d=1" % number for number in range(60_000)) + b">x"),
+    ],
+)
+def test_what_takes_too_long_to_parse_is_a_failure_and_the_rest_is_read(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    write(tmp_path, name, content)
+    write(tmp_path, "b.html", "<p>Sound.")
+    begin = time.monotonic()
+    slow, sound = outcomes(tmp_path, limits=SOON)
+    assert time.monotonic() - begin < 10
+    assert slow.document_id == name
+    assert slow.reason.startswith("expected a file that is parsed within 1 s, got one that takes longer; ")
+    assert sound == Document("b.html", "Sound.")
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS does not keep to limits of memory")
+def test_what_takes_too_much_memory_is_a_failure_and_the_rest_is_read(tmp_path: Path) -> None:
+    write(tmp_path, "a.html", "<b>x</b>" * 500_000)
+    write(tmp_path, "b.html", "<p>Sound.")
+    greedy, sound = outcomes(tmp_path, limits=Limits(memory_bytes=60 * 2**20))
+    assert isinstance(greedy, Failure)
+    assert sound == Document("b.html", "Sound.")
+
+
+@pytest.mark.parametrize(
+    "suffix", [".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".html", ".pdf", ".docx", ".ipynb"]
+)
+def test_a_file_of_twenty_gigabytes_is_a_failure(tmp_path: Path, suffix: str) -> None:
+    with (tmp_path / f"a{suffix}").open("wb") as file:
+        file.truncate(20 * 10**9)  # it has no blocks on the disk
+    write(tmp_path, "b.txt", "Sound.")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    begin = time.monotonic()
+    large, sound = outcomes(tmp_path)
+    assert time.monotonic() - begin < 10
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500 * 2**10  # KiB
+    assert "_bytes of Limits" in large.reason
+    assert sound == Document("b.txt", "Sound.")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.txt.gz", gzip.compress(b"x" * 5_000_000)),
+        ("a.jsonl.gz", gzip.compress(b"x" * 5_000_000)),
+        ("a.csv", b'text\n"' + b"x,\n" * 1_000_000),
+        ("a.docx", zipped(document=b" " * 5_000_000)),
+        ("a.epub", zipped(document=b" " * 5_000_000)),
+    ],
+)
+def test_what_unpacks_to_too_much_is_a_failure(tmp_path: Path, name: str, content: bytes) -> None:
+    [large] = outcomes(write(tmp_path, name, content), limits=Limits(text_bytes=2**20, file_bytes=2**22))
+    assert isinstance(large, Failure)
+    assert "_bytes of Limits" in large.reason
+
+
+def test_limits_can_be_set(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.txt", "x" * 100)
+    assert isinstance(outcomes(path, limits=Limits(text_bytes=99))[0], Failure)
+    assert isinstance(outcomes(path, limits=Limits(text_bytes=100))[0], Document)
+    rows = write(tmp_path, "a.csv", "text\n" + "x" * 100 + "\n")
+    assert isinstance(outcomes(rows, limits=Limits(text_bytes=99))[0], Failure)
+    pages = write(tmp_path, "a.pdf", pdf("x"))
+    assert isinstance(outcomes(pages, limits=Limits(file_bytes=99))[0], Failure)
+
+
+@pytest.mark.parametrize("option", ["text_bytes", "file_bytes", "seconds", "memory_bytes", "depth"])
+@pytest.mark.parametrize("value", [0, -1, float("nan"), "9", True])
+def test_limits_are_positive_numbers(option: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"expected {option} as a number above 0"):
+        Limits(**{option: value})
+
+
+def test_a_large_file_has_more_time_than_one_page(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.pdf", compressed(b"BT /F1 12 Tf " + SHOW * 100 + b"ET", pages=200))
+    [document] = outcomes(path, limits=Limits(seconds=2.0))
+    assert isinstance(document, Document)
+    assert document.metadata["pages"] == 200
+
+
+def test_a_sound_file_behind_a_damaged_one_is_parsed_by_the_same_process(tmp_path: Path) -> None:
+    write(tmp_path, "a.pdf", b"no pdf")
+    for name in ["b.pdf", "c.pdf"]:
+        write(tmp_path, name, pdf("Sound."))
+    damaged, *sound = outcomes(tmp_path, limits=Limits())
+    assert isinstance(damaged, Failure)
+    assert [one.text for one in sound] == ["Sound.", "Sound."]
+
+
+def children() -> set[str]:
+    """Return the processes that this one has started and that still run."""
+    return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the system does not tell of processes in this way")
+def test_the_parsing_process_ends_with_the_reading(tmp_path: Path) -> None:
+    for name in ["a.html", "b.html"]:
+        write(tmp_path, name, "<p>Sound.")
+    before = children()
+    list(read_documents(tmp_path).outcomes())
+    assert children() == before
+    reading = read_documents(tmp_path).outcomes()
+    next(reading)
+    [process] = children() - before
+    reading.close()
+    assert not Path(f"/proc/{process}").exists()
+
+
+def test_the_parser_is_the_package_that_runs_and_nothing_in_the_current_folder(tmp_path: Path) -> None:
+    write(tmp_path, "selectolax.py", "raise SystemExit('the wrong module')")
+    write(tmp_path, "a.html", "<p>Sound.")
+    script = "import json, ragknn; print(json.dumps([one.text for one in ragknn.read_documents('a.html')]))"
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script], cwd=tmp_path, env=environ, capture_output=True, text=True, check=True
+    )
+    assert (json.loads(done.stdout), done.stderr) == (["Sound."], "")
