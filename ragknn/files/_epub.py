@@ -32,13 +32,13 @@ def read(file: File, reading: Reading) -> Rows:
 
 def _package(opened: zipfile.ZipFile) -> tuple[str, list[str]]:
     """Return the title of the book, and the names of its chapters in the archive, in order."""
-    where = next((node.get("full-path") for node in _tree(opened, _CONTAINER).iter("{*}rootfile")), None)
+    where = next((node.get("full-path") for node in _tree(opened, _CONTAINER).iterfind(".//{*}rootfile")), None)
     if not where:
         raise KeyError(f"no rootfile in {_CONTAINER}")
     package = _tree(opened, where)
-    titles = [folded("".join(node.itertext())) for node in package.iter("{*}title")]
-    targets = {node.get("id"): node.get("href") for node in package.iter("{*}item")}
-    order = [targets.get(node.get("idref")) for node in package.iter("{*}itemref")]
+    titles = [folded("".join(node.itertext())) for node in package.iterfind(".//{*}title")]
+    targets = {node.get("id"): node.get("href") for node in package.iterfind(".//{*}item")}
+    order = [targets.get(node.get("idref")) for node in package.iterfind(".//{*}itemref")]
     folder = posixpath.dirname(where)
     paths = [posixpath.normpath(posixpath.join(folder, unquote(href))) for href in order if href]
     return next(iter(titles), ""), [path for path in paths if path in opened.NameToInfo]

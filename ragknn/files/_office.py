@@ -29,13 +29,15 @@ def _blocks(document: Any) -> Iterator[str]:
     for block in document.iter_inner_content():
         if isinstance(block, Table):
             # Through the elements: looking up cells takes time that grows with the square of their number.
-            yield "\n".join(
-                " ".join(folded(" ".join(cell.itertext())) for cell in row.tc_lst).strip() for row in block._tbl.tr_lst
-            )
+            yield "\n".join(" ".join(map(_cell_text, row.tc_lst)).strip() for row in block._tbl.tr_lst)
         elif level := _level(block.style):
             yield f"{'#' * level} {folded(block.text)}" if block.text.strip() else ""
         else:
             yield block.text.strip()
+
+
+def _cell_text(cell: Any) -> str:
+    return folded(" ".join(paragraph.text for paragraph in cell.iter(cell.p_lst[0].tag)) if cell.p_lst else "")
 
 
 def _level(style: Any) -> int:
