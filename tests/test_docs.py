@@ -4,19 +4,42 @@ import csv
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import nbformat
 import pytest
 import yaml
+from commands import run_in_a_process
 from nbclient import NotebookClient
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+# What the README takes for the reader's own folder.
+NOTES = {
+    "letters/rent.md": "# The rent\n\nThe rent is due on the third working day of each month.\n",
+    "old/letter.md": "# A letter\n\nThank you for the flowers.\n",
+    "plants.txt": "The fern wants water twice a week.\n",
+}
+# Runs each line of the standard input as a shell would, in one process, so that the model is loaded once.
+RUN_COMMANDS = """
+import os, shlex, sys
+import remembering
+from ragknn.cli import cli
+
+for line in sys.stdin.read().splitlines():
+    words = [os.path.expanduser(word) for word in shlex.split(line, comments=True)]
+    try:
+        code = cli(words[1:], prog_name="ragknn", standalone_mode=True) or 0
+    except SystemExit as end:
+        code = end.code or 0
+    print(f"=== {code} {line}", flush=True)
+"""
 HANDBOOK = ROOT / "corpora" / "handbook"
 TICKETS = ROOT / "corpora" / "tickets"
 
@@ -38,23 +61,111 @@ def vectors(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFa
     monkeypatch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
 
 
-def test_the_readme_shows_an_install_and_a_result_within_thirty_lines():
+def shell_lines() -> list[str]:
+    """Return the lines of the README's shell blocks."""
+    return [line for block in code_blocks("sh") for line in block.splitlines() if line.strip()]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the corpora, in which an example may write; no data yet, and a home with some notes."""
+    folder, home = tmp_path / "checkout", tmp_path / "home"
+    folder.mkdir()
+    (folder / "corpora").symlink_to(ROOT / "corpora")
+    for name, text in NOTES.items():
+        path = home / "notes" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("RAGKNN_DATA", str(tmp_path / "data"))
+    return folder
+
+
+def test_the_first_thirty_lines_lead_to_a_result_on_own_files():
     head = "\n".join(README.splitlines()[:30])
-    assert "pip install" in head
+    [install, *_] = code_blocks("sh")
+    assert "pip install torch --index-url https://download.pytorch.org/whl/cpu" in install
+    assert "pip install '.[local,plot]'" in install
+    assert install.index("pip install torch") < install.index("'.[local,plot]'") < install.index("ragknn index")
+    assert install.index("ragknn index") < install.index("ragknn search")
+    assert install in head
     assert "```python" in head
     assert "```text" in head
 
 
+def test_the_readme_and_the_notebooks_share_no_index():
+    def names(text: str) -> set[str]:
+        return set(re.findall(r"""Index\(\\?"([^"\\]+)""", text))
+
+    ours = names(README)
+    assert {"handbook", "tickets"} <= ours
+    for path in NOTEBOOKS:
+        theirs = names(path.read_text(encoding="utf-8"))
+        assert theirs
+        assert all(name.startswith("notebook-") for name in theirs)
+        assert ".drop()" not in path.read_text(encoding="utf-8")
+    # Those of the README that are dropped at the end are nobody else's.
+    dropped = [block for block in code_blocks("python") if ".drop()" in block]
+    assert dropped
+    assert all(name.startswith("readme-") for block in dropped for name in names(block))
+
+
 @pytest.mark.long
+@pytest.mark.timeout(400)  # likewise
 @pytest.mark.usefixtures("vectors")
-def test_the_python_of_the_readme_runs_and_prints_what_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("RAGKNN_DATA", str(tmp_path))
+def test_the_python_of_the_readme_runs_and_prints_what_it_shows(checkout: Path):
     program = "\n".join(["import remembering", *code_blocks("python")])
-    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=150)
+    result = subprocess.run([sys.executable, "-c", program], cwd=checkout, capture_output=True, text=True, timeout=380)
     assert result.returncode == 0, result.stderr
     shown = "".join(code_blocks("text")).splitlines()
     assert shown
     assert [line for line in shown if line not in result.stdout.splitlines()] == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(400)  # the first to embed the corpora, on a busy machine
+@pytest.mark.usefixtures("vectors")
+def test_the_commands_of_the_readme_run_word_for_word_in_their_order(checkout: Path):
+    ours = [line for line in shell_lines() if line.startswith("ragknn ")]
+    # What installs, or needs a container, is not run.
+    others = [line for line in shell_lines() if line not in ours]
+    assert [line for line in others if not line.startswith(("pip install ", "docker run ", "export RAGKNN_URL="))] == []
+    # Those about the server come last, and are run when no process uses it any more.
+    about_server = [line for line in ours if line.startswith("ragknn server ")]
+    assert ours[-len(about_server) :] == about_server
+    here = ours[: -len(about_server)]
+    result = subprocess.run(
+        [sys.executable, "-c", RUN_COMMANDS],
+        input="\n".join(here),
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        timeout=380,
+    )
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    codes = re.findall(r"^=== (\d+) (.*)$", result.stdout, re.MULTILINE)
+    assert codes == [("0", line) for line in here], result.stderr[-3000:]
+    for line in about_server:
+        done = run_in_a_process(shlex.split(line, comments=True)[1:], "", checkout, {})
+        assert done.returncode == 0, done.stderr
+    assert "letters/rent.md" in result.stdout
+    assert (checkout / "k.png").is_file()
+    names = {words[2] for words in map(str.split, ours) if words[1] in ("index", "drop", "classify", "tune", "info")}
+    assert names == {"mine", "tickets"}
+
+
+def test_every_command_stands_in_the_readme():
+    from ragknn.cli import cli
+
+    assert [name for name in cli.commands if not any(line.startswith(f"ragknn {name}") for line in shell_lines())] == []
+
+
+def test_every_extra_that_the_readme_names_is_one():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = re.findall(r"ragknn\[([a-z,]+)\]|the\s+extra\s+`(\w+)`", README)
+    assert {extra for pair in named for some in pair for extra in some.split(",") if extra} <= {
+        *project["optional-dependencies"]
+    }
 
 
 @pytest.mark.long
