@@ -56,6 +56,8 @@ def loading_model(
     transformers_logging.disable_progress_bar()
     try:
         if not Path(source).is_dir():
+            if source.startswith(("/", "./", "../", "~")):
+                raise OSError("there is no such folder")  # and no model on the hub can have such a name
             _ask_hub(source, revision)
         yield
     except (OSError, ValueError) as error:

@@ -169,6 +169,14 @@ def test_a_copy_of_a_model_of_the_hub_opens_its_index_by_name(faces, redis_url, 
         assert faces.retriever(index).retrieve(DOCUMENT.text, 1).distances[0] == pytest.approx(0, abs=1e-5)
 
 
+@pytest.mark.parametrize("path", ["/nowhere/model", "./model", "../model", "~/model", "~nobody-of-this-name/model"])
+def test_a_path_without_a_folder_is_not_looked_for_on_the_hub(path, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ModelNotFound, match=f"named '{path}' in a folder or on the hub, got: there is no such folder"):
+        SentenceEmbedder(path).embed_queries(["cat"])
+
+
 def test_a_loaded_model_has_the_content_of_its_folder(folder):
     model = SentenceTransformer(str(folder), device="cpu")
     assert SentenceEmbedder(folder).content == content_of(folder)

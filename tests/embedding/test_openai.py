@@ -47,7 +47,7 @@ class Server:
         self.delay = 0.0
 
     def answer(self, request):
-        """Return status, headers and body."""
+        """Return status, headers and body; or None to hang up."""
         if self.queued:
             return self.queued.pop(0)
         rows = HashingEmbedder(request.get("dimensions") or self.dim).embed_documents(request["input"])
@@ -74,7 +74,11 @@ def serving(server):
             server.headers.append((self.path, self.headers))
             server.times.append(time.monotonic())
             threading.Event().wait(server.delay)
-            status, headers, body = server.answer(request)
+            answer = server.answer(request)
+            if answer is None:  # hangs up
+                self.close_connection = True
+                return
+            status, headers, body = answer
             content = body if isinstance(body, bytes) else json.dumps(body).encode()
             try:
                 self.send_response(status)
@@ -197,6 +201,17 @@ def test_what_passes_is_tried_again(server, make, status, monkeypatch):
     server.queued = [(status, {}, refusal("later"))] * 2
     np.testing.assert_array_equal(make().embed_queries(TEXTS), HASHING.embed_queries(TEXTS))
     assert len(server.requests) == 3
+
+
+def test_a_broken_connection_is_tried_again(server, make, monkeypatch):
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
+    embedder = make()
+    embedder.embed_queries(["a"])
+    server.queued = [None, None]
+    np.testing.assert_array_equal(embedder.embed_queries(TEXTS), HASHING.embed_queries(TEXTS))
+    server.queued = [None] * 3
+    with pytest.raises(EmbeddingError, match=r"expected a server at http.*, got .*: check base_url and the network"):
+        make(max_retries=1).embed_queries(TEXTS)
 
 
 def test_the_server_says_when_to_try_again(server, make):
