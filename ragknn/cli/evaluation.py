@@ -59,7 +59,15 @@ def _efs(ctx: click.Context, parameter: click.Parameter, value: str | None) -> l
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--compare", "modes", default="vector", callback=_modes, show_default=True, help="Modes to compare.")
+@click.option(
+    "--compare",
+    "modes",
+    default="vector",
+    callback=_modes,
+    metavar="MODE,MODE...",
+    show_default=True,
+    help="Modes to compare.",
+)
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Documents that count.")
 @click.option("--depth", type=click.IntRange(min=1), default=DEPTH, show_default=True, help="Passages to retrieve.")
 @click.option("--split", default="test", show_default=True, help="Judgements to use: a file in DIR/qrels.")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
 
 from ragknn.cli import terminal
 from ragknn.cli.options import common, name_argument, url_option, where_option
-from ragknn.cli.screen import print_json, stdout
+from ragknn.cli.program import FAILED, one_line
+from ragknn.cli.screen import print_json, stderr, stdout, visible
+from ragknn.errors import RagKNNError
 from ragknn.indexing.index import Index, list_indexes
 from ragknn.indexing.indexer import Indexer
 
@@ -32,17 +35,24 @@ def info(name: str, url: str | None, as_json: bool) -> None:
 @common
 def list_(url: str | None, as_json: bool) -> None:
     """Print the indexes on the server."""
-    found = []
+    found, broken = [], []
     for name in list_indexes(url):
-        with Index(name, url=url, create=False) as opened:
-            found.append(opened.describe())
+        try:
+            with Index(name, url=url, create=False) as opened:
+                found.append(opened.describe())
+        except RagKNNError as error:  # one that cannot be opened must not hide the others
+            broken.append(f"{name}: {one_line(error)}")
     if as_json:
         for described in found:
             print_json(described.to_dict())
     elif found:
         terminal.print_indexes(found, stdout)
-    else:
-        stdout.print("no index yet; make one with: ragknn index NAME PATH")
+    elif not broken:
+        stdout.print("no index yet; make one with: ragknn index NAME PATH", soft_wrap=True)
+    for line in broken:
+        stderr.print(visible(f"error: {line}"), soft_wrap=True)
+    if broken:
+        sys.exit(FAILED)
 
 
 @click.command()

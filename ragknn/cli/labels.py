@@ -11,7 +11,7 @@ from rich.progress import Progress
 from ragknn.cli import terminal
 from ragknn.cli.embedders import embedder_option
 from ragknn.cli.options import (
-    MOST_PASSAGES,
+    COUNT,
     checked_picture,
     common,
     name_argument,
@@ -36,7 +36,7 @@ from ragknn.voting.voter import LabelVoter
 @click.command()
 @name_argument
 @click.argument("words", nargs=-1, metavar="[TEXT...]")
-@click.option("-k", type=MOST_PASSAGES, default=5, show_default=True, help="Number of neighbors that vote.")
+@click.option("-k", type=COUNT, default=5, show_default=True, help="Number of neighbors that vote.")
 @click.option("--weights", type=click.Choice(["uniform", "distance"]), default="uniform", show_default=True)
 @click.option("--max-distance", type=float, help="Neighbors further away do not vote.")
 @click.option("--min-share", type=float, default=0.0, help="Abstain if the winner's share is smaller; 0 to 1.")
@@ -129,7 +129,13 @@ def _ks(ctx: click.Context, parameter: click.Parameter, value: str) -> list[int]
 @click.command()
 @name_argument
 @click.option(
-    "-k", "ks", default=",".join(map(str, DEFAULT_KS)), callback=_ks, show_default=True, help="Values of k to try."
+    "-k",
+    "ks",
+    default=",".join(map(str, DEFAULT_KS)),
+    callback=_ks,
+    metavar="N,N...",
+    show_default=True,
+    help="Values of k to try.",
 )
 @click.option("--count-duplicates", is_flag=True, help="Let exact duplicates of a text each vote.")
 @click.option(

@@ -11,13 +11,25 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.types import IntParamType
 
 from ragknn._display.pictures import SUFFIXES, figure_class
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# Of a server by default; it refuses a search for more.
-MOST_PASSAGES = click.IntRange(max=1_000_000)
+
+class _Count(IntParamType):
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if number > MOST_PASSAGES:
+            self.fail(f"expected at most {MOST_PASSAGES:,}, got {value}", param, ctx)
+        return number
+
+
+MOST_PASSAGES = 1_000_000  # a server by default refuses a search for more
+COUNT = _Count()
 
 url_option = click.option("--url", metavar="URL", help="Redis to use.  [default: RAGKNN_URL, or the embedded server]")
 name_argument = click.argument("name")

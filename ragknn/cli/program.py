@@ -14,7 +14,7 @@ from click.exceptions import Abort, Exit
 from rich.text import Text
 
 from ragknn.cli.screen import open_streams, outliving, stderr
-from ragknn.errors import RagKNNError, ServerStartError
+from ragknn.errors import EmbeddingError, RagKNNError, ServerStartError
 
 LONGEST_LINE = 2000  # characters; a message may repeat what somebody passed
 
@@ -52,6 +52,10 @@ class Program(click.Group):
                 _say(f"error: {one_line(error)}")
             code = code or FAILED
         sys.exit(code)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands, in the order in which they were added."""
+        return list(self.commands)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         """Read the arguments."""
@@ -92,6 +96,9 @@ def _message(error: Exception) -> str:
             return f"{click.format_filename(path)}: {reason}"
         case OSError(strerror=str(reason)):
             return reason
+        case EmbeddingError() if "to be passed" in str(error):
+            hint = "" if "--embedder" in str(error) else "; in the command: --embedder MODULE:OBJECT"
+            return f"{error}{hint}"
         case RagKNNError() | ValueError() | TypeError() | OverflowError() | OSError():
             return " ".join(str(error).split("\n"))
         case _:

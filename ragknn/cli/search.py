@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ragknn.cli import terminal
 from ragknn.cli.embedders import embedder_option
-from ragknn.cli.options import MOST_PASSAGES, common, name_argument, several_texts, url_option, where_option
+from ragknn.cli.options import COUNT, common, name_argument, several_texts, url_option, where_option
 from ragknn.cli.results import LINES, print_retrieval
 from ragknn.cli.screen import print_json, stderr, stdout, visible
 from ragknn.embedding.protocols import Embedder
@@ -26,17 +26,17 @@ from ragknn.settings import load_settings
 @name_argument
 @click.argument("words", nargs=-1, metavar="QUERY...")
 @click.option("--file", "path", type=click.Path(path_type=Path), help="Search for each line of a file.")
-@click.option("-k", type=MOST_PASSAGES, default=5, show_default=True, help="Number of passages.")
+@click.option("-k", type=COUNT, default=5, show_default=True, help="Number of passages.")
 @where_option("Search only passages that match.")
 @click.option(
     "--mode", type=click.Choice(get_args(Mode)), default="vector", show_default=True, help="By meaning, words, or both."
 )
 @click.option("--max-distance", type=float, help="Leave out passages that are further away.")
-@click.option("--per-document", type=MOST_PASSAGES, help="Maximum passages of each document.")
+@click.option("--per-document", type=COUNT, help="Maximum passages of each document.")
 @click.option("--diversity", type=float, default=0.0, help="How much passages should differ; 0 to 1.")
 @click.option("--rerank", metavar="MODEL", help="Cross-encoder that reorders the candidates.")
-@click.option("--candidates", type=MOST_PASSAGES, help="Number of passages to fuse, rerank or diversify.")
-@click.option("--ef-runtime", type=MOST_PASSAGES, help="hnsw only: candidates that a search keeps.")
+@click.option("--candidates", type=COUNT, help="Number of passages to fuse, rerank or diversify.")
+@click.option("--ef-runtime", type=COUNT, help="hnsw only: candidates that a search keeps.")
 @click.option("--whole", is_flag=True, help="Print all of each passage; in a pipe this is so without it.")
 @click.option("--context", type=int, metavar="TOKENS", help="Print prompt context of at most this many tokens.")
 @embedder_option

@@ -88,8 +88,7 @@ def embedder_named(
         what = ", ".join([*["trust_remote_code"] * bool(identity.get("trust_remote_code")), *risky])
         raise EmbeddingError(
             f"expected the embedder {name!r} to be passed, since it is loaded with {what}, which may run code, and "
-            f"an index alone must not allow that: Index(..., embedder=SentenceEmbedder({name!r}, ...)), or in the "
-            "command --embedder MODULE:OBJECT"
+            f"an index alone must not allow that: Index(..., embedder=SentenceEmbedder({name!r}, ...))"
         )
     return SentenceEmbedder(
         _place_of(name, content, model),

@@ -42,7 +42,7 @@ FILTERS = {
 }
 
 COUNTS = {"x": "not a valid integer", "1.5": "not a valid integer", "": "not a valid integer", "nan": "not a valid"}
-TOO_MANY = {"10000000": "not in the range", "9" * 30: "not in the range"}
+TOO_MANY = {"10000000": "expected at most 1,000,000", "9" * 30: "expected at most 1,000,000"}
 BELOW_ONE = {"0": "expected", "-1": "expected"}
 NUMBERS = {"x": "not a valid float", "": "not a valid float", "nan": "expected", "-inf": "expected", "-1": "expected"}
 SHARES = {**NUMBERS, "2": "expected", "inf": "expected"}
