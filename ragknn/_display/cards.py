@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SHOWN_CLASSES = 8
 SHOWN_FAILURES = 10
+SHOWN_CARDS, SHOWN_VOTERS = 10, 5
+MOST_CARDS = 50  # more would make a notebook slow; the records have them all
 VOTER_CHARACTERS = 160
 METADATA_CHARACTERS = 160
 
@@ -25,8 +27,13 @@ def retrieval_html(retrieval: Retrieval) -> str:
     counted = f"{len(retrieval)} neighbor{'s' * (len(retrieval) != 1)}"
     title = row(span(query, style="font-weight:600;font-size:1.1em"), span(counted, style=MUTED))
     best = max((one.score for one in retrieval if one.score is not None and math.isfinite(one.score)), default=0.0)
-    cards = (neighbor_card(one, rank, retrieval.query, best) for rank, one in enumerate(retrieval, start=1))
-    return sheet(title, *cards, notes(retrieval.warnings, "note" if retrieval.complete else "incomplete"))
+    shown = enumerate(retrieval.neighbors[:MOST_CARDS], start=1)
+    cards = [neighbor_card(one, rank, retrieval.query, best) for rank, one in shown]
+    return sheet(
+        title,
+        folded_list(cards, SHOWN_CARDS, len(retrieval)),
+        notes(retrieval.warnings, "note" if retrieval.complete else "incomplete"),
+    )
 
 
 def neighbor_html(neighbor: Neighbor) -> str:
@@ -90,10 +97,11 @@ def vote_html(vote: Vote) -> str:
     hidden = len(shares) - SHOWN_CLASSES
     more = span(f"and {hidden} with smaller shares", style=MUTED) if hidden > 0 else ""
     heaviest = max(vote.weights, default=0.0)
-    voters = [_voter(one, weight, heaviest) for one, weight in zip(vote.neighbors, vote.weights, strict=True)]
-    counted = f"{len(voters)} vote{'s' * (len(voters) != 1)}"
+    pairs = list(zip(vote.neighbors, vote.weights, strict=True))
+    voters = [_voter(one, weight, heaviest) for one, weight in pairs[:MOST_CARDS]]
+    counted = _line(f"{len(pairs)} vote{'s' * (len(pairs) != 1)}")
     told = notes(vote.warnings, "note" if vote.complete else "incomplete")
-    return sheet(head, bars if shares else "", more, folded_list(counted, voters, 5), told)
+    return sheet(head, bars if shares else "", more, counted, folded_list(voters, SHOWN_VOTERS, len(pairs)), told)
 
 
 def _voter(neighbor: Neighbor, weight: float, heaviest: float) -> Html:
@@ -140,14 +148,26 @@ def _failures(what: str, failures: Sequence[Failure]) -> Html:
         element("div", span(one.source, style="font-weight:600"), ": ", one.reason, style="margin:.2em 0")
         for one in failures
     ]
-    return folded_list(f"{what}: {len(lines)}", lines, SHOWN_FAILURES) if lines else Html("")
+    if not lines:
+        return Html("")
+    return Html(_line(f"{what}: {len(lines)}") + folded_list(lines, SHOWN_FAILURES, len(lines)))
 
 
-def folded_list(summary: str, items: Sequence[Html], shown: int) -> Html:
-    """Return a list under a line that counts it; of a long one the first items, and the rest folded."""
-    head = element("div", summary, style=f"{MUTED};margin-top:.4em")
-    rest = folded(f"{len(items) - shown} more", *items[shown:]) if len(items) > shown else ""
-    return Html("".join([head, *items[:shown], rest]))
+def folded_list(items: Sequence[Html], shown: int, total: int) -> Html:
+    """Return the first items, and the rest folded.
+
+    Args:
+        items: of a very long list the first.
+        shown: number of items that are not folded.
+        total: number of items of the whole list.
+    """
+    left_out = notes([f"{total - len(items):,} more are not shown"]) if total > len(items) else ""
+    rest = folded(f"{total - shown:,} more", *items[shown:], left_out) if total > shown else ""
+    return Html("".join([*items[:shown], rest]))
+
+
+def _line(words: str) -> Html:
+    return element("div", words, style=f"{MUTED};margin-top:.4em")
 
 
 def info_html(info: IndexInfo) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from ragknn._display.html import GROUND, MARK, Html, element, escaped, folded
+from ragknn._display.html import GROUND, MARK, Html, element, escaped, folded, notes
 
 if TYPE_CHECKING:
     from ragknn.text._shown import Block
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 SHOWN_CHARACTERS = 420
 # A rest that is shorter than this is shown as well: to unfold it would be more work than to read it.
 SHORT_REST = 120
+LONGEST = 20_000  # characters: a whole book in a notebook would only make it slow
 
 _STYLES = {
     "heading": "font-weight:600;margin:.3em 0 .1em",
@@ -36,15 +37,16 @@ def prose(text: str, source: str, query: str | None = None, *, shown: int = SHOW
     # Late, since only a notebook needs them; and the door of `ragknn.text` opens on the records, which show themselves.
     from ragknn.text._shown import is_markdown, readable_blocks
 
-    blocks = readable_blocks(text, markdown=is_markdown(source, text))
+    blocks = readable_blocks(text[:LONGEST], markdown=is_markdown(source, text[:LONGEST]))
     total = sum(len(block.text) for block in blocks)
     shown = total if total - shown < SHORT_REST else _good_cut(blocks, shown)
     first = Html("".join(_parts(blocks, 0, shown, query)))
     if shown >= total:
         return first
+    end = notes([f"{len(text) - LONGEST:,} characters more are not shown"]) if len(text) > LONGEST else ""
     rest = Html("".join(_parts(blocks, shown, total, query)))
     found = ", with words of the query" if "<mark" in rest and "<mark" not in first else ""
-    return Html(first + folded(f"{total - shown:,} more characters{found}", rest))
+    return Html(first + folded(f"{total - shown:,} more characters{found}", rest, end))
 
 
 def _good_cut(blocks: Sequence[Block], shown: int) -> int:

@@ -176,6 +176,21 @@ def test_a_block_is_not_begun_where_only_a_few_words_of_it_would_be_shown():
     assert second.startswith("Second.")
 
 
+def test_of_a_very_long_text_the_end_is_not_shown():
+    words = words_of(Document("a.txt", "word " * 10_000)._repr_html_())
+    assert words[-1] == "30,000 characters more are not shown"
+
+
+def test_of_many_neighbors_the_first_are_shown_some_folded_and_the_others_counted():
+    passages = [Passage(f"{n}#0", f"d{n}", "text", 0, 4) for n in range(200)]
+    html = Retrieval([Neighbor(one, 0.5) for one in passages])._repr_html_()
+    words = words_of(html)
+    assert html.index(">d9<") < html.index("190 more") < html.index(">d10<") < html.index(">d49<")
+    assert "d50" not in words
+    assert words[-1] == "150 more are not shown"
+    assert "more" not in Retrieval([Neighbor(one, 0.5) for one in passages[:10]])._repr_html_()
+
+
 # ---- places and figures ----------------------------------------------------------------------------------------
 
 
