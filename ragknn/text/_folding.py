@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING
 from unicodedata import category, combining, decomposition, is_normalized, normalize
 
@@ -38,25 +39,26 @@ _SHAPES = (
 _MEANS_MORE = frozenset({"<super>", "<sub>", "<fraction>"})
 _SPACED = " \u0640"  # what carries an Arabic mark that has a shape of its own: a space or a tatweel
 
-_RULES = {
+_KINDS = {
     "wide": "[\uff01-\uff5e\uffe0-\uffe6]+",
     "shape": f"[{_SHAPES}]",
     # BERT's tokenizer takes the controls out, and so joins the words on both sides.
     "space": "[\x0b\x0c\x1c-\x1f\x85\xa0\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]",
     "hyphen": "[\u2010\u2011]",
-    "nothing": "|".join(
-        [
-            r"\u00ad+(?:[ \t]*\r?\n[ \t]*(?=\w))?",  # a word that goes on in the next line
-            "[\u034f\u061c\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]",
-            # Between the words of scripts that are written without spaces, it is one.
-            "(?<![\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff])\u200b(?![\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff])",
-            "(?<=[\x00-\u058f])[\u200c\u200d]+",
-            r"(?<=[^\W\d_])[\ufe00-\ufe0f\U000e0100-\U000e01ef]+",
-            "(?<![\U0001f3f4\U000e0020-\U000e007f])[\U000e0000-\U000e007f]+",  # of a flag they say which
-        ]
+    "unseen": (
+        r"\u00ad+(?:[ \t]*\r?\n[ \t]*(?=\w))?"  # soft hyphens; behind one, a word goes on in the next line
+        "|[\u034f\u061c\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]"
     ),
+    "break": "\u200b",
+    "joiner": "[\u200c\u200d]",
+    "variant": "[\ufe00-\ufe0f\U000e0100-\U000e01ef]",
+    "tag": "[\U000e0000-\U000e007f]",
 }
-_FOLDABLE = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in _RULES.items()))
+_FOLDABLE = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in _KINDS.items()))
+_WITHOUT_SPACES = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")  # Thai, Lao, Burmese, Khmer
+_FLAG = re.compile("[\U0001f3f4\U000e0000-\U000e007f]")
+_NEEDS_JOINERS = "\u0590"  # from here on: scripts that are written with joiners, and emoji
+_LONGEST_CLUSTER = 64  # characters; Unicode's own bound for marks in a row is 30, and Python takes quadratic time
 _CONTROLS = "\x0b\x0c\x1c\x1d\x1e\x1f"
 # All characters that a rule begins with, and surrogates: one class is quicker to search for than the rules.
 _SUSPECT = re.compile(
@@ -118,9 +120,7 @@ class _Folded:
 
     @classmethod
     def of(cls, text: str) -> _Folded:
-        folded = cls(text, range(len(text)), range(1, len(text) + 1))
-        while edits := list(_shaped(folded.text)):  # a joiner is seen once the ligature before it is letters
-            folded = folded.edited(edits)
+        folded = cls(text, range(len(text)), range(1, len(text) + 1)).edited(_shaped(text))
         return folded if is_normalized("NFC", folded.text) else folded.edited(_composed(folded.text))
 
     def edited(self, edits: Iterable[Edit]) -> _Folded:
@@ -128,7 +128,7 @@ class _Folded:
         starts: list[int] = []
         ends: list[int] = []
         reached = 0
-        for start, end, new in [*edits, (len(self.text), len(self.text), "")]:
+        for start, end, new in chain(edits, [(len(self.text), len(self.text), "")]):
             parts += self.text[reached:start], new
             starts += self.starts[reached:start]
             ends += self.ends[reached:start]
@@ -146,26 +146,42 @@ class _Folded:
 
 
 def _shaped(text: str) -> Iterator[Edit]:
+    reached, kept = 0, ""  # end of what was looked at, and the last character that is left of it
     for found in _FOLDABLE.finditer(text):
-        old = found[0]
-        match found.lastgroup:
-            case "wide":
-                new = "".join(map(_meant, old)) if any(map(str.isalnum, old)) else old
-            case "shape":
-                new = _meant(old)
-            case "space":
-                new = " "
-            case "hyphen":
-                new = "-"
-            case _:
-                new = ""
-        if new != old:
-            # Full-width characters are replaced one by one, so that each keeps its place.
-            pairs = zip(old, new, strict=True) if found.lastgroup == "wide" else [(old, new)]
-            start = found.start()
-            for before, after in pairs:
-                yield start, start + len(before), after
-                start += len(before)
+        start, old = found.start(), found[0]
+        before = text[start - 1] if start > reached else kept
+        new = _folded(found.lastgroup or "", old, before, text[found.end() : found.end() + 1])
+        reached, kept = found.end(), new[-1:] or before
+        if new == old:
+            continue
+        # Full-width characters are replaced one by one, so that each keeps its place.
+        for one, other in zip(old, new, strict=True) if found.lastgroup == "wide" else [(old, new)]:
+            yield start, start + len(one), other
+            start += len(one)
+
+
+def _folded(kind: str, old: str, before: str, behind: str) -> str:
+    """Return what stands for characters of a kind, between the characters that are left before and come behind."""
+    match kind:
+        case "wide":
+            return "".join(map(_meant, old)) if any(map(str.isalnum, old)) else old
+        case "shape":
+            return _meant(old)
+        case "space":
+            return " "
+        case "hyphen":
+            return "-"
+        case "break":
+            stays = bool(_WITHOUT_SPACES.match(before) or _WITHOUT_SPACES.match(behind))
+        case "joiner":
+            stays = before >= _NEEDS_JOINERS
+        case "variant":  # of a letter it says only how to draw it, of a sign whether it is an emoji
+            stays = not (before.isalpha() or (before and combining(before)))
+        case "tag":
+            stays = bool(_FLAG.match(before))
+        case _:
+            stays = False
+    return old if stays else ""
 
 
 @lru_cache(maxsize=4096)
@@ -190,8 +206,7 @@ def _composed(text: str) -> Iterator[Edit]:
     for end in range(1, len(text) + 1):
         if end < len(text) and _continues(text[end]):
             continue
-        new = normalize("NFC", old := text[start:end])
-        if new != old:
+        if end - start <= _LONGEST_CLUSTER and (new := normalize("NFC", old := text[start:end])) != old:
             yield start, end, new
         start = end
 

@@ -1,4 +1,5 @@
 from itertools import pairwise
+from time import process_time
 from unicodedata import is_normalized, normalize
 
 import pytest
@@ -31,7 +32,7 @@ FOLDED = {
     "spaces": ("a\u00a0b\u2009c\u202fd\u3000e\x0cf\x0bg\x85h\u2028i", "a b c d e f g h i"),
     "hyphens": ("well\u2010known state\u2011of", "well-known state-of"),
     "decomposed": ("Cafe\u0301 A\u030a \u1112\u1161\u11ab", "Café Å 한"),
-    "a joiner behind a ligature": ("ﬁ\u200cn", "fin"),
+    "a joiner behind a ligature": ("ﬁ\u200cn ﬁ\u200b\u200d\ufe0fn", "fin fin"),
 }
 
 PLAIN = [
@@ -126,6 +127,24 @@ def test_a_token_of_a_ligature_has_the_place_of_the_ligature():
     assert folding(characters)("oﬃce")[:6] == [(0, 1), (1, 2), (1, 2), (1, 2), (2, 3), (3, 4)]
     assert folding(lambda text: [(0, 11)])("in\u00adfor\u00admation") == [(0, 13)]
     assert folding(lambda text: [(0, 0), (6, 6)])("oﬃce") == [(0, 0), (4, 4)]  # as tokens without characters have
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" + "\u200d\ufe0f" * 50_000,
+        "ﬁ\u200c" * 50_000,
+        "e" + "\u0301\u0323" * 50_000,
+        "\u00ad \n" * 50_000,
+        "！" * 100_000 + "ﬁ",
+        "x\U000e0061" * 50_000,
+        "가" + "\u11a8" * 100_000,
+    ],
+)
+def test_hostile_texts_take_linear_time(text):
+    started = process_time()
+    folding(lambda text: [(0, len(text))])(text)
+    assert process_time() - started < 2  # seconds; 0.2 here
 
 
 @pytest.mark.parametrize("text", ["a\ud83d", "\udfffa", "ﬁ\ud83d"])
