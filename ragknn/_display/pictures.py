@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".svg", ".pdf")
 
-# Told apart with each of the common kinds of color blindness (P. Tol, Colour Schemes, SRON/EPS/TN/09-002, 2021); those
-# that are used together most often come first and differ most.
-COLORS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#AA3377", "#66CCEE", "#332288", "#999933", "#882255")
-GRAY = "#A0A0A0"
+# Told apart with each of the common kinds of color blindness: the scheme "muted" of P. Tol, Colour Schemes,
+# SRON/EPS/TN/09-002, 2021. Those that are used together most often come first.
+COLORS = ("#332288", "#CC6677", "#117733", "#DDCC77", "#88CCEE", "#882255", "#44AA99", "#999933", "#AA4499")
+GRAY = "#C8C8C8"
 RING = "#222222"  # around a point that matters
 # A second sign beside the color.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")

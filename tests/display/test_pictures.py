@@ -51,7 +51,7 @@ def check_readable(figure):
 coordinates = st.integers(0, 20)
 
 
-@hypothesis_settings(max_examples=25)
+@hypothesis_settings(max_examples=10)
 @given(st.lists(st.tuples(coordinates, coordinates), min_size=1, max_size=7))
 @example([(0, 0)] * 7)
 @example([(0, 0), (20, 20), (0, 20), (20, 0)])
@@ -185,7 +185,35 @@ def test_the_confusion_picture_is_saved(tmp_path):
 # ---- style -----------------------------------------------------------------------------------------------------
 
 
-def test_colors_differ_in_lightness_or_have_another_marker():
+# What the color-blind see of red, green and blue, linear: G. Machado, M. Oliveira, L. Fernandes:
+# A physiologically based model for simulation of color vision deficiency. IEEE TVCG 15, 2009; at full severity.
+EYES = {
+    "most": np.eye(3),
+    "protanopia": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+    "deuteranopia": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+    "tritanopia": [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]],
+}
+
+
+def seen(color, eyes):
+    """Return a color in CIELAB, in which equal distances look equally large, shape (3,)."""
+    values = np.array([int(color[place : place + 2], 16) for place in (1, 3, 5)]) / 255
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(np.asarray(eyes) @ linear, 0, 1)
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    x, y, z = (to_xyz @ linear) / (0.9505, 1.0, 1.089)
+    x, y, z = (np.cbrt(one) if one > 0.008856 else 7.787 * one + 16 / 116 for one in (x, y, z))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("eyes", EYES.values(), ids=EYES)
+def test_colors_can_be_told_apart_by_everyone(eyes):
+    pairs = combinations((*pictures.COLORS, pictures.GRAY), 2)
+    # About 2 can just be told apart side by side.
+    assert min(np.linalg.norm(seen(one, eyes) - seen(other, eyes)) for one, other in pairs) > 10
+
+
+def test_each_color_has_a_sign_of_its_own():
     assert len(pictures.COLORS) == len(pictures.MARKERS) == len({*pictures.COLORS}) == len({*pictures.MARKERS})
 
 
