@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from dataclasses import dataclass
+import weakref
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 
 from ragknn.files._formats import BY_NAME
 
@@ -16,22 +16,21 @@ STDIN = "-"
 _LOOKED_AT = 65_536  # bytes in which the format is looked for
 
 
-@dataclass(frozen=True, slots=True)
 class Spooled:
-    """Standard input in a temporary file, which lives as long as this object."""
+    """Standard input, read to its end, in a temporary file that lives as long as this object.
 
-    path: Path
-    _folder: TemporaryDirectory[str]
+    Args:
+        format_: its format; None: found in how it begins.
+    """
 
-    @classmethod
-    def of_stdin(cls, format_: str | None) -> Spooled:
-        """Read all of standard input; its format is found in its beginning if it is not given."""
-        folder = TemporaryDirectory(prefix="ragknn-")
-        path = Path(folder.name) / "stdin"
+    def __init__(self, format_: str | None) -> None:
+        folder = Path(mkdtemp(prefix="ragknn-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        path = folder / "stdin"
         with path.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
         suffix = BY_NAME[format_ or _format_in(path)].suffixes[0]
-        return cls(path.rename(path.with_suffix(suffix)), folder)
+        self.path = path.rename(path.with_suffix(suffix))
 
 
 def _format_in(path: Path) -> str:

@@ -168,7 +168,7 @@ def read_documents(
         Limits() if limits is None else limits,
     )
     paths = [path] if isinstance(path, str | os.PathLike) else list(path)
-    spooled = Spooled.of_stdin(format or ("text" if as_text is True else None)) if STDIN in map(str, paths) else None
+    spooled = Spooled(format or ("text" if as_text is True else None)) if STDIN in map(str, paths) else None
     reader = DocumentReader(_roots(paths, prefix, spooled), selection, reading, spooled)
     _check(reader)
     return reader
