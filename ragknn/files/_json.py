@@ -57,7 +57,10 @@ def read(file: File, reading: Reading) -> Rows:
     try:
         value = decoder.whole(text)
     except json.JSONDecodeError as error:
-        yield Unreadable(_bad_json(text, error), f":{error.lineno}")
+        if error.msg == "Extra data" and error.lineno > 1 and text[begin : error.pos].strip().count("\n") == 0:
+            yield from read_lines(file, reading)  # JSON lines under another suffix
+        else:
+            yield Unreadable(_bad_json(text, error), f":{error.lineno}")
         return
     except (ValueError, RecursionError) as error:
         raise ReadError(f"expected JSON, got {error}; correct the file") from error

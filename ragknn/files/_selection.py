@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -116,8 +117,7 @@ class Selection:
 
     def walk(self, root: Path, prefix: str) -> list[Choice]:
         """Return what is in a folder and its subfolders, sorted by name."""
-        found = [(name, choice) for name, choice in _Walk(self, root, prefix).below(root, "", ())]
-        return [choice for _, choice in sorted(found, key=lambda pair: pair[0])]
+        return [choice for _, choice in sorted(_Walk(self, root, prefix).found(), key=lambda pair: pair[0])]
 
 
 def suffix_of(path: str) -> str:
@@ -139,6 +139,18 @@ def _patterns(lines: Iterable[str]) -> GitIgnoreSpec:
     return GitIgnoreSpec.from_lines(lines)
 
 
+def _sound_patterns(text: str) -> GitIgnoreSpec:
+    """Return the patterns in a text, without those that are none, as git does."""
+    from pathspec import GitIgnoreSpec
+
+    sound = []
+    for line in text.splitlines():
+        with suppress(ValueError):
+            GitIgnoreSpec.from_lines([line])
+            sound.append(line)
+    return _patterns(sound)
+
+
 _Ignored = tuple[tuple[str, "GitIgnoreSpec"], ...]  # folders, and what their .gitignore files say
 
 
@@ -150,22 +162,32 @@ class _Walk:
         self._root = root
         self._prefix = prefix
         self._real_root = root.resolve()
-        self._seen: set[Path] = set()
+        # Folders to go into: each with its path from the root, and what is ignored there.
+        self._ahead: list[tuple[Path, str, _Ignored]] = [(root, "", ())]
 
-    def below(self, folder: Path, here: str, ignored: _Ignored) -> Iterator[tuple[str, Choice]]:
-        """Yield what is in a folder; `here` is its path from the root, with a slash behind it, or empty."""
-        if (real := folder.resolve()) in self._seen:  # a symbolic link back, or a second path to this folder
-            return
-        self._seen.add(real)
+    def found(self) -> Iterator[tuple[str, Choice]]:
+        """Yield what is in the folder and below, under the names by which to sort it."""
+        seen = set()
+        while self._ahead:
+            folder, here, ignored = self._ahead.pop()
+            try:
+                status = folder.stat()
+            except OSError as error:
+                yield self._barred(here, error)
+                continue
+            if (identity := (status.st_dev, status.st_ino)) not in seen:  # no link back, no second path to this folder
+                seen.add(identity)
+                yield from self._within(folder, here, ignored)
+
+    def _within(self, folder: Path, here: str, ignored: _Ignored) -> Iterator[tuple[str, Choice]]:
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+            names = {entry.name for entry in entries}
+            if self._selection.gitignore and _IGNORE_FILE in names:
+                ignored = (*ignored, (here, _sound_patterns((folder / _IGNORE_FILE).read_text("utf-8", "replace"))))
         except OSError as error:
-            name = self._name(here.removesuffix("/"))
-            yield name, Barred(name, f"expected a readable folder, got {error.strerror}; check its permissions")
+            yield self._barred(here, error)
             return
-        names = {entry.name for entry in entries}
-        if self._selection.gitignore and _IGNORE_FILE in names:
-            ignored = (*ignored, (here, _patterns((folder / _IGNORE_FILE).read_text("utf-8", "replace").splitlines())))
         is_set = not names.isdisjoint(_QUERIES) and (folder / "qrels").is_dir()
         for entry in entries:
             path = here + entry.name
@@ -177,9 +199,15 @@ class _Walk:
             if reason is not None:
                 yield name, Note("passed over", name + "/" * is_folder, reason)
             elif is_folder:
-                yield from self.below(folder / entry.name, f"{path}/", ignored)
+                # Links come last, so that a folder is read by its own path.
+                position = 0 if entry.is_symlink() else len(self._ahead)
+                self._ahead.insert(position, (folder / entry.name, f"{path}/", ignored))
             else:
                 yield name, self._choice(folder / entry.name, path, name)
+
+    def _barred(self, here: str, error: OSError) -> tuple[str, Barred]:
+        name = self._name(here.removesuffix("/"))
+        return name, Barred(name, f"expected a readable folder, got {error.strerror}; check its permissions")
 
     def _name(self, path: str) -> str:
         return self._prefix + name_of(path)

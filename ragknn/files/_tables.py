@@ -15,6 +15,9 @@ from ragknn.files._rows import TEXT_FIELDS, Fields, Reading, Remark, Row, Rows, 
 
 DELIMITERS = (",", ";", "\t", "|")
 
+_LOOKED_AT = 2**20  # characters of a header in which the delimiter is looked for
+_MOST_COLUMNS = 16_384  # as in Excel
+
 # Excel's own hint above the header, quoted by some.
 _HINT = re.compile('"?sep=(.)"?\r?\n?', re.IGNORECASE)
 
@@ -44,7 +47,7 @@ def _delimiter(header: str, fields: Fields) -> str:
 
     def merit(delimiter: str) -> tuple[bool, int]:
         try:
-            cells = next(csv.reader([header], delimiter=delimiter), [])
+            cells = next(csv.reader([header[:_LOOKED_AT]], delimiter=delimiter), [])
         except csv.Error:
             cells = []
         wanted = set(TEXT_FIELDS if fields.text is None else [fields.text])
@@ -118,6 +121,8 @@ def _cells(
 def _header(cells: Sequence[str] | csv.Error, fields: Fields) -> list[str]:
     if isinstance(cells, csv.Error):
         raise ReadError(f"expected a header, got {cells}; correct its quotes")
+    if len(cells) > _MOST_COLUMNS:
+        raise ReadError(f"expected at most {_MOST_COLUMNS} columns, got {len(cells)}; name the delimiter")
     for column in cells:
         if found := defect(column, "the header"):
             raise ReadError(found)

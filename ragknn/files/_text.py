@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import codecs
+import re
+
 from ragknn.files._bytes import File, read_text
 from ragknn.files._rows import Reading, Row, Rows
+
+# In XML, and in the first two lines of source code.
+_XML = re.compile(rb"""\s*<\?xml\b[^>]*?encoding=["']([\w.:-]+)""")
+_SOURCE = re.compile(rb"(?:[^\n]*\n)?[ \t]*#[^\n]*?coding[:=][ \t]*([\w.-]+)")
 
 
 def read(file: File, reading: Reading) -> Rows:
     """Read a file that is one text."""
-    text, _ = read_text(file, reading)
+    text, _ = read_text(file, reading, _declared)
     yield Row({}, text)
+
+
+def _declared(data: bytes) -> str | None:
+    found = _XML.match(data[:1024]) or _SOURCE.match(data[:1024])
+    try:
+        return None if found is None else codecs.lookup(found[1].decode("ascii")).name
+    except LookupError:
+        return None

@@ -21,6 +21,7 @@ class Limits:
         seconds: how long a file may be parsed in a process of its own; each page or row that comes earns it a hundredth
             of that more. None: such files are parsed in this process, without a limit.
         memory_bytes: how much memory that process may take for it; not kept on macOS.
+        failures: how many rows of a file may be unreadable before the rest of it is left.
         depth: levels of nested lists and objects in a row or in front matter.
 
     Raises:
@@ -31,10 +32,11 @@ class Limits:
     file_bytes: int = 256 * _MIB
     seconds: float | None = 8.0
     memory_bytes: int = 400 * _MIB
+    failures: int = 10_000
     depth: int = 100
 
     def __post_init__(self) -> None:
-        for name in ("text_bytes", "file_bytes", "seconds", "memory_bytes", "depth"):
+        for name in ("text_bytes", "file_bytes", "seconds", "memory_bytes", "failures", "depth"):
             value = getattr(self, name)
             if value is None and name == "seconds":
                 continue

@@ -226,10 +226,12 @@ def _read_file(chosen: Chosen, reading: Reading, worker: Worker) -> Iterator[Doc
         if check_regular(chosen.file.path) == 0:
             yield Note("empty", name, "the file is empty", only_id or name)
             return
+        failures = 0
         rows = worker.parse(kind.parse, chosen.file, reading) if kind.foreign else kind.parse(chosen.file, reading)
         for row in rows:
             match row:
                 case Unreadable(reason, at):
+                    failures += 1
                     yield Failure(name + at, reason)
                 case Remark(note_kind, reason):
                     yield Note(note_kind, name, reason, only_id)
@@ -237,9 +239,16 @@ def _read_file(chosen: Chosen, reading: Reading, worker: Worker) -> Iterator[Doc
                     if row.body is not None and not row.body.strip() and not row.place:
                         yield Note("empty", name, "there is no text in it", only_id or name)
                     else:
-                        yield to_document(row, name, place, reading.fields)
+                        document = to_document(row, name, place, reading.fields)
+                        failures += isinstance(document, Failure)
+                        yield document
                 case Step():
                     pass
+            if failures > reading.limits.failures:
+                raise ReadError(
+                    f"expected at most {reading.limits.failures} rows that cannot be read, got more; the rest of the "
+                    "file was left: correct it, or raise failures of Limits"
+                )
     except ReadError as error:
         yield Note("passed over", name, str(error)) if chosen.guessed else Failure(name, str(error), only_id)
     except (BadGzipFile, EOFError, zlib.error) as error:

@@ -1,5 +1,7 @@
 import gzip
+import inspect
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -211,3 +213,14 @@ def test_damaged_packed_files_are_failures(tmp_path: Path, cut: slice) -> None:
     assert bad.reason.startswith("expected a file packed with gzip, got ")
     assert sound == Document("b.txt", "sound")
     assert notes(tmp_path) == []
+
+
+def test_a_folder_may_be_deep(tmp_path: Path) -> None:
+    write(tmp_path, "d/" * 150 + "a.txt", "deep")
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 110)  # fewer calls within calls than the folder has levels
+    try:
+        [document] = outcomes(tmp_path)
+    finally:
+        sys.setrecursionlimit(before)
+    assert document.text == "deep"

@@ -160,7 +160,7 @@ def bomb(first: str, follow: str) -> str:
     [
         bomb("a: &a [x,x,x]", "{name}: &{name} [{many}]"),
         bomb("a: &a {{k: 1}}".replace("{{", "{").replace("}}", "}"), "{name}: &{name}\n  <<: [{many}]\n  n{name}: 1"),
-        "a: " + "[" * 1200,
+        "a: " + "[" * 700,
         "a: " + "{b: " * 1000,
         "a: &x [*x]",
         "a:\n" + "\n".join(" " * depth + "- " for depth in range(300)),

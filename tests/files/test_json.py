@@ -245,3 +245,20 @@ def test_depth_is_bounded(tmp_path: Path) -> None:
     assert [type(one) for one in (first, deep, last)] == [Document, Failure, Document]
     assert "nested more than 100 levels" in str(deep)
     assert failure(write(tmp_path, "b.jsonl", nested(9)), limits=Limits(depth=5)).source == "b.jsonl:1"
+
+
+def test_json_lines_under_the_suffix_of_json_are_read(tmp_path: Path) -> None:
+    path = write(
+        tmp_path, "a.json", '{"id": "a", "text": "one"}\n{"id": "b", "text": }\n{"id": "c", "text": "three"}\n'
+    )
+    one, bad, three = outcomes(path)
+    assert (one, bad.source, three) == (Document("a", "one"), "a.json:2", Document("c", "three"))
+    assert "Extra data" in failure(write(tmp_path, "b.json", '{"text":\n"one"}\n{"text": "two"}')).reason
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv"])
+def test_a_file_of_which_nearly_nothing_can_be_read_is_left(tmp_path: Path, name: str) -> None:
+    content = {"a.json": "[" + ",".join(["{}"] * 50) + "]", "a.csv": "text\n" + "a,b\n" * 50}.get(name, "{}\n" * 50)
+    found = outcomes(write(tmp_path, name, content), limits=Limits(seconds=None, failures=10))
+    assert (len(found), found[-1].source) == (12, name)
+    assert "raise failures of Limits" in found[-1].reason

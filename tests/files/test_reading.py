@@ -241,3 +241,17 @@ def test_a_pipe_and_a_broken_link_are_reported(tmp_path: Path) -> None:
         (Failure, "b.txt"),
         (Failure, "c.txt"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "encoding"),
+    [
+        ("a.py", "# -*- coding: latin-1 -*-\nname = 'café'\n", "latin-1"),
+        ("a.py", "#!/usr/bin/python\n# vim: set fileencoding=cp1252 :\nprice = '5 €'\n", "cp1252"),
+        ("a.xml", '<?xml version="1.0" encoding="ISO-8859-2"?>\n<a>Żółw</a>\n', "iso-8859-2"),
+        ("a.py", "# coding: klingon\n'é'\n", "utf-8"),
+        ("a.txt", "a\nb\n# coding: cp1252\n'é'\n", "utf-8"),
+    ],
+)
+def test_source_code_and_xml_may_declare_their_encoding(tmp_path: Path, name: str, content: str, encoding: str) -> None:
+    assert outcomes(write(tmp_path, name, content.encode(encoding)), as_text=True) == [Document(name, content)]
