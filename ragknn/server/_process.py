@@ -142,7 +142,7 @@ def wait_until_ready(folder: DataFolder, socket: Path, child: subprocess.Popen[b
             child.returncode = 0  # the server may outlive this process, and Popen would warn about that
 
 
-def _collect(client: Any, indexes: list[bytes]) -> None:
+def _collect(client: Any, indexes: list[str]) -> None:
     """Let the server clean up words that it counts twice.
 
     Search 2.10 indexes everything a second time after it has loaded its data. Until the first entries are collected,
@@ -159,10 +159,10 @@ def _collect(client: Any, indexes: list[bytes]) -> None:
                 _force_collection(client, index, left)
         except redis.ResponseError as error:
             # Removed meanwhile, or a server that lacks the command: it collects by itself, some seconds later.
-            logger.info("the embedded Redis did not clean up the index %s: %s", index.decode(errors="replace"), error)
+            logger.info("the embedded Redis did not clean up the index %s: %s", index, error)
 
 
-def _force_collection(client: Any, index: bytes, milliseconds: int) -> None:
+def _force_collection(client: Any, index: str, milliseconds: int) -> None:
     try:
         client.execute_command("_FT.DEBUG", "GC_FORCEINVOKE", index, milliseconds)  # its name from search 8 on
     except redis.ResponseError as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import redis
 from embedded_servers import HOLD, connect, ended, finish, get, kill, lives, put, python, say, socket_of
 
 from ragknn.errors import ServerError
@@ -314,3 +315,9 @@ def test_a_hanging_server_with_a_wrong_pid_is_left_alone_with_an_error(
     (settings.data / "server.json").write_bytes(state)
     stop_server(settings)
     assert ended(pid)
+
+
+def test_an_index_that_cannot_be_cleaned_up_keeps_no_server_from_starting(redis_url, caplog):
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client, caplog.at_level("INFO"):
+        _process._collect(client, ["ragknn:gone:v1"])
+    assert "did not clean up the index ragknn:gone:v1: " in caplog.text
