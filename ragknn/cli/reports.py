@@ -11,7 +11,7 @@ from ragknn.cli.screen import Screen, visible
 from ragknn.records import IngestReport, Note
 
 SHOWN = 20  # longest list of failures, notes or ids; --json has them all
-_NAMES = 3  # names shown of the files that were passed over for one reason
+_NAMES = 3  # names shown of documents that were replaced, and of files that were passed over for one reason
 _SIGNS = {"added": "+", "updated": "~", "deleted": "-"}
 
 
@@ -24,6 +24,8 @@ def print_report(report: IngestReport, console: Screen) -> None:
         _print_lines([f"{_SIGNS[what]} {each}" for what, ids in report.ids.items() for each in ids], "", "", console)
     else:
         console.print(f"{counts}, {failed}; {report.passages} passages in {report.seconds:.1f} s", soft_wrap=True)
+        if report.updated and report.ids:
+            _print_lines([f"{report.updated}: {_some(report.ids['updated'])}"], "updated ", "dim", console)
     if report.kept:
         console.print(
             f"{report.kept} documents missing from the input were kept, since part of the input could not be read",
@@ -42,9 +44,13 @@ def _passed_over(notes: Sequence[Note]) -> list[str]:
     groups = [(reason, [note.source for note in group]) for reason, group in groupby(passed, lambda note: note.reason)]
     told = []
     for reason, names in sorted(groups, key=lambda group: -len(group[1])):
-        more = f" and {len(names) - _NAMES} more" * (len(names) > _NAMES)
-        told.append(f"{len(names)}: {', '.join(names[:_NAMES])}{more} ({reason})")
+        told.append(f"{len(names)}: {_some(names)} ({reason})")
     return told
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMES} more" * (len(names) > _NAMES)
+    return f"{', '.join(names[:_NAMES])}{more}"
 
 
 def _print_lines(lines: Sequence[str], head: str, style: str, console: Screen) -> None:

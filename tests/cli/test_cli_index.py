@@ -106,7 +106,12 @@ def test_several_paths_and_a_prefix(index: Command, stored: Callable, tmp_path: 
     assert report(index("a", "b", "c.txt", "--json"))["added"] == 3
     assert stored() == ["a/README.md", "b/README.md", "c.txt"]
     assert report(index("b", "--prefix", "b/", "--json"))["unchanged"] == 1
-    write(tmp_path, **{"x/a/README.md": "Four."})
+    write(tmp_path, **{"x/README.md": "Four.", "x/a/README.md": "Five."})
+    index("a")
+    assert index("x", "--exclude", "a/").stdout.splitlines()[1:3] == [
+        "updated 1: README.md",
+        "passed over 1: a/ (excluded)",
+    ]
     assert "each with a prefix" in complaint(index("a", "x/a"), 2)
 
 

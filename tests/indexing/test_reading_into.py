@@ -1,10 +1,12 @@
 """What indexers make of what readers tell: notes, empty files, repeated rows, frames, dry runs."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from embedders import CountingEmbedder
+from made_files import pdf
 
 from ragknn import Document, documents_from_pandas, read_documents
 
@@ -114,6 +116,18 @@ def test_a_dry_run_of_add_writes_nothing(indexer, opened, counting, folder):
     report = indexer.add(read_documents(folder), dry_run=True)
     assert (report.dry_run, report.added, report.ids["added"]) == (True, 2, ("a.txt", "b/c.md"))
     assert (ids(opened), counting.texts) == ([], [])
+
+
+def test_each_passage_of_a_pdf_knows_its_page(indexer, opened, tmp_path):
+    lines = [
+        f"Page {number} is about {word}. " * 30 for number, word in enumerate(["keys", "locks", "lights"], start=1)
+    ]
+    (tmp_path / "a.pdf").write_bytes(pdf(lines[0], "", lines[1], lines[2], title="Bicycles"))
+    report = indexer.add(read_documents(tmp_path))
+    assert [note.kind for note in report.notes] == ["partial"]
+    pages = {re.search("keys|locks|lights", passage.text)[0]: passage.page for passage in opened.passages()}
+    assert pages == {"keys": 1, "locks": 3, "lights": 4}
+    assert {passage.metadata["pages"] for passage in opened.passages()} == {4}
 
 
 def test_a_frame_is_added_by_its_documents(indexer, opened):
