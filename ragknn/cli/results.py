@@ -116,16 +116,18 @@ def print_blocks(
     """
     width = max(_FEWEST_COLUMNS, console.width - indent) if console.is_narrow else None
     rows: list[Text] = []
-    begins: list[int] = []  # the rows that blocks begin with
+    begins: dict[int, Block] = {}  # by the row that each begins with
     for block, above in zip(blocks, [None, *blocks], strict=False):
         if spaced and above is not None and not (block.lead and above.lead):
             rows.append(Text())
-        begins.append(len(rows))
+        begins[len(rows)] = block
         rows += _rows(block, marks, width, console)
     start, stop = 0, len(rows)
     if width is not None and lines is not None and len(rows) > lines:
         start = _best_start(rows, lines, begins)
         stop = start + lines
+        while stop - start > 1 and stop - 1 in begins and begins[stop - 1].kind == "heading":
+            stop -= 1  # what stands below it is not shown
     for number, row in enumerate(rows[start:stop]):
         before = " " * indent if number or not start else "… ".rjust(indent)
         after = " …" if number == stop - start - 1 and stop < len(rows) else ""

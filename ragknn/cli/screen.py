@@ -38,7 +38,7 @@ _ESCAPED = {code: f"\\u{code:04x}" for code in (0x7F, *_UNSEEN)}  # the same in 
 # What our own words hold beyond ASCII, for terminals that have nothing else.
 _IN_ASCII = {"…": "...", "–": "-", "·": "-", "•": "*", "→": "->", "›": ">", "│": "|", "─": "-", "“": '"', "”": '"'}
 
-_ENDLESS = 100_000  # columns
+_FEWEST, _ENDLESS = 20, 100_000  # columns: of what can be read at all, and of a pipe
 
 
 def visible(text: str) -> str:
@@ -66,6 +66,11 @@ class _Cleaning(RenderHook):
         return [_Cleaned(shown) for shown in renderables]
 
 
+def _columns() -> int | None:
+    columns = os.environ.get("COLUMNS", "")
+    return max(_FEWEST, int(columns)) if columns.isdecimal() and int(columns) else None
+
+
 class Screen(Console):
     """A console of rich that shows data as data."""
 
@@ -76,13 +81,18 @@ class Screen(Console):
     @property
     def is_narrow(self) -> bool:
         """Whether lines end somewhere: in a terminal, or where COLUMNS says so. In a pipe they do not."""
-        return self.is_terminal or os.environ.get("COLUMNS", "").isdecimal()
+        return self.is_terminal or _columns() is not None
 
     @property  # type: ignore[misc]  # nobody sets it here
     def size(self) -> ConsoleDimensions:
         """Columns and lines; so many columns in a pipe that nothing is broken there."""
         found = super().size
-        return found if self.is_narrow else ConsoleDimensions(_ENDLESS, found.height)
+        return ConsoleDimensions(_columns() or (found.width if self.is_terminal else _ENDLESS), found.height)
+
+    @property  # type: ignore[misc]
+    def width(self) -> int:
+        """Columns."""
+        return self.size.width
 
     def on_broken_pipe(self) -> None:
         """Let the caller know, where rich would end the program."""

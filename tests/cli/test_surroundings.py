@@ -51,10 +51,9 @@ ASCII = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
     [
         ({"LC_ALL": "POSIX"}, "utf-8", TEXT),
         ({"PYTHONIOENCODING": "ascii"}, "ascii", 'Der H?ndler "sagt" ?? - na?ve...'),
-        ({"PYTHONIOENCODING": "latin-1:strict"}, "latin-1", 'Der Händler "sagt" ?? - naïve...'),
-        (ASCII, "ascii", 'Der H?ndler "sagt" ?? - na?ve...'),
+        ({**ASCII, "PYTHONIOENCODING": "latin-1:strict"}, "latin-1", 'Der Händler "sagt" ?? - naïve...'),
     ],
-    ids=["posix", "ascii", "latin-1", "no-utf-8"],
+    ids=["posix", "ascii", "latin-1"],
 )
 def test_what_the_output_cannot_show_is_shown_as_something_else(environ, encoding, shown, folder, redis_url, index):
     search = ["search", index, "Händler".encode(), "--mode", "text"]
@@ -65,23 +64,14 @@ def test_what_the_output_cannot_show_is_shown_as_something_else(environ, encodin
     assert "ndler.txt" in head
 
 
-@pytest.mark.parametrize("environ", [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "utf-8"}, ASCII])
-def test_json_loses_nothing_whatever_the_locale(environ, folder, redis_url, index):
-    code, out, err = finish(start(["search", index, "sagt", "--json"], folder, redis_url, environ))
+def test_json_loses_nothing_whatever_the_locale(folder, redis_url, index):
+    code, out, err = finish(start(["search", index, "sagt", "--json"], folder, redis_url, ASCII))
     assert (code, err) == (0, b"")
     [neighbor] = json.loads(out.decode())["neighbors"]
     assert (neighbor["text"], neighbor["document_id"]) == (TEXT, "händler.txt")
 
 
-@pytest.mark.parametrize(
-    "args",
-    [
-        ["search", "{}", b"\xff\xfe"],
-        ["delete", "{}", b"\xff"],
-        ["info", b"\xff"],
-        ["search", "{}", "x", "--where", b"\xff"],
-    ],
-)
+@pytest.mark.parametrize("args", [["search", "{}", b"\xff\xfe"], ["delete", "{}", "--where", b"\xff"]])
 def test_an_argument_that_is_no_text_is_wrong_usage(args, folder, redis_url, index):
     code, out, err = finish(start([index if arg == "{}" else arg for arg in args], folder, redis_url))
     assert (code, out) == (2, b"")
@@ -101,7 +91,7 @@ def test_a_path_may_be_any_bytes(folder, redis_url, index):
 # ---- outputs ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("args", [["search", "{}", "sagt"], ["search", "{}", "sagt", "--json"], ["list"], ["--help"]])
+@pytest.mark.parametrize("args", [["search", "{}", "sagt"], ["list", "--json"], ["--help"]])
 def test_a_reader_that_has_gone_ends_the_command_silently(args, folder, redis_url, index):
     reading, writing = os.pipe()
     os.close(reading)
@@ -126,12 +116,9 @@ def test_an_error_that_cannot_be_told_is_a_failure_all_the_same(folder, redis_ur
         assert finish(start(["info", "no-such-index"], folder, redis_url, stderr=full))[:2] == (1, b"")
 
 
-@pytest.mark.parametrize(("closed", "code"), [(0, 0), (1, 0), (2, 0)])
-def test_closed_streams_are_no_traceback(closed, code, folder, redis_url, index):
-    streams = {("stdin", "stdout", "stderr")[closed]: None}
-    process = start(["info", index], folder, redis_url, preexec_fn=lambda: os.close(closed), **streams)
-    found, _, err = finish(process)
-    assert (found, err) == (code, b"")
+def test_a_closed_output_is_no_failure(folder, redis_url, index):
+    process = start(["info", index], folder, redis_url, preexec_fn=lambda: os.close(1), stdout=None)
+    assert finish(process) == (0, b"", b"")
 
 
 def test_queries_from_a_closed_standard_input_are_wrong_usage(folder, redis_url, index):
