@@ -63,7 +63,7 @@ class OpenAIEmbedder:
 
     Raises:
         TypeError: an argument of a wrong type.
-        ValueError: an empty name, or a number that is too small.
+        ValueError: an empty name, a base_url that is none, or a number that is too small.
         ConfigurationError: on first use, if there is no key for OpenAI, or the package openai is not installed.
     """
 
@@ -78,7 +78,7 @@ class OpenAIEmbedder:
         token_spans: TokenSpans | None = None,
         query_prompt: str = "",
         document_prompt: str = "",
-        batch_size: int = 128,
+        batch_size: int = 256,
         timeout: float = 60.0,
         max_retries: int = 5,
     ) -> None:
@@ -102,7 +102,9 @@ class OpenAIEmbedder:
         self.model = settings.openai_model or _DEFAULT_MODEL if model is None else model
         if not self.model.strip() or self.model == READY_VECTORS or self.model.startswith(HASHING_PREFIX):
             raise ValueError(f"expected the name of a model, got {self.model!r}, which is empty or reserved")
-        self.base_url = (base_url or settings.openai_base_url or _OPENAI).rstrip("/")
+        self.base_url = (base_url or settings.openai_base_url or _OPENAI).strip().rstrip("/")
+        if not self.base_url.startswith(("http://", "https://")):
+            raise ValueError(f"expected base_url to begin with http:// or https://, got {self._server!r}")
         self.dimensions = dimensions
         self.max_tokens = max_tokens
         self.batch_size = batch_size
@@ -242,7 +244,11 @@ class OpenAIEmbedder:
         from ragknn.settings import load_settings  # late, as above
 
         secret = load_settings().openai_api_key
-        key = self._api_key or (secret.get_secret_value() if secret else "")
+        key = (self._api_key or (secret.get_secret_value() if secret else "")).strip()  # a file ends with a newline
+        if not (key.isascii() and key.isprintable()):
+            raise ConfigurationError(
+                "expected a key of printable ASCII characters, got others: copy it anew into OPENAI_API_KEY or api_key"
+            )
         if not key and self.base_url == _OPENAI:
             raise ConfigurationError(
                 "expected a key for OpenAI, got none: set OPENAI_API_KEY, pass api_key, or pass the base_url of a "
@@ -252,16 +258,19 @@ class OpenAIEmbedder:
 
     @property
     def _server(self) -> str:
-        return re.sub(r"(?<=//)[^/]*@", "", self.base_url)  # without a password
+        return re.sub(r"^(\w+://)?[^/]*@", r"\1", self.base_url)  # without a password
+
+    def _without_key(self, said: str) -> str:
+        """Return the beginning of what was said, in one line; some servers repeat the key."""
+        line = " ".join(said.split())
+        return (line if (key := self._key()) == _NO_KEY else line.replace(key, "***"))[:500]
 
     def _translated(self, error: OpenAIError) -> EmbeddingError:
-        """Return an error of the client as one of ragknn; the key, which some servers repeat, is taken out."""
+        """Return an error of the client as one of ragknn."""
         import openai
 
-        said = " ".join(str(error).split())
-        if (key := self._key()) != _NO_KEY:
-            said = said.replace(key, "***")
-        got = f"got {said[:500]}"
+        said = self._without_key(str(error))
+        got = f"got {said}"
         if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
             return EmbeddingError(
                 f"expected {self._server} to accept the key, {got}: set OPENAI_API_KEY or pass api_key"
@@ -289,6 +298,8 @@ class OpenAIEmbedder:
                 )
             return EmbeddingError(f"expected {self._server} to embed with {self.model!r}, {got}")
         if isinstance(error, openai.APIConnectionError):
-            cause = f" ({type(error.__cause__).__name__}: {error.__cause__})" if error.__cause__ else ""
-            return EmbeddingError(f"expected a server at {self._server}, {got}{cause}: check base_url and the network")
+            cause = f"{type(error.__cause__).__name__}: {error.__cause__}" if error.__cause__ else ""
+            return EmbeddingError(
+                f"expected a server at {self._server}, {got} {self._without_key(cause)}: check base_url and the network"
+            )
         return EmbeddingError(f"expected {self._server} to embed with {self.model!r}, {got}")

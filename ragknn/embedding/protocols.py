@@ -10,7 +10,11 @@ from numpy.typing import NDArray
 
 
 class Embedder(Protocol):
-    """Turns texts into vectors; any object with these five members."""
+    """Turns texts into vectors; any object with these five members.
+
+    Indexes, retrievers, voters and `TextEmbedder` give it folded texts: ligatures, full-width and mathematical letters
+    and the like are plain letters, and soft hyphens and other invisible characters are left out.
+    """
 
     @property
     def name(self) -> str:

@@ -359,6 +359,15 @@ def test_the_command_makes_one_from_the_environment(server, monkeypatch):
     assert (embedder.name, embedder.embed_queries(["a"]).shape) == ("theirs", (1, 4))
 
 
+def test_a_key_with_a_newline_behind_it_is_taken_and_one_that_no_header_can_hold_is_not_shown(server, make):
+    make(api_key=f" {KEY}\n").embed_queries(["a"])
+    assert server.headers[0][1]["Authorization"] == f"Bearer {KEY}"
+    for key in ("sk-secret\nx", "sk-sécret", "sk-secret\ud83d"):
+        with pytest.raises(ConfigurationError, match="expected a key of printable ASCII characters") as refused:
+            make(api_key=key).embed_queries(["a"])
+        assert "cret" not in "".join(traceback.format_exception(refused.value))
+
+
 def test_openai_needs_a_key_and_other_servers_do_not(server):
     OpenAIEmbedder("m", base_url=server.url).embed_queries(["a"])
     with pytest.raises(
@@ -379,6 +388,8 @@ def test_without_the_package_the_extra_is_named(monkeypatch):
         ({"model": " "}, ValueError, "expected the name of a model, got ' '"),
         ({"model": "ready vectors"}, ValueError, "is empty or reserved"),
         ({"model": 3}, TypeError, "expected model as str, got int"),
+        ({"base_url": "user:hidden@localhost:80"}, ValueError, "to begin with http:// or https://, got 'localhost:80'"),
+        ({"base_url": "ftp://h"}, ValueError, "expected base_url to begin with http:// or https://, got 'ftp://h'"),
         ({"api_key": b"k"}, TypeError, "expected api_key as str, got bytes"),
         ({"dimensions": 0}, ValueError, "expected dimensions >= 1, got 0"),
         ({"batch_size": 0}, ValueError, "expected batch_size >= 1, got 0"),
