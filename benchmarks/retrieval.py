@@ -58,13 +58,15 @@ def measure(folder: Path, embedder: SentenceEmbedder) -> dict[str, str]:
             one_by_one.append(time.perf_counter() - began)
         index.drop()
     found = [rank_documents(retrieval)[:K] for retrieval in retrievals]
+    splitter = ragknn.Splitter()
     passages = [
         passage
         for document in documents
-        for passage in ragknn.Splitter().split(document, embedder.token_spans, embedder.max_tokens)
+        for passage in splitter.split(document, embedder.token_spans, embedder.max_tokens)
     ]
     owners = [passage.document_id for passage in passages]
-    exact = vectors @ embedder.embed_documents([passage.text for passage in passages]).T
+    texts = [splitter.embedded_text(passage, embedder.token_spans, embedder.max_tokens) for passage in passages]
+    exact = vectors @ embedder.embed_documents(texts).T
     # As in most pipelines: one vector for each document, cut silently at the model's limit.
     cut = [_cut(document.text, embedder) for document in documents]
     whole = vectors @ embedder.embed_documents(cut).T

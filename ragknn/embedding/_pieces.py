@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from math import ceil
 
-from ragknn.text.splitting import TokenSpans, sentence_starts
+from ragknn.text import TokenSpans, sentence_starts
 
 # By this share a piece may be shorter or longer than an even one, so that the next begins at a sentence or a word.
 SLACK_SHARE = 4  # a quarter

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from ragknn._checks import checked_texts
 from ragknn.embedding._names import FUNCTION, HASHING_PREFIX, READY_VECTORS
 from ragknn.errors import InvalidVectors
-from ragknn.text.splitting import TokenSpans
+from ragknn.text import TokenSpans
 
 EmbedFunction: TypeAlias = Callable[[list[str]], ArrayLike | Iterable[ArrayLike]]
 """A function from n texts to n vectors: an array, a list of lists, or an iterable of vectors."""

@@ -21,8 +21,8 @@ from ragknn.errors import (
     ModelNotFound,
     TextTooLong,
 )
+from ragknn.text import TokenSpans
 from ragknn.text._folding import fold
-from ragknn.text.splitting import TokenSpans
 
 if TYPE_CHECKING:
     from openai import OpenAI, OpenAIError

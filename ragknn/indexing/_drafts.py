@@ -42,6 +42,7 @@ class Draft:
         embeds: whether passages without a vector are embedded, or stored without one.
         gaps: of the passages, what of the text is in none of them.
         page_starts: offset of each page's first character in the text.
+        embedded_text: of a passage, what is embedded for it.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Draft:
     embeds: bool = True
     gaps: Callable[[Sequence[Passage]], str] = lambda passages: ""
     page_starts: tuple[int, ...] = ()
+    embedded_text: Callable[[Passage], str] = lambda passage: passage.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +69,19 @@ Drafting: TypeAlias = Callable[[Any, OnBadField], Draft]
 """Makes a draft of an item, such as a document; raises ValueError where it cannot be stored."""
 
 
-def drafting_documents(schema: Schema, fingerprint: str, cut: Callable[[Document], Sequence[Passage]]) -> Drafting:
+def drafting_documents(
+    schema: Schema,
+    fingerprint: str,
+    cut: Callable[[Document], Sequence[Passage]],
+    embedded_text: Callable[[Passage], str] = lambda passage: passage.text,
+) -> Drafting:
     """Draft documents that are cut and embedded.
 
     Args:
         schema: the index's schema.
         fingerprint: identifies the splitter settings; if it differs, documents are cut and embedded again.
         cut: makes the passages of a document.
+        embedded_text: makes what is embedded for a passage.
     """
 
     def draft(document: Document, on_bad_field: OnBadField) -> Draft:
@@ -90,6 +98,7 @@ def drafting_documents(schema: Schema, fingerprint: str, cut: Callable[[Document
             cut=lambda: cut(document),
             gaps=lambda passages: find_gaps(document.text, passages),
             page_starts=document.page_starts,
+            embedded_text=embedded_text,
         )
 
     return draft

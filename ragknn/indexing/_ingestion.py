@@ -297,7 +297,7 @@ def _embedded(pending: Sequence[_Pending], embed: Embedding, dim: int) -> Flow[l
     ]
     for start in range(0, len(missing), PASSAGES_PER_CALL):
         block = missing[start : start + PASSAGES_PER_CALL]
-        texts = [pending[row].passages[number].text for row, number in block]
+        texts = [pending[row].draft.embedded_text(pending[row].passages[number]) for row, number in block]
         made = yield Work(lambda texts=texts: embed(texts))  # type: ignore[misc]
         rows = as_vectors(made, dim)
         if len(rows) != len(block):

@@ -73,11 +73,12 @@ def _ingesting(
     if not policy.dry_run:
         yield from index._modernizing()
     embedder = index.embedder
-    token_spans = folding(embedder.token_spans) if isinstance(embedder, Tokenizing) else None
+    reads = (folding(embedder.token_spans) if isinstance(embedder, Tokenizing) else None, embedder.max_tokens)
     draft = drafting_documents(
         index.schema,
         splitter.fingerprint,
-        lambda document: splitter.split(document, token_spans, embedder.max_tokens),
+        lambda document: splitter.split(document, *reads),
+        lambda passage: splitter.embedded_text(passage, *reads),
     )
     prune = None if missing_among is None else (yield from index._filtering(missing_among))
     outcomes: Iterable[Document | Failure | Note]

@@ -3,7 +3,8 @@
 This package has the splitter and the rules for words. It does not know models, vectors or Redis.
 """
 
-from ragknn.text.splitting import Splitter, TokenSpans, sentence_starts
+from ragknn.text._measures import TokenSpans
+from ragknn.text.splitting import Splitter, sentence_starts
 
 __all__ = [
     "Splitter",

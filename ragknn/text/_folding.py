@@ -22,7 +22,7 @@ from unicodedata import category, combining, decomposition, is_normalized, norma
 from ragknn._checks import check_unicode
 
 if TYPE_CHECKING:
-    from ragknn.text.splitting import TokenSpans
+    from ragknn.text._measures import TokenSpans
 
 FOLDING = "folded 1"  # counts up when texts are folded differently; part of the digest of texts that are folded
 

@@ -1,37 +1,115 @@
-"""What Markdown says of the parts of a text: its headings."""
+"""What Markdown says of the parts of a text: headings, and blocks that are best kept whole."""
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate
+from typing import TYPE_CHECKING
 
-_HEADING = re.compile(r"^[^\S\n]{0,3}(?P<marks>\#{1,6})[^\S\n]+(?P<title>[^\n]*)(?=(\s*))", re.MULTILINE)
-_CLOSING_MARKS = re.compile(r"(?:^|\s)\#+\s*\Z")
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
+
+# A text without any of these has neither headings nor blocks, and need not be parsed.
+_SIGN = re.compile(r"^\ {0,3}(?:\#|=+[^\S\n]*$|-+[^\S\n]*$)|```|~~~|\|[^\S\n]*:?-|-:?[^\S\n]*\|", re.MULTILINE)
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|\Z)")  # as the parser has it
+_NOT_SPACE = re.compile(r"\S|\Z")
 
 
-def heading_paths(text: str, starts: Sequence[int]) -> list[tuple[str, ...]]:
-    """Return for each offset the headings that its first words stand under, outermost first, without their marks.
+@dataclass(frozen=True, slots=True)
+class Headings:
+    """One or more headings between which nothing stands.
 
-    The first words of an offset at a heading are those below it, and where another heading follows at once, those
-    below that one.
+    Attributes:
+        start: offset of their first character, which may be a mark.
+        end: offset of what stands under the last of them.
+        level: that of the outermost of them; 1 is the highest, 6 the lowest.
+        path: the titles of all headings that what stands under the last one is under, outermost first, without marks.
     """
-    headings = list(_HEADING.finditer(text))
-    paths: list[tuple[str, ...]] = []
-    above: list[tuple[int, str]] = []
-    for heading in headings:
-        level, title = len(heading["marks"]), _CLOSING_MARKS.sub("", heading["title"]).strip()
-        above = [(outer, name) for outer, name in above if outer < level] + [(level, title)]
-        paths.append(tuple(name for _, name in above if name))
-    from_heading = paths[-1:]
-    for heading, following, path in zip(headings[-2::-1], headings[:0:-1], paths[-2::-1], strict=True):
-        from_heading.append(from_heading[-1] if heading.end(3) >= following.start() else path)
-    from_heading.reverse()
 
-    found = []
-    places = [heading.start() for heading in headings]
-    for start in starts:
-        last = bisect_right(places, start) - 1
-        inside = last >= 0 and start < headings[last].end()
-        found.append(() if last < 0 else from_heading[last] if inside else paths[last])
-    return found
+    start: int
+    end: int
+    level: int
+    path: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """The parts of a text.
+
+    Attributes:
+        headings: in their order.
+        blocks: start and end of each fence of code and of each table; the end is where what follows begins.
+    """
+
+    headings: Sequence[Headings] = ()
+    blocks: Sequence[tuple[int, int]] = ()
+
+    def path(self, start: int) -> tuple[str, ...]:
+        """Return the titles of the headings that the first words from an offset stand under, outermost first.
+
+        From an offset at a heading, the first words are those below it and the headings that follow it at once.
+        """
+        place = bisect_right(self.headings, start, key=lambda headings: headings.start) - 1
+        return self.headings[place].path if place >= 0 else ()
+
+
+def outline(text: str) -> Outline:
+    """Return the parts of a text that is Markdown; in any other text there are hardly any."""
+    if not _SIGN.search(text):
+        return Outline()
+    lines = [0, *accumulate(len(line) for line in _LINE.findall(text))]
+
+    def span(token: Token) -> tuple[int, int]:
+        first, behind = token.map or (0, 0)
+        return _words_from(text, lines[first]), _words_from(text, lines[behind])
+
+    headings: list[Headings] = []
+    above: list[tuple[int, str]] = []
+    blocks: list[tuple[int, int]] = []
+    tokens = _parser().parse(text)
+    for token, content in zip(tokens, [*tokens[1:], None], strict=True):
+        if token.type == "heading_open" and token.level == 0 and content is not None:
+            # A paragraph above a line of hyphens is a heading to the parser; one of several lines is none to readers.
+            title = "" if "\n" in content.content else _title(content.content)
+            if not title:
+                continue
+            (start, end), level = span(token), int(token.tag[1])
+            above = [outer for outer in above if outer[0] < level] + [(level, title)]
+            if headings and headings[-1].end == start:
+                last = headings.pop()
+                start, level = last.start, min(last.level, level)
+            headings.append(Headings(start, end, level, tuple(title for _, title in above)))
+        elif token.type in ("fence", "table_open"):
+            blocks.append(span(token))
+    return Outline(headings, blocks)
+
+
+def _words_from(text: str, position: int) -> int:
+    found = _NOT_SPACE.search(text, position)
+    return len(text) if found is None else found.start()
+
+
+def _title(source: str) -> str:
+    """Return the words of a heading, without the marks of Markdown."""
+    [inline] = _parser(inline=True).parseInline(source)
+    parts = (
+        part.content if part.type in ("text", "code_inline") else " " if part.type.endswith("break") else ""
+        for token in inline.children or ()
+        for part in (token, *(token.children or ()))
+    )
+    return " ".join("".join(parts).split())
+
+
+@cache
+def _parser(*, inline: bool = False) -> MarkdownIt:
+    from markdown_it import MarkdownIt  # many texts need none
+
+    parser = MarkdownIt("commonmark").enable("table")
+    if not inline:
+        parser.core.ruler.enableOnly(["normalize", "block"])
+    return parser

@@ -10,7 +10,7 @@ from ragknn import Document, HashingEmbedder, Passage, Splitter
 TEXT = "Read this first of all.\n\n# Install\n\n## On Linux\n\nRun the script as root.\n\n## On Mac\n\nDrag it."
 PAGES = (0, TEXT.index("script"), TEXT.index("Drag"))
 MANUAL = Document("manual", TEXT, metadata={"page": "metadata has a page too"}, page_starts=PAGES)
-CUT = Splitter(10, 0, "words")
+CUT = Splitter(10, 0, "words", headings=False)
 PLACES = {
     "manual#0": (1, ()),
     "manual#1": (1, ("Install", "On Linux")),

@@ -54,6 +54,11 @@ markdown = [
     "- item\n",
     "1. First\n",
     "| a | b |\n",
+    "|---|---|\n",
+    "Title\n=====\n",
+    "```\n",
+    "~~~~ py\n",
+    "  # note\n",
     "x" * 150,
 ]
 scripts = [
@@ -61,6 +66,10 @@ scripts = [
     "什么？",
     "한국어 ",
     "नमस्ते ",
+    "क्षत्रिय।",
+    "\u1112\u1161\u11ab",
+    "🇩🇪🇫🇷",
+    "هل؟ ",
     "e\u0301",
     "👩\u200d👩\u200d👧",
     "👍🏽",
@@ -78,10 +87,10 @@ texts = st.text(max_size=200) | st.lists(pieces | st.text(max_size=5), max_size=
 def splitters(draw: st.DrawFn) -> Splitter:
     size = draw(st.integers(1, 40))
     overlap = draw(st.none() | st.integers(0, size - 1))
-    return Splitter(size, overlap, draw(st.sampled_from(["tokens", "words", "characters"])))
+    return Splitter(size, overlap, draw(st.sampled_from(["tokens", "words", "characters"])), draw(st.booleans()))
 
 
-def assert_sound(document: Document, passages: list[Passage], fits: Callable[[str], bool]) -> None:
+def assert_sound(document: Document, passages: list[Passage], fits: Callable[[Passage], bool]) -> None:
     text = document.text
     assert [passage.id for passage in passages] == [f"{document.id}#{i}" for i in range(len(passages))]
     covered = [False] * len(text)
@@ -94,7 +103,7 @@ def assert_sound(document: Document, passages: list[Passage], fits: Callable[[st
             document.label,
             document.metadata,
         )
-        assert len(passage.text) == 1 or fits(passage.text)
+        assert len(passage.text) == 1 or fits(passage)
         covered[passage.start : passage.end] = [True] * len(passage.text)
     assert all(inside or character.isspace() for inside, character in zip(covered, text, strict=True))
     for before, after in pairwise(passages):
@@ -116,9 +125,13 @@ def test_passages_fit_and_cover_the_document(
     passages = splitter.split(document, token_spans, max_tokens)
 
     own_unit = {"tokens": lambda text: len(token_spans(text)), "words": lambda t: len(t.split()), "characters": len}
-    assert_sound(
-        document, passages, lambda text: own_unit[splitter.unit](text) <= size and len(token_spans(text)) <= max_tokens
-    )
+
+    def fits(passage: Passage) -> bool:
+        text = splitter.embedded_text(passage, token_spans, max_tokens)
+        assert text.endswith(passage.text)
+        return own_unit[splitter.unit](text) <= size and len(token_spans(text)) <= max_tokens
+
+    assert_sound(document, passages, fits)
 
 
 @settings(deadline=None)
@@ -128,8 +141,8 @@ def test_passages_cover_the_document_without_a_tokenizer(text: str, splitter: Sp
     size = splitter.size
     assert size is not None
     passages = splitter.split(document)
-    assert_sound(document, passages, lambda t: len(t) <= size if splitter.unit == "characters" else True)
-    assert_sound(document, passages, lambda t: len(t.split()) <= size or splitter.unit == "characters")
+    count = len if splitter.unit == "characters" else lambda text: len(text.split())
+    assert_sound(document, passages, lambda passage: count(splitter.embedded_text(passage)) <= size)
 
 
 @settings(deadline=None)
@@ -143,8 +156,8 @@ def test_no_more_than_the_overlap_is_repeated(text: str, splitter: Splitter) -> 
 
 
 @settings(deadline=None)
-@given(text=texts)
-def test_a_short_document_is_one_passage(text: str) -> None:
+@given(text=texts.map(lambda text: re.sub(r"[#=-]", "", text)))
+def test_a_short_document_without_headings_is_one_passage(text: str) -> None:
     passages = Splitter(10_000).split(Document("d", text), word_tokens)
     assert [passage.text for passage in passages] == ([text.strip()] if text.strip() else [])
 
@@ -235,7 +248,42 @@ def test_a_word_is_cut_between_its_tokens() -> None:
 def test_a_character_keeps_its_marks() -> None:
     assert cut("aae\u0301bb", 3, unit="characters") == ["aa", "e\u0301b", "b"]
     assert cut("aa👍🏽b", 3, unit="characters") == ["aa", "👍🏽b"]
+    assert cut("ab👩\u200d👩\u200d👧c", 6, unit="characters") == ["ab", "👩\u200d👩\u200d👧c"]
+    assert cut("a🇩🇪🇫🇷🇯🇵", 4, unit="characters") == ["a🇩🇪", "🇫🇷🇯🇵"]
+    assert cut("\u1112\u1161\u11ab\u1100\u1173\u11af", 4, unit="characters") == [
+        "\u1112\u1161\u11ab",
+        "\u1100\u1173\u11af",
+    ]
+    assert cut("क्षत्रिय", 7, unit="characters") == ["क्षत्रि", "य"]
+    assert cut("क्षत्रिय", 6, unit="characters") == ["क्ष", "त्रिय"]
+    assert cut("葛\U000e0100城市", 2, unit="characters") == ["葛\U000e0100", "城市"]
+
+
+def test_a_character_longer_than_the_size_is_cut() -> None:
     assert cut("ae\u0301\u0302\u0303", 2, unit="characters") == ["a", "e\u0301", "\u0302\u0303"]
+
+
+characters = st.sampled_from(
+    [
+        *("a", "e\u0301", "👩\u200d👩\u200d👧", "👍🏽", "🇩🇪", "\u1112\u1161\u11ab", "क्ष", "त्रि", "স্ত্রী", "กำ"),
+        *("♥\ufe0f", "葛\U000e0100", "字"),
+    ]
+)
+
+
+@given(
+    st.lists(st.lists(characters, min_size=1, max_size=12), min_size=1, max_size=12),
+    st.integers(8, 30),
+    st.integers(0, 7),
+    st.sampled_from(["characters", "tokens"]),
+)
+def test_no_visible_character_is_cut(words: list[list[str]], size: int, overlap: int, unit: str) -> None:
+    text = " ".join("".join(word) for word in words)
+    edges = {0}
+    for character in (character for word in words for character in [*word, " "]):
+        edges.add(max(edges) + len(character))
+    for passage in Splitter(size, overlap, unit).split(Document("d", text), character_tokens):  # type: ignore[arg-type]
+        assert {passage.start, passage.end} <= edges
 
 
 def test_a_character_of_more_tokens_than_the_size_is_a_passage() -> None:
@@ -284,14 +332,28 @@ def test_wrong_settings_are_refused(arguments: tuple[object, ...], message: str)
         Splitter(*arguments)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("8",), "expected size as an integer or None, got '8'"),
+        ((8.5,), "expected size as an integer or None, got 8.5"),
+        ((8, [1]), "expected overlap as an integer or None, got [1]"),
+        ((8, 1, "words", "yes"), "expected headings to be True or False, got 'yes'"),
+    ],
+)
+def test_settings_of_another_type_are_refused(arguments: tuple[object, ...], message: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(message)):
+        Splitter(*arguments)  # type: ignore[arg-type]
+
+
 def test_a_limit_below_one_token_is_refused() -> None:
     with pytest.raises(ValueError, match="expected max_tokens >= 1, got 0"):
         Splitter().split(Document("d", "text"), word_tokens, 0)
 
 
 def test_the_fingerprint_names_every_setting() -> None:
-    assert Splitter().fingerprint == "1:tokens:auto:auto"
-    assert Splitter(200, 20, "words").fingerprint == "1:words:200:20"
+    assert Splitter().fingerprint == "2:tokens:auto:auto:headings"
+    assert Splitter(200, 20, "words", headings=False).fingerprint == "2:words:200:20:text"
 
 
 def test_the_tokenizer_reads_little_more_than_the_text_and_its_overlaps() -> None:
