@@ -183,8 +183,10 @@ def print_evaluation(evaluation: Evaluation, console: Screen) -> None:
     for note in evaluation.notes:
         console.print(visible(f"note: {note}"), soft_wrap=True)
     if evaluation.comparisons:
+        console.print()
         _print_table(evaluation.comparison_table, "query by query", console)
     if evaluation.recall is not None:
+        console.print()
         _print_table(evaluation.recall.table, evaluation.recall.heading, console)
         console.print(visible(evaluation.recall.advice), soft_wrap=True)
 

@@ -17,11 +17,11 @@ _MARKDOWN_FILES = frozenset({".md", ".markdown", ".mdx", ".qmd", ".rmd", ".ipynb
 # Files whose texts are rows or messages, and may be of either kind.
 _ROW_FILES = frozenset({"", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".xlsx"})
 # A heading, a fence, bold words, a link, the line below the head of a table.
-_MARKS = re.compile(r"^#{1,6} \S|^```|\*\*\w[^*\n]*\*\*|\]\(\S+\)|^\|[-:| ]*-{3}[-:| ]*\|?$", re.MULTILINE)
+_MARKS = re.compile(r"^#{1,6} \S|^```|\*\*\w[^*\n]*\*\*|\]\([^\s()]+\)|^\|[-:| ]*-{3}[-:| ]*\|?$", re.MULTILINE)
 
 # Only elements of HTML: <your-name> is a gap to fill in, and stays.
 _TAGS = re.compile(
-    r"<!--.*?-->|</?(?:a|abbr|b|blockquote|center|code|dd|del|details|div|dl|dt|em|figcaption|figure|font|h[1-6]|i|img"
+    r"<!--(?:(?!<!--).)*?-->|</?(?:a|abbr|b|blockquote|center|code|dd|del|details|div|dl|dt|em|figcaption|figure|font|h[1-6]|i|img"
     r"|ins|kbd|li|mark|ol|p|picture|pre|q|s|small|source|span|strong|sub|summary|sup|table|tbody|td|th|thead|tr|tt|u|ul"
     r"|var)(?:\s[^<>]*)?/?>",
     re.IGNORECASE | re.DOTALL,

@@ -1,6 +1,7 @@
 """Texts as people read them, and the words of a query in them."""
 
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -111,6 +112,18 @@ def test_no_word_of_markdown_is_lost_or_made_up(text):
 def test_any_text_can_be_read(text, markdown):
     assert all(block.text.strip() for block in readable_blocks(text, markdown=markdown))
     assert bool(readable(text, markdown=markdown).strip()) == bool(text.strip())
+
+
+@pytest.mark.parametrize(
+    "piece", ["[", "![", "](", "[a](", "*", "_a", "`", "<!--", "<a ", "<b>", ">", "- ", "|", "**a"]
+)
+def test_texts_that_are_made_to_be_slow_are_not(piece):
+    text = piece * 5000
+    start = time.process_time()
+    is_markdown("faq", text)
+    readable(text, markdown=True)
+    marked_spans(text, "a b")
+    assert time.process_time() - start < 2  # in seconds; in quadratic time it would be many
 
 
 # ---- marks -----------------------------------------------------------------------------------------------------
