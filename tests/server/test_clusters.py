@@ -1,0 +1,61 @@
+"""A Redis Cluster is recognized and refused, in each of the ways in which one may meet it."""
+
+import asyncio
+import socket
+import time
+
+import pytest
+import redis
+import redis.asyncio
+from servers import READY_SECONDS, private_server
+
+from ragknn import AsyncIndex, HashingEmbedder, Index, UnsupportedServer, list_indexes
+
+NODE = "expected a single Redis, got a node of a Redis Cluster"
+CLIENT = "expected a client of a single Redis, got a RedisCluster"
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["search", "no-search"])
+def port(request, tmp_path_factory):
+    """Port of the only node of a cluster."""
+    port, bus = free_port(), free_port()
+    options = ("--cluster-enabled", "yes", "--port", str(port), "--cluster-port", str(bus), "--bind", "127.0.0.1")
+    with private_server(tmp_path_factory.mktemp("cluster"), *options, search=request.param) as url:
+        with redis.Redis.from_url(url) as client:
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            deadline = time.monotonic() + READY_SECONDS
+            while b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        yield port
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_a_url_of_a_node_is_refused(port, protocol):
+    url = f"redis://127.0.0.1:{port}?protocol={protocol}"
+    with pytest.raises(UnsupportedServer, match=NODE):
+        Index("doc", url=url, embedder=HashingEmbedder(8)).open()
+    with pytest.raises(UnsupportedServer, match=NODE):
+        asyncio.run(AsyncIndex("doc", url=url, embedder=HashingEmbedder(8)).open())
+    with pytest.raises(UnsupportedServer, match=NODE):
+        list_indexes(url)
+    with redis.Redis.from_url(url) as client, pytest.raises(UnsupportedServer, match=NODE):
+        Index("doc", client=client, embedder=HashingEmbedder(8)).open()
+
+
+def test_a_client_of_a_cluster_is_refused(port):
+    with redis.RedisCluster(host="127.0.0.1", port=port) as client, pytest.raises(UnsupportedServer, match=CLIENT):
+        Index("doc", client=client)
+
+    async def open_async():
+        async with redis.asyncio.RedisCluster(host="127.0.0.1", port=port) as client:
+            AsyncIndex("doc", client=client)
+
+    with pytest.raises(UnsupportedServer, match=CLIENT):
+        asyncio.run(open_async())
