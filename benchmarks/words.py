@@ -45,7 +45,8 @@ def measure(folder: Path, embedder: SentenceEmbedder) -> dict[str, str]:
     splitter = ragknn.Splitter()
     passages = [
         passage
-        for document in ragknn.read_documents(folder)
+        for document in ragknn.read_documents(folder).outcomes()
+        if isinstance(document, ragknn.Document)
         for passage in splitter.split(document, embedder.token_spans, embedder.max_tokens)
     ]
     halves = {owner: "ab"[number % 2] for number, owner in enumerate(dict.fromkeys(p.document_id for p in passages))}
@@ -55,8 +56,9 @@ def measure(folder: Path, embedder: SentenceEmbedder) -> dict[str, str]:
     ]
     name = f"words-{folder.resolve().name}"
     with ragknn.Index(name, embedder=embedder, fields={"half": "tag"}) as index:
-        index.clear()
-        ragknn.Indexer(index).add_passages(halved, embed=False)
+        indexer = ragknn.Indexer(index)
+        indexer.clear()
+        indexer.add_passages(halved, embed=False)
         retriever = ragknn.Retriever(index)
         queries = list(questions.queries.values())
 
