@@ -82,14 +82,14 @@ class WeightedScores:
     and the last of a ranking counts no more than one that is absent.
 
     Args:
-        vector: share of the vector search, 0 to 1; the text search has the rest. The default is not tuned: vectors
-            count more, since they find something for any question.
+        vector: share of the vector search, 0 to 1; the text search has the rest. 0.6 had the best mean on four sets of
+            questions of different kinds, whose own best lay between 0.4 and 0.7; `evaluate` shows yours.
 
     Raises:
         ValueError: the share is not between 0 and 1.
     """
 
-    vector: float = 0.7
+    vector: float = 0.6
 
     def __post_init__(self) -> None:
         if not 0 <= self.vector <= 1:
