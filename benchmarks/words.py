@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 import ragknn
-from benchmarks.retrieval import HANDBOOK, K, PASSAGES, ndcg
+from benchmarks.retrieval import HANDBOOK, PASSAGES, K, ndcg
 from ragknn.embedding.sentence import SentenceEmbedder
 from ragknn.evaluation import rank_documents, read_questions
 
