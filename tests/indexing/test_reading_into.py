@@ -120,7 +120,7 @@ def test_a_dry_run_of_add_writes_nothing(indexer, opened, counting, folder):
 
 def test_each_passage_of_a_pdf_knows_its_page(indexer, opened, tmp_path):
     lines = [
-        f"Page {number} is about {word}. " * 30 for number, word in enumerate(["keys", "locks", "lights"], start=1)
+        f"Page {number} is about {word}. " * 100 for number, word in enumerate(["keys", "locks", "lights"], start=1)
     ]
     (tmp_path / "a.pdf").write_bytes(pdf(lines[0], "", lines[1], lines[2], title="Bicycles"))
     report = indexer.add(read_documents(tmp_path))
