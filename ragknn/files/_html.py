@@ -48,13 +48,13 @@ _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.I)
 # Names that pages without the elements for it give to the same parts.
 _CHROME_NAMES = re.compile(
     r"(?:^|\s)(?:(?:site|page|main|global|top)[-_]?(?:header|footer|nav|navigation|menu|sidebar)|header|footer|nav|"
-    r"navbar|navigation|sidebar|breadcrumbs?|skip-?(?:link|nav|to-content))(?:\s|$)",
+    r"navbar|navigation|sidebar|cookies?|breadcrumbs?|skip-?(?:link|nav|to-content))(?:\s|$)",
     re.I,
 )
 _COOKIES = re.compile(
-    r"(?:cookies?|consent|gdpr|ccpa)[-_]?(?:law[-_]?)?(?:banner|bar|box|consent|container|dialog|info|message|modal|"
-    r"notice|notification|overlay|panel|popup|prompt|toast|wall|window|wrapper)\b|onetrust|cookiebot|usercentrics|"
-    r"didomi|truste[-_]|cky-consent|qc-cmp",
+    r"(?:cookies?|consent|gdpr|ccpa|privacy)[-_]?(?:[a-z]+[-_])?(?:alert|banner|bar|box|compliance|consent|container|"
+    r"dialog|info|message|modal|notice|notification|overlay|panel|popup|prompt|toast|wall|window|wrapper)\b|onetrust|"
+    r"cookiebot|usercentrics|didomi|truste[-_]|cky-consent|qc-cmp|\bcc-(?:banner|window)\b",
     re.I,
 )
 # The short form of an element that only XML has; HTML takes it for an element that goes on.
@@ -218,7 +218,7 @@ class _Text:
         if names == " " or tag in ("main", "article"):
             return False
         named = _COOKIES.search(names) or (not inner and _CHROME_NAMES.search(names))
-        return bool(named) and node.css_first("main, article") is None
+        return bool(named) and node.css_first("main, article, h2") is None
 
     def _keep_heading(self, chrome: LexborNode) -> None:
         """Keep the heading of the page where it stands in its header."""

@@ -16,6 +16,8 @@ from ragknn.files._rows import TEXT_FIELDS, Fields, Reading, Remark, Row, Rows, 
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _NEXT = re.compile(r"[ \t\n\r]*([,\]])[ \t\n\r]*")
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_ROWS = re.compile(r'"\s*:\s*(\[)\s*\{')
 _MOST_BAD = 1000  # rows that are no JSON, before a list is given up: each costs a look through the file
 
 
@@ -57,8 +59,11 @@ def read(file: File, reading: Reading) -> Rows:
     try:
         value = decoder.whole(text)
     except json.JSONDecodeError as error:
-        if error.msg == "Extra data" and error.lineno > 1 and text[begin : error.pos].strip().count("\n") == 0:
+        rows_at = _rows_at(text, error.pos)
+        if error.msg == "Extra data" and "\n" not in text[begin : error.pos].strip():
             yield from read_lines(file, reading)  # JSON lines under another suffix
+        elif rows_at is not None:
+            yield from _list(text, rows_at, decoder)
         else:
             yield Unreadable(_bad_json(text, error), f":{error.lineno}")
         return
@@ -105,11 +110,21 @@ def _list(text: str, begin: int, decoder: _Decoder) -> Rows:
         else:
             yield _row(value, f"#{position}", decoder, f" (line {line})")
             at, closed = mark.end(), mark[1] == "]"
-    if text[at:].strip():
+    if text[at:].strip() and not text[:begin].strip():
         got = reprlib.repr(text[at:].strip())
         yield Unreadable(
             f"expected nothing behind the list, got {got}; correct it", f":{text.count(chr(10), 0, at) + 1}"
         )
+
+
+def _rows_at(text: str, error: int) -> int | None:
+    """Find the list of objects in the outermost object in which there is an error."""
+    found = _ROWS.search(text, 0, error)
+    if found is None:
+        return None
+    before = _STRING.sub("", text[: found.start(1)])
+    opened = before.count("{") - before.count("}") + before.count("[") - before.count("]")
+    return found.start(1) if opened == 1 else None
 
 
 def _next_like(text: str, begin: int, error: int) -> int | None:

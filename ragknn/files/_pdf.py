@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ragknn.errors import ReadError
 from ragknn.files._bytes import File
@@ -38,6 +38,7 @@ def read(file: File, reading: Reading) -> Rows:
         try:
             document = pypdf.PdfReader(stream)
             count = len(document.pages)
+            announced = _resolved(cast(Any, document.trailer["/Root"])["/Pages"]).get("/Count")
             title = _text_in(document.metadata.title if document.metadata else None)
         except Exception as error:
             raise _refusal(error) from error
@@ -57,7 +58,8 @@ def read(file: File, reading: Reading) -> Rows:
                     damaged.update({number + 1: found[0]} if found else {})
                     blank += [] if found else [number + 1]
             yield Step()
-    missing = _missing(blank, damaged, count)
+    lost = announced - count if isinstance(announced, int) else 0
+    missing = _missing(blank, damaged, count, lost)
     if not any(pages):
         raise ReadError(missing or "expected pages with text, got none; export the file again")
     if missing:
@@ -79,7 +81,7 @@ def _refusal(error: Exception) -> ReadError | OSError | MemoryError:
     return ReadError(f"expected a PDF, got {folded(f'{type(error).__name__}: {error}')}; repair or export it again")
 
 
-def _missing(blank: Sequence[int], damaged: dict[int, str], count: int) -> str:
+def _missing(blank: Sequence[int], damaged: dict[int, str], count: int, lost: int) -> str:
     """Say which pages are missing from the text; empty if none is."""
     told = []
     if blank:
@@ -87,6 +89,8 @@ def _missing(blank: Sequence[int], damaged: dict[int, str], count: int) -> str:
     if damaged:
         reason = damaged[min(damaged)]
         told.append(f"{_pages(list(damaged))} of {count} cannot be read ({reason}); repair or export the file again")
+    if lost > 0:
+        told.append(f"{lost} of {lost + count} pages cannot be found in the file; repair or export it again")
     return "; ".join(told)
 
 

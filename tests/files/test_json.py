@@ -194,6 +194,15 @@ def test_a_bad_row_costs_itself_and_not_the_file(tmp_path: Path) -> None:
     assert "'a' twice" not in str(outcomes(tmp_path))
 
 
+def test_a_bad_row_in_an_object_around_them_costs_itself_too(tmp_path: Path) -> None:
+    rows = '\n {"text": "one"},\n {"text": "two",},\n {"text": "three"}\n'
+    path = write(tmp_path, "a.json", f'{{"version": 1, "meta": {{"x": "[{{"}}, "data": [{rows}], "more": 2}}')
+    one, bad, three = outcomes(path)
+    assert (one, bad.source, three) == (Document("a.json#1", "one"), "a.json:3", Document("a.json#3", "three"))
+    nested = write(tmp_path, "b.json", '{"meta": {"authors": [{"name": "x"}]}, "data": }')
+    assert failure(nested).source == "b.json:1"
+
+
 def test_what_cannot_be_found_again_behind_a_bad_row_is_told(tmp_path: Path) -> None:
     one, bad = outcomes(write(tmp_path, "a.json", '[{"text": "x"}, {"text": }, {"text": "lost"}]'))
     assert one == Document("a.json#1", "x")

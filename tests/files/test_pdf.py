@@ -88,6 +88,12 @@ def test_a_damaged_page_is_named_and_the_others_are_read(tmp_path: Path, content
     assert partial(path).startswith("page 2 of 3 cannot be read (")
 
 
+def test_a_page_that_is_not_in_the_file_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.pdf", pdf("One", "Two", "Three").replace(b"[4 0 R 6 0 R", b"[4 0 R 99 0 R"))
+    assert only(path).text == "One\n\nThree"
+    assert partial(path) == "1 of 3 pages cannot be found in the file; repair or export it again"
+
+
 def form(**values: str) -> bytes:
     writer = pypdf.PdfWriter(clone_from=io.BytesIO(pdf("Application")))
     fields = [
