@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,12 @@ from ragknn._display.lines import brief, label_text
 from ragknn._display.prose import headline, prose
 
 if TYPE_CHECKING:
-    from ragknn.records import Document, Failure, IndexInfo, IngestReport, Neighbor, Passage, Retrieval, Vote
+    from ragknn.records import Document, Failure, IndexInfo, IngestReport, Neighbor, Note, Passage, Retrieval, Vote
 
 SHOWN_CLASSES = 8
 SHOWN_FAILURES = 10
 SHOWN_CARDS, SHOWN_VOTERS = 10, 5
+MOST_NOTES = 100
 MOST_CARDS = 50  # more would make a notebook slow; the records have them all
 VOTER_CHARACTERS = 160
 METADATA_CHARACTERS = 160
@@ -64,7 +66,7 @@ def passage_card(passage: Passage, number: object, figures: object, query: str |
     path = _path(passage)
     label = "" if passage.label is None else chip(label_text(passage.label))
     head = row(number, place, path, label, figures)
-    return card(head, prose(passage.text, passage.document_id, query), _metadata(passage.metadata))
+    return card(head, prose(passage.text, passage.document_id, query), _metadata(passage.metadata, passage.document_id))
 
 
 def document_html(document: Document) -> str:
@@ -72,7 +74,7 @@ def document_html(document: Document) -> str:
     label = "" if document.label is None else chip(label_text(document.label))
     size = span(f"{len(document.text):,} characters", style=f"margin-left:auto;{MUTED}")
     head = row(_place(document.id, ""), label, size)
-    return sheet(card(head, prose(document.text, document.id), _metadata(document.metadata)))
+    return sheet(card(head, prose(document.text, document.id), _metadata(document.metadata, document.id)))
 
 
 def excerpt_card(number: str, document_id: str, start: int, end: int, label: Any, distance: float, text: str) -> Html:
@@ -140,17 +142,27 @@ def report_html(report: IngestReport) -> str:
         else []
     )
     failures = _failures("failed", report.failed), _failures("left out", report.left_out)
-    return sheet(card(row(dry, *figures, end), notes(kept), *failures))
+    return sheet(card(row(dry, *figures, end), notes(kept), *failures, _notes(report.notes)))
 
 
 def _failures(what: str, failures: Sequence[Failure]) -> Html:
-    lines = [
-        element("div", span(one.source, style="font-weight:600"), ": ", one.reason, style="margin:.2em 0")
-        for one in failures
-    ]
+    lines = [_line_about(one.source, one.reason) for one in failures]
     if not lines:
         return Html("")
     return Html(_line(f"{what}: {len(lines)}") + folded_list(lines, SHOWN_FAILURES, len(lines)))
+
+
+def _notes(told: Sequence[Note]) -> Html:
+    if not told:
+        return Html("")
+    counts = Counter(one.kind for one in told)
+    lines = [_line_about(f"{one.kind}: {one.source}", one.reason) for one in told[:MOST_NOTES]]
+    left_out = notes([f"{len(told) - MOST_NOTES:,} more are not shown"]) if len(told) > MOST_NOTES else ""
+    return folded(", ".join(f"{kind}: {count:,}" for kind, count in counts.items()), *lines, left_out)
+
+
+def _line_about(source: str, reason: str) -> Html:
+    return element("div", span(source, style="font-weight:600"), ": ", reason, style="margin:.2em 0")
 
 
 def folded_list(items: Sequence[Html], shown: int, total: int) -> Html:
@@ -237,10 +249,13 @@ def _share_bar(neighbor: Neighbor, best: float, hint: str) -> Html:
     return bar(min(max(share, 0.0), 1.0), hint) if math.isfinite(share) else Html("")
 
 
-def _metadata(metadata: Mapping[str, Any]) -> Html:
-    if not metadata:
+def _metadata(metadata: Mapping[str, Any], document_id: str) -> Html:
+    # The id of a document in a file begins with the path, and tells all that these do.
+    told = ("path", "folder", "suffix") if document_id.startswith(str(metadata.get("path"))) else ()
+    rest = {name: value for name, value in metadata.items() if name not in told}
+    if not rest:
         return Html("")
-    entries = " · ".join(f"{name}: {brief(_plain_value(value), 60)}" for name, value in metadata.items())
+    entries = " · ".join(f"{name}: {brief(_plain_value(value), 60)}" for name, value in rest.items())
     line = f"{MUTED};font-size:.85em;border-top:1px solid {LINE};margin-top:.4em;padding-top:.25em"
     return element("div", span(brief(entries, METADATA_CHARACTERS), style="overflow-wrap:anywhere"), style=line)
 

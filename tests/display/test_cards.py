@@ -14,6 +14,7 @@ from ragknn import (
     IndexInfo,
     IngestReport,
     Neighbor,
+    Note,
     Passage,
     Retrieval,
     Scores,
@@ -78,6 +79,7 @@ failures = st.lists(st.builds(Failure, texts, texts), max_size=12).map(tuple)
 counts = st.integers(0, 10**9)
 reports = st.builds(
     *(IngestReport, counts, counts, counts, counts, counts, failures, counts, counts, failures),
+    notes=st.lists(st.builds(Note, st.sampled_from(["passed over", "partial"]), texts, texts), max_size=2).map(tuple),
     dry_run=st.booleans(),
     seconds=st.floats(0, 1e6),
 )
@@ -205,6 +207,13 @@ def test_a_card_says_where_the_passage_stands():
     assert 'title="characters 0 to 4"' in html
 
 
+def test_what_the_id_of_a_document_tells_is_not_told_again():
+    metadata = {"path": "a.md", "folder": "", "suffix": ".md", "year": 2020}
+    assert words_of(card_of("Text", metadata=metadata))[-1] == "year: 2020"
+    elsewhere = {**metadata, "path": "b.md"}
+    assert words_of(card_of("Text", metadata=elsewhere))[-1].startswith("path: b.md")
+
+
 def test_a_heading_that_the_text_begins_with_is_not_said_twice():
     assert "Money" in words_of(card_of("# Refunds\n\nText", headings=("Money", "Refunds")))
 
@@ -252,6 +261,15 @@ def test_a_report_counts_in_one_line_and_folds_many_failures():
     assert "2 more" in words
     assert "dry run, nothing written" in words_of(IngestReport(dry_run=True)._repr_html_())
     assert "skipped" not in words
+
+
+def test_what_reading_passed_over_is_counted_and_folded():
+    notes = tuple(Note("passed over", f"f{n}.bin", "no known format") for n in range(120))
+    html = IngestReport(notes=(*notes, Note("empty", "x.txt", "no text")))._repr_html_()
+    words = words_of(html)
+    assert "passed over: 120, empty: 1" in words
+    assert html.index("<details") < html.index("f0.bin")
+    assert words[-1] == "21 more are not shown"
 
 
 def test_an_index_at_a_glance_names_what_matters():
