@@ -25,6 +25,7 @@ from ragknn.errors import MissingDependency
 from ragknn.files import _epub, _html, _json, _markdown, _notebooks, _office, _pdf, _rst, _tables, _text
 from ragknn.files._isolation import Parser
 
+_LARGE = 8 * 2**20  # bytes
 EXTRA = "files"  # the extra that brings the optional libraries
 
 # Text that is read as it stands.
@@ -47,6 +48,7 @@ class Format:
         parse: reads one file.
         of_rows: whether a file has several documents.
         foreign: whether a foreign library parses it, and so a process of its own.
+        grows: whether its values may take many times the memory of the file, so that a large one is parsed likewise.
         needs: the module of an optional library that it needs, and the name of its package.
     """
 
@@ -55,7 +57,12 @@ class Format:
     parse: Parser
     of_rows: bool = False
     foreign: bool = False
+    grows: bool = False
     needs: tuple[str, str] | None = None
+
+    def is_isolated(self, size: int, packed: bool) -> bool:
+        """Whether a file of so many bytes, packed or not, is parsed in a process of its own."""
+        return self.foreign or (self.grows and (packed or size > _LARGE))
 
     @property
     def missing(self) -> str | None:
@@ -78,8 +85,8 @@ FORMATS = (
     Format("html", (".html", ".htm", ".xhtml"), _html.read, foreign=True),
     Format("csv", (".csv",), _tables.read, of_rows=True),
     Format("tsv", (".tsv", ".tab"), _tables.read, of_rows=True),
-    Format("json", (".json",), _json.read, of_rows=True),
-    Format("jsonl", (".jsonl", ".ndjson"), _json.read_lines, of_rows=True),
+    Format("json", (".json",), _json.read, of_rows=True, grows=True),
+    Format("jsonl", (".jsonl", ".ndjson"), _json.read_lines, of_rows=True, grows=True),
     Format("pdf", (".pdf",), _pdf.read, foreign=True),
     Format("docx", (".docx",), _office.read_docx, foreign=True, needs=("docx", "python-docx")),
     Format("xlsx", (".xlsx",), _office.read_xlsx, of_rows=True, foreign=True, needs=("openpyxl", "openpyxl")),

@@ -16,8 +16,9 @@ from ragknn.files._rows import TEXT_FIELDS, Fields, Reading, Remark, Row, Rows, 
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _NEXT = re.compile(r"[ \t\n\r]*([,\]])[ \t\n\r]*")
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 _ROWS = re.compile(r'"\s*:\s*(\[)\s*\{')
+_LOOKED_AT = 2**16  # characters of an object in which the list of its rows is looked for
 _MOST_BAD = 1000  # rows that are no JSON, before a list is given up: each costs a look through the file
 
 
@@ -119,7 +120,7 @@ def _list(text: str, begin: int, decoder: _Decoder) -> Rows:
 
 def _rows_at(text: str, error: int) -> int | None:
     """Find the list of objects in the outermost object in which there is an error."""
-    found = _ROWS.search(text, 0, error)
+    found = _ROWS.search(text, 0, min(error, _LOOKED_AT))
     if found is None:
         return None
     before = _STRING.sub("", text[: found.start(1)])

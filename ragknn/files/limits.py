@@ -11,9 +11,9 @@ _MIB = 2**20
 class Limits:
     """What reading one file may cost. A file that needs more is a failure, and the next one is read.
 
-    A format that a foreign library parses (HTML, PDF, Office files, notebooks, reStructuredText) is parsed in a process
-    of its own, which is stopped when it takes too long or too much memory. All other formats are read here, in time
-    that grows with their size.
+    A format that a foreign library parses (HTML, PDF, Office files, notebooks, reStructuredText), and JSON of more than
+    8 MiB or packed, is parsed in a process of its own, which is stopped when it takes too long or too much memory. All
+    other formats are read here, in time that grows with their size.
 
     Attributes:
         text_bytes: longest text that is taken in one piece: a text file, a line, a row of a table.

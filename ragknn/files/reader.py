@@ -223,11 +223,12 @@ def _read_file(chosen: Chosen, reading: Reading, worker: Worker) -> Iterator[Doc
     only_id = None if kind.of_rows or kind.name == "markdown" else name
     place = {"path": name, "folder": str(PurePosixPath(name).parent), "suffix": suffix_of(name)}
     try:
-        if check_regular(chosen.file.path) == 0:
+        if (size := check_regular(chosen.file.path)) == 0:
             yield Note("empty", name, "the file is empty", only_id or name)
             return
         failures = 0
-        rows = worker.parse(kind.parse, chosen.file, reading) if kind.foreign else kind.parse(chosen.file, reading)
+        isolated = kind.is_isolated(size, chosen.file.packed)
+        rows = worker.parse(kind.parse, chosen.file, reading) if isolated else kind.parse(chosen.file, reading)
         for row in rows:
             match row:
                 case Unreadable(reason, at):

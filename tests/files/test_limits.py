@@ -161,3 +161,19 @@ def test_the_parser_is_the_package_that_runs_and_nothing_in_the_current_folder(t
         [sys.executable, "-P", "-c", script], cwd=tmp_path, env=environ, capture_output=True, text=True, check=True
     )
     assert (json.loads(done.stdout), done.stderr) == (["Sound."], "")
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS does not keep to limits of memory")
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.json.gz"])
+def test_json_that_takes_many_times_its_size_is_a_failure(tmp_path: Path, name: str) -> None:
+    content = b'{"text": "x", "m": [' + b"[]," * 3_000_000 + b"[]]}"
+    path = write(tmp_path, name, gzip.compress(content, 1) if name.endswith(".gz") else content)
+    [greedy] = outcomes(path, limits=Limits(memory_bytes=60 * 2**20))
+    assert isinstance(greedy, Failure)
+    assert "MiB of memory" in greedy.reason
+
+
+def test_large_json_is_read_in_the_other_process_as_in_this_one(tmp_path: Path) -> None:
+    rows = [{"id": str(number), "text": "x" * 2000, "n": number} for number in range(5000)]
+    path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))
+    assert outcomes(path, limits=Limits()) == outcomes(path)
