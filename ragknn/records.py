@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Label: TypeAlias = str | int | float
 Metric: TypeAlias = Literal["cosine", "ip", "l2"]
-NoteKind: TypeAlias = Literal["passed over", "empty", "partial", "assumed"]
+NoteKind: TypeAlias = Literal["passed over", "empty", "partial", "assumed", "changed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,8 +339,8 @@ class Note(Plain):
     Attributes:
         kind: "passed over": a file or folder that was not read; "empty": a file that was read and holds no text;
             "partial": a document of which something is missing, such as pages without text; "assumed": one read
-            with an assumption, such as its encoding.
-        source: the file or folder.
+            with an assumption, such as its encoding; "changed": an index with another splitter than before.
+        source: the file, the folder or the index.
         reason: what was left out or assumed, and what to do about it.
         document_id: the document concerned, or None where it is none or several.
     """
@@ -369,7 +369,7 @@ class IngestReport(Plain):
             input could not be read and they may come from there.
         skipped: documents left alone because the index has their ids already (`on_existing="skip"`).
         left_out: fields that did not fit their type and were left out (`on_bad_field="leave_out"`), and why.
-        notes: what reading passed over, found empty, read in part or assumed; no failures.
+        notes: what reading passed over, found empty, read in part or assumed, and another splitter; no failures.
         ids: ids of the documents "added", "updated" and "deleted", in this order.
         dry_run: whether nothing was written: the report tells what would have been.
         seconds: how long it took.
@@ -420,8 +420,12 @@ class IngestReport(Plain):
             head = f"dry run, nothing written: {head}"
         kept = [f"  {self.kept} missing from the input were kept, since not all of it could be read"] * bool(self.kept)
         left_out = [f"  left out: {one}" for one in self.left_out]
-        notes = [f"  {kind}: {count}" for kind, count in Counter(note.kind for note in self.notes).items()]
-        return "\n".join([head, *kept, *left_out, *notes, *(f"  failed: {failure}" for failure in self.failed)])
+        changed = [f"  changed: {note}" for note in self.notes if note.kind == "changed"]
+        kinds = Counter(note.kind for note in self.notes if note.kind != "changed")
+        notes = [f"  {kind}: {count}" for kind, count in kinds.items()]
+        return "\n".join(
+            [head, *changed, *kept, *left_out, *notes, *(f"  failed: {failure}" for failure in self.failed)]
+        )
 
     def _repr_html_(self) -> str:
         """Show the counts and the failures as a card in a notebook."""
@@ -447,6 +451,7 @@ class IndexInfo(Plain):
         indexing_failures: passages that the server could not index.
         redis_version: version of the server.
         search_version: version of its search module; empty where the server does not tell.
+        splitter: settings of the splitter by which documents are cut, "auto" where they are left to it.
     """
 
     name: str
@@ -463,6 +468,7 @@ class IndexInfo(Plain):
     indexing_failures: int
     redis_version: str
     search_version: str
+    splitter: Mapping[str, Any] = field(default_factory=dict)
 
     def _repr_html_(self) -> str:
         """Show the facts as a card in a notebook."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeAlias, get_args
 
 from ragknn._checks import check_unicode, shown
@@ -16,6 +16,7 @@ from ragknn.errors import SchemaMismatch
 from ragknn.records import Metric
 from ragknn.text._terms import LANGUAGES, Analyzer, analyzer
 from ragknn.text._words import default_stop_words, fold_stop_words
+from ragknn.text.splitting import Splitter
 
 Algorithm: TypeAlias = Literal["flat", "hnsw"]
 FieldType: TypeAlias = Literal["tag", "numeric", "text"]
@@ -50,6 +51,7 @@ class Schema:
         stop_words: words that are not indexed; None becomes the default of the language.
         fold_accents: whether words are found without regard to accents.
         required_filter: declared tag field that every filter must pin and every document must have; None for none.
+        splitter: how documents are cut; None: as a `Splitter` without arguments does.
     """
 
     embedder: str
@@ -68,6 +70,7 @@ class Schema:
     fold_accents: bool = True
     required_filter: str | None = None
     content: str | None = None
+    splitter: Splitter | None = None
     format: int = FORMAT
 
     def __post_init__(self) -> None:
@@ -98,6 +101,7 @@ class Schema:
     def dumps(self) -> str:
         """Return the schema as the JSON text that the manifest holds."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
+        values["splitter"] = None if self.splitter is None else asdict(self.splitter)
         return json.dumps(values, default=dict, sort_keys=True)
 
     @classmethod
@@ -113,7 +117,8 @@ class Schema:
             values["format"] = FORMAT  # without words they do not differ
         elif found not in (OLDEST_FORMAT, FORMAT):
             raise SchemaMismatch(name, {"format": (FORMAT, found)})
-        return cls(**values)
+        kept = values.pop("splitter", None)
+        return cls(**values, splitter=None if kept is None else Splitter(**kept))
 
     @property
     def analyzer(self) -> Analyzer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, get_args
 
@@ -62,8 +63,12 @@ def _field(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ..
 @click.option("--language", metavar="NAME", help="Language for --mode text and hybrid.  [default: english]")
 @click.option("--size", type=click.IntRange(min=1), help="Longest passage.  [default: the model's limit, up to 256]")
 @click.option("--overlap", type=click.IntRange(min=0), help="Overlap of adjacent passages.  [default: size / 8]")
+@click.option("--unit", type=click.Choice(["tokens", "words", "characters"]), help="Of both.  [default: tokens]")
 @click.option(
-    "--unit", type=click.Choice(["tokens", "words", "characters"]), default="tokens", show_default=True, help="Of both."
+    "--headings/--no-headings",
+    default=None,
+    help="Embed passages with the headings above them, or without. This and the three before are kept with the index "
+    "and need not be named again.  [default: with]",
 )
 @reading_options
 @embedder_option
@@ -85,6 +90,7 @@ def index(
     size: int | None,
     overlap: int | None,
     unit: Any,
+    headings: bool | None,
     reading: dict[str, Any],
     embedder: Embedder | None,
     url: str | None,
@@ -97,7 +103,9 @@ def index(
     unless it has not changed. With several paths, the name of each folder goes before the ids of its documents.
     """
     source = read_documents(paths[0] if len(paths) == 1 else paths, **reading)
-    splitter = Splitter(size, overlap, unit)
+    named = {"size": size, "overlap": overlap, "unit": unit, "headings": headings}
+    named = {setting: value for setting, value in named.items() if value is not None}
+    Splitter(**named)  # refuses bad settings before anything is opened
     embedder = chosen_embedder(embedder, model)
     options: dict[str, Any] = {
         "metric": metric,
@@ -109,7 +117,8 @@ def index(
     }
     try:
         with Index(name, url=url, embedder=embedder, create=not dry_run, **options) as opened:
-            indexer = Indexer(opened, splitter)
+            kept = opened.schema.splitter or Splitter()
+            indexer = Indexer(opened, replace(kept, **named) if named else None)
             write = partial(indexer.sync, where=where) if sync else indexer.add
             report = ingest(partial(write, dry_run=dry_run), source, as_json)
             if not dry_run:

@@ -34,9 +34,11 @@ from ragknn.errors import IndexNotOpen
 from ragknn.filters import Where
 from ragknn.indexing._changing import add_fields
 from ragknn.indexing._moving import moved
+from ragknn.indexing._splitters import keep_splitter, splitter_of
 from ragknn.records import IndexInfo, IngestReport, Metric
 from ragknn.server._connection import check_client, check_url
 from ragknn.server._urls import with_password
+from ragknn.text.splitting import Splitter
 
 if TYPE_CHECKING:
     from ragknn.settings import Settings
@@ -259,6 +261,9 @@ class SharedIndex:
         self._opened = replace(self._state, schema=schema)
         return report
 
+    def _adopting(self, splitter: Splitter) -> Flow[None]:
+        self._opened = replace(self._state, schema=(yield from keep_splitter(self._place(), splitter)))
+
     def _describing(self) -> Flow[IndexInfo]:
         schema, server = self.schema, self.server
         info = yield from index_info(self._keys)
@@ -277,6 +282,7 @@ class SharedIndex:
             indexing_failures=info.failures,
             redis_version=dotted(server.version),
             search_version=dotted(server.search or ()),
+            splitter=splitter_of(schema).settings,
         )
 
 

@@ -6,6 +6,7 @@ import itertools
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from ragknn.indexing._changing import change_details
 from ragknn.indexing._drafts import by_document, drafting_documents, drafting_ready, drafting_vectors
 from ragknn.indexing._ingestion import Embedding, IngestOptions, Policy, ingest
 from ragknn.indexing._reading import DOCUMENTS_PER_PART, checked_ids, in_parts, storable
+from ragknn.indexing._splitters import notes_on_change, splitter_of
 from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Document, DocumentSource, Failure, IngestReport, Label, Note, Passage
 from ragknn.text._folding import fold, folding
@@ -69,9 +71,16 @@ def _ingesting(
 ) -> Flow[IngestReport]:
     if hasattr(documents, "itertuples"):
         raise TypeError("expected documents, got a DataFrame; pass documents_from_pandas(frame)")
-    index, splitter = indexer.index, indexer.splitter
+    index = indexer.index
     if not policy.dry_run:
         yield from index._modernizing()
+    splitter = splitter_of(index.schema)
+    notes: tuple[Note, ...] = ()
+    if indexer.splitter is not None and indexer.splitter != splitter:
+        splitter = indexer.splitter
+        notes = yield from notes_on_change(index._place(), splitter)
+        if not policy.dry_run:
+            yield from index._adopting(splitter)
     embedder = index.embedder
     reads = (folding(embedder.token_spans) if isinstance(embedder, Tokenizing) else None, embedder.max_tokens)
     draft = drafting_documents(
@@ -83,7 +92,8 @@ def _ingesting(
     prune = None if missing_among is None else (yield from index._filtering(missing_among))
     outcomes: Iterable[Document | Failure | Note]
     outcomes = documents.outcomes() if isinstance(documents, DocumentSource) else documents
-    return (yield from ingest(index._place(), outcomes, draft, _embedding(index), policy, prune))
+    report = yield from ingest(index._place(), outcomes, draft, _embedding(index), policy, prune)
+    return replace(report, notes=(*notes, *report.notes))
 
 
 def _embedding(index: Index | AsyncIndex) -> Embedding:

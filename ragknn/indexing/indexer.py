@@ -36,7 +36,9 @@ class Indexer:
 
     Args:
         index: the index to write to.
-        splitter: how texts are cut into passages; None: as long as the embedder reads, 256 tokens at most.
+        splitter: how documents are cut into passages. It is kept with the index when documents are first added with it.
+            None: that of the index; of a new one a `Splitter` without arguments. With another one, the index keeps this
+            one from then on, documents that are added or synced are cut and embedded again, and the report says so.
     """
 
     def __init__(self, index: Index, splitter: Splitter | None = None) -> None:
@@ -306,8 +308,7 @@ def _options(
     return options if batch_size is None else {**options, "batch_size": batch_size}
 
 
-def _checked(splitter: Splitter | None) -> Splitter:
-    if splitter is None:
-        return Splitter()
-    check_type("splitter", splitter, Splitter, "pass Splitter(size, overlap)")
+def _checked(splitter: Splitter | None) -> Splitter | None:
+    if splitter is not None:
+        check_type("splitter", splitter, Splitter, "pass Splitter(size, overlap)")
     return splitter

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from operator import index as as_integer
 from typing import Any, Literal
@@ -78,9 +78,16 @@ class Splitter:
     @property
     def fingerprint(self) -> str:
         """The settings as a short string: with the same model, equal strings mean equal cuts."""
-        size = "auto" if self.size is None else self.size
-        overlap = "auto" if self.overlap is None else self.overlap
-        return f"{_VERSION}:{self.unit}:{size}:{overlap}:{'headings' if self.headings else 'text'}"
+        size, overlap, unit, headings = self.settings.values()
+        return f"{_VERSION}:{unit}:{size}:{overlap}:{'headings' if headings else 'text'}"
+
+    @property
+    def settings(self) -> dict[str, int | str | bool]:
+        """The settings by name, "auto" where they are left to the splitter."""
+        return {name: "auto" if value is None else value for name, value in asdict(self).items()}
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {value}" for name, value in self.settings.items())
 
     def split(
         self, document: Document, token_spans: TokenSpans | None = None, max_tokens: int | None = None
