@@ -468,7 +468,7 @@ class IndexInfo(Plain):
     indexing_failures: int
     redis_version: str
     search_version: str
-    splitter: Mapping[str, Any] = field(default_factory=dict)
+    splitter: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def _repr_html_(self) -> str:
         """Show the facts as a card in a notebook."""
