@@ -30,6 +30,7 @@ _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _ABSOLUTE = re.compile(r"(?:https?|ftp|mailto):", re.IGNORECASE)
 
 _BLANK_LINES = re.compile(r"\n[^\S\n]*\n\s*")
+_HEADING = re.compile(r"#{1,6} +(\S.*?)[ #]*")
 _LIST_ENTRY = re.compile(r"(?:[-*+•|>]|\d{1,3}[.)])\s|\||\s")
 # Lines of these lengths are taken for prose that was broken to fit a page.
 _BROKEN_LINE = range(45, 131)
@@ -62,7 +63,7 @@ class Block:
 
 def is_markdown(document_id: str, text: str) -> bool:
     """Tell whether a text is Markdown: by the name of its file, or else by the marks in it."""
-    suffix = PurePosixPath(document_id).suffix.lower()
+    suffix = PurePosixPath(document_id.removesuffix(".gz")).suffix.lower()
     if suffix in _MARKDOWN_FILES:
         return True
     is_file = suffix not in _ROW_FILES and re.fullmatch(r"\.[a-z][a-z0-9]{0,7}", suffix) is not None
@@ -81,6 +82,10 @@ def readable(text: str, *, markdown: bool) -> str:
 
 def _paragraphs(text: str) -> Iterator[Block]:
     for paragraph in _BLANK_LINES.split(text.expandtabs(4).strip()):
+        # Documents of Word and others are read with headings as Markdown has them, and with nothing else of it.
+        if heading := _HEADING.fullmatch(paragraph):
+            yield Block("heading", heading[1])
+            continue
         lines = [line.rstrip() for line in paragraph.split("\n")]
         if len(lines) > 1 and _is_broken_prose(lines):
             lines = [" ".join(lines)]

@@ -72,9 +72,19 @@ def test_prose_that_was_broken_to_fit_a_page_is_joined_and_other_lines_are_kept(
     assert readable("  a\n\n\nbb\tc ", markdown=False) == "a\nbb  c"
 
 
+def test_headings_are_known_in_texts_that_are_no_markdown_too():
+    text = "# Terms of use\n\nPay in *advance*.\n\n# no heading\nsince it goes on"
+    assert readable_blocks(text, markdown=False) == [
+        Block("heading", "Terms of use"),
+        Block("text", "Pay in *advance*."),
+        Block("text", "# no heading\nsince it goes on"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("document_id", "text", "expected"),
     [
+        ("packed.md.gz", "plain", True),
         ("a/b.md", "plain", True),
         ("a/B.MARKDOWN", "plain", True),
         ("book.ipynb", "plain", True),
