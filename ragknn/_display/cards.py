@@ -146,10 +146,10 @@ def report_html(report: IngestReport) -> str:
 
 
 def _failures(what: str, failures: Sequence[Failure]) -> Html:
-    lines = [_line_about(one.source, one.reason) for one in failures]
+    lines = [_line_about(one.source, one.reason) for one in failures[:MOST_NOTES]]
     if not lines:
         return Html("")
-    return Html(_line(f"{what}: {len(lines)}") + folded_list(lines, SHOWN_FAILURES, len(lines)))
+    return Html(_line(f"{what}: {len(failures)}") + folded_list(lines, SHOWN_FAILURES, len(failures)))
 
 
 def _notes(told: Sequence[Note]) -> Html:
