@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from numbers import Real
+from operator import index as as_integer
 from typing import Any
+
+# The largest count that goes anywhere: what a C int holds, as the search module reads counts.
+LARGEST = 2**31 - 1
 
 
 class _Short(reprlib.Repr):
@@ -90,7 +96,7 @@ def check_embedder(embedder: object, argument: str = "embedder") -> None:
     if isinstance(embedder, type):
         advice = f"pass an object, {embedder.__name__}(...)"
     elif isinstance(embedder, str):
-        advice = f"pass SentenceEmbedder({embedder!r})"
+        advice = f"pass SentenceEmbedder({shown(embedder)})"
     elif hasattr(embedder, "encode"):  # a model of sentence-transformers
         advice = "pass SentenceEmbedder(model)"
     elif hasattr(embedder, "embed_documents"):  # as LangChain has it
@@ -134,6 +140,93 @@ def in_order(values: Iterable[Any], what: str, advice: str) -> list[Any]:
     return list(values)
 
 
+def check_whole(name: str, value: Any, least: int = 1) -> int:
+    """Return a count as Python's own int.
+
+    Raises:
+        TypeError: it is no integer.
+        ValueError: it is too small, or larger than a server could count.
+    """
+    try:
+        number = as_integer(value)
+    except TypeError:
+        raise TypeError(f"expected {name} as an integer >= {least}, got {described(value)}") from None
+    if number < least:
+        raise ValueError(f"expected {name} >= {least}, got {shown(number)}")
+    if number > LARGEST:
+        raise ValueError(f"expected {name} of at most {LARGEST}, got {shown(number)}")
+    return number
+
+
+def check_number(name: str, value: Any) -> float:
+    """Return a number as Python's own float, be it NaN or infinite.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is too large for a float.
+    """
+    if not isinstance(value, Real | Decimal):
+        raise TypeError(f"expected {name} as a number, got {described(value)}")
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"expected {name} as a number that a float holds, got {shown(value)}") from None
+
+
+def check_choice(what: str, value: object, choices: Iterable[str]) -> None:
+    """Refuse what is none of the choices.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(value, str) or value not in tuple(choices):
+        raise ValueError(f"expected {what} to be one of {', '.join(choices)}, got {shown(value)}")
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return a flag as Python's own bool; 0 and 1 will do.
+
+    Raises:
+        TypeError: it is neither true nor false.
+    """
+    if isinstance(value, Real) and value in (0, 1):
+        return bool(value)
+    if type(value).__name__ in ("bool", "bool_"):  # NumPy's is no number
+        return bool(value)
+    raise TypeError(f"expected {name} to be True or False, got {described(value)}")
+
+
+def check_call(name: str, value: object, example: str) -> None:
+    """Refuse what cannot be called.
+
+    Raises:
+        TypeError: it cannot; the message shows an example.
+    """
+    if not callable(value) or isinstance(value, type):
+        raise TypeError(f"expected {name} as a function such as {example}, got {described(value)}")
+
+
+def check_mapping(name: str, value: object, example: str) -> None:
+    """Refuse what is no mapping.
+
+    Raises:
+        TypeError: it is none; the message shows an example.
+    """
+    if not isinstance(value, Mapping):
+        raise TypeError(f"expected {name} as a mapping such as {example}, got {described(value)}")
+
+
+def check_several(name: str, value: Any, example: str) -> list[Any]:
+    """Return several things as a list.
+
+    Raises:
+        TypeError: it is one str, a mapping, or what cannot be iterated over; the message shows an example.
+    """
+    if isinstance(value, str | bytes | Mapping | type) or not hasattr(value, "__iter__"):
+        raise TypeError(f"expected {name} as several values such as {example}, got {described(value)}")
+    return list(value)
+
+
 def described(value: object) -> str:
     """Return what a value is, in words: short ones are shown, and of a class its name."""
     if isinstance(value, type):
@@ -160,7 +253,7 @@ def _advice(value: object, expected: str) -> str:
         others = "those without Async in their names" if prefix else "the Async classes"
         return f"sync and async objects do not mix; pass {expected}(...), or use {others} throughout"
     if start in _CHAIN and _CHAIN.index(start) < _CHAIN.index(goal):
-        made = repr(value) if start == "str" else start.lower()
+        made = shown(value) if start == "str" else start.lower()
         for name in _CHAIN[_CHAIN.index(start) + 1 : _CHAIN.index(goal) + 1]:
             made = f"{prefix}{name}({made})"
         return f"pass {made}"

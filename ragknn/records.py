@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, overload, r
 
 from numpy.typing import NDArray
 
+from ragknn._checks import check_several, shown
 from ragknn._display.cards import (
     document_html,
     info_html,
@@ -66,7 +67,9 @@ class Document(Plain):
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str):
-            raise TypeError(f"expected a document id of type str, got {self.id!r} of type {type(self.id).__name__}")
+            raise TypeError(
+                f"expected a document id of type str, got {shown(self.id)} of type {type(self.id).__name__}"
+            )
         if not self.id:
             raise ValueError("expected a document id, got an empty string")
         if not isinstance(self.text, str):
@@ -198,10 +201,10 @@ class Retrieval(Plain, Sequence[Neighbor]):
         complete: bool = True,
         warnings: Sequence[str] = (),
     ) -> None:
-        self.neighbors = tuple(neighbors)
+        self.neighbors: tuple[Neighbor, ...] = tuple(check_several("neighbors", neighbors, "what retrieve() returned"))
         self.query = query
         self.complete = complete
-        self.warnings = tuple(warnings)
+        self.warnings = tuple(check_several("warnings", warnings, '["the server ran out of time"]'))
 
     @property
     def passages(self) -> tuple[Passage, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ragknn._checks import check_number, check_type, shown
 from ragknn._protocol.encoding import TAG_SEPARATOR, decode_tag, has_field_tag
 from ragknn._protocol.flows import Flow, Pause
 from ragknn._protocol.keys import Keys, field_alias, stored_name
@@ -150,6 +151,7 @@ def _in_hash(place: Place, field: str) -> str:
 
 def _kind_of(place: Place, field: str) -> tuple[FieldType, str]:
     schema = place.schema
+    check_type("field", field, str, "pass the name of a field")
     if field in schema.fields:
         return schema.fields[field], field_alias(field)
     if field in ("label", "document_id"):
@@ -157,7 +159,7 @@ def _kind_of(place: Place, field: str) -> tuple[FieldType, str]:
     if schema.any_field:
         return "tag", ANY_FIELD
     there = ", ".join(("label", "document_id", *schema.fields))
-    raise ValueError(f"expected a field that can be filtered on, {there}, got {field!r}")
+    raise ValueError(f"expected a field that can be filtered on, {there}, got {shown(field)}")
 
 
 def _value(stored: str | None, kind: FieldType, entry: str | None) -> Any:
@@ -183,7 +185,7 @@ def wait_until_searchable(keys: Keys, patience: float) -> Flow[None]:
     Raises:
         TimeoutError: it took longer.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + check_number("timeout", patience)
     pause = 0.01
     while True:
         info = yield from index_info(keys)

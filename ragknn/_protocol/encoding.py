@@ -50,7 +50,7 @@ def encode_tag(value: str | int | float | bool, what: str = "the id, label or ta
         ValueError: it is longer than the server indexes, NaN or infinite, or no text that UTF-8 can hold.
     """
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"expected a finite number as a label or tag, got {value!r}")
+        raise ValueError(f"expected a finite number as a label or tag, got {shown(value)}")
     if isinstance(value, str):
         check_unicode(value, what)
     tag = _as_tag(value)
@@ -69,7 +69,11 @@ def is_storable(document_id: str) -> bool:
 
 
 def _as_tag(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False).replace("%", "%25").replace("\\", "%5C")
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except ValueError:  # Python writes no number of more than some thousand digits
+        raise ValueError(f"expected a label or tag of at most {LONGEST_TAG} bytes, got {shown(value)}") from None
+    return text.replace("%", "%25").replace("\\", "%5C")
 
 
 def decode_tag(tag: str) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeAlias, get_args
 
-from ragknn._checks import check_unicode, shown
+from ragknn._checks import LARGEST, check_choice, check_flag, check_mapping, check_unicode, shown
 from ragknn._protocol.encoding import ENCODERS, any_field_tags, lookup
 from ragknn._protocol.keys import stored_name
 from ragknn._protocol.vectors import DType
@@ -74,29 +74,36 @@ class Schema:
     format: int = FORMAT
 
     def __post_init__(self) -> None:
-        _check_choice("metric", self.metric, get_args(Metric))
-        _check_choice("algorithm", self.algorithm, get_args(Algorithm))
-        _check_choice("dtype", self.dtype, get_args(DType))
+        check_choice("metric", self.metric, get_args(Metric))
+        check_choice("algorithm", self.algorithm, get_args(Algorithm))
+        check_choice("dtype", self.dtype, get_args(DType))
         for name in ("dim", "m", "ef_construction"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"expected {name} >= 1, got {value!r}")
+            if not isinstance(value, int) or not 1 <= value <= LARGEST:
+                raise ValueError(f"expected {name} >= 1, got {shown(value)}")
+        for flag in ("any_field", "text_search", "fold_accents"):
+            check_flag(flag, getattr(self, flag))
+        check_mapping("fields", self.fields, '{"year": "numeric"}')
         for name, kind in self.fields.items():
-            _check_choice(f"the type of field {name!r}", kind, get_args(FieldType))
+            check_choice(f"the type of field {shown(name)}", kind, get_args(FieldType))
             if not isinstance(name, str) or not name or name.startswith("$") or name in _RESERVED:
                 raise ValueError(
                     f"expected a field name that does not begin with $ and is none of {', '.join(_RESERVED)}, which "
                     f"every document has, got {shown(name)}"
                 )
             check_unicode(name, "the name of a field")
-        if self.required_filter is not None and self.fields.get(self.required_filter) != "tag":
+        if self.required_filter is not None and not self._has_tag(self.required_filter):
+            field_name = shown(self.required_filter)
             raise ValueError(
-                f"expected required_filter to be a field declared as tag, got {self.required_filter!r}: declare it, "
-                f'as in Index(..., fields={{{self.required_filter!r}: "tag"}})'
+                f"expected required_filter to be a field declared as tag, got {field_name}: declare it, "
+                f'as in Index(..., fields={{{field_name}: "tag"}})'
             )
-        _check_choice("language", self.language, LANGUAGES)
+        check_choice("language", self.language, LANGUAGES)
         folded = default_stop_words(self.language) if self.stop_words is None else fold_stop_words(self.stop_words)
         object.__setattr__(self, "stop_words", folded)  # the manifest tells them, whatever a later default may be
+
+    def _has_tag(self, name: object) -> bool:
+        return isinstance(name, str) and self.fields.get(name) == "tag"
 
     def dumps(self) -> str:
         """Return the schema as the JSON text that the manifest holds."""
@@ -193,12 +200,7 @@ class Schema:
                     raise
                 left_out.append(str(error))
             if name == self.required_filter and not values.get(stored_name(name)):
-                raise ValueError(f"field {name!r}: expected a value, which this index requires, got {value!r}")
+                raise ValueError(f"field {name!r}: expected a value, which this index requires, got {shown(value)}")
         if self.any_field and (tags := any_field_tags(metadata)):
             values[ANY_FIELD] = tags
         return values, left_out
-
-
-def _check_choice(what: str, value: Any, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"expected {what} to be one of {', '.join(choices)}, got {value!r}")

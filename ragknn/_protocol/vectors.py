@@ -42,7 +42,7 @@ def as_vectors(values: ArrayLike, dim: int) -> NDArray[Any]:
             raise TypeError(f"their dtype is {array.dtype}")
         if array.dtype.kind != "f":
             array = array.astype(np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InvalidVectors(f"expected vectors of {dim} numbers, got values that are no numbers: {error}") from error
     if array.ndim == 1 and array.size:
         array = array[np.newaxis, :]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ragknn._checks import check_unicode, described
+from ragknn._checks import check_unicode, described, shown
 from ragknn._protocol.encoding import any_field_tag, as_number, encode_tag, has_field_tag
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.keys import Keys, field_alias
@@ -71,7 +71,7 @@ def check_required(where: Where | None, field: str) -> None:
     """
     if not _pins(where, field):
         raise ValueError(
-            f"expected a filter on {field!r}, which this index requires, got {where!r}: "
+            f"expected a filter on {field!r}, which this index requires, got {shown(where)}: "
             f'add {{"{field}": VALUE}} or {{"{field}": {{"$in": [VALUE, ...]}}}} at the top of where'
         )
 
@@ -126,7 +126,7 @@ class _Compiler:
         """Return the part for all of `where`; denied, for what `where` does not find."""
         if not isinstance(where, Mapping):
             raise TypeError(
-                f'expected a filter as a mapping such as {{"label": "billing"}}, got {where!r} of type '
+                f'expected a filter as a mapping such as {{"label": "billing"}}, got {shown(where)} of type '
                 f"{type(where).__name__}"
             )
         if not where:
@@ -140,17 +140,17 @@ class _Compiler:
             return self.mapping(value, depth + 1, not denied)
         if key in ("$and", "$or"):
             if isinstance(value, str) or not isinstance(value, Sequence):
-                raise TypeError(f"expected {key} with a list of mappings, got {value!r}")
+                raise TypeError(f"expected {key} with a list of mappings, got {shown(value)}")
             if not value:
                 raise ValueError(f"expected {key} with at least one mapping, got an empty list; leave {key} out")
             return _joined([self.mapping(part, depth + 1, denied) for part in value], (key == "$or") != denied)
         if isinstance(key, str) and key.startswith("$"):
             raise ValueError(
-                f"expected a field, $and, $or or $not, got {key!r}: other operators go below a field, as in "
+                f"expected a field, $and, $or or $not, got {shown(key)}: other operators go below a field, as in "
                 '{"year": {"$gte": 2020}}'
             )
         if not isinstance(key, str) or (key not in self._kinds and not self._any_field):
-            raise ValueError(f"expected a field that can be filtered on, got {key!r}: {self._fields_there_are()}")
+            raise ValueError(f"expected a field that can be filtered on, got {shown(key)}: {self._fields_there_are()}")
         return self._field(key, value, depth, denied)
 
     def _kind(self, name: str) -> FieldType:
@@ -167,8 +167,8 @@ class _Compiler:
         if not isinstance(value, Mapping):
             if value is not None and self._kind(name) == "text":
                 raise ValueError(
-                    f"field {name!r}: expected an operator on text, $contains, got the value {value!r}: declare the "
-                    "field as tag to look for whole values"
+                    f"field {name!r}: expected an operator on text, $contains, got the value {shown(value)}: declare "
+                    "the field as tag to look for whole values"
                 )
             return self._condition(name, "$eq", value, depth, denied)
         if not value:
@@ -183,7 +183,7 @@ class _Compiler:
         if operator not in _OPERATORS[kind] and not (value is None and operator in ("$eq", "$ne")):
             raise ValueError(
                 f"field {name!r}: expected an operator that {kind} fields have, {', '.join(_OPERATORS[kind])}, or "
-                f"None as value of $eq or $ne, got {operator!r}{_advice(kind, operator)}"
+                f"None as value of $eq or $ne, got {shown(operator)}{_advice(kind, operator)}"
             )
         if operator == "$contains" and name in _SINGLE:
             raise ValueError(
@@ -192,7 +192,9 @@ class _Compiler:
             )
         if operator == "$not":
             if not isinstance(value, Mapping):
-                raise TypeError(f"field {name!r}: expected $not with operators, got {value!r}; for a value take $ne")
+                raise TypeError(
+                    f"field {name!r}: expected $not with operators, got {shown(value)}; for a value take $ne"
+                )
             return self._field(name, value, depth + 1, not denied)
         denied = (operator in ("$ne", "$nin")) != denied
         if name not in self._kinds and operator in _EQUALITY:
@@ -235,7 +237,7 @@ class _Compiler:
 
     def _several(self, name: str, operator: str, values: Any) -> list[Any]:
         if not _is_several(values):
-            raise TypeError(f"field {name!r}: expected {operator} with a list of values, got {values!r}")
+            raise TypeError(f"field {name!r}: expected {operator} with a list of values, got {shown(values)}")
         if not (several := list(values)):
             raise ValueError(f"field {name!r}: expected {operator} with at least one value, got none")
         return several
@@ -277,12 +279,12 @@ class _Compiler:
 
     def _words(self, name: str, value: Any) -> str:
         if not isinstance(value, str):
-            raise TypeError(f"field {name!r}: expected $contains with words as a str, got {value!r}")
+            raise TypeError(f"field {name!r}: expected $contains with words as a str, got {shown(value)}")
         check_unicode(value, f"the words for field {name!r}")
         found = dict.fromkeys(words(value))
         if not found:
             raise ValueError(
-                f"field {name!r}: expected $contains with at least one word, got {value!r}, which has none"
+                f"field {name!r}: expected $contains with at least one word, got {shown(value)}, which has none"
             )
         return _grouped([f"@{self._alias(name)}:{{{self._param(word)}}}" for word in found], either=False)
 
@@ -323,7 +325,7 @@ def _tags_of(name: str, value: Any, encode: Callable[[Any], str]) -> list[str]:
     plain = value.item() if isinstance(value, np.generic) else value
     expected = "a str" if name == "document_id" else "a str, a number or a bool"
     if not isinstance(plain, str if name == "document_id" else str | int | float):
-        raise TypeError(f"field {name!r}: expected {expected}, got {value!r} of type {type(value).__name__}")
+        raise TypeError(f"field {name!r}: expected {expected}, got {shown(value)} of type {type(value).__name__}")
     equals: list[str | int | float] = [plain]
     if isinstance(plain, float) and plain.is_integer():
         equals += [int(plain)]
@@ -346,9 +348,13 @@ def _is_float(number: int) -> bool:
 
 def _refuse_several(name: str, value: Any) -> None:
     if isinstance(value, Mapping):
-        raise TypeError(f"field {name!r}: expected a value, got the mapping {value!r}; operators take no operators")
+        raise TypeError(
+            f"field {name!r}: expected a value, got the mapping {shown(value)}; operators take no operators"
+        )
     if _is_several(value):
-        raise TypeError(f'field {name!r}: expected one value, got {value!r}; for one of several take {{"$in": [...]}}')
+        raise TypeError(
+            f'field {name!r}: expected one value, got {shown(value)}; for one of several take {{"$in": [...]}}'
+        )
 
 
 def _joined(parts: Sequence[_Part], either: bool) -> _Part:

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from ragknn._checks import shown
 from ragknn.embedding._pieces import cut_evenly, cut_off, tokens_beyond
 from ragknn.embedding.protocols import Embedder, Tokenizing
 from ragknn.errors import InvalidVectors, TextTooLong
@@ -29,8 +30,8 @@ def checked_choice(option: str, choice: LongTexts) -> LongTexts:
     Raises:
         ValueError: an unknown choice; the message names the option.
     """
-    if choice not in get_args(LongTexts):
-        raise ValueError(f"expected {option} to be 'mean', 'cut' or 'fail', got {choice!r}")
+    if not isinstance(choice, str) or choice not in get_args(LongTexts):
+        raise ValueError(f"expected {option} to be 'mean', 'cut' or 'fail', got {shown(choice)}")
     return choice
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ragknn._checks import checked_texts
+from ragknn._checks import check_whole, checked_texts, shown
 from ragknn.embedding._names import FUNCTION, HASHING_PREFIX, READY_VECTORS
 from ragknn.errors import InvalidVectors
 from ragknn.text import TokenSpans
@@ -48,15 +48,15 @@ class FunctionEmbedder:
         token_spans: TokenSpans | None = None,
     ) -> None:
         if not isinstance(name, str):
-            raise TypeError(f"expected a name of type str, got {name!r} of type {type(name).__name__}")
+            raise TypeError(f"expected a name of type str, got {shown(name)} of type {type(name).__name__}")
         if not name.strip() or name == READY_VECTORS or name.startswith(HASHING_PREFIX):
             raise ValueError(
                 f"expected the name of the model or service, such as 'my-service/v2', got {name!r}, which is empty "
                 "or reserved"
             )
         for what, number in (("dim", dim), ("max_tokens", max_tokens)):
-            if number is not None and number < 1:
-                raise ValueError(f"expected {what} >= 1, got {number}")
+            if number is not None:
+                check_whole(what, number)
         for what, call in (
             ("embed_documents", embed_documents),
             ("embed_queries", embed_queries),
@@ -121,7 +121,7 @@ class FunctionEmbedder:
 
 def _check_callable(what: str, call: object) -> None:
     if not callable(call):
-        raise TypeError(f"expected {what} to be a function, got {call!r} of type {type(call).__name__}")
+        raise TypeError(f"expected {what} to be a function, got {shown(call)} of type {type(call).__name__}")
     if iscoroutinefunction(call):
         raise TypeError(
             f"expected {what} to be a plain function, got the coroutine function {_name(call)}: the async classes run "

@@ -9,7 +9,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn._checks import checked_texts
+from ragknn._checks import check_whole, checked_texts
 from ragknn.embedding._names import HASHING_PREFIX
 from ragknn.text._folding import fold, folding
 
@@ -30,9 +30,7 @@ class HashingEmbedder:
     max_tokens: int | None = None
 
     def __init__(self, dim: int = 256) -> None:
-        if dim < 1:
-            raise ValueError(f"expected dim >= 1, got {dim}")
-        self.dim = dim
+        self.dim = check_whole("dim", dim)
 
     def __repr__(self) -> str:
         return f"HashingEmbedder({self.dim})"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn._checks import checked_texts
+from ragknn._checks import check_whole, checked_texts
 from ragknn.embedding._content import content_of
 from ragknn.embedding._loading import DEFAULT_MODEL, survive_forks
 from ragknn.embedding._locks import ProcessLock
@@ -82,8 +82,8 @@ class SentenceEmbedder:
         model_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         for what, number in (("batch_size", batch_size), ("truncate_dim", truncate_dim)):
-            if number is not None and number < 1:
-                raise ValueError(f"expected {what} >= 1, got {number}")
+            if number is not None:
+                check_whole(what, number)
         self.device = device
         self.batch_size = batch_size
         self.revision = revision

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from operator import index as as_integer
 from typing import Any, cast
 
-from ragknn._checks import check_type
+from ragknn._checks import check_mapping, check_type, check_whole, shown
 from ragknn._display.bars import bar_in_notebook
 from ragknn._protocol.finding import existing_documents
 from ragknn._protocol.flows import Flow, Progress
@@ -103,6 +102,7 @@ async def aevaluate(
 
 def rank_documents(retrieval: Retrieval) -> list[str]:
     """Return the ids of the passages' documents, each at the rank of its best passage."""
+    check_type("retrieval", retrieval, Retrieval, "pass what retrieve() returned")
     return list(dict.fromkeys(passage.document_id for passage in retrieval.passages))
 
 
@@ -123,13 +123,16 @@ class _Setup:
 
     def __post_init__(self) -> None:
         check_type("questions", self.questions, Questions, "pass read_questions(folder)")
+        check_mapping("settings", self.settings, '{"vector": {"mode": "vector"}}')
+        for name, options in self.settings.items():
+            check_type("each name of settings", name, str)
+            check_mapping(f"the options of {shown(name)}", options, '{"mode": "vector"}')
         if not self.settings or not len(self.questions):
             counts = f"{len(self.settings)} and {len(self.questions)}"
             raise ValueError(f"expected at least one setting and question, got {counts}")
-        if not 1 <= as_integer(self.k) <= as_integer(self.depth):
+        if not 1 <= check_whole("k", self.k, 0) <= check_whole("depth", self.depth, 0):
             raise ValueError(f"expected 1 <= k <= depth, got k={self.k} and depth={self.depth}")
-        if self.latency_sample < 0:
-            raise ValueError(f"expected latency_sample >= 0, got {self.latency_sample}")
+        check_whole("latency_sample", self.latency_sample, 0)
         check_confidence(self.confidence)
 
 

@@ -6,14 +6,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from operator import index as as_integer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn._checks import check_type
+from ragknn._checks import check_number, check_several, check_type, check_whole
 from ragknn._display.bars import bar_in_notebook
 from ragknn._display.html import element, sheet, table
 from ragknn._display.lines import Table, aligned
@@ -214,12 +213,14 @@ def scanning(
 ) -> Flow[RecallScan]:
     """Measure the recall inside another flow; see `scan_recall`."""
     queries = checked_queries(queries)
-    wanted = sorted({max(as_integer(ef), as_integer(k)) for ef in efs})
+    k, sample = check_whole("k", k, 0), check_whole("sample", sample, 0)
+    efs = [check_whole("each of efs", ef, 0) for ef in check_several("efs", efs, "[10, 50, 200]")]
+    wanted = sorted({max(ef, k) for ef in efs})
     if not queries or not wanted or min(*efs, k, sample) < 1:
         raise ValueError(
             f"expected queries and numbers >= 1, got {len(queries)} queries, k={k}, efs={efs!r}, sample={sample}"
         )
-    if not 0 < target <= 1:
+    if not 0 < check_number("target", target) <= 1:
         raise ValueError(f"expected a target recall above 0 and at most 1, got {target}")
     index = retriever.index
     schema = index.schema

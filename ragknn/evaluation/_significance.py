@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ragknn._checks import check_number
 from ragknn._display.html import sheet, table
 from ragknn._plain import Plain
 
@@ -143,7 +144,7 @@ def check_confidence(confidence: float) -> None:
     Raises:
         ValueError: it is not between 0 and 1.
     """
-    if not 0 < confidence < 1:
+    if not 0 < check_number("confidence", confidence) < 1:
         raise ValueError(f"expected a confidence between 0 and 1, got {confidence}")
 
 

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ragknn._checks import check_mapping, check_type, described, shown
 from ragknn.errors import ReadError
 from ragknn.evaluation._metrics import Grades
 from ragknn.evaluation._qrels import column_of, read_grades, shortened
@@ -45,8 +47,16 @@ class Questions:
     grades: Mapping[str, Grades]
 
     def __post_init__(self) -> None:
+        check_mapping("queries", self.queries, '{"q1": "text"}')
+        check_mapping("grades", self.grades, '{"q1": {"document": 1}}')
+        for query in [*self.queries, *self.grades]:
+            check_type("each query id", query, str)
+        for query, text in self.queries.items():
+            check_type(f"the text of query {shown(query)}", text, str)
+        for query, grades in self.grades.items():
+            check_mapping(f"the grades of query {shown(query)}", grades, '{"document": 1}')
         if odd := sorted(self.queries.keys() ^ self.grades.keys()):
-            raise ValueError(f"expected text and grades of the same queries, got only one of them for {odd[0]!r}")
+            raise ValueError(f"expected text and grades of the same queries, got only one of them for {shown(odd[0])}")
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -70,9 +80,14 @@ def read_questions(folder: str | Path, split: str = "test") -> Questions:
     Raises:
         ReadError: a file is missing or invalid; the message names file and line.
     """
+    check_type("split", split, str)
+    if not isinstance(folder, str | Path):
+        raise TypeError(f"expected folder as a path, got {described(folder)}")
     root = Path(folder)
-    if not root.is_dir():
-        raise ReadError(f"{folder}: expected a folder with queries.jsonl and qrels/{split}.tsv, got no folder")
+    if not _is_folder(root):
+        raise ReadError(
+            f"{str(folder)[:200]}: expected a folder with queries.jsonl and qrels/{split[:80]}.tsv, got no folder"
+        )
     queries_path = next((path for name in _QUERIES if (path := root / name).is_file()), None)
     if queries_path is None:
         raise ReadError(
@@ -88,6 +103,12 @@ def read_questions(folder: str | Path, split: str = "test") -> Questions:
         raise ReadError(f"{error.filename}: expected a readable file, got {error.strerror}; check it") from error
     judged = {query: text for query, text in queries.items() if query in grades}
     return Questions(judged, {query: grades[query] for query in judged})
+
+
+def _is_folder(path: Path) -> bool:
+    with suppress(OSError, ValueError):  # a name that is too long, or that no file can have
+        return path.is_dir()
+    return False
 
 
 def _judgements(folder: Path, split: str) -> Path:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from gzip import BadGzipFile
 from pathlib import Path, PurePosixPath
 
+from ragknn._checks import check_choice, check_several, described, shown
 from ragknn.errors import ReadError
 from ragknn.files._formats import BY_NAME, BY_SUFFIX
 from ragknn.files._isolation import Worker
@@ -159,19 +161,25 @@ def read_documents(
         as_text if isinstance(as_text, bool) else checked_patterns("as_text", as_text),
         format,
     )
-    if format is not None and format not in BY_NAME:
-        raise ValueError(f"expected format to be one of {', '.join(BY_NAME)}, got {format!r}")
+    if format is not None:
+        check_choice("format", format, BY_NAME)
     reading = Reading(
         Fields(text_field, id_field, label_field),
         checked_encoding(encoding),
         checked_delimiter(delimiter),
         Limits() if limits is None else limits,
     )
-    paths = [path] if isinstance(path, str | os.PathLike) else list(path)
+    paths = [path] if isinstance(path, str | os.PathLike) else check_several("path", path, '["a.md", "b.md"]')
+    for one in paths:
+        if not isinstance(one, str | os.PathLike):
+            raise TypeError(f"expected path as a str or Path, or several of them, got {described(one)}")
     spooled = Spooled(format or ("text" if as_text is True else None)) if STDIN in map(str, paths) else None
     reader = DocumentReader(_roots(paths, prefix, spooled), selection, reading, spooled)
     _check(reader)
     return reader
+
+
+_LONGEST_NAME = 1_000  # characters of a path that messages show
 
 
 def _roots(paths: Sequence[str | Path], prefix: str, spooled: Spooled | None) -> tuple[Root, ...]:
@@ -189,8 +197,9 @@ def _roots(paths: Sequence[str | Path], prefix: str, spooled: Spooled | None) ->
             path, name, is_folder = spooled.path, spooled.path.name, False
         else:
             path = Path(given)
-            if not path.exists() and not path.is_symlink():
-                raise ReadError(f"{path}: expected a file or folder, got nothing there; check the path")
+            if not _is_there(path):
+                named = str(path) if len(str(path)) < _LONGEST_NAME else shown(str(path))
+                raise ReadError(f"{named}: expected a file or folder, got nothing there; check the path")
             name = prefix + name_of(path.name if path.name not in ("", "..") else path.resolve().name)
             if is_folder := path.is_dir():
                 name = f"{name}/" if len(paths) > 1 else prefix
@@ -201,6 +210,12 @@ def _roots(paths: Sequence[str | Path], prefix: str, spooled: Spooled | None) ->
             )
         roots[name] = Root(path, name, is_folder)
     return tuple(roots.values())
+
+
+def _is_there(path: Path) -> bool:
+    with suppress(OSError, ValueError):  # a name that is too long, or that no file can have
+        return path.exists() or path.is_symlink()
+    return False
 
 
 def _check(reader: DocumentReader) -> None:

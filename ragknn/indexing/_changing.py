@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
+from ragknn._checks import check_mapping
 from ragknn._protocol.counting import wait_until_searchable
 from ragknn._protocol.encoding import lookup
 from ragknn._protocol.finding import all_ids, matching_ids
@@ -121,6 +122,7 @@ def add_fields(place: Place, fields: Mapping[str, FieldType], patience: float) -
         ValueError: an invalid name or type.
     """
     started = time.monotonic()
+    check_mapping("fields", fields, '{"year": "numeric"}')
     while True:
         manifest = yield from stored_manifest(place.keys)
         old = Schema.loads(place.keys.name, manifest)

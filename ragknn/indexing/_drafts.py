@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn._checks import check_unicode
+from ragknn._checks import check_unicode, described, shown
 from ragknn._ids import passage_id
 from ragknn._plain import plain_label
 from ragknn._protocol.encoding import encode_tag, text_hash, vector_hash
@@ -168,16 +168,18 @@ def by_document(passages: Iterable[Passage]) -> Iterator[ReadyDocument]:
     Raises:
         TypeError: something else than a passage.
     """
+    if isinstance(passages, str | bytes | Mapping | type) or not hasattr(passages, "__iter__"):
+        raise TypeError(f"expected passages, got {described(passages)}: pass a list of Passage")
     for document_id, own in groupby(map(_checked, passages), key=lambda passage: passage.document_id):
         yield ReadyDocument(document_id, tuple(own))
 
 
 def _checked(passage: Any) -> Passage:
     if not isinstance(passage, Passage):
-        raise TypeError(f"expected passages, got {passage!r} of type {type(passage).__name__}")
+        raise TypeError(f"expected passages, got {shown(passage)} of type {type(passage).__name__}")
     for what in ("document_id", "id"):
         if not isinstance(value := getattr(passage, what), str) or not value:
-            raise TypeError(f"expected a passage with {what} as a str that is not empty, got {value!r}")
+            raise TypeError(f"expected a passage with {what} as a str that is not empty, got {shown(value)}")
     owner = f"passage {passage.id!r}"
     if not isinstance(passage.text, str):
         raise TypeError(f"expected the text of {owner} as str, got {type(passage.text).__name__}")
@@ -185,9 +187,9 @@ def _checked(passage: Any) -> Passage:
         raise TypeError(f"expected the metadata of {owner} as a mapping, got {type(passage.metadata).__name__}")
     page, headings = passage.page, passage.headings
     if page is not None and not hasattr(page, "__index__"):
-        raise TypeError(f"expected the page of {owner} as an integer or None, got {page!r}")
+        raise TypeError(f"expected the page of {owner} as an integer or None, got {shown(page)}")
     if not isinstance(headings, list | tuple) or not all(isinstance(heading, str) for heading in headings):
-        raise TypeError(f"expected the headings of {owner} as a tuple of str, got {headings!r}")
+        raise TypeError(f"expected the headings of {owner} as a tuple of str, got {shown(headings)}")
     return replace(
         passage,
         label=plain_label(passage.label, owner),

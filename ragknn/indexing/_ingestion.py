@@ -6,13 +6,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field
 from itertools import islice
-from operator import index as as_integer
 from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn._checks import check_unicode
+from ragknn._checks import check_call, check_choice, check_flag, check_unicode, check_whole, shown
 from ragknn._display.bars import bar_in_notebook
 from ragknn._protocol.counting import index_info
 from ragknn._protocol.finding import matching_ids, stored_ids
@@ -70,10 +69,11 @@ class Policy:
 
     def __post_init__(self) -> None:
         for name, choices in (("on_existing", OnExisting), ("on_repeated", OnRepeated), ("on_bad_field", OnBadField)):
-            if (value := getattr(self, name)) not in get_args(choices):
-                raise ValueError(f"expected {name} to be one of {', '.join(get_args(choices))}, got {value!r}")
-        if as_integer(self.batch_size) < 1:
-            raise ValueError(f"expected batch_size >= 1, got {self.batch_size}")
+            check_choice(name, getattr(self, name), get_args(choices))
+        check_whole("batch_size", self.batch_size)
+        check_flag("dry_run", self.dry_run)
+        if self.progress is not None:
+            check_call("progress", self.progress, "print")
 
 
 @dataclass(slots=True)
@@ -234,7 +234,7 @@ def _each_id_once(batch: Sequence[Any], policy: Policy, tally: _Tally) -> Iterat
             if item.document_id is not None:
                 tally.seen.setdefault(item.document_id, item.source)
         elif not isinstance(item, Document | ReadyDocument):
-            raise TypeError(f"expected documents, got {item!r} of type {type(item).__name__}")
+            raise TypeError(f"expected documents, got {shown(item)} of type {type(item).__name__}")
         elif reason := _fault_of_id(item.id):
             tally.fail(item.id, reason)
         elif item.id in tally.seen and policy.on_repeated == "first":

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ragknn._checks import check_flag, shown
 from ragknn._protocol.encoding import is_storable
 from ragknn._protocol.finding import all_ids, all_spots, existing_documents
 from ragknn._protocol.flows import Flow
@@ -38,13 +39,13 @@ def checked_ids(ids: Iterable[str]) -> Iterator[str]:
         TypeError: a str in place of several, or what cannot be iterated over; while iterating, an id that is no str.
     """
     if isinstance(ids, str) or not isinstance(ids, Iterable):
-        raise TypeError(f"expected an iterable of ids, got {ids!r}; put one id into a list")
+        raise TypeError(f"expected an iterable of ids, got {shown(ids)}; put one id into a list")
     return map(_checked_id, ids)
 
 
 def _checked_id(one: Any) -> str:
     if not isinstance(one, str):
-        raise TypeError(f"expected an id of type str, got {one!r} of type {type(one).__name__}")
+        raise TypeError(f"expected an id of type str, got {shown(one)} of type {type(one).__name__}")
     return one
 
 
@@ -67,6 +68,7 @@ def reading_documents(
     index: Index | AsyncIndex, ids: Sequence[str], where: Where | None, vectors: bool, *, matched: bool
 ) -> Flow[list[Document]]:
     """Return the documents of these ids; `matched` says that the filter was asked already."""
+    vectors = check_flag("vectors", vectors)
     among = EVERYTHING if matched else (yield from index._filtering(where))
     return (yield from read_documents(index._place(), storable(ids), among, vectors=vectors))
 
@@ -75,12 +77,14 @@ def reading_passages(
     index: Index | AsyncIndex, ids: Sequence[str], where: Where | None, vectors: bool
 ) -> Flow[list[Passage]]:
     """Return the passages of these ids that match."""
+    vectors = check_flag("vectors", vectors)
     among = yield from index._filtering(where)
     return (yield from read_passages(index._place(), storable(ids), among, vectors=vectors))
 
 
 def reading_at(index: Index | AsyncIndex, spots: Sequence[tuple[str, int]], vectors: bool) -> Flow[list[Passage]]:
     """Return the passages at these places, which the filter found already."""
+    vectors = check_flag("vectors", vectors)
     return (yield from read_at(index._place(), spots, EVERYTHING, vectors=vectors))
 
 

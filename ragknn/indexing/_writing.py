@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ragknn._checks import check_flag, described, shown
 from ragknn._plain import plain_label
 from ragknn._protocol.finding import matching_ids
 from ragknn._protocol.flows import Flow
@@ -53,7 +54,7 @@ def syncing(
     options: IngestOptions,
 ) -> Flow[IngestReport]:
     """The flow behind `Indexer.sync`."""
-    return (yield from _ingesting(indexer, documents, _policy(options), where or {}))
+    return (yield from _ingesting(indexer, documents, _policy(options), {} if where is None else where))
 
 
 def _policy(options: IngestOptions) -> Policy:
@@ -71,6 +72,12 @@ def _ingesting(
 ) -> Flow[IngestReport]:
     if hasattr(documents, "itertuples"):
         raise TypeError("expected documents, got a DataFrame; pass documents_from_pandas(frame)")
+    if not isinstance(documents, DocumentSource) and (
+        isinstance(documents, str | bytes | Mapping | type) or not hasattr(documents, "__iter__")
+    ):
+        raise TypeError(
+            f"expected documents, got {described(documents)}: pass a list of Document, or read_documents(path)"
+        )
     index = indexer.index
     if not policy.dry_run:
         yield from index._modernizing()
@@ -114,6 +121,9 @@ def adding_vectors(
     policy = _policy(options)
     rows = _rows(vectors, index.schema.dim)
     ids = _column("ids", ids, len(rows), None)
+    for one in ids:
+        if not isinstance(one, str):
+            raise TypeError(f"expected a document id of type str, got {shown(one)} of type {type(one).__name__}")
     columns = (
         _column("texts", texts, len(rows), ""),
         _column("labels", labels, len(rows), None),
@@ -135,6 +145,8 @@ def _column(what: str, values: Iterable[Any] | None, size: int, default: Any) ->
     Raises:
         InvalidVectors: another number of values.
     """
+    if isinstance(values, bytes | Mapping | type) or not (values is None or hasattr(values, "__iter__")):
+        raise TypeError(f"expected {what} as {size} values, got {described(values)}")
     column = [default] * size if values is None else list(values)
     if len(column) != size:
         raise InvalidVectors(f"expected as many {what} as vectors, {size}, got {len(column)}")
@@ -162,7 +174,7 @@ def adding_passages(
     """The flow behind `Indexer.add_passages`."""
     policy = _policy(options)
     yield from index._modernizing()
-    draft = drafting_ready(index.schema, embed)
+    draft = drafting_ready(index.schema, check_flag("embed", embed))
     return (yield from ingest(index._place(), by_document(passages), draft, _embedding(index), policy))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ragknn._checks import checked_texts
+from ragknn._checks import checked_texts, shown
 from ragknn._protocol.flows import Flow, Work
 from ragknn._protocol.vectors import check_vectors
 from ragknn.embedding._long_texts import Notes, embed_documents, embed_queries
@@ -131,7 +131,12 @@ def near(index: Index | AsyncIndex, vectors: ArrayLike) -> list[Question]:
 
 def one_row(vector: ArrayLike | None) -> ArrayLike | None:
     """Return a vector, shape (dim,), as vectors, shape (1, dim)."""
-    return None if vector is None else np.asarray(vector)[np.newaxis]
+    if vector is None:
+        return None
+    try:
+        return np.asarray(vector)[np.newaxis]
+    except ValueError as error:
+        raise InvalidVectors(f"expected a vector of numbers, got {shown(vector)}: {error}") from error
 
 
 def _checked(index: Index | AsyncIndex, vectors: ArrayLike) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ from operator import index as as_integer
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ragknn._checks import shown
 from ragknn._protocol.encoding import text_identity
 from ragknn.records import Neighbor
 
@@ -72,7 +73,7 @@ def check_diversity(diversity: float) -> None:
         ValueError: it is not.
     """
     if not 0 <= diversity <= 1:
-        raise ValueError(f"expected diversity between 0 (nearest first) and 1 (most different), got {diversity!r}")
+        raise ValueError(f"expected diversity between 0 (nearest first) and 1 (most different), got {shown(diversity)}")
 
 
 def _directions(rows: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from operator import index as as_integer
 from typing import get_args
 
+from ragknn._checks import check_choice, check_flag, check_number, check_whole, described, shown
 from ragknn._protocol.query import Fragment
 from ragknn._protocol.schema import Schema
 from ragknn.records import Neighbor
@@ -74,18 +74,20 @@ def make_plan(schema: Schema, among: Fragment, k: int | None, options: Options) 
         expected = ", ".join(Options.__annotations__)
         raise TypeError(f"expected options among {expected}, got {', '.join(sorted(unknown))}")
     max_distance = options.get("max_distance")
+    if max_distance is not None:
+        max_distance = check_number("max_distance", max_distance)
     plan = Plan(
-        k=None if k is None else _check_at_least_one("k", k),
+        k=None if k is None else check_whole("k", k),
         among=among,
         mode=_checked_mode(schema, options.get("mode", "vector")),
         max_distance=max_distance,
         rerank=_checked_reranker(options.get("rerank")),
-        diversity=options.get("diversity", 0.0),
-        per_document=options.get("per_document"),
+        diversity=check_number("diversity", options.get("diversity", 0.0)),
+        per_document=_checked_most(options.get("per_document")),
         breadth=1,
         fusion=options.get("fusion", WeightedScores()),
         ef_runtime=_checked_effort(schema, options.get("ef_runtime")),
-        with_vectors=options.get("with_vectors", False),
+        with_vectors=check_flag("with_vectors", options.get("with_vectors", False)),
     )
     if max_distance is not None and not max_distance >= 0 and schema.metric != "ip":
         raise ValueError(f"expected max_distance >= 0, got {max_distance}")
@@ -95,14 +97,11 @@ def make_plan(schema: Schema, among: Fragment, k: int | None, options: Options) 
             f"mode='vector': got max_distance={max_distance}, mode={plan.mode!r}"
         )
     check_diversity(plan.diversity)
-    if plan.per_document is not None:
-        _check_at_least_one("per_document", plan.per_document)
     return replace(plan, breadth=_breadth(plan, options.get("candidates")))
 
 
 def _checked_mode(schema: Schema, mode: Mode) -> Mode:
-    if mode not in get_args(Mode):
-        raise ValueError(f"expected mode to be one of {', '.join(get_args(Mode))}, got {mode!r}")
+    check_choice("mode", mode, get_args(Mode))
     if mode != "vector" and not schema.text_search:
         raise ValueError(
             f"expected an index with text_search for mode={mode!r}, got one without: build it again with "
@@ -121,15 +120,21 @@ def _checked_effort(schema: Schema, ef_runtime: int | None) -> int | None:
         return None
     if schema.algorithm != "hnsw":
         raise ValueError(f"expected ef_runtime with an hnsw index only, got it with {schema.algorithm}, which is exact")
-    return _check_at_least_one("ef_runtime", ef_runtime)
+    return check_whole("ef_runtime", ef_runtime)
+
+
+def _checked_most(per_document: int | None) -> int | None:
+    return None if per_document is None else check_whole("per_document", per_document)
 
 
 def _checked_reranker(rerank: Reranker | None) -> Reranker | None:
     if rerank is not None and not callable(rerank):
+        example = f"CrossEncoderReranker({shown(rerank) if isinstance(rerank, str) else ''})"
         raise TypeError(
-            f"expected rerank to be a callable such as CrossEncoderReranker({rerank!r}), got {rerank!r} of type "
-            f"{type(rerank).__name__}"
+            f"expected rerank to be a callable such as {example}, got {shown(rerank)} of type {type(rerank).__name__}"
         )
+    if isinstance(rerank, type):
+        raise TypeError(f"expected rerank to be a callable, got {described(rerank)}: pass an object of it")
     return rerank
 
 
@@ -137,15 +142,9 @@ def _breadth(plan: Plan, candidates: int | None) -> int:
     if plan.k is None:
         return 1
     if candidates is not None:
-        if as_integer(candidates) < plan.k:
+        if (breadth := check_whole("candidates", candidates)) < plan.k:
             raise ValueError(f"expected candidates >= k = {plan.k}, got {candidates}")
-        return as_integer(candidates)
+        return breadth
     if plan.mode == "hybrid" or plan.rerank or plan.diversity:
         return max(CANDIDATES, CANDIDATES_PER_K * plan.k)
     return plan.k if plan.per_document is None else 2 * plan.k
-
-
-def _check_at_least_one(name: str, value: int) -> int:
-    if as_integer(value) < 1:
-        raise ValueError(f"expected {name} >= 1, got {value}")
-    return as_integer(value)

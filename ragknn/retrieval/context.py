@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from operator import index as as_integer
 from typing import TypeAlias
 
-from ragknn._checks import check_type
+from ragknn._checks import check_call, check_number, check_type, check_whole, shown
 from ragknn._display.cards import excerpt_card
 from ragknn._display.html import element, notes, sheet
 from ragknn._display.lines import brief
@@ -33,6 +34,7 @@ Template: TypeAlias = Callable[[Source], str]
 
 def numbered(source: Source) -> str:
     """Format a source as a context does by default: `[1] document-id`, and the text below it."""
+    check_type("source", source, Source)
     return f"[{source.number}] {source.document_id}\n{source.text}"
 
 
@@ -165,19 +167,23 @@ class _Plan:
     order: Order
 
     def __post_init__(self) -> None:
-        if as_integer(self.window) < 0:
-            raise ValueError(f"expected window >= 0, got {self.window}")
-        if self.budget is not None and as_integer(self.budget) < 1:
-            raise ValueError(f"expected budget >= 1 tokens, or None for no limit, got {self.budget}")
-        if self.order not in ("rank", "document"):
-            raise ValueError(f"expected order to be 'rank' or 'document', got {self.order!r}")
+        check_whole("window", self.window, 0)
+        if self.budget is not None and check_number("budget", self.budget) < 1:
+            raise ValueError(f"expected budget >= 1 tokens, or None for no limit, got {shown(self.budget)}")
+        if self.budget is not None:
+            check_whole("budget", self.budget)
+        if not isinstance(self.order, str) or self.order not in ("rank", "document"):
+            raise ValueError(f"expected order to be 'rank' or 'document', got {shown(self.order)}")
+        check_call("template", self.template, "ragknn.retrieval.numbered")
+        if self.tokens is not None:
+            check_call("tokens", self.tokens, "len")
 
     def render(self, sources: Iterable[Source]) -> str:
         """Return the text of a context of these sources."""
         parts = [self.template(source) for source in sources]
         for part in parts:
             if not isinstance(part, str):
-                raise TypeError(f"expected template to return a str, got {part!r} of type {type(part).__name__}")
+                raise TypeError(f"expected template to return a str, got {shown(part)} of type {type(part).__name__}")
         return "\n\n".join(parts)
 
 
@@ -255,7 +261,9 @@ def _outwards(passage: Passage, stored: Mapping[tuple[str, int], Passage], windo
     """Iterate over the passages around one, nearest first and the one before it first, as far as they follow."""
     number = passage_number(passage)
     directions = [] if number is None else [(number, -1), (number, 1)]
-    for step in range(1, window + 1):
+    for step in count(1):
+        if step > window or not directions:
+            return
         for origin, sign in list(directions):
             found = stored.get((passage.document_id, origin + sign * step))
             if found is None:

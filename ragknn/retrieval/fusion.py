@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from ragknn._checks import check_number, check_several, shown
 from ragknn.retrieval._scores import scaled
 
 Ranking: TypeAlias = Sequence[tuple[str, float]]
@@ -45,11 +46,13 @@ class ReciprocalRank:
     weights: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.constant) and self.constant >= 0):
-            raise ValueError(f"expected constant >= 0, got {self.constant!r}")
+        if not 0 <= check_number("constant", self.constant) < math.inf:
+            raise ValueError(f"expected constant >= 0, got {shown(self.constant)}")
         if self.weights is None:
             return
-        object.__setattr__(self, "weights", tuple(self.weights))
+        object.__setattr__(self, "weights", tuple(check_several("weights", self.weights, "[1.0, 2.0]")))
+        for weight in self.weights:
+            check_number("each weight", weight)
         if not all(math.isfinite(weight) and weight >= 0 for weight in self.weights) or not any(self.weights):
             raise ValueError(f"expected weights >= 0 that are not all 0, got {self.weights!r}")
 
@@ -62,6 +65,7 @@ class ReciprocalRank:
         Raises:
             ValueError: there are not as many rankings as weights, or a key occurs twice in one of them.
         """
+        rankings = _checked(rankings)
         if self.weights is not None and len(self.weights) != len(rankings):
             raise ValueError(f"expected {len(self.weights)} rankings, one for each weight, got {len(rankings)}")
         weights = self.weights or [1.0] * len(rankings)
@@ -92,8 +96,9 @@ class WeightedScores:
     vector: float = 0.6
 
     def __post_init__(self) -> None:
-        if not 0 <= self.vector <= 1:
-            raise ValueError(f"expected vector, the share of the vector search, between 0 and 1, got {self.vector!r}")
+        if not 0 <= check_number("vector", self.vector) <= 1:
+            share = shown(self.vector)
+            raise ValueError(f"expected vector, the share of the vector search, between 0 and 1, got {share}")
 
     def fuse(self, rankings: Sequence[Ranking]) -> list[tuple[str, float]]:
         """Return each key of the rankings once with its fused score, best first.
@@ -107,6 +112,7 @@ class WeightedScores:
         Raises:
             ValueError: there are not two rankings, a key occurs twice in one of them, or a score is not finite.
         """
+        rankings = _checked(rankings)
         if len(rankings) != 2:
             raise ValueError(
                 f"expected two rankings, of a vector and of a text search, got {len(rankings)}: "
@@ -118,6 +124,18 @@ class WeightedScores:
                 for ranking, share in zip(rankings, (self.vector, 1 - self.vector), strict=True)
             ]
         )
+
+
+def _checked(rankings: Sequence[Ranking]) -> list[Ranking]:
+    example = '[("id", 0.5), ...]'
+    checked: list[Ranking] = [
+        check_several("each ranking", one, example) for one in check_several("rankings", rankings, f"[{example}]")
+    ]
+    for pair in (pair for ranking in checked for pair in ranking):
+        if not isinstance(pair, tuple | list) or len(pair) != 2 or not isinstance(pair[0], str):
+            raise TypeError(f"expected rankings of pairs of an id and its score, got {shown(pair)}")
+        check_number("each score", pair[1])
+    return checked
 
 
 def _scaled(ranking: Ranking) -> list[tuple[str, float]]:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ragknn._checks import check_embedder
+from ragknn._checks import check_embedder, check_several, check_type, check_whole
 from ragknn.embedding._loading import loading_model
 from ragknn.embedding._locks import ProcessLock
 from ragknn.embedding._long_texts import embed_queries
@@ -45,8 +45,7 @@ class CrossEncoderReranker:
     def __init__(
         self, model: str | Path = _DEFAULT_CROSS_ENCODER, *, device: str | None = None, batch_size: int = 32
     ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"expected batch_size >= 1, got {batch_size}")
+        batch_size = check_whole("batch_size", batch_size)
         self.model = folder_of(model) or str(model)
         self.device = device
         self.batch_size = batch_size
@@ -105,6 +104,7 @@ class EmbeddingReranker:
             EmbeddingError: the embedder failed, or a passage is longer than it reads; a longer query is cut in pieces.
             ValueError: a passage without text, or vectors that are not finite.
         """
+        check_type("query", query, str)
         texts = _texts(passages)
         if not texts:
             return np.empty(0)
@@ -115,7 +115,9 @@ class EmbeddingReranker:
 
 
 def _texts(passages: Sequence[Passage]) -> list[str]:
+    passages = check_several("passages", passages, "retrieval.passages")
     for passage in passages:
+        check_type("each passage", passage, Passage)
         if not passage.text:
             raise ValueError(
                 f"expected passages with text to rerank, got {passage.id!r} without: "

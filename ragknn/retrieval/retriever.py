@@ -7,7 +7,7 @@ from typing import Unpack
 
 from numpy.typing import ArrayLike
 
-from ragknn._checks import check_type
+from ragknn._checks import check_type, shown
 from ragknn._protocol.place import OnIncomplete
 from ragknn.embedding._long_texts import LongTexts, checked_choice
 from ragknn.indexing.index import AsyncIndex, Index
@@ -197,6 +197,6 @@ class AsyncRetriever:
 
 
 def _checked_choice(on_incomplete: OnIncomplete) -> OnIncomplete:
-    if on_incomplete not in ("raise", "return"):
-        raise ValueError(f"expected on_incomplete to be 'raise' or 'return', got {on_incomplete!r}")
+    if not isinstance(on_incomplete, str) or on_incomplete not in ("raise", "return"):
+        raise ValueError(f"expected on_incomplete to be 'raise' or 'return', got {shown(on_incomplete)}")
     return on_incomplete

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import quote
 
+from ragknn._checks import shown
 from ragknn.errors import ConfigurationError
 
 _FORMS = "redis://localhost:6379, rediss://user:password@host:6380/0 or unix:///run/redis.sock"
@@ -20,7 +21,7 @@ def check_form(url: str) -> None:
     """
     scheme, slashes, rest = url.partition("://")
     if not slashes or scheme not in ("redis", "rediss", "unix"):
-        raise ConfigurationError(f"expected a URL like {_FORMS}, got {mask_password(url)!r}: name the scheme")
+        raise ConfigurationError(f"expected a URL like {_FORMS}, got {shown(mask_password(url))}: name the scheme")
     if scheme == "unix":
         if not rest.partition("?")[0].rpartition("@")[2].strip("/"):
             raise ConfigurationError(f"expected a URL like {_FORMS}, got {mask_password(url)!r}, without a path")

@@ -12,6 +12,8 @@ from collections.abc import Collection, Iterator
 from itertools import pairwise
 from unicodedata import category, normalize
 
+from ragknn._checks import check_several, described, shown
+
 # The server cannot find longer words; the rest of a word is cut off, in passages and queries alike.
 LONGEST_WORD = 128  # bytes
 
@@ -101,8 +103,9 @@ def fold_stop_words(stop_words: Collection[str]) -> tuple[str, ...]:
         ValueError: one of them is not one word.
     """
     if isinstance(stop_words, str):
-        raise TypeError(f"expected stop_words to be several words, got the str {stop_words!r}; put it into a list")
+        raise TypeError(f"expected stop_words to be several words, got {described(stop_words)}; put it into a list")
+    stop_words = check_several("stop_words", stop_words, '["the", "a"]')
     for word in stop_words:
         if not isinstance(word, str) or len(words(word)) != 1:
-            raise ValueError(f"expected each of stop_words to be one word, got {word!r}")
+            raise ValueError(f"expected each of stop_words to be one word, got {shown(word)}")
     return tuple(sorted({words(word)[0] for word in stop_words}))

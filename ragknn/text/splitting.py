@@ -9,7 +9,7 @@ from functools import cache
 from operator import index as as_integer
 from typing import Any, Literal
 
-from ragknn._checks import shown
+from ragknn._checks import check_choice, check_type, shown
 from ragknn._ids import passage_id
 from ragknn.records import Document, Passage
 from ragknn.text._boundaries import boundaries, sentence_boundaries
@@ -62,16 +62,15 @@ class Splitter:
     headings: bool = True
 
     def __post_init__(self) -> None:
-        if self.unit not in _DEFAULT_SIZE:
-            raise ValueError(f"expected unit to be one of {', '.join(_DEFAULT_SIZE)}, got {self.unit!r}")
+        check_choice("unit", self.unit, _DEFAULT_SIZE)
         for name in ("size", "overlap"):
             object.__setattr__(self, name, _whole_number(name, getattr(self, name)))
         if not isinstance(self.headings, bool):
-            raise TypeError(f"expected headings to be True or False, got {self.headings!r}")
+            raise TypeError(f"expected headings to be True or False, got {shown(self.headings)}")
         if self.size is not None and self.size < 1:
-            raise ValueError(f"expected size >= 1, got {self.size}")
+            raise ValueError(f"expected size >= 1, got {shown(self.size)}")
         if self.overlap is not None and self.overlap < 0:
-            raise ValueError(f"expected overlap >= 0, got {self.overlap}")
+            raise ValueError(f"expected overlap >= 0, got {shown(self.overlap)}")
         if self.size is not None:
             self._overlap_within(self.size)
 
@@ -111,6 +110,7 @@ class Splitter:
         Raises:
             ValueError: the size is above `max_tokens`, with the unit "tokens".
         """
+        check_type("document", document, Document, "pass a ragknn.Document")
         if max_tokens is not None and max_tokens < 1:
             raise ValueError(f"expected max_tokens >= 1, got {max_tokens}")
         text = document.text.rstrip()
@@ -172,7 +172,7 @@ class Splitter:
             return min(_DEFAULT_SIZE["tokens"], max_tokens if counted else max(1, max_tokens // 2))
         if self.size > max_tokens:
             raise ValueError(
-                f"expected size <= {max_tokens}, the model's limit in tokens, got {self.size}: "
+                f"expected size <= {max_tokens}, the model's limit in tokens, got {shown(self.size)}: "
                 "the rest of each passage would be cut silently. Lower the size or choose another model."
             )
         return self.size
@@ -181,7 +181,7 @@ class Splitter:
         if self.overlap is None:
             return size // _OVERLAP_SHARE
         if self.overlap >= size:
-            raise ValueError(f"expected overlap < size, got overlap {self.overlap} and size {size}")
+            raise ValueError(f"expected overlap < size, got overlap {shown(self.overlap)} and size {size}")
         return self.overlap
 
 
@@ -196,4 +196,5 @@ def _whole_number(name: str, value: Any) -> int | None:
 
 def sentence_starts(text: str) -> list[int]:
     """Return the offsets where a sentence or a paragraph begins, ascending; the first one may be left out."""
+    check_type("text", text, str)
     return sentence_boundaries(text, outline(text))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ragknn._protocol.counting import LabelCensus
@@ -56,7 +56,9 @@ def plan_vote(
             f"expected options of a vote among {expected}, got {', '.join(sorted(unknown))}: max_distance and the like "
             "are rules of the voter"
         )
-    filters = [each for each in (where, options.get("where")) if each]
+    filters = [
+        each for each in (where, options.get("where")) if not (each is None or (isinstance(each, Mapping) and not each))
+    ]
     both: Where | None = {"$and": filters} if len(filters) > 1 else filters[0] if filters else None
     asked: Options = {**options, "where": both}  # type: ignore[typeddict-item]  # a subset of the options
     plan = yield from planned(index, rules.k, asked)

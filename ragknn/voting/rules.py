@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from operator import index as as_integer
 from typing import Literal, TypeAlias
 
+from ragknn._checks import check_flag, check_number, check_whole, shown
 from ragknn.voting._arithmetic import (
     Weights,
     check_weights,
@@ -29,14 +29,14 @@ class Rules:
 
     def __post_init__(self) -> None:
         check_weights(self.weights)
-        object.__setattr__(self, "k", as_integer(self.k))  # Redis takes no integer of NumPy
-        if self.k < 1:
-            raise ValueError(f"expected k >= 1, got {self.k}")
-        if not 0 <= self.min_share <= 1:
+        object.__setattr__(self, "k", check_whole("k", self.k))  # Redis takes no integer of NumPy
+        for flag in ("one_vote_per_document", "count_duplicates"):
+            check_flag(flag, getattr(self, flag))
+        if self.max_distance is not None:
+            check_number("max_distance", self.max_distance)
+        if not 0 <= check_number("min_share", self.min_share) <= 1:
             raise ValueError(f"expected min_share between 0 and 1, got {self.min_share}")
-        if as_integer(self.min_votes) < 1:
-            raise ValueError(f"expected min_votes >= 1, got {self.min_votes}")
-        if self.min_votes > self.k:
+        if check_whole("min_votes", self.min_votes) > self.k:
             raise ValueError(f"expected min_votes <= k = {self.k}, got {self.min_votes}: no vote could ever count")
-        if self.priors not in (None, "balanced"):
-            raise ValueError(f"expected priors to be None or 'balanced', got {self.priors!r}")
+        if self.priors is not None and not (isinstance(self.priors, str) and self.priors == "balanced"):
+            raise ValueError(f"expected priors to be None or 'balanced', got {shown(self.priors)}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ragknn._checks import check_several, check_type, described
 from ragknn._display.cards import facts_table
 from ragknn._display.html import card, sheet, table
 from ragknn._display.lines import label_text
@@ -94,6 +95,12 @@ def score_votes(truth: Sequence[Label], votes: Sequence[Vote]) -> Scores:
         from sklearn import metrics  # optional, and slow to import
     except ImportError as error:
         raise MissingDependency("scikit-learn", "scoring votes", "sklearn") from error
+    truth, votes = check_several("truth", truth, '["a", "b"]'), check_several("votes", votes, "voter.vote_many(texts)")
+    for vote in votes:
+        check_type("each of votes", vote, Vote)
+    for label in truth:
+        if not isinstance(label, str | int | float | np.generic):
+            raise TypeError(f"expected each true label as str, int or float, got {described(label)}")
     if not truth or len(truth) != len(votes):
         raise ValueError(f"expected a vote for each of one or more labels, got {len(votes)} for {len(truth)}")
     told = Counter((true, vote.label) for true, vote in zip(truth, votes, strict=True))

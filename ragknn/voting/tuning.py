@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from operator import index as as_integer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn._checks import check_type
+from ragknn._checks import check_call, check_several, check_type, check_whole
 from ragknn._display.bars import bar_in_notebook
 from ragknn._display.html import Html, element, sheet, table
 from ragknn._plain import Plain, frame, plain_fields
@@ -155,7 +154,7 @@ def tune(
     """
     check_type("index", index, Index)
     with bar_in_notebook("passages", progress) as told:
-        return index._run(_tuning(index, ks, weights, rules or Rules(), where, told))
+        return index._run(_tuning(index, ks, weights, Rules() if rules is None else rules, where, told))
 
 
 async def atune(
@@ -170,7 +169,7 @@ async def atune(
     """Async twin of `tune`."""
     check_type("index", index, AsyncIndex)
     with bar_in_notebook("passages", progress) as told:
-        return await index._run(_tuning(index, ks, weights, rules or Rules(), where, told))
+        return await index._run(_tuning(index, ks, weights, Rules() if rules is None else rules, where, told))
 
 
 def _tuning(
@@ -181,13 +180,18 @@ def _tuning(
     where: Where | None,
     progress: Progress,
 ) -> Flow[Tuning]:
-    if not len(ks) or not len(weights):
+    ks = check_several("ks", ks, "[1, 3, 5]")
+    # One name, where several are wanted, is told as its first letter, which no weights are called.
+    several: Any = list(weights) if isinstance(weights, str) else weights
+    weights = check_several("weights", several, '["uniform", "distance"]')
+    if progress is not None:
+        check_call("progress", progress, "print")
+    check_type("rules", rules, Rules)
+    if not ks or not weights:
         raise ValueError(f"expected at least one k and one kind of weights, got ks={ks!r}, weights={weights!r}")
     for kind in weights:
         check_weights(kind)
-    wanted = sorted({as_integer(k) for k in ks})
-    if wanted[0] < 1:
-        raise ValueError(f"expected each k >= 1, got {wanted[0]}")
+    wanted = sorted({check_whole("each k", k) for k in ks})
     plan = yield from plan_vote(index, replace(rules, min_votes=1), where, {}, explained=False)
     census = yield from count_labels(index._keys, votable(plan))
     # One more than k, since each document is left out of its own vote.

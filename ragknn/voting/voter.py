@@ -9,7 +9,7 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ragknn._checks import check_type
+from ragknn._checks import check_several, check_type, described
 from ragknn._protocol.counting import LabelCensus, count_labels
 from ragknn._protocol.flows import Flow, Progress
 from ragknn._protocol.query import WITH_VECTOR, intersection
@@ -357,8 +357,11 @@ def _voting(
 
 def _checked_ids(exclude: Collection[str]) -> frozenset[str]:
     if isinstance(exclude, str):
-        raise TypeError(f"expected a collection of document ids to exclude, got the str {exclude!r}")
-    return frozenset(exclude)
+        raise TypeError(f"expected a collection of document ids to exclude, got {described(exclude)}")
+    ids = check_several("exclude", exclude, '["id"]')
+    for one in ids:
+        check_type("each id in exclude", one, str)
+    return frozenset(ids)
 
 
 def _labels(voter: _VoterBase, votes: Sequence[Vote]) -> NDArray[Any]:

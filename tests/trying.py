@@ -1,0 +1,365 @@
+"""A trial of wrong objects: public callables with arguments that they take, and values to put in the place of each."""
+
+import asyncio
+import decimal
+import inspect
+import math
+import re
+from collections.abc import AsyncIterator, Iterator
+
+import numpy as np
+import pandas as pd
+
+from ragknn import (
+    AsyncIndex,
+    AsyncIndexer,
+    AsyncLabelVoter,
+    AsyncRetriever,
+    CrossEncoderReranker,
+    Document,
+    EmbeddingReranker,
+    FunctionEmbedder,
+    HashingEmbedder,
+    Index,
+    Indexer,
+    LabelVoter,
+    Neighbor,
+    Passage,
+    ReciprocalRank,
+    Retrieval,
+    Retriever,
+    Rules,
+    Schema,
+    SentenceEmbedder,
+    Splitter,
+    Vote,
+    WeightedScores,
+    abuild_context,
+    alist_indexes,
+    atune,
+    build_context,
+    list_indexes,
+    read_documents,
+    score_votes,
+    tune,
+)
+from ragknn.errors import RagKNNError
+from ragknn.evaluation import Questions, aevaluate, ascan_recall, evaluate, rank_documents, read_questions, scan_recall
+from ragknn.retrieval import numbered
+from ragknn.text import sentence_starts
+
+DIM = 16
+DOCUMENTS = [Document(f"d{n}", f"text number {n} of pears", "ab"[n % 2], {"n": n, "t": "x"}) for n in range(6)]
+
+
+def deep(levels=3_000):
+    nested = []
+    for _ in range(levels):
+        nested = [nested]
+    return nested
+
+
+class Rude:
+    """An object whose own methods fail."""
+
+    def __repr__(self):
+        raise RuntimeError("no repr")
+
+    def __len__(self):
+        return -1
+
+
+# Made anew for each trial, since some are used up.
+WRONG = {
+    "None": lambda: None,
+    "True": lambda: True,
+    "3": lambda: 3,
+    "0": lambda: 0,
+    "-1": lambda: -1,
+    "10**400": lambda: 10**400,
+    "10**5000": lambda: 10**5_000,
+    "0.5": lambda: 0.5,
+    "nan": lambda: math.nan,
+    "inf": lambda: math.inf,
+    "-inf": lambda: -math.inf,
+    "complex": lambda: 1j,
+    "sNaN": lambda: decimal.Decimal("sNaN"),
+    "text": lambda: "text",
+    "empty text": lambda: "",
+    "long text": lambda: "w" * 100_000,
+    "half a character": lambda: "\ud83d",
+    "null": lambda: "\0",
+    "bytes": lambda: b"text",
+    "list of None": lambda: [None],
+    "list of numbers": lambda: [1.0, 2.0],
+    "list of texts": lambda: ["a", "b"],
+    "empty list": lambda: [],
+    "ragged list": lambda: [[1.0], [1.0, 2.0]],
+    "mapping": lambda: {"a": 1},
+    "odd mapping": lambda: {1: None, None: object()},
+    "empty mapping": lambda: {},
+    "set": lambda: {1, "a"},
+    "object": lambda: object(),
+    "class": lambda: Index,
+    "function": lambda: lambda: None,
+    "generator": lambda: (one for one in ("a", 1)),
+    "range": lambda: range(3),
+    "array": lambda: np.ones((2, 3)),
+    "array of texts": lambda: np.array(["a", "b"]),
+    "number of NumPy": lambda: np.float32(2.5),
+    "NaT": lambda: np.datetime64("NaT"),
+    "DataFrame": lambda: pd.DataFrame({"a": [1, 2]}),
+    "Series": lambda: pd.Series(["a", "b"]),
+    "NA": lambda: pd.NA,
+    "deep": deep,
+    "rude": lambda: Rude(),
+    "module": lambda: math,
+}
+
+
+def embed(texts):
+    return np.ones((len(texts), DIM))
+
+
+def questions():
+    return Questions({"q": "pears"}, {"q": {"d1": 1}})
+
+
+def callables(world):
+    """Return what is tried, by name: a callable, and arguments that it takes.
+
+    Args:
+        world: has a `url`, an open `index` of DOCUMENTS, one to write to (`scratch`), and their async twins.
+    """
+    index, scratch, aindex = world.index, world.scratch, world.asynchronous
+    indexer, retriever, voter = Indexer(scratch), Retriever(index), LabelVoter(Retriever(index), 3)
+    aindexer, aretriever = AsyncIndexer(world.ascratch), AsyncRetriever(aindex)
+    avoter = AsyncLabelVoter(aretriever, 3)
+    passage = Passage("p", "d", "text", 0, 4)
+    neighbor = Neighbor(passage, 0.5)
+    retrieval = retriever.retrieve("pears", k=3)
+    found = {
+        "k": 3,
+        "where": {"n": {"$gte": 1}},
+        "mode": "vector",
+        "max_distance": 2.0,
+        "diversity": 0.0,
+        "per_document": 2,
+        "rerank": None,
+        "candidates": 10,
+        "fusion": WeightedScores(),
+        "with_vectors": False,
+    }
+    options = {"where": {"t": "x"}, "mode": "vector", "rerank": None, "candidates": 10, "fusion": WeightedScores()}
+    ingest = {
+        "on_existing": "replace",
+        "on_repeated": "first",
+        "on_bad_field": "fail",
+        "batch_size": 8,
+        "progress": None,
+    }
+    sync = {"on_repeated": "first", "on_bad_field": "fail", "batch_size": 8, "progress": None}
+    vectors = np.ones((2, DIM))
+    ready = {
+        "ids": ["v", "w"],
+        "vectors": vectors,
+        "texts": ["a", "b"],
+        "labels": ["x", None],
+        "metadata": [{}, {"n": 1}],
+    }
+    named = {
+        "name": "trial",
+        "url": "redis://localhost:1",
+        "embedder": HashingEmbedder(DIM),
+        "metric": "cosine",
+        "algorithm": "hnsw",
+        "m": 8,
+        "ef_construction": 100,
+        "dtype": "float32",
+        "fields": {"n": "numeric"},
+        "any_field": False,
+        "text_search": True,
+        "language": "english",
+        "stop_words": ["the"],
+        "required_filter": None,
+        "create": True,
+        "timeout": 2.0,
+    }
+    rules = {
+        "k": 3,
+        "weights": "uniform",
+        "one_vote_per_document": True,
+        "count_duplicates": False,
+        "max_distance": None,
+        "min_share": 0.0,
+        "min_votes": 1,
+        "priors": None,
+    }
+    table = {
+        # records
+        "Document": (Document, {"id": "a", "text": "text", "label": "x", "metadata": {}}),
+        "Retrieval": (Retrieval, {"neighbors": [neighbor], "query": "q", "complete": True, "warnings": ["w"]}),
+        # values without a server
+        "Splitter": (Splitter, {"size": 20, "overlap": 5, "unit": "tokens"}),
+        "Splitter.split": (Splitter().split, {"document": DOCUMENTS[0]}),
+        "sentence_starts": (sentence_starts, {"text": "One. Two."}),
+        "HashingEmbedder": (HashingEmbedder, {"dim": DIM}),
+        "HashingEmbedder.embed_documents": (HashingEmbedder(DIM).embed_documents, {"texts": ["a"]}),
+        "HashingEmbedder.embed_queries": (HashingEmbedder(DIM).embed_queries, {"texts": ["a"]}),
+        "FunctionEmbedder": (
+            lambda **given: FunctionEmbedder(**given).embed_documents(["a"]),
+            {"name": "mine", "embed_documents": embed, "dim": DIM, "max_tokens": 10},
+        ),
+        "SentenceEmbedder": (SentenceEmbedder, {"device": "cpu", "batch_size": 4}),
+        "Schema": (Schema, {**{k: named[k] for k in ("metric", "m", "dtype", "fields")}, "embedder": "e", "dim": 3}),
+        "ReciprocalRank": (ReciprocalRank, {"constant": 60.0}),
+        "ReciprocalRank.fuse": (ReciprocalRank().fuse, {"rankings": [[("a", 1.0)]]}),
+        "WeightedScores.fuse": (WeightedScores().fuse, {"rankings": [[("a", 1.0)], [("b", 1.0)]]}),
+        "EmbeddingReranker": (EmbeddingReranker, {"embedder": HashingEmbedder(DIM)}),
+        "EmbeddingReranker()": (EmbeddingReranker(HashingEmbedder(DIM)), {"query": "q", "passages": [passage]}),
+        "CrossEncoderReranker": (CrossEncoderReranker, {"batch_size": 4}),
+        "Rules": (Rules, rules),
+        "score_votes": (score_votes, {"truth": ["a"], "votes": [Vote("a", {"a": 1.0}, (), ())]}),
+        "numbered": (numbered, {"source": build_context(retrieval).sources[0]}),
+        "rank_documents": (rank_documents, {"retrieval": retrieval}),
+        "Questions": (Questions, {"queries": {"q": "x"}, "grades": {"q": {"d": 1}}}),
+        "read_questions": (read_questions, {"folder": "nowhere", "split": "test"}),
+        "read_documents": (lambda **given: list(read_documents(**given).outcomes()), {"path": __file__}),
+        # the index
+        "Index": (Index, named),
+        "AsyncIndex": (AsyncIndex, named),
+        "Index(dim)": (lambda **given: Index("trial", **given), {"dim": 3}),
+        "list_indexes": (list_indexes, {"url": world.url}),
+        "alist_indexes": (alist_indexes, {"url": world.url}),
+        "Indexer": (Indexer, {"index": index, "splitter": Splitter()}),
+        "AsyncIndexer": (AsyncIndexer, {"index": aindex, "splitter": Splitter()}),
+        "Retriever": (Retriever, {"index": index, "on_incomplete": "raise", "long_queries": "mean"}),
+        "AsyncRetriever": (AsyncRetriever, {"index": aindex, "on_incomplete": "raise", "long_queries": "mean"}),
+        "LabelVoter": (LabelVoter, dict(retriever=retriever, where={"n": 1}, **rules)),
+        "AsyncLabelVoter": (AsyncLabelVoter, dict(retriever=aretriever, where={"n": 1}, **rules)),
+    }
+    for kind, one, writer, reader, chooser in (
+        ("", index, indexer, retriever, voter),
+        ("a", aindex, aindexer, aretriever, avoter),
+    ):
+        context, tuning = (abuild_context, atune) if kind else (build_context, tune)
+        evaluating, scanning = (aevaluate, ascan_recall) if kind else (evaluate, scan_recall)
+        table |= {
+            f"{kind} count": (one.count, {"where": {"n": 1}}),
+            f"{kind} count_documents": (one.count_documents, {"where": {"n": 1}}),
+            f"{kind} documents": (one.documents, {"ids": ["d1"], "where": {"n": 1}, "vectors": True}),
+            f"{kind} passages": (one.passages, {"ids": ["d1#0"], "where": {"n": 1}, "vectors": True}),
+            f"{kind} exists": (one.exists, {"ids": ["d1"], "where": {"n": 1}}),
+            f"{kind} values": (one.values, {"field": "t", "where": {"n": 1}}),
+            f"{kind} value_range": (one.value_range, {"field": "n", "where": {"n": 1}}),
+            f"{kind} add_fields": (writer.index.add_fields, {"fields": {"n": "numeric"}}),
+            f"{kind} wait_until_searchable": (one.wait_until_searchable, {"timeout": 1.0}),
+            f"{kind} add": (writer.add, dict(documents=DOCUMENTS, **ingest)),
+            f"{kind} add of one": (lambda document, add=writer.add: add([document]), {"document": DOCUMENTS[0]}),
+            f"{kind} sync": (writer.sync, dict(documents=DOCUMENTS, where={"n": 1}, dry_run=True, **sync)),
+            f"{kind} add_vectors": (writer.add_vectors, {**ready, **ingest}),
+            f"{kind} add_passages": (writer.add_passages, dict(passages=[passage], embed=True, **ingest)),
+            f"{kind} update": (
+                writer.update,
+                {"ids": ["d1"], "where": {"n": 1}, "metadata": {"n": 1}, "label": "x", "on_bad_field": "fail"},
+            ),
+            f"{kind} delete": (writer.delete, {"document_ids": ["d1"], "where": {"n": 1}}),
+            f"{kind} delete_where": (writer.delete_where, {"where": {"n": 1}}),
+            f"{kind} retrieve": (reader.retrieve, dict(query="pears", vector=vectors[0], **found)),
+            f"{kind} retrieve_many": (reader.retrieve_many, dict(queries=["pears", "x"], vectors=vectors, **found)),
+            f"{kind} retrieve_any": (reader.retrieve_any, dict(phrasings=["pears", "x"], **found)),
+            f"{kind} retrieve_like": (reader.retrieve_like, dict(query="pears", answers=["x"], **found)),
+            f"{kind} kneighbors": (
+                reader.kneighbors,
+                {"vectors": vectors, "k": 3, "where": {"n": 1}, "max_distance": 2.0},
+            ),
+            f"{kind} vote": (chooser.vote, dict(text="pears", vector=vectors[0], exclude=["d1"], **options)),
+            f"{kind} vote_many": (chooser.vote_many, {"texts": ["pears"], "vectors": vectors[:1], "exclude": ["d1"]}),
+            f"{kind} predict": (chooser.predict, dict(texts=["pears"], vectors=vectors[:1], **options)),
+            f"{kind} predict_proba": (chooser.predict_proba, {"texts": ["pears"], "vectors": vectors[:1]}),
+            f"{kind} vote_on": (chooser.vote_on, {"retrieval": retrieval, "exclude": ["d1"]}),
+            f"{kind} voter.tune": (chooser.tune, {"ks": [1, 2], "weights": ["uniform"], "progress": None}),
+            f"{kind} tune": (
+                tuning,
+                {
+                    "index": one,
+                    "ks": [1, 2],
+                    "weights": ["uniform"],
+                    "rules": Rules(),
+                    "where": {"t": "x"},
+                    "progress": None,
+                },
+            ),
+            f"{kind} context": (
+                context,
+                {
+                    "retrieval": retrieval,
+                    "index": one,
+                    "max_tokens": 100,
+                    "window": 1,
+                    "separator": "\n",
+                    "template": numbered,
+                },
+            ),
+            f"{kind} evaluate": (
+                evaluating,
+                {
+                    "retriever": reader,
+                    "questions": questions(),
+                    "settings": {"one": {"mode": "text"}},
+                    "confidence": 0.9,
+                },
+            ),
+            f"{kind} recall": (
+                scanning,
+                {"retriever": reader, "queries": ["pears"], "k": 2, "efs": [10, 20], "target": 0.9, "sample": 5},
+            ),
+        }
+    return {name: (call, only_known(call, given)) for name, (call, given) in table.items()}
+
+
+def only_known(call, given):
+    """Leave out arguments that this release does not have."""
+    known = inspect.signature(call).parameters
+    if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in known.values()):
+        return given
+    return {name: value for name, value in given.items() if name in known}
+
+
+def run(loop: asyncio.AbstractEventLoop, made):
+    """Wait for what is async, and read what comes bit by bit."""
+    if inspect.iscoroutine(made):
+        made = loop.run_until_complete(made)
+    if isinstance(made, AsyncIterator):
+
+        async def read():
+            return [one async for one in made]
+
+        return loop.run_until_complete(read())
+    return list(made) if isinstance(made, Iterator) else made
+
+
+# In the words of Python and NumPy, which say nothing of what to pass.
+FOREIGN = re.compile(
+    r"could not be broadcast|inhomogeneous|truth value|not iterable|has no len|not supported between|unhashable|"
+    r"cannot be interpreted as an integer|object is not|could not convert|not aligned|cannot convert|must be str|"
+    r"bad operand|unsupported operand|invalid literal|must be a string|can't|unexpected keyword|missing \d+ required"
+)
+LONGEST = 1_500  # characters of a message that one can read
+
+
+def foreign(error: BaseException) -> str:
+    """Return what is wrong with an error that a wrong argument raised; empty if it is one of ours and can be read."""
+    if type(error) not in (ValueError, TypeError) and not isinstance(error, RagKNNError):
+        return type(error).__name__
+    if "positional argument" in str(error):
+        return ""  # of a function that was passed and takes other arguments
+    try:
+        message = str(error)
+    except Exception as broken:
+        return f"no message: {type(broken).__name__}"
+    if len(message) > LONGEST:
+        return f"a message of {len(message)} characters"
+    if "xpected" not in message or (FOREIGN.search(message) and not re.match(r"[^:]*xpected", message)):
+        return f"says nothing of what to pass: {message[:80]!r}"
+    return ""
