@@ -40,7 +40,7 @@ def list_(url: str | None, as_json: bool) -> None:
         try:
             with Index(name, url=url, create=False) as opened:
                 found.append(opened.describe())
-        except RagKNNError as error:  # one that cannot be opened must not hide the others
+        except (RagKNNError, ValueError) as error:  # one that cannot be opened must not hide the others
             broken.append(f"{name}: {one_line(error)}")
     if as_json:
         for described in found:
