@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
@@ -15,13 +16,33 @@ from typing import Any
 
 from ragknn.errors import ReadError
 from ragknn.files._bytes import File
-from ragknn.files._rows import Reading, Rows
+from ragknn.files._rows import Reading, Rows, folded
 
 Parser = Callable[[File, Reading], Rows]
 
 _START_SECONDS = 60.0
 _SHARE_OF_A_STEP = 0.01  # of the time that a file has, earned by each page or row that comes
 READY, DONE = "ready", None  # what the process sends when it has started, and behind the last row of a file
+
+
+def parsed(parser: Parser, file: File, reading: Reading) -> Rows:
+    """Yield the rows of a file; foreign libraries may raise any error for a damaged one, and it becomes a `ReadError`.
+
+    Raises:
+        ReadError: the file cannot be parsed.
+        OSError, EOFError, zlib.error: it cannot be read or unpacked.
+    """
+    try:
+        yield from parser(file, reading)
+    except (ReadError, OSError, EOFError, zlib.error):
+        raise
+    except MemoryError as error:
+        mib = reading.limits.memory_bytes // 2**20
+        reason = f"expected a file that can be parsed with {mib} MiB of memory, got one that needs more"
+        raise ReadError(f"{reason}; split it, or raise memory_bytes of Limits") from error
+    except Exception as error:
+        problem = folded(f"{type(error).__name__}: {error}")[:300]
+        raise ReadError(f"expected a {file.path.suffix} file, got {problem}; repair or export it again") from error
 
 
 class Worker:
@@ -47,7 +68,7 @@ class Worker:
         """
         seconds = reading.limits.seconds
         if seconds is None:
-            yield from parser(file, reading)
+            yield from parsed(parser, file, reading)
             return
         connection = self._started()
         finished = False

@@ -7,12 +7,13 @@ import resource  # not on Windows
 import sys
 import threading
 import time
+import zlib
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from ragknn.errors import RagKNNError, ReadError
-from ragknn.files._isolation import DONE, READY
+from ragknn.errors import ReadError
+from ragknn.files._isolation import DONE, READY, parsed
 
 
 def _serve(connection: Connection) -> None:
@@ -23,20 +24,12 @@ def _serve(connection: Connection) -> None:
         except EOFError:
             return
         _limit_memory(reading.limits.memory_bytes)
+        answer: Any = DONE
         try:
-            for row in parser(file, reading):
+            for row in parsed(parser, file, reading):
                 connection.send(row)
-            answer: Any = DONE
-        except (OSError, UnicodeError, EOFError) as error:
+        except (ReadError, OSError, EOFError, zlib.error) as error:
             answer = error
-        except RagKNNError as error:
-            answer = ReadError(str(error))
-        except MemoryError:
-            mib = reading.limits.memory_bytes // 2**20
-            answer = ReadError(f"expected a file that can be parsed with {mib} MiB of memory, got one that needs more")
-        except Exception as error:  # a parser may raise any error for a damaged file
-            problem = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            answer = ReadError(f"expected a {file.path.suffix} file, got {problem}; repair or export it again")
         connection.send(answer)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from ragknn._checks import check_choice, check_several, described, shown
 from ragknn.errors import ReadError
 from ragknn.files._formats import BY_NAME, BY_SUFFIX
-from ragknn.files._isolation import Worker
+from ragknn.files._isolation import Worker, parsed
 from ragknn.files._options import checked_delimiter, checked_encoding, checked_patterns
 from ragknn.files._rows import Fields, Reading, Remark, Row, Step, Unreadable
 from ragknn.files._selection import Barred, Choice, Chosen, Root, Selection, check_regular, name_of, suffix_of
@@ -243,7 +243,7 @@ def _read_file(chosen: Chosen, reading: Reading, worker: Worker) -> Iterator[Doc
             return
         failures = 0
         isolated = kind.is_isolated(size, chosen.file.packed)
-        rows = worker.parse(kind.parse, chosen.file, reading) if isolated else kind.parse(chosen.file, reading)
+        rows = (worker.parse if isolated else parsed)(kind.parse, chosen.file, reading)
         for row in rows:
             match row:
                 case Unreadable(reason, at):
@@ -271,5 +271,3 @@ def _read_file(chosen: Chosen, reading: Reading, worker: Worker) -> Iterator[Doc
         yield Failure(name, f"expected a file packed with gzip, got {error}; pack it again", only_id)
     except OSError as error:
         yield Failure(name, f"expected a readable file, got {error.strerror}; check it and its permissions", only_id)
-    except MemoryError:
-        yield Failure(name, "expected a file that fits into memory, got a larger one; split it", only_id)

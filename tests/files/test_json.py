@@ -69,7 +69,7 @@ def test_json_is_a_list_an_object_around_one_or_one_object(tmp_path: Path, conte
     assert documents[0].text == "x"
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(rows=st.lists(documents, min_size=1, max_size=5))
 def test_documents_written_as_json_are_read_back(
     tmp_path_factory: pytest.TempPathFactory, rows: list[Document]

@@ -19,7 +19,7 @@ from ragknn.files.limits import Limits
 from ragknn.files.reader import read_documents
 from ragknn.records import Document, Failure
 
-SOON = Limits(seconds=1.0)
+SOON = Limits(seconds=0.5)
 
 
 def compressed(stream: bytes, pages: int = 1) -> bytes:
@@ -55,7 +55,7 @@ def test_what_takes_too_long_to_parse_is_a_failure_and_the_rest_is_read(
     slow, sound = outcomes(tmp_path, limits=SOON)
     assert time.monotonic() - begin < 10
     assert slow.document_id == name
-    assert slow.reason.startswith("expected a file that is parsed within 1 s, got one that takes longer; ")
+    assert slow.reason.startswith("expected a file that is parsed within 0.5 s, got one that takes longer; ")
     assert sound == Document("b.html", "Sound.")
 
 

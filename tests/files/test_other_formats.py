@@ -155,7 +155,7 @@ def test_a_notebook_is_its_cells(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", ["{}", "[]", "{", '{"nbformat": 4, "cells": 3}', "no json"])
 def test_what_is_no_notebook_is_a_failure(tmp_path: Path, content: str) -> None:
-    assert failure(write(tmp_path, "a.ipynb", content), limits=Limits()).source == "a.ipynb"
+    assert failure(write(tmp_path, "a.ipynb", content)).source == "a.ipynb"
 
 
 # reStructuredText
@@ -227,7 +227,7 @@ def test_archives_of_something_else_are_failures(tmp_path: Path, suffix: str) ->
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("x.txt", "x")
-    assert failure(write(tmp_path, f"a{suffix}", file.getvalue()), limits=Limits()).document_id in (f"a{suffix}", None)
+    assert failure(write(tmp_path, f"a{suffix}", file.getvalue())).document_id in (f"a{suffix}", None)
 
 
 def test_each_is_parsed_in_the_other_process_as_in_this_one(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_tsv_is_split_at_tabs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "dialect"), [("a.csv", "excel"), ("a.tsv", "excel-tab")])
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(
     rows=st.lists(st.fixed_dictionaries({"id": filled, "text": texts}, optional=string_columns), min_size=1, max_size=5)
 )
@@ -110,7 +110,7 @@ quotable = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(
     rows=st.lists(quotable, min_size=1, max_size=5),
     delimiter=st.sampled_from(",;\t|"),
@@ -136,7 +136,7 @@ def test_the_delimiter_is_found(tmp_path_factory, rows, delimiter, quoting, enco
 western = st.text(st.characters(codec="cp1252", exclude_characters="\0"), min_size=1).filter(str.strip)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(texts=st.lists(western, min_size=1, max_size=5))
 def test_what_excel_writes_in_western_europe_is_read(tmp_path_factory, texts: list[str]) -> None:
     file = io.StringIO(newline="")
