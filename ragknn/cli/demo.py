@@ -9,14 +9,15 @@ import click
 from rich.text import Text
 
 from ragknn._protocol.schema import Schema
-from ragknn.cli.documents import ingest
+from ragknn.cli import terminal
 from ragknn.cli.options import common, url_option
+from ragknn.cli.reports import print_report
 from ragknn.cli.results import print_retrieval, print_vote
-from ragknn.cli.screen import print_json, stdout, visible
+from ragknn.cli.screen import print_json, stderr, stdout, visible
 from ragknn.files.reader import read_documents
 from ragknn.indexing.index import Index
 from ragknn.indexing.indexer import Indexer
-from ragknn.records import Retrieval
+from ragknn.records import IngestReport, Retrieval
 from ragknn.retrieval.options import Mode
 from ragknn.retrieval.retriever import Retriever
 from ragknn.voting.voter import LabelVoter
@@ -48,7 +49,10 @@ def demo(url: str | None, as_json: bool) -> None:
     """
     with Index(DEMO_INDEX, url=url) as index:
         _say(as_json, "Index a folder: the handbook of a company that rents bicycles.")
-        ingest(Indexer(index).sync, read_documents(_demo_folder()), as_json)
+        source = read_documents(_demo_folder())
+        with terminal.progress_bar(source.expected(), stderr) as progress:
+            report = Indexer(index).sync(source, progress=progress)
+        _show_report(report, as_json)
         retriever = Retriever(index)
         for mode, explanation, question in SEARCHES:
             _say(as_json, explanation, f"ragknn search {DEMO_INDEX} {question}{_option(mode)}")
@@ -61,6 +65,18 @@ def demo(url: str | None, as_json: bool) -> None:
             print_vote(TO_CLASSIFY, vote, False, stdout, schema=index.schema)
     if not as_json:
         _print_next_steps(url)
+
+
+def _show_report(report: IngestReport, as_json: bool) -> None:
+    if as_json:
+        print_json(report.to_dict())
+    elif report.unchanged == report.documents:
+        stdout.print(f"{report.documents} documents are there already, and none has changed since.", soft_wrap=True)
+    elif report.added < report.documents:  # some have changed, or could not be stored
+        print_report(report, stdout)
+    else:
+        shown = f"{report.documents} documents, cut into {report.passages} passages, embedded and stored in Redis"
+        stdout.print(f"{shown} in {report.seconds:.1f} s", soft_wrap=True)
 
 
 def _demo_folder() -> Path:
