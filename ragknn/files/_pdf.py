@@ -15,7 +15,7 @@ from ragknn.files._lines import with_words_joined
 from ragknn.files._rows import Reading, Remark, Row, Rows, Step, folded
 
 if TYPE_CHECKING:
-    from pypdf import PageObject
+    from pypdf import PageObject, PdfReader
 
 _LIGATURES = str.maketrans(
     {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"}  # a letter each, to some fonts
@@ -33,7 +33,9 @@ def read(file: File, reading: Reading) -> Rows:
     """Read a file: its pages as one text, with the title among its properties."""
     import pypdf  # slow to import, and most folders have no PDF
 
-    pages, blank, damaged = [], [], {}
+    pages: list[str] = []
+    blank: list[int] = []
+    damaged: dict[int, str] = {}
     with file.seekable(reading.limits.file_bytes, "file_bytes") as stream, _problems() as problems:
         try:
             document = pypdf.PdfReader(stream)
@@ -43,20 +45,12 @@ def read(file: File, reading: Reading) -> Rows:
         except Exception as error:
             raise _refusal(error) from error
         for number in range(count):
-            problems.clear()
-            try:
-                pages.append(_text_of(document.pages[number]))
-            except (OSError, MemoryError, pypdf.errors.DependencyError) as error:
-                raise _refusal(error) from error
-            except Exception as error:  # pypdf may raise any error for a damaged page
-                pages.append("")
-                damaged[number + 1] = folded(f"{type(error).__name__}: {error}")
-            else:
-                if not pages[-1]:
-                    # An image that cannot be decoded is logged too, and it is none of the text.
-                    found = [one for one in problems if "XObject" not in one]
-                    damaged.update({number + 1: found[0]} if found else {})
-                    blank += [] if found else [number + 1]
+            text, problem = _page(document, number, problems)
+            pages.append(text)
+            if problem:
+                damaged[number + 1] = problem
+            elif not text:
+                blank.append(number + 1)
             yield Step()
     lost = announced - count if isinstance(announced, int) else 0
     missing = _missing(blank, damaged, count, lost)
@@ -67,6 +61,25 @@ def read(file: File, reading: Reading) -> Rows:
     text, starts = _joined(with_words_joined(pages))
     named = title and not _JUNK_TITLE.fullmatch(title)
     yield Row({"pages": count, "title": title if named else None}, text, page_starts=starts)
+
+
+def _page(document: PdfReader, number: int, problems: list[str]) -> tuple[str, str]:
+    """Return the text of a page, and what is wrong with a page that should have one.
+
+    Raises:
+        ReadError: no page can be read.
+    """
+    import pypdf
+
+    problems.clear()
+    try:
+        text = _text_of(document.pages[number])
+    except (OSError, MemoryError, pypdf.errors.DependencyError) as error:
+        raise _refusal(error) from error
+    except Exception as error:  # pypdf may raise any error for a damaged page
+        return "", folded(f"{type(error).__name__}: {error}")
+    # An image that cannot be decoded is told too, and it is none of the text.
+    return text, "" if text else next((one for one in problems if "XObject" not in one), "")
 
 
 def _refusal(error: Exception) -> ReadError | OSError | MemoryError:

@@ -253,7 +253,8 @@ def _read_file(chosen: Chosen, reading: Reading, worker: Worker) -> Iterator[Doc
                     yield Note(note_kind, name, reason, only_id)
                 case Row():
                     if row.body is not None and not row.body.strip() and not row.place:
-                        yield Note("empty", name, "there is no text in it", only_id or name)
+                        document_id = only_id or str(row.values.get("id") or name)
+                        yield Note("empty", name, "there is no text in it", document_id)
                     else:
                         document = to_document(row, name, place, reading.fields)
                         failures += isinstance(document, Failure)
