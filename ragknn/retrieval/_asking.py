@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -75,11 +75,7 @@ def asking_like(
 
 def asking_near(retriever: AnyRetriever, vectors: ArrayLike, k: int | None, options: Options) -> Flow[list[Retrieval]]:
     """The flow behind `Retriever.kneighbors`, for use inside other flows."""
-    if options.get("mode", "vector") != "vector" or options.get("rerank"):
-        raise ValueError(
-            "expected neither mode nor rerank with vectors alone, which have no words: "
-            "use retrieve_many(queries, vectors=...)"
-        )
+    check_wordless(options)
     plan = yield from planned(retriever.index, k, options)
     questions = near(retriever.index, vectors)
     return (yield from select(retriever.index._place(retriever.on_incomplete), questions, plan))
@@ -118,6 +114,20 @@ def posed(
     return [
         Question(text, (Phrasing(text, row),), of_text) for text, row, of_text in zip(texts, rows, notes, strict=True)
     ]
+
+
+def check_wordless(options: Mapping[str, Any]) -> None:
+    """Refuse options that need the words of a question.
+
+    Raises:
+        ValueError: there are such.
+    """
+    mode, rerank = options.get("mode", "vector"), options.get("rerank")
+    if not (isinstance(mode, str) and mode == "vector" and rerank is None):
+        raise ValueError(
+            "expected neither mode nor rerank with vectors alone, which have no words: pass the texts too, as in "
+            "retrieve_many(queries, vectors=...)"
+        )
 
 
 def near(index: Index | AsyncIndex, vectors: ArrayLike) -> list[Question]:

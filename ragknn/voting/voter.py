@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import Any, Unpack
 
 import numpy as np
@@ -15,7 +16,7 @@ from ragknn._protocol.flows import Flow, Progress
 from ragknn._protocol.query import WITH_VECTOR, intersection
 from ragknn.filters import Where
 from ragknn.records import Label, Retrieval, Vote
-from ragknn.retrieval._asking import checked_queries, one_row, posed
+from ragknn.retrieval._asking import check_wordless, checked_queries, near, one_row, posed
 from ragknn.retrieval.options import SearchOptions
 from ragknn.retrieval.retriever import AsyncRetriever, Retriever
 from ragknn.voting._arithmetic import Weights
@@ -137,7 +138,7 @@ class LabelVoter(_VoterBase):
 
     def vote(
         self,
-        text: str,
+        text: str | ArrayLike | None = None,
         *,
         vector: ArrayLike | None = None,
         exclude: Collection[str] = (),
@@ -146,8 +147,8 @@ class LabelVoter(_VoterBase):
         """Return the label that the neighbors give to the text, with the neighbors that gave it.
 
         Args:
-            text: what to label.
-            vector: the text as a ready vector, shape (dim,); None embeds it.
+            text: what to label; or a vector in its place, shape (dim,).
+            vector: the text as a ready vector, shape (dim,); None embeds it. Without a text the mode must be "vector".
             exclude: ids of documents that may not vote, such as the text's own.
             options: `where`, `mode`, `fusion`, `rerank`, `candidates` and `ef_runtime` as for `Retriever.retrieve`. The
                 first k neighbors in that order that may vote do. `where` holds beside the voter's own.
@@ -158,12 +159,12 @@ class LabelVoter(_VoterBase):
             IncompleteRetrieval: the server stopped early.
             ServerError: the server cannot be reached or refuses a command.
         """
-        flow = _voting(self, [text], one_row(vector), exclude, options, explained=True)
+        flow = _voting(self, None if text is None else [text], one_row(vector), exclude, options, explained=True)
         return self.retriever.index._run(flow)[0]
 
     def vote_many(
         self,
-        texts: Sequence[str],
+        texts: Sequence[str] | ArrayLike | None = None,
         *,
         vectors: ArrayLike | None = None,
         exclude: Collection[str] = (),
@@ -172,8 +173,9 @@ class LabelVoter(_VoterBase):
         """Return for each text what `vote` would, in as few round trips as one text needs.
 
         Args:
-            texts: n texts.
-            vectors: the texts as ready vectors, shape (n, dim); None embeds them.
+            texts: n texts; or vectors in their place, shape (n, dim), as scikit-learn takes them.
+            vectors: the texts as ready vectors, shape (n, dim); None embeds them. Without texts the mode must be
+                "vector".
             exclude: as for `vote`.
             options: as for `vote`.
 
@@ -186,7 +188,7 @@ class LabelVoter(_VoterBase):
 
     def predict(
         self,
-        texts: Sequence[str],
+        texts: Sequence[str] | ArrayLike | None = None,
         *,
         vectors: ArrayLike | None = None,
         exclude: Collection[str] = (),
@@ -206,7 +208,7 @@ class LabelVoter(_VoterBase):
 
     def predict_proba(
         self,
-        texts: Sequence[str],
+        texts: Sequence[str] | ArrayLike | None = None,
         *,
         vectors: ArrayLike | None = None,
         exclude: Collection[str] = (),
@@ -256,19 +258,19 @@ class AsyncLabelVoter(_VoterBase):
 
     async def vote(
         self,
-        text: str,
+        text: str | ArrayLike | None = None,
         *,
         vector: ArrayLike | None = None,
         exclude: Collection[str] = (),
         **options: Unpack[SearchOptions],
     ) -> Vote:
         """Async twin of `LabelVoter.vote`."""
-        flow = _voting(self, [text], one_row(vector), exclude, options, explained=True)
+        flow = _voting(self, None if text is None else [text], one_row(vector), exclude, options, explained=True)
         return (await self.retriever.index._run(flow))[0]
 
     async def vote_many(
         self,
-        texts: Sequence[str],
+        texts: Sequence[str] | ArrayLike | None = None,
         *,
         vectors: ArrayLike | None = None,
         exclude: Collection[str] = (),
@@ -279,7 +281,7 @@ class AsyncLabelVoter(_VoterBase):
 
     async def predict(
         self,
-        texts: Sequence[str],
+        texts: Sequence[str] | ArrayLike | None = None,
         *,
         vectors: ArrayLike | None = None,
         exclude: Collection[str] = (),
@@ -291,7 +293,7 @@ class AsyncLabelVoter(_VoterBase):
 
     async def predict_proba(
         self,
-        texts: Sequence[str],
+        texts: Sequence[str] | ArrayLike | None = None,
         *,
         vectors: ArrayLike | None = None,
         exclude: Collection[str] = (),
@@ -328,18 +330,26 @@ def _counting(voter: _VoterBase) -> Flow[tuple[LabelCensus, LabelCensus]]:
 
 def _voting(
     voter: _VoterBase,
-    texts: Sequence[str],
+    texts: Sequence[Any] | ArrayLike | None,
     vectors: ArrayLike | None,
     exclude: Collection[str],
     options: SearchOptions,
     *,
     explained: bool,
 ) -> Flow[list[Vote]]:
-    texts = checked_queries(texts)
+    if vectors is None and _are_vectors(texts):
+        texts, vectors = None, texts
+    if texts is None and vectors is None:
+        raise TypeError("expected a query of type str, got None: pass texts, or vectors in their place")
+    asked = None if texts is None else checked_queries(texts)  # type: ignore[arg-type]  # other things are refused
     excluded = Excluded(_checked_ids(exclude))
     index, rules = voter.retriever.index, voter.rules
     plan = yield from plan_vote(index, rules, voter.where, options, explained=explained)
-    questions = yield from posed(voter.retriever, texts, plan, vectors)
+    if asked is not None:
+        questions = yield from posed(voter.retriever, asked, plan, vectors)
+    else:
+        check_wordless(options)
+        questions = near(index, vectors)  # type: ignore[arg-type]  # one of the two is given
     known = (voter.census, voter._with_vector) if voter.census and voter._with_vector else None
     counts = known or (yield from _counting(voter))
     by_vector = plan.mode == "vector"
@@ -349,10 +359,22 @@ def _voting(
     check_enough(index.name, narrowed, rules)
     plan = replace(plan, among=only_labelled(plan.among, narrowed))
     place = index._place(voter.retriever.on_incomplete)
-    polled = yield from poll(place, questions, plan, rules, [excluded] * len(texts))
+    polled = yield from poll(place, questions, plan, rules, [excluded] * len(questions))
     if any(neighbor.passage.label not in counts[0].documents for voters in polled for neighbor in voters):
         counts = yield from _counting(voter)
     return voter._hold(polled, {**counts[0].documents, **counts[by_vector].documents})
+
+
+def _are_vectors(texts: object) -> bool:
+    """Tell whether numbers are in the place of texts."""
+    if hasattr(texts, "to_numpy"):  # a table of pandas or the like
+        texts = texts.to_numpy()
+    if isinstance(texts, np.ndarray):
+        return texts.dtype.kind in "fiu" and texts.ndim > 0
+    first = texts[0] if isinstance(texts, list | tuple) and texts else None
+    return isinstance(first, np.ndarray) or (
+        isinstance(first, list | tuple) and bool(first) and isinstance(first[0], Real)
+    )
 
 
 def _checked_ids(exclude: Collection[str]) -> frozenset[str]:

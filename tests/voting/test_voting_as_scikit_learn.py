@@ -1,9 +1,10 @@
 import numpy as np
+import pandas as pd
 import pytest
 from points import ids
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
-from ragknn import Document, HashingEmbedder
+from ragknn import Document, HashingEmbedder, InvalidVectors
 
 TOPICS = ["bank", "loan", "card", "rate", "cash"]
 
@@ -90,3 +91,31 @@ def test_leaving_each_text_out_of_its_own_vote_is_what_kneighbors_without_x_does
         vote = voter.vote(TRAIN[n], exclude=[str(n)])
         assert [int(name) for name in ids(vote)] == rows[n].tolist()
         assert [neighbor.distance for neighbor in vote.neighbors] == pytest.approx(distances[n], abs=1e-5)
+
+
+@pytest.mark.parametrize("weights", ["uniform", "distance"])
+def test_vectors_are_taken_in_the_place_of_texts(faces, filled, weights):
+    voter = faces.voter(faces.retriever(filled), 5, weights=weights, count_duplicates=True)
+    texts, vectors = TEST[:20], TEST_VECTORS[:20]
+    expected = voter.predict(texts).tolist()
+    rows = [vectors, vectors.tolist(), list(vectors), pd.DataFrame(vectors)]
+    for asked in (*(lambda one=one: voter.predict(one) for one in rows), lambda: voter.predict(vectors=vectors)):
+        assert asked().tolist() == expected
+    assert voter.predict_proba(vectors).tolist() == voter.predict_proba(texts).tolist()
+    assert [vote.label for vote in voter.vote_many(vectors)] == expected
+    assert voter.vote(vectors[0]).label == voter.vote(vector=vectors[0]).label == expected[0]
+    assert voter.predict(np.empty((0, vectors.shape[1]))).tolist() == []
+
+
+def test_vectors_without_texts_have_no_words(faces, filled):
+    voter = faces.voter(faces.retriever(filled), 5)
+    vectors = TEST_VECTORS[:1]
+    for options in ({"mode": "text"}, {"mode": "hybrid"}, {"rerank": lambda query, passages: [1.0] * len(passages)}):
+        with pytest.raises(ValueError, match="expected neither mode nor rerank with vectors alone"):
+            voter.predict(vectors, **options)
+    with pytest.raises(TypeError, match="expected a query of type str, got None: pass texts, or vectors"):
+        voter.predict()
+    with pytest.raises(InvalidVectors, match=r"expected vectors of shape \(n, "):
+        voter.predict(np.ones((2, 3)))
+    with pytest.raises(InvalidVectors, match="NaN or infinite"):
+        voter.predict(vectors * np.nan)
