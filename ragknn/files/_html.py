@@ -62,6 +62,7 @@ _CLOSED = re.compile(r"<(title|script|style|textarea|iframe|a|b|div|em|i|p|span|
 
 Attributes: TypeAlias = Mapping[str, str | None]
 
+_LONGEST_NAMES = 500  # characters of a part's id and classes that are looked at
 _MOST_IN_CELL = 8  # blocks; a cell with more lays out the page
 _LONGEST_CELL = 2000  # characters; likewise
 
@@ -217,6 +218,7 @@ class _Text:
         names = f"{attributes.get('id') or ''} {attributes.get('class') or ''}" if attributes else " "
         if names == " " or tag in ("main", "article"):
             return False
+        names = names[:_LONGEST_NAMES]
         named = _COOKIES.search(names) or (not inner and _CHROME_NAMES.search(names))
         return bool(named) and node.css_first("main, article, h2") is None
 

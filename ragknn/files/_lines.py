@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-_BROKEN = re.compile(r"(?P<before>-?)(?P<first>[^\W\d_]+)(?P<hyphen>[-\u2010\u00ad])[ \t]*\n[ \t]*(?P<second>\w+)")
+_BROKEN = re.compile(
+    r"(?P<before>-?)(?<![^\W\d_])(?P<first>[^\W\d_]+)(?P<hyphen>[-\u2010\u00ad])[ \t]*\n[ \t]*(?P<second>\w+)"
+)
 _WORD = re.compile(r"[^\W\d_]+(?:[-\u2010][^\W\d_]+)*")
 
 # English words that often stand before a hyphen of their own, and seldom are the beginning of a longer word that is

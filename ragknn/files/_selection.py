@@ -110,7 +110,7 @@ class Selection:
             suffixes = " ".join(suffix for suffix in BY_SUFFIX if BY_SUFFIX[suffix].name != "text")
             raise ReadError(
                 f"{path}: expected a file ending in one of .txt {suffixes} or a suffix of source code, got "
-                f"{path.suffix!r}; convert it, or read it with as_text=True"
+                f"{path.suffix!r}; convert it, or read it as text (as_text=True, --as text)"
             )
         found.check()
         return Chosen(File(path, name, path.suffix.lower() == GZIP), found)
@@ -224,7 +224,7 @@ class _Walk:
         if _is_ignored(marked, ignored):
             return f"named in {_IGNORE_FILE}"
         if entry.is_symlink() and not selection.follow_links and not self._is_inside(self._root / path):
-            return "a symbolic link out of the folder; follow_links=True reads what it leads to"
+            return "a symbolic link out of the folder; read it with follow_links=True, --follow-links"
         return None
 
     def _is_inside(self, path: Path) -> bool:
