@@ -14,6 +14,27 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
+# Files in which a line that begins with # is a comment.
+_COMMENTED = (
+    *(
+        ".bash",
+        ".cfg",
+        ".cmake",
+        ".conf",
+        ".ex",
+        ".exs",
+        ".gradle",
+        ".ini",
+        ".jl",
+        ".nim",
+        ".php",
+        ".pl",
+        ".pm",
+        ".properties",
+    ),
+    *(".ps1", ".py", ".pyi", ".pyx", ".r", ".rb", ".sh", ".tcl", ".tf", ".toml", ".yaml", ".yml", ".zsh"),
+)
+
 # A text without any of these has neither headings nor blocks, and need not be parsed.
 _SIGN = re.compile(r"^\ {0,3}(?:\#|=+[^\S\n]*$|-+[^\S\n]*$)|```|~~~|\|[^\S\n]*:?-|-:?[^\S\n]*\|", re.MULTILINE)
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|\Z)")  # as the parser has it
@@ -58,9 +79,14 @@ class Outline:
         return self.headings[place].path if place >= 0 else ()
 
 
-def outline(text: str) -> Outline:
-    """Return the parts of a text that is Markdown; in any other text there are hardly any."""
-    if not _SIGN.search(text):
+def outline(text: str, name: str = "") -> Outline:
+    """Return the parts of a text that is Markdown; in any other text there are hardly any.
+
+    Args:
+        text: the text.
+        name: of the document, if it has one; that of a file of code, such as "setup.py", has no parts.
+    """
+    if not _SIGN.search(text) or name.lower().endswith(_COMMENTED):
         return Outline()
     lines = [0, *accumulate(len(line) for line in _LINE.findall(text))]
 

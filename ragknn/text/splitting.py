@@ -116,7 +116,7 @@ class Splitter:
         text = document.text.rstrip()
         measures = self._measures(text, token_spans, max_tokens)
         overlap = self._overlap_within(measures[0].limit)
-        parts = outline(text)
+        parts = outline(text, document.id)
         context_of = cache(lambda path: self._context_of(path, measures))
         context = lambda start: context_of(parts.path(start))  # noqa: E731
         spans = Cutter(text, measures, overlap, boundaries(text, parts), context).cut()

@@ -45,6 +45,14 @@ def test_a_hash_in_code_is_no_heading(fenced):
         assert {one.headings for one in with_hash} == {("Title",)}
 
 
+@pytest.mark.parametrize("name", ["setup.py", "deep/er/Run.SH", "ci.yml", "pyproject.toml"])
+def test_a_comment_in_a_file_of_code_is_no_heading(name):
+    text = "# A comment\nmake all\n\n# Another\nmake none"
+    [passage] = Splitter().split(Document(name, text))
+    assert (passage.text, passage.headings) == (text, ())
+    assert len(Splitter().split(Document("notes.md", text))) == 2
+
+
 def test_headings_of_levels_1_and_2_begin_passages():
     text = "# A\n\none\n\n## B\n\ntwo\n\n### C\n\nthree\n\n#### D\nfour\n\n## E\n\nfive\n\n# F\nsix"
     assert [(one.text, one.headings) for one in split(text, 100)] == [
