@@ -189,8 +189,8 @@ def info_html(info: IndexInfo) -> str:
     facts = {
         "embedder": info.embedder,
         "vectors": f"{info.dim} × {info.dtype}, {info.metric}, {info.algorithm}",
+        "splitter": ", ".join(f"{name} {value}" for name, value in info.splitter.items()) or "none",
         "fields": ", ".join(f"{name} ({kind})" for name, kind in info.fields.items()) or "none",
-        "splitter": ", ".join(f"{name} {value}" for name, value in info.splitter.items()),
         "memory": f"{info.memory_bytes / 2**20:,.1f} MB of search index",
         "searchable": f"{info.percent_indexed:.0%}",
         "server": f"Redis {info.redis_version}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -39,6 +40,12 @@ _STYLE = {
     "text.parse_math": False,  # a dollar in a label is a dollar
 }
 
+# With the letters of scripts that DejaVu Sans lacks: on Linux, macOS and Windows.
+_FURTHER_FONTS = (
+    *("Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans Thai", "Noto Sans Devanagari", "WenQuanYi Zen Hei"),
+    *("Hiragino Sans", "PingFang SC", "Arial Unicode MS", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic"),
+)
+
 # Where a word may stand beside its point: directions, and distances in points, the first choice first.
 _DIRECTIONS = ((1, 1), (1, -1), (-1, 1), (-1, -1), (0, 1), (0, -1), (1, 0), (-1, 0))
 _DISTANCES = (4, 9, 16, 26, 40, 60)
@@ -59,12 +66,32 @@ def figure_class() -> type[Figure]:
         raise MissingDependency("matplotlib", "plotting", "plot") from error
 
     class Picture(Figure):
+        def draw(self, *args: Any, **options: Any) -> Any:
+            with _letters_of_all_scripts():
+                return super().draw(*args, **options)
+
+        def savefig(self, *args: Any, **options: Any) -> Any:
+            with _letters_of_all_scripts():
+                return super().savefig(*args, **options)
+
         def _repr_png_(self) -> bytes:
             buffer = io.BytesIO()
             self.savefig(buffer, format="png")
             return buffer.getvalue()
 
     return Picture
+
+
+@contextmanager
+def _letters_of_all_scripts() -> Iterator[None]:
+    """Take the letters that the usual font lacks from another one, where there is one; a box stands for the others."""
+    from matplotlib import font_manager, rc_context  # late as above
+
+    installed = set(font_manager.fontManager.get_font_names())
+    fonts = ["DejaVu Sans", *(name for name in _FURTHER_FONTS if name in installed)]
+    with rc_context({"font.family": fonts}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font|Matplotlib currently does not support")
+        yield
 
 
 @contextmanager
@@ -82,7 +109,7 @@ def picture(width: float, height: float, path: str | Path | None = None) -> Iter
     kind = figure_class()
     from matplotlib import rc_context  # late as above
 
-    with rc_context(_STYLE):
+    with rc_context(_STYLE), _letters_of_all_scripts():
         figure = kind(figsize=(width, height), layout="constrained")
         yield figure
         if path is not None:

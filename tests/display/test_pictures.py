@@ -146,7 +146,9 @@ def test_a_row_of_the_confusion_picture_is_a_true_label_and_a_column_a_voted_one
     check_readable(figure)
 
 
-@pytest.mark.parametrize("labels", [["a", 'b"', "$c$"], [1, 2, 10], [True, False], ["x" * 60, "y" * 60]])
+@pytest.mark.parametrize(
+    "labels", [["a", 'b"', "$c$"], [1, 2, 10], [True, False], ["x" * 60, "y" * 60], ["請求", "🚲", "ไทย"]]
+)
 def test_labels_of_any_kind_stand_in_the_confusion_picture(labels):
     truth = labels * 3
     check_readable(score_votes(truth, [voted(label) for label in reversed(truth)]).plot())
