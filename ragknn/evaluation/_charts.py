@@ -22,6 +22,8 @@ PANELS_A_ROW = 3
 PANEL = (5.0, 3.8)  # inches
 NAME_CHARACTERS = 20
 TICK_CHARACTERS = 44  # of all names below a panel, side by side
+MOST_WORDS = 5  # points with words beside them; more are told by a legend
+LABEL_CHARACTERS = 40
 COVERED = 0.1  # inches between points that cover each other
 
 
@@ -72,6 +74,8 @@ def draw_scan(scan: RecallScan, path: str | Path | None) -> Figure:
 def draw_quality(axes: Any, results: Sequence[SettingResult], metric: str, confidence: float) -> None:
     """Draw the mean of each setting with its interval, against the p50 latency if that was measured."""
     timed = all(result.latency for result in results)
+    crowded = len(results) > MOST_WORDS
+    handles = []
     places: list[tuple[float, float]] = []
     bars: list[tuple[float, float]] = []
     for number, result in enumerate(results):
@@ -79,7 +83,8 @@ def draw_quality(axes: Any, results: Sequence[SettingResult], metric: str, confi
         place = 1000 * result.latency.p50 if timed and result.latency else number
         sizes = [[estimate.mean - estimate.low], [estimate.high - estimate.mean]]
         color, marker = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)]
-        axes.errorbar([place], [estimate.mean], yerr=np.maximum(sizes, 0), marker=marker, color=color, capsize=4)
+        style = {"marker": marker, "color": color, "capsize": 4}
+        handles.append(axes.errorbar([place], [estimate.mean], yerr=np.maximum(sizes, 0), **style))
         places.append((place, estimate.mean))
         bars += along([(place, estimate.low), (place, estimate.high)])
     axes.set(ylabel=f"{metric}, mean over the queries", title=f"quality, {confidence:.0%} intervals")
@@ -91,9 +96,13 @@ def draw_quality(axes: Any, results: Sequence[SettingResult], metric: str, confi
         words = [f"{name}\n{mean:.3f}" for name, (_, mean) in zip(names, places, strict=True)]
     else:
         width = max(TICK_CHARACTERS // len(results), 4)
-        axes.set(xticks=range(len(results)), xticklabels=[fill(name, width) for name in names])
+        axes.set(xticks=range(len(results)), xticklabels=[] if crowded else [fill(name, width) for name in names])
         words = [f"{mean:.3f}" for _, mean in places]
-    add_words(axes, places, words, bars)
+    if crowded:
+        words = [f"{mean:.3f}  {name}" for name, (_, mean) in zip(names, places, strict=True)]
+        axes.legend(handles, words, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
+    else:
+        add_words(axes, places, words, bars)
 
 
 def draw_recall(axes: Any, scan: RecallScan) -> None:
@@ -146,6 +155,6 @@ def draw_differences(axes: Any, first: SettingResult, second: SettingResult, met
     names = (brief(one.name, NAME_CHARACTERS) for one in (second, first))
     axes.set(
         xlabel=f"{len(differences)} queries, by difference",
-        ylabel=f"{metric}: {' - '.join(names)}",
+        ylabel=fill(f"{metric}: {' - '.join(names)}", LABEL_CHARACTERS),
         title=f"better on {better}, worse on {worse}",
     )

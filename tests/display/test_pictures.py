@@ -107,6 +107,14 @@ def test_an_evaluation_is_readable_where_settings_are_alike(times):
     assert len({axes.get_ylim() for axes in figure.axes[2:]}) == 1  # their bars can be compared
 
 
+@pytest.mark.parametrize("time", [40.0, None])
+def test_of_many_settings_a_legend_tells_the_names(time):
+    results = tuple(result_of(f"setting number {n}", 0.7 + n / 1000, time and time + n) for n in range(12))
+    figure = Evaluation("faq", 10, 100, 0.95, {"a": "b"}, 0, results, ()).plot()
+    check_readable(figure)
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()][1] == "0.701  setting number 1"
+
+
 def test_a_tuning_is_readable_where_its_lines_are_crowded():
     generator = np.random.default_rng(0)
     kinds = ["uniform", "distance", "a callable with a long name indeed"]
