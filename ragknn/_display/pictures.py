@@ -46,6 +46,13 @@ _FURTHER_FONTS = (
     *("Hiragino Sans", "PingFang SC", "Arial Unicode MS", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic"),
 )
 
+
+def sign(number: int) -> tuple[str, str]:
+    """Return color and marker of the n-th of many things, from 0; they repeat after 81."""
+    rounds, place = divmod(number, len(COLORS))
+    return COLORS[place], MARKERS[(place + rounds) % len(MARKERS)]
+
+
 # Where a word may stand beside its point: directions, and distances in points, the first choice first.
 _DIRECTIONS = ((1, 1), (1, -1), (-1, 1), (-1, -1), (0, 1), (0, -1), (1, 0), (-1, 0))
 _DISTANCES = (4, 9, 16, 26, 40, 60)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ragknn._display.lines import brief
-from ragknn._display.pictures import COLORS, GRAY, MARKERS, add_words, along, picture
+from ragknn._display.pictures import COLORS, GRAY, add_words, along, picture, sign
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -82,7 +82,7 @@ def draw_quality(axes: Any, results: Sequence[SettingResult], metric: str, confi
         estimate = result.estimates[metric]
         place = 1000 * result.latency.p50 if timed and result.latency else number
         sizes = [[estimate.mean - estimate.low], [estimate.high - estimate.mean]]
-        color, marker = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)]
+        color, marker = sign(number)
         style = {"marker": marker, "color": color, "capsize": 4}
         handles.append(axes.errorbar([place], [estimate.mean], yerr=np.maximum(sizes, 0), **style))
         places.append((place, estimate.mean))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from ragknn._display.lines import brief, label_text
-from ragknn._display.pictures import COLORS, GRAY, MARKERS, RING, add_words, along, picture
+from ragknn._display.pictures import COLORS, GRAY, RING, add_words, along, picture, sign
 from ragknn.records import Label
 from ragknn.voting._ballots import are_numbers
 
@@ -37,8 +37,8 @@ def draw_tuning(tuning: Tuning, path: str | Path | None) -> Figure:
         lines, seen = [], []
         for number, weights in enumerate(kinds):
             line = [(setting.k, setting.score) for setting in tuning.settings if setting.weights == weights]
-            style = {"color": COLORS[number % len(COLORS)], "marker": MARKERS[number % len(MARKERS)]}
-            lines += axes.plot(*zip(*line, strict=True), label=weights, **style)
+            color, marker = sign(number)
+            lines += axes.plot(*zip(*line, strict=True), label=weights, color=color, marker=marker)
             seen += along(line)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.margins(y=0.12)

@@ -225,6 +225,7 @@ def test_colors_can_be_told_apart_by_everyone(eyes):
 
 def test_each_color_has_a_sign_of_its_own():
     assert len(pictures.COLORS) == len(pictures.MARKERS) == len({*pictures.COLORS}) == len({*pictures.MARKERS})
+    assert len({pictures.sign(number) for number in range(81)}) == 81
 
 
 def test_a_picture_leaves_the_settings_of_matplotlib_as_they_were():
