@@ -21,7 +21,7 @@ from ragknn.files._rows import Reading, Rows, folded
 Parser = Callable[[File, Reading], Rows]
 
 _START_SECONDS = 60.0
-_SHARE_OF_A_STEP = 0.01  # of the time that a file has, earned by each page or row that comes
+_SECONDS_OF_A_STEP = 0.1  # that each page or row that comes earns the file
 READY, DONE = "ready", None  # what the process sends when it has started, and behind the last row of a file
 
 
@@ -76,7 +76,7 @@ class Worker:
             connection.send((parser, file, reading))
             waited, steps = 0.0, 0
             while True:
-                left = seconds * (1 + steps * _SHARE_OF_A_STEP) - waited
+                left = seconds + steps * _SECONDS_OF_A_STEP - waited
                 begin = time.monotonic()
                 if not connection.poll(max(left, 0.0)):
                     raise ReadError(

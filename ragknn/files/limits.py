@@ -18,8 +18,8 @@ class Limits:
     Attributes:
         text_bytes: longest text that is taken in one piece: a text file, a line, a row of a table.
         file_bytes: largest PDF, and largest content of a packed file (.docx, .xlsx, .epub).
-        seconds: how long a file may be parsed in a process of its own; each page or row that comes earns it a hundredth
-            of that more. None: such files are parsed in this process, without a limit.
+        seconds: how long a file may be parsed in a process of its own; each page or row that comes earns it a tenth of
+            a second more. None: such files are parsed in this process, without a limit.
         memory_bytes: how much memory that process may take for it; not kept on macOS.
         failures: how many rows of a file may be unreadable before the rest of it is left.
         depth: levels of nested lists and objects in a row or in front matter.
@@ -30,7 +30,7 @@ class Limits:
 
     text_bytes: int = 32 * _MIB
     file_bytes: int = 256 * _MIB
-    seconds: float | None = 8.0
+    seconds: float | None = 6.0
     memory_bytes: int = 400 * _MIB
     failures: int = 10_000
     depth: int = 100

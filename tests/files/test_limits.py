@@ -119,7 +119,7 @@ def test_limits_are_positive_numbers(option: str, value: object) -> None:
 
 def test_a_large_file_has_more_time_than_one_page(tmp_path: Path) -> None:
     path = write(tmp_path, "a.pdf", compressed(b"BT /F1 12 Tf " + SHOW * 100 + b"ET", pages=200))
-    [document] = outcomes(path, limits=Limits(seconds=2.0))
+    [document] = outcomes(path, limits=Limits(seconds=1.0))
     assert isinstance(document, Document)
     assert document.metadata["pages"] == 200
 
