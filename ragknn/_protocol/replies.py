@@ -79,6 +79,8 @@ def _advice(words: str) -> str:
         return "; raise the server's maxmemory, or delete what is not needed"
     if "read only replica" in words:
         return "; connect to the primary, not to a replica"
+    if "db != 0" in words:
+        return "; use database 0, the only one that the server can search: end the URL in /0"
     return ""
 
 

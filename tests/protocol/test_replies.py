@@ -300,6 +300,10 @@ GIVE_RIGHTS = "; give the user the commands and keys that it names"
         # redis-py takes the code off where it knows the error.
         (redis.exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."), RAISE_MEMORY),
         (redis.ResponseError("OOM command not allowed when used memory > 'maxmemory'."), RAISE_MEMORY),
+        (
+            redis.ResponseError("Cannot create index on db != 0"),
+            "; use database 0, the only one that the server can search: end the URL in /0",
+        ),
         (redis.exceptions.NoPermissionError("User x has no permissions to run the 'ft.search' command"), GIVE_RIGHTS),
         (redis.exceptions.NoPermissionError("No permissions to access a key"), GIVE_RIGHTS),
         (
