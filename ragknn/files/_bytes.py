@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
+import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ from ragknn.files._rows import Reading, Remark
 FALLBACK = "windows-1252"  # what Excel and old web pages mean where they say nothing
 
 _CHUNK = 2**16
+_MOST_PACKED = (
+    100  # times that a file of rows may be larger when unpacked; text packs to a tenth, bombs to a thousandth
+)
 # UTF-32 first: its mark begins with that of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -162,9 +166,10 @@ def lines(file: File, reading: Reading, encoding: str, newline: str) -> Iterator
     """Yield the lines of a file, with their ends; bytes that are not UTF-8 become surrogates, see `defect`.
 
     Raises:
-        ReadError: a line is longer than a text may be, or cannot be decoded.
+        ReadError: a line is longer than a text may be, or cannot be decoded, or a packed file unpacks to far more.
     """
-    limit = reading.limits.text_bytes
+    limit, taken = reading.limits.text_bytes, 0
+    whole = max(reading.limits.file_bytes, _MOST_PACKED * file.path.stat().st_size) if file.packed else math.inf
     errors = "surrogateescape" if encoding.startswith("utf-8") else "strict"
     with file.open() as binary, io.TextIOWrapper(binary, encoding, errors, newline) as stream:
         while True:
@@ -176,6 +181,9 @@ def lines(file: File, reading: Reading, encoding: str, newline: str) -> Iterator
                 return
             if len(line) > limit:
                 raise ReadError(f"expected lines of at most {limit} bytes, got more; raise text_bytes of Limits")
+            taken += len(line)
+            if taken > whole:
+                raise _too_large(int(whole), "more", "file_bytes")
             yield line
 
 

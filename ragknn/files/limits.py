@@ -17,7 +17,8 @@ class Limits:
 
     Attributes:
         text_bytes: longest text that is taken in one piece: a text file, a line, a row of a table.
-        file_bytes: largest PDF, and largest content of a packed file (.docx, .xlsx, .epub).
+        file_bytes: largest PDF, and largest content of a packed file (.docx, .xlsx, .epub); of rows packed with gzip,
+            if they are a hundred times as large unpacked.
         seconds: how long a file may be parsed in a process of its own; each page or row that comes earns it a tenth of
             a second more. None: such files are parsed in this process, without a limit.
         memory_bytes: how much memory that process may take for it; not kept on macOS.

@@ -100,6 +100,14 @@ def test_what_unpacks_to_too_much_is_a_failure(tmp_path: Path, name: str, conten
     assert "_bytes of Limits" in large.reason
 
 
+def test_rows_that_were_packed_to_next_to_nothing_are_not_read_for_ever(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv.gz", gzip.compress(b"text\n" + (b"x" * 10_000 + b"\n") * 300))
+    *some, end = outcomes(path, limits=Limits(file_bytes=2**20))
+    assert (len(some), type(end)) == (104, Failure)
+    assert "file_bytes of Limits" in end.reason
+    assert len(outcomes(path)) == 300
+
+
 def test_limits_can_be_set(tmp_path: Path) -> None:
     path = write(tmp_path, "a.txt", "x" * 100)
     assert isinstance(outcomes(path, limits=Limits(text_bytes=99))[0], Failure)
