@@ -27,6 +27,7 @@ SCALE = ("#00224E", "#35456C", "#666970", "#948E77", "#C8B866", "#FEE838")
 NAME_CHARACTERS = 24
 WIDTH, HEIGHT, EDGE = 640, 420, 14  # of the SVG, in its own units
 TOLD_CHARACTERS = 60
+OUTLINE = "rgba(160,160,160,.8)"  # lets dark points be seen on dark ground
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ def draw_map(found: IndexMap, asked: Asked | None, path: str | Path | None) -> F
         axes.set_title(found.heading if asked is None else _title(found, asked), loc="left")
         axes.set(xticks=[], yticks=[], xlabel=_axis(found, 0), ylabel=_axis(found, 1))
         axes.set_aspect("equal", adjustable="datalim")
-        faint = 0.3 if asked else 0.75
+        faint = 0.45 if asked else 0.75
         if not len(found):
             axes.text(0.5, 0.5, "no passages", transform=axes.transAxes, ha="center", va="center", color=GRAY)
         elif are_a_scale(found.labels):
@@ -224,7 +225,8 @@ def map_html(found: IndexMap) -> str:
     points = _on_canvas(found.coordinates)
     told = [_told(passage) for passage in found.passages]
     dots = [_circle(x, y, color, words) for (x, y), color, words in zip(points, colors, told, strict=True)]
-    canvas = Html(f'<svg viewbox="0 0 {WIDTH} {HEIGHT}" style="max-width:{WIDTH}px;width:100%">{"".join(dots)}</svg>')
+    style = f"max-width:{WIDTH}px;width:100%;stroke:{OUTLINE};stroke-width:.8"
+    canvas = Html(f'<svg viewbox="0 0 {WIDTH} {HEIGHT}" style="{style}">{"".join(dots)}</svg>')
     if scale:
         values = [float(label) for label in found.labels if label is not None and math.isfinite(float(label))]
         legend = [f"{min(values, default=0):.4g}", *(_dot(color) for color in SCALE), f"{max(values, default=0):.4g}"]
@@ -238,7 +240,8 @@ def _circle(x: float, y: float, color: str, told: str) -> Html:
 
 
 def _dot(color: str) -> Html:
-    return element("span", style=f"display:inline-block;width:.7em;height:.7em;border-radius:50%;background:{color}")
+    shape = f"display:inline-block;width:.7em;height:.7em;border-radius:50%;outline:1px solid {OUTLINE}"
+    return element("span", style=f"{shape};background:{color}")
 
 
 def _told(passage: Passage) -> str:
