@@ -17,7 +17,9 @@ class TookTooLong(BaseException):
 
 
 @pytest.fixture(scope="module")
-def world(redis_url):
+def world(redis_url, tmp_path_factory):
+    rows = tmp_path_factory.mktemp("rows") / "rows.csv"
+    rows.write_text("id,text,label\na,pears,x\n")
     options = {
         "url": redis_url,
         "embedder": HashingEmbedder(DIM),
@@ -31,7 +33,7 @@ def world(redis_url):
     for one in (index, scratch):
         Indexer(one).add(DOCUMENTS)
     yield SimpleNamespace(
-        url=redis_url, index=index, scratch=scratch, asynchronous=twins[0], ascratch=twins[1], loop=loop
+        url=redis_url, rows=rows, index=index, scratch=scratch, asynchronous=twins[0], ascratch=twins[1], loop=loop
     )
     for twin in twins:
         loop.run_until_complete(twin.close())

@@ -1,6 +1,7 @@
 """A trial of wrong objects: public callables with arguments that they take, and values to put in the place of each."""
 
 import asyncio
+import dataclasses
 import decimal
 import inspect
 import math
@@ -23,7 +24,9 @@ from ragknn import (
     Index,
     Indexer,
     LabelVoter,
+    Limits,
     Neighbor,
+    OpenAIEmbedder,
     Passage,
     ReciprocalRank,
     Retrieval,
@@ -38,6 +41,7 @@ from ragknn import (
     alist_indexes,
     atune,
     build_context,
+    documents_from_pandas,
     list_indexes,
     read_documents,
     score_votes,
@@ -238,6 +242,43 @@ def callables(world):
         "LabelVoter": (LabelVoter, dict(retriever=retriever, where={"n": 1}, **rules)),
         "AsyncLabelVoter": (AsyncLabelVoter, dict(retriever=aretriever, where={"n": 1}, **rules)),
     }
+    judged = evaluate(retriever, questions(), settings={"one": {}, "two": {"mode": "text"}})
+    scan = scan_recall(retriever, ["pears"], k=2, efs=[10, 20], sample=2)
+    tuning, scores = tune(index, [1, 2]), score_votes(["a"], [Vote("a", {"a": 1.0}, (), ())])
+    table |= {
+        "Index(client)": (lambda client: Index("trial", client=client), {"client": index.client}),
+        "AsyncIndex(client)": (lambda client: AsyncIndex("trial", client=client), {"client": aindex.client}),
+        "Evaluation.compare": (
+            judged.compare,
+            {"first": "one", "second": "two", "metric": judged.metrics[0], "seed": 1},
+        ),
+        "Evaluation.plot": (judged.plot, {"path": "a.png"}),
+        "Evaluation.to_dict": (judged.to_dict, {"per_query": True}),
+        "RecallScan.plot": (scan.plot, {"path": "a.png"}),
+        "Tuning.plot": (tuning.plot, {"path": "a.png"}),
+        "Scores.plot": (scores.plot, {"path": "a.png"}),
+        "Context.citations": (build_context(retrieval).citations, {"answer": "as [1] says"}),
+        "Limits": (Limits, {field.name: getattr(Limits(), field.name) for field in dataclasses.fields(Limits)}),
+        "documents_from_pandas": (
+            lambda **given: list(documents_from_pandas(**given).outcomes()),
+            {"frame": pd.DataFrame({"id": ["a"], "text": ["b"]}), "text_field": "text", "id_field": "id"},
+        ),
+        "read_documents of rows": (
+            lambda **given: list(read_documents(world.rows, **given).outcomes()),
+            {
+                **{
+                    "text_field": "text",
+                    "id_field": "id",
+                    "label_field": "label",
+                    "prefix": "p/",
+                    "include": ["*.csv"],
+                },
+                **{"exclude": ["*.md"], "gitignore": False, "follow_links": False, "as_text": False, "format": "csv"},
+                **{"encoding": "utf-8", "delimiter": ",", "limits": Limits()},
+            },
+        ),
+        "OpenAIEmbedder": (OpenAIEmbedder, {"model": "m", "base_url": "http://localhost:1", "api_key": "k", "dim": 3}),
+    }
     for kind, one, writer, reader, chooser in (
         ("", index, indexer, retriever, voter),
         ("a", aindex, aindexer, aretriever, avoter),
@@ -301,6 +342,7 @@ def callables(world):
                     "template": numbered,
                 },
             ),
+            f"{kind} map": (one.map, {"method": "pca", "where": {"t": "x"}, "sample": 5, "include": ["d1"], "seed": 1}),
             f"{kind} evaluate": (
                 evaluating,
                 {
@@ -350,14 +392,12 @@ LONGEST = 1_500  # characters of a message that one can read
 
 def foreign(error: BaseException) -> str:
     """Return what is wrong with an error that a wrong argument raised; empty if it is one of ours and can be read."""
-    if type(error) not in (ValueError, TypeError) and not isinstance(error, RagKNNError):
-        return type(error).__name__
-    if "positional argument" in str(error):
+    message = str(error)
+    if "positional argument" in message:
         return ""  # of a function that was passed and takes other arguments
-    try:
-        message = str(error)
-    except Exception as broken:
-        return f"no message: {type(broken).__name__}"
+    of_a_lookup = isinstance(error, KeyError) and "xpected one of" in message
+    if not of_a_lookup and type(error) not in (ValueError, TypeError) and not isinstance(error, RagKNNError):
+        return type(error).__name__
     if len(message) > LONGEST:
         return f"a message of {len(message)} characters"
     if "xpected" not in message or (FOREIGN.search(message) and not re.match(r"[^:]*xpected", message)):

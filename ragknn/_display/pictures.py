@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ragknn._checks import described, shown
 from ragknn.errors import MissingDependency
 
 if TYPE_CHECKING:
@@ -120,7 +121,28 @@ def picture(width: float, height: float, path: str | Path | None = None) -> Iter
         figure = kind(figsize=(width, height), layout="constrained")
         yield figure
         if path is not None:
-            figure.savefig(path)
+            save(figure, path)
+
+
+def save(figure: Any, path: str | Path) -> None:
+    """Save a picture in a file.
+
+    Raises:
+        TypeError: the path is none.
+        ValueError: no picture can be saved there.
+    """
+    if not isinstance(path, str | Path):
+        raise TypeError(f"expected path as a str or Path such as 'picture.png', got {described(path)}")
+    try:
+        figure.savefig(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"expected a path to save a picture under, in a folder that is there and with a suffix such as .png, got "
+            f"{shown(str(path))}: {str(error)[:LONGEST_REASON]}"
+        ) from error
+
+
+LONGEST_REASON = 200  # characters
 
 
 def add_words(axes: Any, places: Sequence[tuple[float, float]], words: Sequence[str], crowd: Any = ()) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn._checks import checked_texts
+from ragknn._checks import checked_texts, shown
 from ragknn.embedding._locks import ProcessLock
 from ragknn.embedding._names import HASHING_PREFIX, READY_VECTORS, SERVICE
 from ragknn.errors import (
@@ -104,7 +104,7 @@ class OpenAIEmbedder:
             raise ValueError(f"expected the name of a model, got {self.model!r}, which is empty or reserved")
         self.base_url = (base_url or settings.openai_base_url or _OPENAI).strip().rstrip("/")
         if not self.base_url.startswith(("http://", "https://")):
-            raise ValueError(f"expected base_url to begin with http:// or https://, got {self._server!r}")
+            raise ValueError(f"expected base_url to begin with http:// or https://, got {shown(self._server)}")
         self.dimensions = dimensions
         self.max_tokens = max_tokens
         self.batch_size = batch_size

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ragknn._checks import check_number
+from ragknn._checks import check_number, check_whole
 from ragknn._display.html import sheet, table
 from ragknn._plain import Plain
 
@@ -120,6 +120,7 @@ def bootstrap_means(
     """
     values = _checked(columns, 2)
     check_confidence(confidence)
+    seed = check_whole("seed", seed, 0)
     generator = np.random.default_rng(seed)
     count = values.shape[1]
     means = np.concatenate(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ragknn._checks import check_flag, check_type, shown
 from ragknn._display.html import Html, notes, sheet, table
 from ragknn._display.lines import Table, aligned
 from ragknn._plain import Plain, frame, plain
@@ -91,17 +92,22 @@ class Evaluation(Plain):
         for result in self.results:
             if result.name == setting:
                 return result
-        raise KeyError(f"expected one of the settings {', '.join(one.name for one in self.results)}, got {setting!r}")
+        raise KeyError(
+            f"expected one of the settings {', '.join(one.name for one in self.results)}, got {shown(setting)}"
+        )
 
     def compare(self, first: str, second: str, metric: str | None = None, *, seed: int = 0) -> Comparison:
         """Compare any two settings query by query, by default on the first metric.
 
         Raises:
+            TypeError: a name of another type.
             KeyError: no such setting or metric.
         """
         metric = self.metrics[0] if metric is None else metric
+        for what, name in (("first", first), ("second", second), ("metric", metric)):
+            check_type(what, name, str, "pass a name")
         if metric not in self.metrics:
-            raise KeyError(f"expected one of the metrics {', '.join(self.metrics)}, got {metric!r}")
+            raise KeyError(f"expected one of the metrics {', '.join(self.metrics)}, got {shown(metric)}")
         columns = (self[first].column(metric), self[second].column(metric))
         return compare(metric, *columns, confidence=self.confidence, seed=seed)
 
@@ -119,6 +125,7 @@ class Evaluation(Plain):
         Args:
             per_query: whether to include the rows of `per_query`.
         """
+        per_query = check_flag("per_query", per_query)
         settings = [
             {
                 "name": result.name,

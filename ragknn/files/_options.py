@@ -5,6 +5,8 @@ from __future__ import annotations
 import codecs
 from collections.abc import Sequence
 
+from ragknn._checks import check_several, check_type, check_unicode, shown
+
 
 def checked_patterns(option: str, patterns: str | Sequence[str]) -> tuple[str, ...]:
     """Return patterns as a tuple; one may be given without a list around it.
@@ -13,16 +15,20 @@ def checked_patterns(option: str, patterns: str | Sequence[str]) -> tuple[str, .
         TypeError: something else than strings.
         ValueError: not a pattern as in .gitignore.
     """
-    given = (patterns,) if isinstance(patterns, str) else tuple(patterns)
-    if wrong := next((one for one in given if not isinstance(one, str)), None):
-        raise TypeError(f"expected {option} as patterns of type str, got {wrong!r} of type {type(wrong).__name__}")
+    given = (patterns,) if isinstance(patterns, str) else tuple(check_several(option, patterns, '["*.md"]'))
+    for one in given:
+        if not isinstance(one, str):
+            raise TypeError(f"expected {option} as patterns of type str, got {shown(one)} of type {type(one).__name__}")
+        check_unicode(one, option)
     if given:
         from pathspec import GitIgnoreSpec  # slow to import, and most folders are read whole
 
         try:
             GitIgnoreSpec.from_lines(given)
         except ValueError as error:
-            raise ValueError(f"expected {option} as patterns such as '*.md' or 'drafts/', got {error}") from error
+            raise ValueError(
+                f"expected {option} as patterns such as '*.md' or 'drafts/', got {shown(str(error))}"
+            ) from error
     return given
 
 
@@ -34,11 +40,12 @@ def checked_encoding(encoding: str | None) -> str | None:
     """
     if encoding is None:
         return None
+    check_type("encoding", encoding, str)
     try:
         "".encode(encoding)  # refuses what does not turn text into bytes, such as rot13
         return codecs.lookup(encoding).name
     except (LookupError, UnicodeError, ValueError) as error:
-        raise ValueError(f"expected an encoding such as 'utf-8' or 'cp1252', got {encoding!r}") from error
+        raise ValueError(f"expected an encoding such as 'utf-8' or 'cp1252', got {shown(encoding)}") from error
 
 
 def checked_delimiter(delimiter: str | None) -> str | None:
@@ -47,8 +54,10 @@ def checked_delimiter(delimiter: str | None) -> str | None:
     Raises:
         ValueError: it is not one character, or one that tables use otherwise.
     """
+    if delimiter is not None:
+        check_type("delimiter", delimiter, str)
     if delimiter == "\\t":
         return "\t"
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n\0'):
-        raise ValueError(f"expected a delimiter of one character, such as ';', got {delimiter!r}")
+        raise ValueError(f"expected a delimiter of one character, such as ';', got {shown(delimiter)}")
     return delimiter

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ragknn._checks import shown
 from ragknn._plain import plain
 from ragknn.errors import ReadError
 from ragknn.files._rows import TEXT_FIELDS, Fields, Row
@@ -43,8 +44,8 @@ def documents_from_pandas(
     if len(set(columns)) < len(columns):
         raise ReadError(f"expected a name of its own for each column, got {told}; rename them")
     for given, option in ((text_field, "text_field"), (id_field, "id_field"), (label_field, "label_field")):
-        if given is not None and given not in columns:
-            raise ReadError(f"expected a column {given!r}, got {told}; correct {option}")
+        if given is not None and not (isinstance(given, str) and given in columns):
+            raise ReadError(f"expected a column {shown(given)}, got {told}; correct {option}")
     if text_field is None and not set(TEXT_FIELDS) & set(columns):
         raise ReadError(f"expected a column 'text', got {told}; rename one, or name it with text_field")
     return _Rows(frame, tuple(columns), Fields(text_field, id_field, label_field))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ragknn._checks import shown
+
 _MIB = 2**20
 
 
@@ -42,4 +44,4 @@ class Limits:
             if value is None and name == "seconds":
                 continue
             if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
-                raise ValueError(f"expected {name} as a number above 0, got {value!r}")
+                raise ValueError(f"expected {name} as a number above 0, got {shown(value)}")

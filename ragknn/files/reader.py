@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from gzip import BadGzipFile
 from pathlib import Path, PurePosixPath
 
-from ragknn._checks import check_choice, check_several, described, shown
+from ragknn._checks import check_choice, check_several, check_type, described, shown
 from ragknn.errors import ReadError
 from ragknn.files._formats import BY_NAME, BY_SUFFIX
 from ragknn.files._isolation import Worker, parsed
@@ -153,6 +153,7 @@ def read_documents(
         ValueError: an invalid option, or two paths of the same name.
         TypeError: an option of another type.
     """
+    check_type("prefix", prefix, str)
     selection = Selection(
         checked_patterns("include", include),
         checked_patterns("exclude", exclude),

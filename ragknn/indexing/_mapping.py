@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from operator import index as as_integer
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ragknn._checks import check_choice, check_whole
 from ragknn._protocol.finding import all_spots
 from ragknn._protocol.flows import Flow, Work
 from ragknn._protocol.query import WITH_VECTOR, intersection
@@ -31,10 +31,8 @@ def mapping(
     index: Index | AsyncIndex, method: Method, where: Where | None, sample: int, include: Iterable[str], seed: int
 ) -> Flow[IndexMap]:
     """Return a map of the index; `Index.map` explains the arguments."""
-    if method not in get_args(Method):
-        raise ValueError(f"expected method to be one of {', '.join(get_args(Method))}, got {method!r}")
-    if as_integer(sample) < 1:
-        raise ValueError(f"expected sample >= 1, got {sample}")
+    check_choice("method", method, get_args(Method))
+    sample, seed = check_whole("sample", sample), check_whole("seed", seed, 0)
     wanted = list(checked_ids(include))
     place = index._place()
     among = intersection((yield from index._filtering(where)), WITH_VECTOR)

@@ -61,6 +61,7 @@ class Context(Plain):
 
         Citations are numbers in brackets: `[2]`, `[1, 3]`, `[1][3]`, `[2-4]`. Numbers of no source are ignored.
         """
+        check_type("answer", answer, str)
         cited: dict[int, Source] = {}
         for mark in _CITATION.finditer(answer):
             for numbers in _NUMBERS.finditer(mark[1]):

@@ -20,7 +20,7 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from ragknn._checks import described
+from ragknn._checks import described, shown
 from ragknn._protocol.flows import Command, Flow, Pause, Work
 from ragknn.errors import CommandRefused, ConfigurationError, ConnectionFailed, ServerError, UnsupportedServer
 from ragknn.server._urls import check_form, mask_password
@@ -96,7 +96,7 @@ def check_client(client: Any, *, asynchronous: bool) -> None:
     if not hasattr(client, "pipeline") or not hasattr(client, "execute_command") or isinstance(client, type):
         raise TypeError(
             f"expected client as a {expected} object, got {described(client)}"
-            + (f": pass url={mask_password(client)!r}" if isinstance(client, str) else "")
+            + (f": pass url={shown(mask_password(client))}" if isinstance(client, str) else "")
         )
     if iscoroutinefunction(client.execute_command) != asynchronous:
         found, face = ("redis", "Index") if asynchronous else ("redis.asyncio", "AsyncIndex")
