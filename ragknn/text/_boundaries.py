@@ -22,6 +22,7 @@ _LINE_BREAK = re.compile(r"\n\s*")
 _WORD_START = re.compile(rf"(?<!\S)\S|[{HAN}]|(?<=[{HAN}])[\w(（「『【《〈“]")
 _BEYOND_ASCII = re.compile(r"(?<!\S)\S*[^\x00-\x7f\s]\S*")  # the look-behind prevents an attempt at each letter
 _CLUSTER = regex.compile(r"\X")
+_PIECE = 256  # code points
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,5 +100,13 @@ def _outside(positions: Iterable[int], blocks: Sequence[tuple[int, int]]) -> Ite
 def _inside_characters(text: str) -> Iterator[int]:
     # A mark or joiner behind a space belongs to the space, but passages have no spaces at their ends.
     for run in _BEYOND_ASCII.finditer(text):
-        for cluster in _CLUSTER.finditer(text, *run.span()):
-            yield from range(cluster.start() + 1, cluster.end())
+        start, length = run.start(), _PIECE
+        while start < run.end():
+            # A piece at a time, from the start of a character: in a row of flags, each looks back at all before it.
+            ends = [start + found.end() for found in _CLUSTER.finditer(text[start : min(start + length, run.end())])]
+            if ends[-1] < run.end():
+                ends.pop()  # it may go on behind the piece
+            length = _PIECE if ends else 2 * length
+            for end in ends:
+                yield from range(start + 1, end)
+                start = end

@@ -35,6 +35,8 @@ _COMMENTED = (
     *(".ps1", ".py", ".pyi", ".pyx", ".r", ".rb", ".sh", ".tcl", ".tf", ".toml", ".yaml", ".yml", ".zsh"),
 )
 
+_LONGEST_TITLE = 250  # characters
+
 # A text without any of these has neither headings nor blocks, and need not be parsed.
 _SIGN = re.compile(r"^\ {0,3}(?:\#|=+[^\S\n]*$|-+[^\S\n]*$)|```|~~~|\|[^\S\n]*:?-|-:?[^\S\n]*\|", re.MULTILINE)
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|\Z)")  # as the parser has it
@@ -101,7 +103,9 @@ def outline(text: str, name: str = "") -> Outline:
     for token, content in zip(tokens, [*tokens[1:], None], strict=True):
         if token.type == "heading_open" and token.level == 0 and content is not None:
             # A paragraph above a line of hyphens is a heading to the parser; one of several lines is none to readers.
-            title = "" if "\n" in content.content else _title(content.content)
+            # Nor is one of a hundred words, which each passage below it would carry along.
+            odd = "\n" in content.content or len(content.content) > _LONGEST_TITLE
+            title = "" if odd else _title(content.content)
             if not title:
                 continue
             (start, end), level = span(token), int(token.tag[1])

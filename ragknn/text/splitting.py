@@ -95,7 +95,7 @@ class Splitter:
 
         Every character of the document that is not whitespace is in at least one passage. The tokens of each passage
         are counted again without the rest of the text, as the model sees it; if there are more, the passage is cut
-        shorter. A single character is never cut, even if it has more tokens than allowed.
+        shorter. A code point is never cut, even if it has more tokens than allowed.
 
         Args:
             document: document to cut.

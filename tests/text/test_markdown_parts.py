@@ -85,6 +85,7 @@ def test_headings_that_are_underlined_count_too():
         "one\n\n- # two\n\nthree",
         "a | b\n--- | ---\n1 | 2",
         "one\n\n\\# two",
+        "one\n\n# " + "two " * 70 + "\n\nthree",
     ],
 )
 def test_what_only_looks_like_a_heading_is_none(text):
@@ -249,6 +250,7 @@ def test_of_a_long_path_the_innermost_headings_are_embedded():
         "```\n" + "The bike is rented here. " * 3 + "\n",  # never closed, or closed by the next
         "| a | b |\n|---|---|\n| 1 | 2 |\n",
         "क्षत्रिय 👩\u200d👩\u200d👧 है। ",
+        "🇩🇪" * 10,
         "x" * 40,
         "a\n===\n",
     ],

@@ -259,6 +259,15 @@ def test_a_character_keeps_its_marks() -> None:
     assert cut("葛\U000e0100城市", 2, unit="characters") == ["葛\U000e0100", "城市"]
 
 
+def test_characters_are_whole_in_rows_without_a_space_however_long() -> None:
+    for character in ("🇩🇪", "👩\u200d👩\u200d👧", "क्ष", "\u1112\u1161\u11ab", "e\u0301"):
+        text = "a" + character * 700
+        for passage in Splitter(100, 0, "characters").split(Document("d", text)):
+            assert (passage.start - 1) % len(character) == 0 or passage.start == 0
+            assert (passage.end - 1) % len(character) == 0
+    assert max(len(one) for one in cut("e" + "\u0301" * 3000, 1000, unit="characters")) == 1000
+
+
 def test_a_character_longer_than_the_size_is_cut() -> None:
     assert cut("ae\u0301\u0302\u0303", 2, unit="characters") == ["a", "e\u0301", "\u0302\u0303"]
 
