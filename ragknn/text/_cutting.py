@@ -14,6 +14,7 @@ from ragknn.text._measures import Measure
 _LEFTOVER_SHARE = 8
 
 _NOT_SPACE = re.compile(r"\S")
+_WORD = re.compile(r"\w")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,13 @@ class Cutter:
 
     def cut(self) -> list[tuple[int, int]]:
         """Return (start, end) of each passage."""
-        text, passages = self.text, []
+        text = self.text
+        passages: list[tuple[int, int]] = []
         start = covered = len(text) - len(text.lstrip())
         while covered < len(text):
             section_end = self.places.section_after(covered, len(text))
+            if not passages and not _WORD.search(text, start, section_end):
+                section_end = self.places.section_after(section_end, len(text))  # signs alone say nothing
             cut = self._next_cut(start, covered, section_end)
             if cut is None:
                 # The overlap leaves no room for new text.

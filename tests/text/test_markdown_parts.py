@@ -204,6 +204,9 @@ def test_a_leftover_joins_its_neighbor():
     assert [len(one.split()) for one in cut(text, 80)] == [71, 11]
     assert min(len(one) for one in cut(f"{text}\n\n# Next\n\n{text}", 80)) > 20
     assert [len(one) for one in cut("a" * 25, 10)] == [25]
+    assert cut("🤫 ///\n\n# Title\n\none\n\n## Two\n\nthree", 80) == ["🤫 ///\n\n# Title\n\none", "## Two\n\nthree"]
+    assert cut("Intro.\n\n# Title\n\none", 80) == ["Intro.", "# Title\n\none"]
+    assert cut("🤫 ///", 80) == ["🤫 ///"]
 
 
 @given(
