@@ -19,6 +19,7 @@ from sklearn.base import BaseEstimator, MultiOutputMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ragknn._checks import check_number
 from ragknn._protocol.finding import stored_ids
 from ragknn._protocol.schema import Algorithm
 from ragknn._protocol.vectors import find_faults
@@ -136,7 +137,7 @@ class NeighborsBase(MultiOutputMixin, BaseEstimator):  # type: ignore[misc]  # s
 
     def _queries(self, X: ArrayLike) -> NDArray[Any]:
         """Return the queries in a form for the server, shape (n_queries, n_features)."""
-        queries: NDArray[Any] = validate_data(self, X, dtype=[np.float64, np.float32], order="C", reset=False)
+        queries: NDArray[Any] = checked_data(self, X, dtype=[np.float64, np.float32], order="C", reset=False)
         schema = self._rows.schema
         self._refuse_faults(queries, schema.metric, schema.dtype)
         return queries
@@ -145,6 +146,18 @@ class NeighborsBase(MultiOutputMixin, BaseEstimator):  # type: ignore[misc]  # s
         indptr = np.concatenate(([0], ends))
         kind = csr_array if get_config().get("sparse_interface") == "sparray" else csr_matrix
         return kind((data, rows, indptr), shape=(len(ends), self.n_samples_fit_))
+
+
+def checked_data(estimator: Any, *arrays: Any, **options: Any) -> Any:
+    """Return what scikit-learn's `validate_data` returns.
+
+    Raises:
+        ValueError: invalid input; here also numbers that no float holds.
+    """
+    try:
+        return validate_data(estimator, *arrays, **options)
+    except ArithmeticError as error:
+        raise ValueError(f"Input contains a number that no float holds: {error}") from error
 
 
 def clone_sharing(estimator: Any, shared: str) -> Any:
@@ -285,7 +298,7 @@ class RadiusNeighborsMixin:
         self, X: ArrayLike | None, radius: float | None = None
     ) -> tuple[list[NDArray[np.float64]], list[NDArray[np.intp]]]:
         check_is_fitted(self)
-        radius = float(self.radius if radius is None else radius)
+        radius = check_number("radius", self.radius if radius is None else radius)
         queries = self._rows.vectors() if X is None else self._queries(X)
         distances, rows = [], []
         for number, retrieval in enumerate(self._rows.within(queries, radius + self._rows.cosine_zero)):

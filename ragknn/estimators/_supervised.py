@@ -14,12 +14,11 @@ from sklearn.base import ClassifierMixin, RegressorMixin, is_regressor
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import validate_data
 
 from ragknn._checks import check_type
 from ragknn._ids import passage_id
 from ragknn._protocol.reading import stored_labels
-from ragknn.estimators._neighbors import NeighborsBase
+from ragknn.estimators._neighbors import NeighborsBase, checked_data
 from ragknn.estimators._rows import read_mark
 from ragknn.estimators._rowstore import Rows
 from ragknn.indexing.index import Index
@@ -55,7 +54,7 @@ class Supervised(NeighborsBase):
         """
         self._validate_params()
         checked = {"dtype": [np.float64, np.float32], "order": "C", "y_numeric": is_regressor(self)}
-        rows, targets = validate_data(self, X, y, multi_output=True, **checked)
+        rows, targets = checked_data(self, X, y, multi_output=True, **checked)
         labels = self._take_targets(targets)
         self._store(rows, labels)
         return self

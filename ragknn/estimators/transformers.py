@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from ragknn._checks import check_embedder, in_order
 from ragknn.embedding._long_texts import LongTexts, checked_choice, embed_documents
 from ragknn.embedding._naming import default_embedder
 from ragknn.embedding.protocols import Embedder
-from ragknn.estimators._neighbors import KNeighborsMixin, NeighborsBase, clone_sharing
+from ragknn.estimators._neighbors import KNeighborsMixin, NeighborsBase, checked_data, clone_sharing
 from ragknn.settings import load_settings
 
 
@@ -74,7 +74,7 @@ class KNeighborsTransformer(KNeighborsMixin, ClassNamePrefixFeaturesOutMixin, Tr
             ServerError: the server cannot be reached, started or used.
         """
         self._validate_params()
-        self._store(validate_data(self, X, dtype=[np.float64, np.float32], order="C"))
+        self._store(checked_data(self, X, dtype=[np.float64, np.float32], order="C"))
         self._n_features_out = self.n_samples_fit_
         return self
 
