@@ -27,6 +27,9 @@ OLDEST_FORMAT = 2  # its words were indexed by the server's rules; all else is t
 # The field of the hash with a tag for every entry of the metadata.
 ANY_FIELD = "any"
 
+# Search 2.10.5 takes any number of edges, and ends without a word when it allocates 65,535 for each passage.
+LARGEST_M = 2_048
+
 _RESERVED = ("label", "document_id")  # in a filter these are the document's own
 
 
@@ -81,6 +84,8 @@ class Schema:
             value = getattr(self, name)
             if not isinstance(value, int) or not 1 <= value <= LARGEST:
                 raise ValueError(f"expected {name} >= 1, got {shown(value)}")
+        if self.m > LARGEST_M:
+            raise ValueError(f"expected m <= {LARGEST_M}, got {shown(self.m)}: with far more edges the server ends")
         for flag in ("any_field", "text_search", "fold_accents"):
             check_flag(flag, getattr(self, flag))
         check_mapping("fields", self.fields, '{"year": "numeric"}')

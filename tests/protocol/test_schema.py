@@ -488,3 +488,9 @@ def test_a_search_for_any_tag_finds_its_documents_and_no_others(tags, values, da
     wanted = data.draw(st.one_of(st.sampled_from(values), LABELS), label="wanted")
     numbers = [number for number, value in enumerate(values) if same(value, wanted)]
     assert tags(values, [wanted]) == [(numbers, numbers)]
+
+
+def test_so_many_edges_that_the_server_would_end_are_refused():
+    assert Schema("e", 3, m=2_048).m == 2_048
+    with pytest.raises(ValueError, match="expected m <= 2048, got 65535"):
+        Schema("e", 3, m=65_535)
