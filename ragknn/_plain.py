@@ -31,8 +31,15 @@ class Plain:
 
 
 def plain_fields(record: Any) -> dict[str, Any]:
-    """Return the fields of a dataclass as plain values, by name."""
-    return {field.name: plain(getattr(record, field.name)) for field in fields(record)}
+    """Return the fields of a dataclass as plain values, by name.
+
+    Raises:
+        ValueError: they are nested more deeply than Python can follow.
+    """
+    try:
+        return {field.name: plain(getattr(record, field.name)) for field in fields(record)}
+    except RecursionError:
+        raise ValueError("expected values of some hundred levels at most, got them nested too deeply") from None
 
 
 def plain(value: Any) -> Any:

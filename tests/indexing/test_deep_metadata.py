@@ -51,3 +51,8 @@ def test_metadata_that_holds_itself_fails(faces, index):
     circular["k"] = [circular]
     [failure] = faces.indexer(index).add([Document("a", "text", None, circular)]).failed
     assert "Circular" in failure.reason or "nested too deeply" in failure.reason or "field 'k'" in failure.reason
+
+
+def test_a_record_that_is_nested_too_deeply_has_no_plain_form():
+    with pytest.raises(ValueError, match="nested too deeply"):
+        Document("a", "text", None, nested(2_000, dict)).to_dict()
