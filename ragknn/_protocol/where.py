@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from ragknn._checks import check_unicode, described, shown
-from ragknn._protocol.encoding import any_field_tag, as_number, encode_tag, has_field_tag
+from ragknn._protocol.encoding import any_field_tag, encode_tag, has_field_tag
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.keys import Keys, field_alias
+from ragknn._protocol.numeric import as_number
 from ragknn._protocol.query import EVERYTHING, NOWHERE, Fragment, all_but
 from ragknn._protocol.replies import as_text, checked
 from ragknn._protocol.schema import ANY_FIELD, FieldType, Schema

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragknn import Document, HashingEmbedder
-from ragknn._protocol.encoding import as_number, dump_metadata
+from ragknn._protocol.encoding import dump_metadata
+from ragknn._protocol.numeric import as_number
 from ragknn._protocol.schema import Schema
 
 SCHEMA = Schema("e", 2, fields={"n": "numeric"})
