@@ -21,9 +21,10 @@ from ragknn.cli.reports import print_report
 from ragknn.cli.screen import print_json, stderr, stdout
 from ragknn.embedding.protocols import Embedder
 from ragknn.errors import IndexNotFound
+from ragknn.files._rows import PLACE_FIELDS
 from ragknn.files.reader import DocumentReader, read_documents
 from ragknn.indexing._ingestion import Progress
-from ragknn.indexing.index import Index
+from ragknn.indexing.index import Index, list_indexes
 from ragknn.indexing.indexer import Indexer
 from ragknn.records import Document, Failure, IngestReport, Metric, Note
 from ragknn.text.splitting import Splitter
@@ -37,6 +38,13 @@ def _field(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ..
             raise click.BadParameter(f"expected NAME={'|'.join(get_args(FieldType))}, got {value!r}")
         fields[name] = kind
     return fields or None
+
+
+def _with_place(name: str, url: str | None, fields: dict[str, FieldType] | None) -> dict[str, FieldType] | None:
+    """Return the fields to declare: of a new index also where its documents come from, so that one can filter on it."""
+    if name in list_indexes(url):
+        return fields
+    return {**dict.fromkeys(PLACE_FIELDS, "tag"), **(fields or {})}
 
 
 @click.command()
@@ -55,12 +63,18 @@ def _field(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ..
     multiple=True,
     callback=_field,
     metavar="NAME=TYPE",
-    help=f"Metadata field to filter on; TYPE is {', '.join(get_args(FieldType))}. May be repeated.",
+    help=f"Metadata field to filter on; TYPE is {', '.join(get_args(FieldType))}. May be repeated. A new index has "
+    f"{', '.join(PLACE_FIELDS)} too.",
 )
 @click.option(
     "--required-filter", metavar="NAME", help="Declared tag field, such as a tenant, that every call must filter on."
 )
 @click.option("--language", metavar="NAME", help="Language for --mode text and hybrid.  [default: english]")
+@click.option(
+    "--fold-accents/--no-fold-accents",
+    default=None,
+    help="Whether words are found without regard to accents.  [default: they are]",
+)
 @click.option("--size", type=click.IntRange(min=1), help="Longest passage.  [default: the model's limit, up to 256]")
 @click.option("--overlap", type=click.IntRange(min=0), help="Overlap of adjacent passages.  [default: size / 8]")
 @click.option("--unit", type=click.Choice(["tokens", "words", "characters"]), help="Of both.  [default: tokens]")
@@ -87,6 +101,7 @@ def index(
     fields: dict[str, FieldType] | None,
     required_filter: str | None,
     language: str | None,
+    fold_accents: bool | None,
     size: int | None,
     overlap: int | None,
     unit: Any,
@@ -111,9 +126,10 @@ def index(
         "metric": metric,
         "algorithm": algorithm,
         "dtype": dtype,
-        "fields": fields,
+        "fields": _with_place(name, url, fields),
         "required_filter": required_filter,
         "language": language,
+        "fold_accents": fold_accents,
     }
     try:
         with Index(name, url=url, embedder=embedder, create=not dry_run, **options) as opened:

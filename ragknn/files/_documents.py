@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ragknn.files._rows import TEXT_FIELDS, Fields, Row, find_field
-from ragknn.records import Document, Failure
+from ragknn.records import Document, Failure, Note
 
 # The default fields for the id and the label of a row; the first one present is used.
 _IDS = ("id", "_id")
@@ -31,8 +31,8 @@ class _Checked(BaseModel):
     label: str | int | float | bool | None = Field(None, description="a string, number or boolean")
 
 
-def to_document(row: Row, name: str, where: Mapping[str, str], fields: Fields) -> Document | Failure:
-    """Return the document in a row of a file, or the reason why there is none.
+def to_document(row: Row, name: str, where: Mapping[str, str], fields: Fields) -> Document | Failure | Note:
+    """Return the document in a row of a file, or the reason why there is none; a note, where the row has no text.
 
     Args:
         row: the row.
@@ -75,7 +75,7 @@ def to_document(row: Row, name: str, where: Mapping[str, str], fields: Fields) -
     metadata.update((key, value) for key, value in where.items() if value and key not in metadata)
     text = _titled(checked.title, checked.text)
     if not text.strip():
-        return Failure(source, "expected text, got nothing but whitespace; fill or remove it", document_id)
+        return Note("empty", source, "there is no text in it", str(checked.id))
     shift = len(text) - len(checked.text)
     starts = tuple(start + shift for start in row.page_starts)
     return Document(str(checked.id), text, checked.label, metadata, page_starts=starts, source=source)

@@ -12,6 +12,9 @@ from ragknn.records import NoteKind
 # The default fields for the text of a row; the first one present is used.
 TEXT_FIELDS = ("text", "content", "body")
 
+# Where a document was found: entries of its metadata.
+PLACE_FIELDS = ("path", "folder", "suffix")
+
 
 @dataclass(frozen=True, slots=True)
 class Fields:

@@ -10,7 +10,7 @@ from ragknn._checks import shown
 from ragknn._plain import plain
 from ragknn.errors import ReadError
 from ragknn.files._rows import TEXT_FIELDS, Fields, Row
-from ragknn.records import Document, DocumentSource, Failure
+from ragknn.records import Document, DocumentSource, Failure, Note
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -61,9 +61,10 @@ class _Rows:
         for outcome in self.outcomes():
             if isinstance(outcome, Failure):
                 raise ReadError(str(outcome))
-            yield outcome
+            if isinstance(outcome, Document):
+                yield outcome
 
-    def outcomes(self) -> Iterator[Document | Failure]:
+    def outcomes(self) -> Iterator[Document | Failure | Note]:
         from ragknn.files._documents import to_document  # late: pydantic is slow to import
 
         for label, *cells in self.frame.itertuples(name=None):

@@ -15,7 +15,7 @@ from ragknn.errors import ReadError
 from ragknn.files._formats import BY_NAME, BY_SUFFIX
 from ragknn.files._isolation import Worker, parsed
 from ragknn.files._options import checked_delimiter, checked_encoding, checked_patterns
-from ragknn.files._rows import Fields, Reading, Remark, Row, Step, Unreadable
+from ragknn.files._rows import PLACE_FIELDS, Fields, Reading, Remark, Row, Step, Unreadable
 from ragknn.files._selection import Barred, Choice, Chosen, Root, Selection, check_regular, name_of, suffix_of
 from ragknn.files._stdin import STDIN, Spooled
 from ragknn.files.limits import Limits
@@ -237,7 +237,8 @@ def _read_file(chosen: Chosen, reading: Reading, worker: Worker) -> Iterator[Doc
     name, kind = chosen.file.name, chosen.format
     # The id of its only document, where no field can give another one.
     only_id = None if kind.of_rows or kind.name == "markdown" else name
-    place = {"path": name, "folder": str(PurePosixPath(name).parent), "suffix": suffix_of(name)}
+    parts = (name, str(PurePosixPath(name).parent), suffix_of(name))
+    place = dict(zip(PLACE_FIELDS, parts, strict=True))
     try:
         if (size := check_regular(chosen.file.path)) == 0:
             yield Note("empty", name, "the file is empty", only_id or name)

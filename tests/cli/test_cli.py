@@ -71,7 +71,8 @@ def test_index_search_info_list_delete_drop(ragknn_process, folder: Path, index_
     assert nearest["text"] == "A bicycle has two wheels and a chain."
 
     [info] = rows(ragknn_process("info", index_name, "--json"))
-    assert (info["documents"], info["embedder"], info["fields"]) == (3, MODEL, {"year": "numeric"})
+    place = {"folder": "tag", "path": "tag", "suffix": "tag"}
+    assert (info["documents"], info["embedder"], info["fields"]) == (3, MODEL, {"year": "numeric", **place})
     assert index_name in {info["name"] for info in rows(ragknn_process("list", "--json"))}
     assert rows(ragknn_process("delete", index_name, "tea.txt", "nothing", "--json")) == [{"deleted": 1, "asked": 2}]
     assert rows(ragknn_process("drop", index_name, "--yes", "--json")) == [{"dropped": index_name, "documents": 2}]

@@ -164,3 +164,21 @@ def test_options_of_reading(index: Command, stored: Callable, tmp_path: Path):
 )
 def test_wrong_use_is_one_line(index: Command, args: list[str], code: int, told: str):
     assert told in complaint(index(*args), code)
+
+
+def test_a_new_index_can_be_filtered_by_where_its_documents_come_from(
+    index: Command, index_name: str, redis_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "notes" / "guide").mkdir(parents=True)
+    for name in ("a.txt", "guide/b.md", "guide/c.txt"):
+        (tmp_path / "notes" / name).write_text("rent is due")
+    assert report(index("notes", "--json"))["added"] == 3
+    for where, ids in (
+        ('{"folder": "guide"}', {"guide/b.md", "guide/c.txt"}),
+        ('{"suffix": ".txt"}', {"a.txt", "guide/c.txt"}),
+        ('{"path": {"$prefix": "guide/b"}}', {"guide/b.md"}),
+    ):
+        search = ["search", index_name, "rent", "--where", where, "--json"]
+        found = report(run_here(search, "", tmp_path, {"RAGKNN_URL": redis_url, "COLUMNS": "120"}))
+        assert {neighbor["document_id"] for neighbor in found["neighbors"]} == ids
+    assert report(index("notes", "--json"))["unchanged"] == 3

@@ -10,7 +10,7 @@ from made_files import PLACE, failure, filled, notes, outcomes, texts, write
 
 from ragknn.files.limits import Limits
 from ragknn.files.reader import read_documents
-from ragknn.records import Document, Failure
+from ragknn.records import Document, Failure, Note
 
 OTHER_TEXT = "correct it, or name another field with text_field"
 OTHER_ID = "correct it, or name another field with id_field"
@@ -90,7 +90,6 @@ def test_documents_written_as_json_are_read_back(
         ('{"id": "a"}', f"expected 'text' as a string, got only the fields ['id']; {OTHER_TEXT}", "a"),
         ('{"text": null}', f"expected 'text' as a string, got only the fields ['text']; {OTHER_TEXT}", "a.jsonl#2"),
         ('{"body": ["x"]}', f"expected 'body' as a string, got ['x']; {OTHER_TEXT}", "a.jsonl#2"),
-        ('{"id": 3, "text": " \\n"}', "expected text, got nothing but whitespace; fill or remove it", "3"),
         ('{"id": 1.5, "text": "x"}', f"expected 'id' as {ID}, got 1.5; {OTHER_ID}", None),
         ('{"_id": true, "text": "x"}', f"expected '_id' as {ID}, got True; {OTHER_ID}", None),
         ('{"id": "", "text": "x"}', f"expected 'id' as {ID}, got ''; {OTHER_ID}", None),
@@ -237,6 +236,17 @@ def test_comments_are_named_with_their_line(tmp_path: Path) -> None:
 )
 def test_rows_are_found_by_id_and_in_objects_around_them(tmp_path: Path, content: Any, ids: list[str]) -> None:
     assert [document.id for document in outcomes(write(tmp_path, "a.json", json.dumps(content)))] == ids
+
+
+def test_a_row_without_text_is_a_note_with_its_id(tmp_path: Path) -> None:
+    rows = [{"id": 3, "text": " \n"}, {"id": "b", "text": "words"}, {"text": ""}]
+    for name, places in (("a.jsonl", ("a.jsonl:1", "a.jsonl:3")), ("a.json", ("a.json#1", "a.json#3"))):
+        path = write(tmp_path, name, "\n".join(map(json.dumps, rows)) if name == "a.jsonl" else json.dumps(rows))
+        found = list(read_documents(path).outcomes())
+        assert [one.id for one in found if isinstance(one, Document)] == ["b"]
+        told = [(one.kind, one.source) for one in found if isinstance(one, Note)]
+        assert told == [("empty", place) for place in places]
+        assert [one.document_id for one in found if isinstance(one, Note)] == ["3", places[1].replace(":", "#")]
 
 
 @pytest.mark.parametrize("content", ["[]", '{"data": []}', " [ ]\n"])
