@@ -10,6 +10,7 @@ from ragknn import (
     HashingEmbedder,
 )
 from ragknn.embedding._long_texts import embed_queries
+from ragknn.errors import InvalidVectors
 from ragknn.estimators import TextEmbedder
 from ragknn.evaluation import ascan_recall, scan_recall
 
@@ -82,9 +83,14 @@ def test_texts_of_any_kind_are_answered_as_a_list_is(faces, filled, kind):
 
 @pytest.mark.parametrize(("texts", "expected"), WRONG.values(), ids=WRONG)
 def test_what_is_no_sequence_of_texts_is_named(faces, filled, texts, expected):
-    for call in calls(faces, filled).values():
-        with pytest.raises(TypeError, match=expected):
-            call(texts)
+    for name, call in calls(faces, filled).items():
+        takes_vectors = name in ("vote_many", "predict", "predict_proba")
+        if takes_vectors and texts is WRONG["numbers"][0]:
+            with pytest.raises(InvalidVectors, match=r"expected vectors of shape \(n, 64\), got \(1, 3\)"):
+                call(texts)
+        else:
+            with pytest.raises(TypeError, match=expected):
+                call(texts)
 
 
 def test_a_lone_surrogate_is_named_with_its_place_wherever_texts_are_taken(faces, filled):

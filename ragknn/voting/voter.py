@@ -340,7 +340,7 @@ def _voting(
     if vectors is None and _are_vectors(texts):
         texts, vectors = None, texts
     if texts is None and vectors is None:
-        raise TypeError("expected a query of type str, got None: pass texts, or vectors in their place")
+        raise TypeError("expected a sequence of texts, or of vectors in their place, got None")
     asked = None if texts is None else checked_queries(texts)  # type: ignore[arg-type]  # other things are refused
     excluded = Excluded(_checked_ids(exclude))
     index, rules = voter.retriever.index, voter.rules

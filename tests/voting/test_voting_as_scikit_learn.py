@@ -113,7 +113,7 @@ def test_vectors_without_texts_have_no_words(faces, filled):
     for options in ({"mode": "text"}, {"mode": "hybrid"}, {"rerank": lambda query, passages: [1.0] * len(passages)}):
         with pytest.raises(ValueError, match="expected neither mode nor rerank with vectors alone"):
             voter.predict(vectors, **options)
-    with pytest.raises(TypeError, match="expected a query of type str, got None: pass texts, or vectors"):
+    with pytest.raises(TypeError, match="expected a sequence of texts, or of vectors in their place, got None"):
         voter.predict()
     with pytest.raises(InvalidVectors, match=r"expected vectors of shape \(n, "):
         voter.predict(np.ones((2, 3)))
