@@ -455,6 +455,8 @@ class IndexInfo(Plain):
         redis_version: version of the server.
         search_version: version of its search module; empty where the server does not tell.
         splitter: settings of the splitter by which documents are cut, "auto" where they are left to it.
+        words: how words are found: the language of their stems, whether accents are folded, and the number of stop
+            words; empty where they are not indexed.
     """
 
     name: str
@@ -472,6 +474,7 @@ class IndexInfo(Plain):
     redis_version: str
     search_version: str
     splitter: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    words: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def _repr_html_(self) -> str:
         """Show the facts as a card in a notebook."""

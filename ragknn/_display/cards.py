@@ -190,6 +190,7 @@ def info_html(info: IndexInfo) -> str:
         "embedder": info.embedder,
         "vectors": f"{info.dim} × {info.dtype}, {info.metric}, {info.algorithm}",
         "splitter": ", ".join(f"{name} {value}" for name, value in info.splitter.items()) or "none",
+        "words": ", ".join(f"{name} {value}" for name, value in info.words.items()) or "not indexed",
         "fields": ", ".join(f"{name} ({kind})" for name, kind in info.fields.items()) or "none",
         "memory": f"{info.memory_bytes / 2**20:,.1f} MB of search index",
         "searchable": f"{info.percent_indexed:.0%}",

@@ -290,7 +290,15 @@ class SharedIndex:
             redis_version=dotted(server.version),
             search_version=dotted(server.search or ()),
             splitter=splitter_of(schema).settings,
+            words=_words_of(schema),
         )
+
+
+def _words_of(schema: Schema) -> dict[str, Any]:
+    if not schema.text_search:
+        return {}
+    stop_words = len(schema.stop_words or ())
+    return {"language": schema.language, "fold_accents": schema.fold_accents, "stop_words": stop_words}
 
 
 def load_own_settings() -> Settings:
