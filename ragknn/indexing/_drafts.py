@@ -22,6 +22,7 @@ from ragknn._protocol.vectors import as_vectors
 from ragknn.errors import InvalidVectors
 from ragknn.records import Document, Passage
 from ragknn.text._folding import FOLDING, fold
+from ragknn.text.splitting import Splitter
 
 # Between two passages that come without offsets.
 _APART = 2  # characters
@@ -34,6 +35,7 @@ class Draft:
     Attributes:
         id: the document's id.
         text_hash: digest of what decides its passages and vectors; equal ones are not stored again.
+        earlier_hash: makes the digest that an earlier release gave it, which counts as equal too; empty for none.
         details_hash: digest of labels and metadata.
         details: makes labels, metadata and fields as they are stored, once for all passages or one for each, and tells
             which fields were left out and why; called only if they are to be stored. Raises ValueError where they
@@ -54,6 +56,15 @@ class Draft:
     gaps: Callable[[Sequence[Passage]], str] = lambda passages: ""
     page_starts: tuple[int, ...] = ()
     embedded_text: Callable[[Passage], str] = lambda passage: passage.text
+    earlier_hash: Callable[[], str] = lambda: ""
+
+    def as_stored(self, text_hash: str) -> Draft:
+        """Return the draft with the text hash that is stored, if that is the one of an earlier release."""
+        return (
+            self
+            if text_hash in ("", self.text_hash) or text_hash != self.earlier_hash()
+            else replace(self, text_hash=text_hash)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +82,7 @@ Drafting: TypeAlias = Callable[[Any, OnBadField], Draft]
 
 def drafting_documents(
     schema: Schema,
-    fingerprint: str,
+    splitter: Splitter,
     cut: Callable[[Document], Sequence[Passage]],
     embedded_text: Callable[[Passage], str] = lambda passage: passage.text,
 ) -> Drafting:
@@ -79,7 +90,7 @@ def drafting_documents(
 
     Args:
         schema: the index's schema.
-        fingerprint: identifies the splitter settings; if it differs, documents are cut and embedded again.
+        splitter: whose fingerprint is part of the hash: if it differs, documents are cut and embedded again.
         cut: makes the passages of a document.
         embedded_text: makes what is embedded for a passage.
     """
@@ -87,18 +98,19 @@ def drafting_documents(
     def draft(document: Document, on_bad_field: OnBadField) -> Draft:
         encode_tag(document.id, "the id")  # refuses one that is too long
         check_unicode(document.text, "the text")
-        pages = [json.dumps(document.page_starts)] if document.page_starts else []
+        whole = ("document", document.id, document.text)
+        newer = [json.dumps(document.page_starts)] if document.page_starts else []
+        newer += _folding([document.text])
         return Draft(
             id=document.id,
-            text_hash=text_hash(
-                "document", document.id, document.text, fingerprint, *pages, *_folding([document.text])
-            ),
+            text_hash=text_hash(*whole, splitter.fingerprint, *newer),
             details_hash=details_hash([dump_details(document.label, document.metadata)]),
             details=lambda: _details(schema, [document], on_bad_field),
             cut=lambda: cut(document),
             gaps=lambda passages: find_gaps(document.text, passages),
             page_starts=document.page_starts,
             embedded_text=embedded_text,
+            earlier_hash=lambda: "" if newer else text_hash(*whole, splitter.earlier_fingerprint),
         )
 
     return draft

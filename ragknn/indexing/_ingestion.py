@@ -269,7 +269,7 @@ def _pending(
                 tally.fail(item.id, "expected a new document, got an id that the index has already")
             continue
         try:
-            drafted = draft(item, policy.on_bad_field)
+            drafted = draft(item, policy.on_bad_field).as_stored(stored[0] if stored else "")
             if stored == (drafted.text_hash, drafted.details_hash):
                 tally.unchanged += item.id not in tally.written
                 continue

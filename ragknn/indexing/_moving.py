@@ -38,22 +38,24 @@ def moved(place: Place) -> Flow[Schema]:
     call it at once, one does it and the others wait.
     """
     keys = place.keys
-    while True:
-        manifest = yield from stored_manifest(keys)
-        old = Schema.loads(keys.name, manifest)
-        if old.format == FORMAT:
-            return old
+    while (schema := Schema.loads(keys.name, (yield from stored_manifest(keys)))).format != FORMAT:
         [taken] = yield [("SET", keys.moving, "1", "NX", "PX", str(HELD))]
         if checked(taken) is None:
             yield Pause(POLL)
-            continue
+        else:
+            yield from _move(keys)
+            yield [("UNLINK", keys.moving)]
+    return schema
+
+
+def _move(keys: Keys) -> Flow[None]:
+    manifest = yield from stored_manifest(keys)  # again, since it may have been moved before this process could
+    old = Schema.loads(keys.name, manifest)
+    if old.format != FORMAT:
         new = replace(old, format=FORMAT, fold_accents=True)
         yield from _store_terms(keys, new)
         yield from _take_over(keys, new)
-        swapped = yield from swap_manifest(keys, manifest, new.dumps())
-        yield [("UNLINK", keys.moving)]
-        if swapped:
-            return new
+        yield from swap_manifest(keys, manifest, new.dumps())
 
 
 def _store_terms(keys: Keys, schema: Schema) -> Flow[None]:

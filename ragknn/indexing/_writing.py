@@ -92,7 +92,7 @@ def _ingesting(
     reads = (folding(embedder.token_spans) if isinstance(embedder, Tokenizing) else None, embedder.max_tokens)
     draft = drafting_documents(
         index.schema,
-        splitter.fingerprint,
+        splitter,
         lambda document: splitter.split(document, *reads),
         lambda passage: splitter.embedded_text(passage, *reads),
     )

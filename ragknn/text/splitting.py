@@ -81,6 +81,12 @@ class Splitter:
         return f"{_VERSION}:{unit}:{size}:{overlap}:{'headings' if headings else 'text'}"
 
     @property
+    def earlier_fingerprint(self) -> str:
+        """The same of the version before, whose passages stay as they are until their document changes."""
+        size, overlap, unit, _ = self.settings.values()
+        return f"1:{unit}:{size}:{overlap}"
+
+    @property
     def settings(self) -> dict[str, int | str | bool]:
         """The settings by name, "auto" where they are left to the splitter."""
         return {name: "auto" if value is None else value for name, value in asdict(self).items()}

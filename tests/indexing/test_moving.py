@@ -2,11 +2,13 @@
 
 import json
 import threading
+from dataclasses import replace
 
 import pytest
 import redis
 
 from ragknn import Document, HashingEmbedder, Index, Indexer, Retriever
+from ragknn._protocol.encoding import text_hash
 from ragknn._protocol.opening import create_command
 from ragknn.indexing._moving import moved
 from ragknn.server._connection import run
@@ -37,6 +39,7 @@ def make_earlier(redis_url, client):
     """Makes an index as the release before left it: the words for the server to stem, in another field."""
 
     def make(name, **options):
+        """Make it of the documents, each of one passage."""
         with Index(name, url=redis_url, embedder=HashingEmbedder(DIM), fields={"year": "numeric"}, **options) as index:
             Indexer(index).add(DOCUMENTS)
             keys, schema = index._keys, index.schema
@@ -44,6 +47,9 @@ def make_earlier(redis_url, client):
             client.hdel(key, "terms")
             if schema.text_search and (found := searchable(client.hget(key, "text").decode())):
                 client.hset(key, "text_words", found)
+        for document in DOCUMENTS:
+            earlier = text_hash("document", document.id, document.text, "1:tokens:auto:auto")
+            client.hset(keys.document(document.id), "text_hash", earlier)
         manifest = json.loads(client.hget(keys.manifest, "schema"))
         del manifest["fold_accents"]
         client.hset(keys.manifest, "schema", json.dumps({**manifest, "format": 2}))
@@ -167,3 +173,20 @@ def test_several_may_move_it_at_once(redis_url, index_name, make_earlier, expect
     with redis.Redis.from_url(redis_url) as plain:
         left = [name for name in plain.execute_command("FT._LIST") if name.startswith(keys.alias.encode() + b":v")]
     assert len(left) == 1
+
+
+def test_documents_stay_as_an_earlier_release_cut_them_until_their_text_changes(
+    faces, redis_url, index_name, make_earlier
+):
+    make_earlier(index_name)
+    embedder = Counting(DIM)
+    with faces.index(index_name, url=redis_url, embedder=embedder) as index:
+        indexer = faces.indexer(index)
+        other = [replace(DOCUMENTS[0], label="z"), replace(DOCUMENTS[1], text="Another café"), *DOCUMENTS[2:]]
+        report = indexer.sync(other)
+        assert (report.updated, report.unchanged, embedder.embedded) == (2, len(DOCUMENTS) - 2, 1)
+        assert next(iter(index.documents(["a"]))).label == "z"
+        assert indexer.sync(other).unchanged == len(DOCUMENTS)
+        assert indexer.sync([replace(DOCUMENTS[0], page_starts=(0, 4)), *other[1:]]).updated == 1
+        with_ligature = replace(DOCUMENTS[3], text=DOCUMENTS[3].text + " ﬁt")
+        assert indexer.add([with_ligature]).updated == 1
