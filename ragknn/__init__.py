@@ -38,21 +38,8 @@ from ragknn.indexing._ingestion import IngestOptions
 from ragknn.indexing.index import AsyncIndex, Index, alist_indexes, list_indexes
 from ragknn.indexing.indexer import AsyncIndexer, Indexer
 from ragknn.indexing.mapping import IndexMap
-from ragknn.records import (
-    Document,
-    DocumentSource,
-    Failure,
-    IndexInfo,
-    IngestReport,
-    Label,
-    Metric,
-    Neighbor,
-    Note,
-    NoteKind,
-    Passage,
-    Retrieval,
-    Vote,
-)
+from ragknn.records import Document, Label, Metric, Neighbor, Passage, Retrieval, Vote
+from ragknn.reports import DocumentSource, Failure, IndexInfo, IngestReport, Note, NoteKind
 from ragknn.retrieval._excerpts import Source
 from ragknn.retrieval.context import Context, abuild_context, build_context
 from ragknn.retrieval.fusion import Fusion, ReciprocalRank, WeightedScores

@@ -31,7 +31,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ragknn.records import IngestReport, Retrieval
+    from ragknn.records import Retrieval
+    from ragknn.reports import IngestReport
 
 
 class RagKNNError(Exception):

@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import reprlib
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from operator import index as as_integer
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, overload, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 from numpy.typing import NDArray
 
 from ragknn._checks import check_several, shown
 from ragknn._display.cards import (
     document_html,
-    info_html,
     neighbor_html,
     passage_html,
-    report_html,
     retrieval_html,
     vote_html,
 )
 from ragknn._display.lines import retrieval_text, vote_text
 from ragknn._plain import Plain, frame, plain, plain_fields, plain_label
-from ragknn.errors import IngestFailed
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 Label: TypeAlias = str | int | float
 Metric: TypeAlias = Literal["cosine", "ip", "l2"]
-NoteKind: TypeAlias = Literal["passed over", "empty", "partial", "assumed", "changed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,185 +310,6 @@ class Vote(Plain):
     def _repr_html_(self) -> str:
         """Show the vote, its shares and the neighbors behind it in a notebook."""
         return vote_html(self)
-
-
-@dataclass(frozen=True, slots=True)
-class Failure(Plain):
-    """Something that should have become a document in the index, and did not.
-
-    Attributes:
-        source: the document's id, or the file (with `:line` where it has lines).
-        reason: what was expected, what came, what to do.
-        document_id: the document concerned, or None where reading did not get that far.
-    """
-
-    source: str
-    reason: str
-    document_id: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.source}: {self.reason}"
-
-
-@dataclass(frozen=True, slots=True)
-class Note(Plain):
-    """Something about what was read that should be known, and that is no failure.
-
-    Attributes:
-        kind: "passed over": a file or folder that was not read; "empty": a file that was read and holds no text;
-            "partial": a document of which something is missing, such as pages without text; "assumed": one read
-            with an assumption, such as its encoding; "changed": an index with another splitter than before.
-        source: the file, the folder or the index.
-        reason: what was left out or assumed, and what to do about it.
-        document_id: the document concerned, or None where it is none or several.
-    """
-
-    kind: NoteKind
-    source: str
-    reason: str
-    document_id: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.source}: {self.reason}"
-
-
-@dataclass(frozen=True, slots=True)
-class IngestReport(Plain):
-    """What happened to the documents of an ingest.
-
-    Attributes:
-        added: documents that are new in the index.
-        updated: documents that replaced an older text, label or metadata.
-        unchanged: documents that the index has as they are; they were not embedded again.
-        deleted: documents removed because the input no longer has them.
-        passages: passages embedded and written.
-        failed: what did not get in, and why; what the index held of it stays as it was.
-        kept: documents that the input no longer has and that were kept all the same, because part of the
-            input could not be read and they may come from there.
-        skipped: documents left alone because the index has their ids already (`on_existing="skip"`).
-        left_out: fields that did not fit their type and were left out (`on_bad_field="leave_out"`), and why.
-        notes: what reading passed over, found empty, read in part or assumed, and another splitter; no failures.
-        ids: ids of the documents "added", "updated" and "deleted", in this order.
-        dry_run: whether nothing was written: the report tells what would have been.
-        seconds: how long it took.
-    """
-
-    added: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    deleted: int = 0
-    passages: int = 0
-    failed: tuple[Failure, ...] = ()
-    kept: int = 0
-    skipped: int = 0
-    left_out: tuple[Failure, ...] = ()
-    notes: tuple[Note, ...] = ()
-    ids: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False, compare=False)
-    dry_run: bool = False
-    seconds: float = 0.0
-
-    @property
-    def documents(self) -> int:
-        """Number of documents looked at."""
-        return self.added + self.updated + self.unchanged + self.skipped + len(self.failed)
-
-    def raise_for_failures(self) -> None:
-        """Do nothing if everything got in.
-
-        Raises:
-            IngestFailed: something did not; the error carries this report.
-        """
-        if self.failed:
-            raise IngestFailed(self)
-
-    def to_pandas(self) -> DataFrame:
-        """Return a DataFrame with a row for each failure; `to_dict` has the counts.
-
-        Raises:
-            MissingDependency: pandas is not installed.
-        """
-        rows = [(failure.source, failure.reason, failure.document_id) for failure in self.failed]
-        return frame(("source", "reason", "document_id"), rows)
-
-    def __str__(self) -> str:
-        counts = f"{self.added} added, {self.updated} updated, {self.unchanged} unchanged, {self.deleted} deleted"
-        skipped = f", {self.skipped} skipped" * bool(self.skipped)
-        head = f"{counts}{skipped}, {len(self.failed)} failed; {self.passages} passages in {self.seconds:.1f} s"
-        if self.dry_run:
-            head = f"dry run, nothing written: {head}"
-        kept = [f"  {self.kept} missing from the input were kept, since not all of it could be read"] * bool(self.kept)
-        left_out = [f"  left out: {one}" for one in self.left_out]
-        changed = [f"  changed: {note}" for note in self.notes if note.kind == "changed"]
-        kinds = Counter(note.kind for note in self.notes if note.kind != "changed")
-        notes = [f"  {kind}: {count}" for kind, count in kinds.items()]
-        return "\n".join(
-            [head, *changed, *kept, *left_out, *notes, *(f"  failed: {failure}" for failure in self.failed)]
-        )
-
-    def _repr_html_(self) -> str:
-        """Show the counts and the failures as a card in a notebook."""
-        return report_html(self)
-
-
-@dataclass(frozen=True, slots=True)
-class IndexInfo(Plain):
-    """An index at a glance.
-
-    Attributes:
-        name: name of the index.
-        documents: number of documents.
-        passages: number of passages that can be found.
-        embedder: name of the embedder, or "ready vectors".
-        dim: values in a vector.
-        metric: cosine, ip or l2.
-        algorithm: flat or hnsw.
-        dtype: dtype of the stored vectors.
-        fields: declared fields and their types.
-        memory_bytes: what the search index takes, without the texts and vectors in the hashes.
-        percent_indexed: 1.0 when everything stored can be found.
-        indexing_failures: passages that the server could not index.
-        redis_version: version of the server.
-        search_version: version of its search module; empty where the server does not tell.
-        splitter: settings of the splitter by which documents are cut, "auto" where they are left to it.
-        words: how words are found: the language of their stems, whether accents are folded, and the number of stop
-            words; empty where they are not indexed.
-    """
-
-    name: str
-    documents: int
-    passages: int
-    embedder: str
-    dim: int
-    metric: str
-    algorithm: str
-    dtype: str
-    fields: Mapping[str, str]
-    memory_bytes: int
-    percent_indexed: float
-    indexing_failures: int
-    redis_version: str
-    search_version: str
-    splitter: Mapping[str, Any] = field(default_factory=dict, compare=False)
-    words: Mapping[str, Any] = field(default_factory=dict, compare=False)
-
-    def _repr_html_(self) -> str:
-        """Show the facts as a card in a notebook."""
-        return info_html(self)
-
-
-@runtime_checkable
-class DocumentSource(Protocol):
-    """Documents that can be read past a broken one: what `read_documents` returns.
-
-    Iterating raises at the first thing that cannot be read. An indexer takes `outcomes()` instead, so that
-    one broken file does not keep the others out of the index.
-    """
-
-    def __iter__(self) -> Iterator[Document]: ...
-
-    def outcomes(self) -> Iterator[Document | Failure | Note]:
-        """Iterate over the documents, with a `Failure` for each that cannot be read; a `Note` may tell more."""
-        ...
 
 
 # The columns of a neighbor in a DataFrame, and its values.

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from ragknn.files.limits import Limits
 from ragknn.files.reader import read_documents
-from ragknn.records import Document, Failure, Note
+from ragknn.records import Document
+from ragknn.reports import Failure, Note
 
 characters = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 filled = st.text(characters, min_size=1)

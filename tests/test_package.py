@@ -25,13 +25,25 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     *("version", "errors", "_ids", "filters", "_checks", "_plain"),
     "text._",  # the private modules of `text` are about strings alone, and below the records, which show themselves
-    *("_display", "records", "settings"),
+    *("_display", "records", "reports", "settings"),
     *("text", "embedding", "_protocol", "server", "indexing", "retrieval", "voting", "files"),
     "__init__",
     *("estimators", "evaluation", "cli", "__main__"),
 ]
 # These import neither redis nor sockets nor processes.
-PURE = {"errors", "_ids", "filters", "_checks", "_plain", "_display", "records", "text", "embedding", "_protocol"}
+PURE = {
+    "errors",
+    "_ids",
+    "filters",
+    "_checks",
+    "_plain",
+    "_display",
+    "records",
+    "reports",
+    "text",
+    "embedding",
+    "_protocol",
+}
 IO = {"redis", "socket", "subprocess", "asyncio", "psutil", "threading", "multiprocessing", "urllib"}
 
 

@@ -12,7 +12,8 @@ from ragknn._display.lines import brief, label_text
 from ragknn._display.prose import headline, prose
 
 if TYPE_CHECKING:
-    from ragknn.records import Document, Failure, IndexInfo, IngestReport, Neighbor, Note, Passage, Retrieval, Vote
+    from ragknn.records import Document, Neighbor, Passage, Retrieval, Vote
+    from ragknn.reports import Failure, IndexInfo, IngestReport, Note
 
 SHOWN_CLASSES = 8
 SHOWN_FAILURES = 10

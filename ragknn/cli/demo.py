@@ -17,7 +17,8 @@ from ragknn.cli.screen import print_json, stderr, stdout, visible
 from ragknn.files.reader import read_documents
 from ragknn.indexing.index import Index
 from ragknn.indexing.indexer import Indexer
-from ragknn.records import IngestReport, Retrieval
+from ragknn.records import Retrieval
+from ragknn.reports import IngestReport
 from ragknn.retrieval.options import Mode
 from ragknn.retrieval.retriever import Retriever
 from ragknn.voting.voter import LabelVoter

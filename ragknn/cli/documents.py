@@ -26,7 +26,8 @@ from ragknn.files.reader import DocumentReader, read_documents
 from ragknn.indexing._ingestion import Progress
 from ragknn.indexing.index import Index, list_indexes
 from ragknn.indexing.indexer import Indexer
-from ragknn.records import Document, Failure, IngestReport, Metric, Note
+from ragknn.records import Document, Metric
+from ragknn.reports import Failure, IngestReport, Note
 from ragknn.text.splitting import Splitter
 
 

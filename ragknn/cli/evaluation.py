@@ -31,7 +31,7 @@ from ragknn.evaluation.results import Evaluation
 from ragknn.files.reader import read_documents
 from ragknn.indexing.index import Index
 from ragknn.indexing.indexer import Indexer
-from ragknn.records import IngestReport
+from ragknn.reports import IngestReport
 from ragknn.retrieval.options import Mode
 from ragknn.retrieval.retriever import Retriever
 

@@ -8,7 +8,7 @@ from itertools import groupby
 from rich.text import Text
 
 from ragknn.cli.screen import Screen, visible
-from ragknn.records import IngestReport, Note
+from ragknn.reports import IngestReport, Note
 
 SHOWN = 20  # longest list of failures, notes or ids; --json has them all
 _NAMES = 3  # names shown of documents that were replaced, and of files that were passed over for one reason

@@ -15,7 +15,7 @@ from ragknn.cli.doctor import Check
 from ragknn.cli.results import shown_label
 from ragknn.cli.screen import Screen, visible
 from ragknn.indexing._ingestion import Progress as Report
-from ragknn.records import IndexInfo, IngestReport
+from ragknn.reports import IndexInfo, IngestReport
 from ragknn.voting.scoring import Scores
 from ragknn.voting.tuning import Tuning
 

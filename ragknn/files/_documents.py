@@ -11,7 +11,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ragknn.files._rows import TEXT_FIELDS, Fields, Row, find_field
-from ragknn.records import Document, Failure, Note
+from ragknn.records import Document
+from ragknn.reports import Failure, Note
 
 # The default fields for the id and the label of a row; the first one present is used.
 _IDS = ("id", "_id")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from ragknn.files.limits import Limits
-from ragknn.records import NoteKind
+from ragknn.reports import NoteKind
 
 # The default fields for the text of a row; the first one present is used.
 TEXT_FIELDS = ("text", "content", "body")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ragknn.errors import ReadError
 from ragknn.files._bytes import File
 from ragknn.files._formats import BY_NAME, BY_SUFFIX, Format
-from ragknn.records import Note
+from ragknn.reports import Note
 
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec

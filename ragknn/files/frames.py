@@ -10,7 +10,8 @@ from ragknn._checks import shown
 from ragknn._plain import plain
 from ragknn.errors import ReadError
 from ragknn.files._rows import TEXT_FIELDS, Fields, Row
-from ragknn.records import Document, DocumentSource, Failure, Note
+from ragknn.records import Document
+from ragknn.reports import DocumentSource, Failure, Note
 
 if TYPE_CHECKING:
     from pandas import DataFrame

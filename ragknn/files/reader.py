@@ -19,7 +19,8 @@ from ragknn.files._rows import PLACE_FIELDS, Fields, Reading, Remark, Row, Step,
 from ragknn.files._selection import Barred, Choice, Chosen, Root, Selection, check_regular, name_of, suffix_of
 from ragknn.files._stdin import STDIN, Spooled
 from ragknn.files.limits import Limits
-from ragknn.records import Document, Failure, Note
+from ragknn.records import Document
+from ragknn.reports import Failure, Note
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ from ragknn._protocol.writing import Change, write_documents
 from ragknn.errors import SchemaMismatch
 from ragknn.indexing._ingestion import ATTEMPTS, CHANGED_MEANWHILE
 from ragknn.indexing._reading import in_parts
-from ragknn.records import Failure, IngestReport, Label, Passage
+from ragknn.records import Label, Passage
+from ragknn.reports import Failure, IngestReport
 
 # Documents read and written in one round trip each.
 DOCUMENTS_PER_ROUND = 256

@@ -24,7 +24,8 @@ from ragknn._protocol.vectors import as_vectors, find_faults, to_bytes
 from ragknn._protocol.writing import Change, Replacement, delete_documents, stored_hashes, write_documents
 from ragknn.errors import InvalidVectors
 from ragknn.indexing._drafts import Draft, Drafting, ReadyDocument
-from ragknn.records import Document, Failure, IngestReport, Note, Passage
+from ragknn.records import Document, Passage
+from ragknn.reports import Failure, IngestReport, Note
 
 # Documents looked up, and written, in one round trip: enough to keep the model's batches full, few enough that
 # a progress bar moves and a crash costs little.

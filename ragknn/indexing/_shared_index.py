@@ -35,7 +35,8 @@ from ragknn.filters import Where
 from ragknn.indexing._changing import add_fields
 from ragknn.indexing._moving import moved
 from ragknn.indexing._splitters import keep_splitter, splitter_of
-from ragknn.records import IndexInfo, IngestReport, Metric
+from ragknn.records import Metric
+from ragknn.reports import IndexInfo, IngestReport
 from ragknn.server._connection import check_client, check_url
 from ragknn.server._urls import with_password
 from ragknn.text.splitting import Splitter

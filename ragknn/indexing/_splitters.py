@@ -9,7 +9,7 @@ from ragknn._protocol.flows import Flow
 from ragknn._protocol.opening import stored_manifest, swap_manifest
 from ragknn._protocol.place import Place
 from ragknn._protocol.schema import Schema
-from ragknn.records import Note
+from ragknn.reports import Note
 from ragknn.text.splitting import Splitter
 
 

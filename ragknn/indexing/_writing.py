@@ -33,7 +33,8 @@ from ragknn.indexing._ingestion import Embedding, IngestOptions, Policy, ingest
 from ragknn.indexing._reading import DOCUMENTS_PER_PART, checked_ids, in_parts, storable
 from ragknn.indexing._splitters import notes_on_change, splitter_of
 from ragknn.indexing.index import AsyncIndex, Index
-from ragknn.records import Document, DocumentSource, Failure, IngestReport, Label, Note, Passage
+from ragknn.records import Document, Label, Passage
+from ragknn.reports import DocumentSource, Failure, IngestReport, Note
 from ragknn.text._folding import fold, folding
 
 if TYPE_CHECKING:

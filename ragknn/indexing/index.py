@@ -31,7 +31,8 @@ from ragknn.indexing._reading import (
     reading_spots,
 )
 from ragknn.indexing.mapping import IndexMap
-from ragknn.records import Document, IndexInfo, IngestReport, Passage
+from ragknn.records import Document, Passage
+from ragknn.reports import IndexInfo, IngestReport
 from ragknn.server._connection import aconnect, arun, check_url, close, connect, run
 from ragknn.server._loops import LoopClients
 

@@ -23,7 +23,8 @@ from ragknn.indexing._writing import (
     updating,
 )
 from ragknn.indexing.index import AsyncIndex, Index
-from ragknn.records import Document, DocumentSource, IngestReport, Label, Passage
+from ragknn.records import Document, Label, Passage
+from ragknn.reports import DocumentSource, IngestReport
 from ragknn.text.splitting import Splitter
 
 

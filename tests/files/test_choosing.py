@@ -9,7 +9,8 @@ from made_files import everything, notes, only, outcomes, write
 
 from ragknn.errors import ReadError
 from ragknn.files.reader import read_documents
-from ragknn.records import Document, Note
+from ragknn.records import Document
+from ragknn.reports import Note
 
 
 @pytest.fixture

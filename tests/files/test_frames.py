@@ -5,7 +5,8 @@ import pytest
 from ragknn import documents_from_pandas
 from ragknn.errors import ReadError
 from ragknn.files.frames import documents_from_pandas as same
-from ragknn.records import Document, DocumentSource, Failure
+from ragknn.records import Document
+from ragknn.reports import DocumentSource, Failure
 
 
 def test_rows_become_documents_with_their_types() -> None:

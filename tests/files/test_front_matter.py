@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_files import failure, only, outcomes, write
 
-from ragknn.records import Document, Failure
+from ragknn.records import Document
+from ragknn.reports import Failure
 
 YAML = "expected YAML between the --- lines"
 OTHER_LABEL = "correct it, or name another field with label_field"

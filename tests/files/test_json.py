@@ -10,7 +10,8 @@ from made_files import PLACE, failure, filled, notes, outcomes, texts, write
 
 from ragknn.files.limits import Limits
 from ragknn.files.reader import read_documents
-from ragknn.records import Document, Failure, Note
+from ragknn.records import Document
+from ragknn.reports import Failure, Note
 
 OTHER_TEXT = "correct it, or name another field with text_field"
 OTHER_ID = "correct it, or name another field with id_field"

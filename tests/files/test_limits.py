@@ -17,7 +17,8 @@ from made_files import outcomes, pdf, write
 
 from ragknn.files.limits import Limits
 from ragknn.files.reader import read_documents
-from ragknn.records import Document, Failure
+from ragknn.records import Document
+from ragknn.reports import Failure
 
 SOON = Limits(seconds=0.5)
 

@@ -17,7 +17,8 @@ from ragknn.errors import MissingDependency
 from ragknn.files import _formats
 from ragknn.files.limits import Limits
 from ragknn.files.reader import read_documents
-from ragknn.records import Document, Note
+from ragknn.records import Document
+from ragknn.reports import Note
 
 
 def saved(thing) -> bytes:

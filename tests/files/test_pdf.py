@@ -8,7 +8,8 @@ from made_files import everything, failure, only, outcomes, pdf, write
 from pypdf.generic import ArrayObject, DecodedStreamObject, DictionaryObject, NameObject, TextStringObject
 
 from ragknn.files._lines import with_words_joined
-from ragknn.records import Document, Failure, Note
+from ragknn.records import Document
+from ragknn.reports import Failure, Note
 
 BROKEN_PDF = "expected a PDF, got PdfStreamError: Stream has ended unexpectedly; repair or export it again"
 

@@ -12,7 +12,8 @@ from made_files import bare, failure, notes, outcomes, write
 
 from ragknn.errors import ReadError
 from ragknn.files.reader import read_documents
-from ragknn.records import Document, DocumentSource, Failure
+from ragknn.records import Document
+from ragknn.reports import DocumentSource, Failure
 
 NUL = "binary content? convert or remove it"
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from made_files import failure, filled, notes, only, outcomes, texts, write
 
 from ragknn.files.reader import read_documents
-from ragknn.records import Document, Failure
+from ragknn.records import Document
+from ragknn.reports import Failure
 
 OTHER_TEXT = "correct it, or name another field with text_field"
 ONE_NAME = "expected a header with a name for each column"
