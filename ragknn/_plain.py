@@ -42,10 +42,22 @@ def plain_fields(record: Any) -> dict[str, Any]:
         raise ValueError("expected values of some hundred levels at most, got them nested too deeply") from None
 
 
+def as_python(value: Any) -> Any:
+    """Return a number, flag or text of NumPy as Python's own, and everything else as it is.
+
+    So do a moment and a span of time, of which NumPy makes bare counts in some units, and a number that is too wide
+    for a float.
+    """
+    if isinstance(value, np.longdouble):
+        return float(value) if float(value) == value else value
+    return value.item() if isinstance(value, np.generic) and value.dtype.kind not in "mM" else value
+
+
 def plain(value: Any) -> Any:
     """Return a value as one that `json.dumps(..., allow_nan=False)` takes."""
-    if isinstance(value, np.generic):
-        value = value.item()
+    value = as_python(value)
+    if isinstance(value, np.datetime64):
+        return None if np.isnat(value) else str(value)
     if isinstance(value, Enum):
         value = value.value
     if value is None or isinstance(value, str | bool | int):
@@ -53,7 +65,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, np.ndarray):
-        return plain(value.tolist())
+        return plain(list(value) if value.ndim and value.dtype.kind in "mM" else value.tolist())
     if isinstance(value, Plain):
         return value.to_dict()
     if is_dataclass(value) and not isinstance(value, type):
@@ -75,8 +87,7 @@ def plain_label(label: Any, owner: str) -> str | int | float | None:
     Raises:
         TypeError: it is of another type; the message names the owner.
     """
-    if isinstance(label, np.generic):
-        label = label.item()
+    label = as_python(label)
     if label is not None and not isinstance(label, str | int | float):
         raise TypeError(f"expected the label of {owner} as str, int or float, got {type(label).__name__}")
     return label

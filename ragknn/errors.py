@@ -48,6 +48,10 @@ class MissingDependency(ConfigurationError, ImportError):
 
     def __init__(self, package: str, purpose: str, extra: str) -> None:
         super().__init__(f"{purpose} needs the package {package}: expected it installed; pip install 'ragknn[{extra}]'")
+        self._made_of = (package, purpose, extra)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._made_of
 
 
 class ServerError(RagKNNError):

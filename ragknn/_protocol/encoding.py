@@ -17,6 +17,7 @@ from uuid import UUID
 import numpy as np
 
 from ragknn._checks import check_unicode, shown
+from ragknn._plain import as_python
 from ragknn._protocol.numeric import as_number
 from ragknn.records import Passage
 from ragknn.text._words import searchable
@@ -169,8 +170,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.datetime64) and not np.isnat(value):
         is_coarse = np.datetime_data(value)[0] in ("Y", "M", "W")
         return str(value.astype("datetime64[D]") if is_coarse else value)  # as ISO 8601 writes a whole date
-    if isinstance(value, np.bool_ | np.number | np.ndarray):
-        return value.tolist()
+    if isinstance(value, np.ndarray) and (value.ndim or value.dtype.kind not in "mMg"):
+        # Of moments, spans of time and wide numbers NumPy would make something else.
+        return list(value) if value.dtype.kind in "mMg" else value.tolist()
+    if isinstance(value, np.bool_ | np.number) and (number := as_python(value)) is not value:
+        return number
     raise TypeError(f"{shown(value)} of type {type(value).__name__}")
 
 

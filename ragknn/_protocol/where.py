@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ragknn._checks import check_unicode, described, shown
+from ragknn._plain import as_python
 from ragknn._protocol.encoding import any_field_tag, encode_tag, has_field_tag
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.keys import Keys, field_alias
@@ -323,7 +324,7 @@ def _number(name: str, value: Any) -> float:
 def _tags_of(name: str, value: Any, encode: Callable[[Any], str]) -> list[str]:
     """Return all tags under which what equals the value may be stored: 1 and 1.0 have different ones."""
     _refuse_several(name, value)
-    plain = value.item() if isinstance(value, np.generic) else value
+    plain = as_python(value)
     expected = "a str" if name == "document_id" else "a str, a number or a bool"
     if not isinstance(plain, str if name == "document_id" else str | int | float):
         raise TypeError(f"field {name!r}: expected {expected}, got {shown(value)} of type {type(value).__name__}")

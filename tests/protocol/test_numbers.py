@@ -203,3 +203,38 @@ def test_a_field_that_is_too_large_can_be_left_out(faces, index):
     report = faces.indexer(index).add([Document("a", "text", None, {"n": 2**53 + 1})], on_bad_field="leave_out")
     assert (report.added, len(report.left_out)) == (1, 1)
     assert [document.metadata for document in index.documents()] == [{"n": 2**53 + 1}]
+
+
+# ---- where a value is kept as it is ----------------------------------------------------------------------------
+
+SPANS = [np.timedelta64(5, "ns"), np.timedelta64(5, "s"), np.timedelta64(5, "D")]
+AS_IS = {
+    "wide number": (np.longdouble(0.5), 0.5),
+    "wide numbers": (np.array([0.5, 3], dtype=np.longdouble), [0.5, 3.0]),
+    "moments": (np.array(["2024-02-29"], dtype="datetime64[ns]"), ["2024-02-29T00:00:00.000000000"]),
+    "numbers": (np.array([[1, 2]], dtype=np.int8), [[1, 2]]),
+}
+
+
+@pytest.mark.parametrize(("value", "kept"), AS_IS.values(), ids=AS_IS)
+def test_what_metadata_keep_of_numpy_is_what_it_means(value, kept):
+    assert json.loads(dump_metadata({"n": value})) == {"n": kept}
+    assert Document("a", "text", None, {"n": value}).to_dict()["metadata"] == {"n": kept}
+
+
+@pytest.mark.parametrize("value", [*SPANS, np.array(SPANS), np.longdouble(2) ** 60 + 1, np.longdouble("nan")], ids=str)
+def test_what_no_float_and_no_text_says_is_refused_by_name(value):
+    with pytest.raises(ValueError, match=f"JSON can hold, got (?s:.*) of type {type(value).__name__} in"):
+        dump_metadata({"n": value})
+
+
+MOMENT = np.datetime64("1970-01-01T00:00:00.000000005", "ns")
+
+
+@pytest.mark.parametrize("value", [*SPANS, MOMENT, np.longdouble(2) ** 60 + 1], ids=str)
+def test_a_tag_is_no_count_of_nanoseconds(value):
+    for schema in (Schema("e", 2, fields={"n": "tag"}), Schema("e", 2, any_field=True)):
+        with pytest.raises(TypeError, match=f"expected a str, a number or a bool, got .*type {type(value).__name__}"):
+            compile_filter({"n": value}, schema)
+    with pytest.raises(TypeError, match=f"expected the label of document 'a' as str.*got {type(value).__name__}"):
+        Document("a", "text", value)
