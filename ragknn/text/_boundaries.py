@@ -6,10 +6,11 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import regex  # re does not know what belongs to one visible character
 
-from ragknn.text._markdown import Outline
+from ragknn.text._markdown import Outline, with_plain_breaks
 from ragknn.text._measures import HAN
 from ragknn.text._sentences import sentence_ends
 
@@ -17,6 +18,7 @@ from ragknn.text._sentences import sentence_ends
 SECTION_LEVEL = 2
 
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
+_PARAGRAPH_SEPARATOR = re.compile(r"\u2029\s*")
 _LINE_BREAK = re.compile(r"\n\s*")
 # After a space; and beside Han and kana, though not before a mark such as a comma.
 _WORD_START = re.compile(rf"(?<!\S)\S|[{HAN}]|(?<=[{HAN}])[\w(（「『【《〈“]")
@@ -76,13 +78,16 @@ def sentence_boundaries(text: str, parts: Outline) -> list[int]:
 
 def _paragraphs_and_sentences(text: str, parts: Outline) -> tuple[set[int], set[int]]:
     """Return the starts of paragraphs, and those of sentences with them. In a block each line counts as a sentence."""
-    blank_lines = [blank.end() for blank in _BLANK_LINE.finditer(text)]
+    plain = with_plain_breaks(text)
+    blank_lines = sorted(
+        {blank.end() for blank in chain(_BLANK_LINE.finditer(plain), _PARAGRAPH_SEPARATOR.finditer(text))}
+    )
     paragraphs = set(_outside(blank_lines, [(one.start, one.end + 1) for one in parts.headings]))
     paragraphs.update(one.start for one in parts.headings)
     paragraphs.update(edge for block in parts.blocks for edge in block)
-    sentences = paragraphs.union(_outside(sentence_ends(text), parts.blocks))
+    sentences = paragraphs.union(_outside(sentence_ends(plain), parts.blocks))
     for start, end in parts.blocks:
-        sentences.update(line.end() for line in _LINE_BREAK.finditer(text, start, end))
+        sentences.update(line.end() for line in _LINE_BREAK.finditer(plain, start, end))
     below = {len(text), *(one.end for one in parts.headings)}
     return paragraphs - below, sentences - below
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from ragknn.text._tags import without_tags
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -36,6 +38,21 @@ _COMMENTED = (
 )
 
 _LONGEST_TITLE = 250  # characters
+
+# Fields above the text, as in YAML. The parser would take the last of them for a heading.
+_FIELDS_ABOVE = re.compile(
+    r"""
+      \A---[^\S\n]*\n
+      (?:[^\S\n]*(?:\#.*)?\n)* ["'\w][^\n:]*:(?:[^\S\n][^\n]*)?   # the first field
+      (?:\n[^\S\n]*\S[^\n]*)*? \n(?:---|\.\.\.)[^\S\n]*(?=\n|\Z)   # further lines, none of them empty
+    """,
+    re.VERBOSE,
+)
+# Other ends of lines, as on old computers and the web; and what cannot be seen before the first word of a line.
+_OTHER_BREAK = re.compile("\r(?!\n)|[\x0b\x0c\x85\u2028\u2029]")
+_UNSEEN = re.compile("^[\ufeff\u200b]", re.MULTILINE)
+# What generators of sites take out of a heading: {#install}, {: .wide }, {/* #install */}.
+_ATTRIBUTES = re.compile(r"\s*\{(?::?\s*[#.]|/\*)[^{}\n]*\}$")
 
 # A text without any of these has neither headings nor blocks, and need not be parsed.
 _SIGN = re.compile(r"^\ {0,3}(?:\#|=+[^\S\n]*$|-+[^\S\n]*$)|```|~~~|\|[^\S\n]*:?-|-:?[^\S\n]*\|", re.MULTILINE)
@@ -88,9 +105,10 @@ def outline(text: str, name: str = "") -> Outline:
         text: the text.
         name: of the document, if it has one; that of a file of code, such as "setup.py", has no parts.
     """
-    if not _SIGN.search(text) or name.lower().endswith(_COMMENTED):
+    source = as_parsed(text)
+    if not _SIGN.search(source) or name.lower().endswith(_COMMENTED):
         return Outline()
-    lines = [0, *accumulate(len(line) for line in _LINE.findall(text))]
+    lines = [0, *accumulate(len(line) for line in _LINE.findall(source))]
 
     def span(token: Token) -> tuple[int, int]:
         first, behind = token.map or (0, 0)
@@ -99,13 +117,14 @@ def outline(text: str, name: str = "") -> Outline:
     headings: list[Headings] = []
     above: list[tuple[int, str]] = []
     blocks: list[tuple[int, int]] = []
-    tokens = _parser().parse(text)
+    targets: dict[str, Any] = {}  # of links, which may be defined anywhere
+    tokens = markdown_parser(inline=False).parse(_FIELDS_ABOVE.sub(_blanked, source), targets)
     for token, content in zip(tokens, [*tokens[1:], None], strict=True):
         if token.type == "heading_open" and token.level == 0 and content is not None:
             # A paragraph above a line of hyphens is a heading to the parser; one of several lines is none to readers.
             # Nor is one of a hundred words, which each passage below it would carry along.
             odd = "\n" in content.content or len(content.content) > _LONGEST_TITLE
-            title = "" if odd else _title(content.content)
+            title = "" if odd else _title(content.content, targets)
             if not title:
                 continue
             (start, end), level = span(token), int(token.tag[1])
@@ -124,20 +143,46 @@ def _words_from(text: str, position: int) -> int:
     return len(text) if found is None else found.start()
 
 
-def _title(source: str) -> str:
+def _blanked(found: re.Match[str]) -> str:
+    return re.sub(r"\S", " ", found[0])
+
+
+def with_plain_breaks(text: str) -> str:
+    r"""Return the text with `\n` at the end of each line, or `\r\n`; each character keeps its place."""
+    return _OTHER_BREAK.sub("\n", text)
+
+
+def as_parsed(text: str) -> str:
+    """Return the text without what would hide marks of Markdown; each character keeps its place."""
+    return _UNSEEN.sub(" ", with_plain_breaks(text))
+
+
+def without_attributes(heading: str) -> str:
+    """Return a heading without what only generators of sites read, such as {#install}."""
+    return _ATTRIBUTES.sub("", heading)
+
+
+def _title(source: str, targets: dict[str, Any]) -> str:
     """Return the words of a heading, without the marks of Markdown."""
-    [inline] = _parser(inline=True).parseInline(source)
-    parts = (
-        part.content if part.type in ("text", "code_inline") else " " if part.type.endswith("break") else ""
-        for token in inline.children or ()
-        for part in (token, *(token.children or ()))
-    )
-    return " ".join("".join(parts).split())
+    [inline] = markdown_parser().parseInline(without_attributes(source), targets)
+    return " ".join("".join(_words_of(inline.children or ())).split())
+
+
+def _words_of(tokens: Iterable[Token]) -> Iterator[str]:
+    for token in tokens:
+        if token.type in ("text", "code_inline"):
+            yield token.content
+        elif token.type == "html_inline":
+            yield without_tags(token.content)
+        elif token.type.endswith("break"):
+            yield " "
+        yield from _words_of(token.children or ())
 
 
 @cache
-def _parser(*, inline: bool = False) -> MarkdownIt:
-    from markdown_it import MarkdownIt  # many texts need none
+def markdown_parser(*, inline: bool = True) -> MarkdownIt:
+    """Return a parser of Markdown with tables, with or without what is within paragraphs."""
+    from markdown_it import MarkdownIt  # late, because many texts need none
 
     parser = MarkdownIt("commonmark").enable("table")
     if not inline:

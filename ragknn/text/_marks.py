@@ -40,16 +40,20 @@ def marked_spans(
 
 
 def _pieces(text: str) -> Iterator[tuple[int, int]]:
-    """Iterate over the parts of a text between spaces and punctuation."""
-    for is_word, places in groupby(range(len(text)), lambda place: _is_of_word(text[place])):
-        if is_word:
-            first, *others = places
+    """Iterate over the parts of a text between spaces and punctuation; a pictograph is one."""
+    for kind, places in groupby(range(len(text)), lambda place: _kind(text[place])):
+        first, *others = places
+        if kind == "word":
             yield first, [first, *others][-1] + 1
+        elif kind == "pictograph":
+            yield from ((place, place + 1) for place in [first, *others])
 
 
-def _is_of_word(character: str) -> bool:
+def _kind(character: str) -> str:
     kind = category(character)
-    return kind[0] in "LMN" or kind == "Pc" or (kind == "Cf" and character != _ZERO_WIDTH_SPACE)
+    if kind[0] in "LMN" or kind == "Pc" or (kind == "Cf" and character != _ZERO_WIDTH_SPACE):
+        return "word"
+    return "pictograph" if kind == "So" else "other"
 
 
 def _within(

@@ -17,7 +17,7 @@ the offset just past its last, in order of start. Spans may be empty, and severa
 HAN = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 
 # A longer run without whitespace is not a word but data (base64, a URL), and counts as several words.
-_WORD = re.compile(rf"[{HAN}]|[^\s{HAN}]{{1,64}}")
+_WORD = re.compile(rf"[{HAN}][\u3099\u309a\ufe00-\ufe0f\U000e0100-\U000e01ef]*|[^\s{HAN}]{{1,64}}")
 
 
 @dataclass(frozen=True, slots=True)

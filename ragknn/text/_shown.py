@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
+from ragknn.text._markdown import as_parsed, markdown_parser, without_attributes
+from ragknn.text._tags import without_tags
+
 if TYPE_CHECKING:
-    from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
 _MARKDOWN_FILES = frozenset({".md", ".markdown", ".mdx", ".qmd", ".rmd", ".ipynb"})
@@ -19,14 +20,6 @@ _ROW_FILES = frozenset({"", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".xlsx
 # A heading, a fence, bold words, a link, the line below the head of a table.
 _MARKS = re.compile(r"^#{1,6} \S|^```|\*\*\w[^*\n]*\*\*|\]\([^\s()]+\)|^\|[-:| ]*-{3}[-:| ]*\|?$", re.MULTILINE)
 
-# Only elements of HTML: <your-name> is a gap to fill in, and stays.
-_TAGS = re.compile(
-    r"<!--(?:(?!<!--).)*?-->|</?(?:a|abbr|b|blockquote|center|code|dd|del|details|div|dl|dt|em|figcaption|figure|font|h[1-6]|i|img"
-    r"|ins|kbd|li|mark|ol|p|picture|pre|q|s|small|source|span|strong|sub|summary|sup|table|tbody|td|th|thead|tr|tt|u|ul"
-    r"|var)(?:\s[^<>]*)?/?>",
-    re.IGNORECASE | re.DOTALL,
-)
-_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _ABSOLUTE = re.compile(r"(?:https?|ftp|mailto):", re.IGNORECASE)
 
 _BLANK_LINES = re.compile(r"\n[^\S\n]*\n\s*")
@@ -100,14 +93,6 @@ def _is_broken_prose(lines: Sequence[str]) -> bool:
 # ---- Markdown --------------------------------------------------------------------------------------------------
 
 
-@cache
-def _parser() -> MarkdownIt:
-    # Late, because only what shows texts needs it.
-    from markdown_it import MarkdownIt
-
-    return MarkdownIt("commonmark").enable("table")
-
-
 class _Leads:
     """What stands before a block: the bullets and quotation bars that it is in, each only once."""
 
@@ -139,7 +124,7 @@ def _rendered(text: str) -> Iterator[Block]:
     numbers: list[int | None] = []  # of the next entry of each list that is open; None: it has bullets
     rows: list[list[str]] | None = None  # of the table that is open
     kind: Literal["heading", "text"] = "text"
-    for token in _parser().parse(_with_head(text)):
+    for token in markdown_parser().parse(_with_head(as_parsed(text))):
         match token.type:
             case "bullet_list_open":
                 numbers.append(None)
@@ -157,7 +142,7 @@ def _rendered(text: str) -> Iterator[Block]:
                 leads.pop()
             case "heading_open":
                 kind = "heading"
-            case "paragraph_open":
+            case "heading_close" | "paragraph_open":
                 kind = "text"
             case "table_open":
                 rows = []
@@ -169,6 +154,8 @@ def _rendered(text: str) -> Iterator[Block]:
                 rows = None
             case "inline":
                 words = _inline(token.children or ())
+                if kind == "heading":
+                    words = without_attributes(words)
                 if rows is not None:
                     rows[-1].append(words.replace("\n", " "))
                 elif words:
@@ -177,7 +164,7 @@ def _rendered(text: str) -> Iterator[Block]:
                 if token.content.strip():
                     yield Block("code", token.content.strip("\n").rstrip().expandtabs(4), leads.take())
             case "html_block":
-                if words := _without_tags(token.content).strip():
+                if words := without_tags(token.content).strip():
                     yield Block("text", words, leads.take())
 
 
@@ -208,14 +195,10 @@ def _inline(tokens: Iterable[Token]) -> str:
                 if _ABSOLUTE.match(target) and target.partition(":")[2].strip("/") not in words:
                     parts.append(f" ({target})")
             case "html_inline":
-                parts.append(_without_tags(token.content))
+                parts.append(without_tags(token.content))
             case _:  # text, code and pictures; those that only open or close emphasis are empty
                 parts.append(token.content)
     return "".join(parts).strip()
-
-
-def _without_tags(html: str) -> str:
-    return _TAGS.sub("", _BREAK.sub("\n", html))
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:

@@ -103,6 +103,45 @@ def test_a_heading_is_told_without_its_marks():
     ]
 
 
+def test_a_heading_is_told_as_sites_show_it():
+    text = (
+        "# Install {#install}\n\none\n\n## [Setup][s] {: .wide }\n\ntwo\n\n## Vec<T> of <b>all</b>\n\nthree\n\n"
+        "## A {set}\n\nfour\n\n[s]: http://a.example"
+    )
+    assert [one.headings for one in split(text, 100)] == [
+        ("Install",),
+        ("Install", "Setup"),
+        ("Install", "Vec<T> of all"),
+        ("Install", "A {set}"),
+    ]
+
+
+@pytest.mark.parametrize("line_end", ["\r\n", "\r", "\x0b", "\x0c", "\x85", "\u2028", "\u2029"])
+def test_lines_may_end_otherwise(line_end):
+    text = "Intro\n\n# A\n\none\n\n## B\ntwo\n\n```\n# three\n```\n\n- four\n- five\n\nC\n---\nsix"
+    other = text.replace("\n", line_end)
+    for size in (4, 100):
+        expected = [(one.text.replace("\n", line_end), one.headings) for one in split(text, size)]
+        assert [(one.text, one.headings) for one in split(other, size)] == expected
+
+
+@pytest.mark.parametrize("unseen", ["\ufeff", "\u200b"])
+def test_what_cannot_be_seen_hides_no_heading(unseen):
+    text = f"{unseen}# A\n\none\n\n{unseen}## B\n\ntwo"
+    assert [(one.text, one.headings) for one in split(text, 100)] == [
+        (f"{unseen}# A\n\none", ("A",)),
+        (f"{unseen}## B\n\ntwo", ("A", "B")),
+    ]
+
+
+@pytest.mark.parametrize("fields", ["title: x", "# a comment\ntitle: x\ntags:\n  - a\n# another", "a: b\n\x20\x20c: d"])
+def test_fields_above_the_text_are_no_heading(fields):
+    above = f"---\n{fields}\n---"
+    assert [(one.text, one.headings) for one in split(f"{above}\n\none", 100)] == [(f"{above}\n\none", ())]
+    assert [one.headings for one in split(f"{above}\n\n# A\n\none", 100)] == [(), ("A",)]
+    assert [one.headings for one in split("---\nNote: well\n\n# A\n\none\n\n---", 100)] == [(), ("A",)]
+
+
 def test_a_heading_stands_with_what_follows_it():
     assert cut("one\n\n# A\n\n## B\n\n### C\n\ntwo", 100) == ["one", "# A\n\n## B\n\n### C\n\ntwo"]
     assert cut("one\n\n## Nothing below", 100) == ["one\n\n## Nothing below"]

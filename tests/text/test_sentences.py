@@ -66,6 +66,15 @@ def test_marks_with_no_other_use_need_no_space(script: str) -> None:
         ("गुरु ब्रह्मा ॥ गुरु विष्णु", "गुरु विष्णु"),
         ("What?! No", "No"),
         ("もう…！！行こう", "行こう"),
+        ("Il dit : « Ça va ? » Elle sourit.", "Elle"),
+        ("Il dit : «\u00a0Ça va\u202f?\u202f» Elle sourit.", "Elle"),
+        ("**Mind the step.** It is high.", "It"),
+        ("_Really?_ Yes", "Yes"),
+        ("Run `make all.` Then wait.", "Then"),
+        ("It was so.[12] Later it was not.", "Later"),
+        ("It was so.² Later it was not.", "Later"),
+        ("你好!我是小李", "我是"),
+        ("用Redis吗?是的", "是的"),
     ],
 )
 def test_closing_marks_belong_to_the_sentence(text: str, second: str) -> None:
@@ -84,6 +93,9 @@ def test_closing_marks_belong_to_the_sentence(text: str, second: str) -> None:
         "क. ख. गुप्ता",
         "version 1.2.3 of it",
         "Ո՞ւր ես, լա՜վ",
+        "see https://a.example/?查询=1 for it",
+        "his »Haus« is big",
+        "Dr.* Gray",
     ],
 )
 def test_other_uses_of_the_marks_end_no_sentence(text: str) -> None:

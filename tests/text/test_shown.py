@@ -34,6 +34,10 @@ from ragknn.text._shown import Block, is_markdown, readable, readable_blocks
         ("write to <your-name> &amp; co, 2 * 3 * 4, snake_case_name", None),
         ("rule above\n\n---\n\nrule below", "rule above\nrule below"),
         ("~~gone~~ $x_1$ [1] #tag", "~~gone~~ $x_1$ [1] #tag"),
+        ("## Install {#install}\n\n| {#a} |\n|---|\n| b |", "Install\n{#a}\nb"),
+        ("\ufeff# Reset\u2028\u2028Tap", "Reset\nTap"),
+        ("<table><tr><th>Plan</th><th>EUR</th></tr><tr><td>Start</td><td>9</td></tr></table>", "Plan EUR\nStart 9"),
+        ("<ul><li>one</li><li>two</li></ul>", "one\ntwo"),
     ],
 )
 def test_markdown_is_read_without_its_marks(marks, shown):
@@ -159,6 +163,7 @@ def marked(text, query, **options):
         ("ﬁnance", "finance", ["ﬁnance"]),
         ("the error E20 shows", "the display says E20", ["E20"]),
         ("anything", "?!", []),
+        ("👍🏽 for 👍👎", "👍", ["👍", "👍"]),
     ],
 )
 def test_the_words_of_a_query_are_marked(text, query, expected):

@@ -257,6 +257,7 @@ def test_a_character_keeps_its_marks() -> None:
     assert cut("क्षत्रिय", 7, unit="characters") == ["क्षत्रि", "य"]
     assert cut("क्षत्रिय", 6, unit="characters") == ["क्ष", "त्रिय"]
     assert cut("葛\U000e0100城市", 2, unit="characters") == ["葛\U000e0100", "城市"]
+    assert cut("葛\U000e0100城か\u3099", 1, unit="words") == ["葛\U000e0100", "城", "か\u3099"]
 
 
 def test_characters_are_whole_in_rows_without_a_space_however_long() -> None:
