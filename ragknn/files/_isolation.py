@@ -22,6 +22,7 @@ Parser = Callable[[File, Reading], Rows]
 
 _START_SECONDS = 60.0
 _SECONDS_OF_A_STEP = 0.1  # that each page or row that comes earns the file
+_BYTES_OF_A_SECOND = 20_000  # more seconds than its size allows are not earned, or one small page shown often would do
 READY, DONE = "ready", None  # what the process sends when it has started, and behind the last row of a file
 
 
@@ -74,9 +75,10 @@ class Worker:
         finished = False
         try:
             connection.send((parser, file, reading))
-            waited, steps = 0.0, 0
+            waited, earned = 0.0, 0.0
+            most = file.path.stat().st_size / _BYTES_OF_A_SECOND
             while True:
-                left = seconds + steps * _SECONDS_OF_A_STEP - waited
+                left = seconds + min(earned, most) - waited
                 begin = time.monotonic()
                 if not connection.poll(max(left, 0.0)):
                     raise ReadError(
@@ -84,7 +86,7 @@ class Worker:
                         "split or export it again, or raise seconds of Limits"
                     )
                 answer = self._received(connection)
-                waited, steps = waited + time.monotonic() - begin, steps + 1
+                waited, earned = waited + time.monotonic() - begin, earned + _SECONDS_OF_A_STEP
                 if answer is DONE or isinstance(answer, BaseException):
                     finished = True
                 if answer is DONE:

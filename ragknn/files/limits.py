@@ -22,7 +22,8 @@ class Limits:
         file_bytes: largest PDF, and largest content of a packed file (.docx, .xlsx, .epub); of rows packed with gzip,
             if they are a hundred times as large unpacked.
         seconds: how long a file may be parsed in a process of its own; each page or row that comes earns it a tenth of
-            a second more. None: such files are parsed in this process, without a limit.
+            a second more, up to a second for each 20 kB of the file. None: such files are parsed in this process,
+            without a limit.
         memory_bytes: how much memory that process may take for it; not kept on macOS.
         failures: how many rows of a file may be unreadable before the rest of it is left.
         depth: levels of nested lists and objects in a row or in front matter.

@@ -126,11 +126,18 @@ def test_limits_are_positive_numbers(option: str, value: object) -> None:
         Limits(**{option: value})
 
 
-def test_a_large_file_has_more_time_than_one_page(tmp_path: Path) -> None:
+def test_a_large_file_has_more_time_than_one_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ragknn.files._isolation._BYTES_OF_A_SECOND", 100)  # as if its pages were not all the same
     path = write(tmp_path, "a.pdf", compressed(b"BT /F1 12 Tf " + SHOW * 100 + b"ET", pages=200))
     [document] = outcomes(path, limits=Limits(seconds=1.0))
     assert isinstance(document, Document)
     assert document.metadata["pages"] == 200
+
+
+def test_a_small_file_with_many_pages_has_not(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.pdf", compressed(b"BT /F1 12 Tf " + SHOW * 100 + b"ET", pages=2_000))
+    [failure] = outcomes(path, limits=Limits(seconds=0.5))
+    assert "parsed within 0.5 s" in failure.reason
 
 
 def test_a_sound_file_behind_a_damaged_one_is_parsed_by_the_same_process(tmp_path: Path) -> None:
