@@ -31,6 +31,8 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
+_PAIRS = 32  # bytes in which UTF-16 without a mark shows
+_NO_LETTER = re.compile(rb"[^\t\n\r\x20-\x7e\xa0-\xff]")
 _ESCAPED = re.compile("[\udc80-\udcff]")  # bytes that are not UTF-8, decoded with "surrogateescape"
 # What a text in the fallback does not have: characters in UTF-8, bytes that mean nothing in it, NUL.
 _NOT_FALLBACK = re.compile("[\0\x80-\ud7ff\ue000-\U0010ffff\udc81\udc8d\udc8f\udc90\udc9d]")
@@ -187,8 +189,24 @@ def lines(file: File, reading: Reading, encoding: str, newline: str) -> Iterator
             yield line
 
 
+def known_encoding(name: str) -> str | None:
+    """Return Python's name for an encoding of text; None if it knows none of this name."""
+    try:
+        "".encode(name)  # refuses what does not turn text into bytes, such as rot13 and base64
+        return codecs.lookup(name).name
+    except (LookupError, UnicodeError, ValueError):
+        return None
+
+
 def _marked(data: bytes) -> str | None:
-    return next((encoding for mark, encoding in _MARKS if data.startswith(mark)), None)
+    """Return the encoding that a byte order mark tells, or Latin letters of two bytes each at the beginning."""
+    if marked := next((encoding for mark, encoding in _MARKS if data.startswith(mark)), None):
+        return marked
+    first, second = data[:_PAIRS:2], data[1:_PAIRS:2]
+    for characters, others, encoding in ((first, second, "utf-16-le"), (second, first, "utf-16-be")):
+        if len(characters) > 1 and not any(others) and not _NO_LETTER.search(characters):
+            return encoding
+    return None
 
 
 def defect(text: str, where: str) -> str | None:

@@ -53,6 +53,8 @@ def to_document(row: Row, name: str, where: Mapping[str, str], fields: Fields) -
     values = {role: row.values[key] for role, key in keys.items() if key is not None}
     if row.body is not None:
         values["text"] = row.body
+    elif keys["text"] is None and any(key in row.values for key in _wanted(fields)):
+        values["text"] = ""  # an empty cell, or null: there is a text, and nothing in it
     if row.body is not None or fields.id is None:
         values.setdefault("id", name + row.place.replace(":", "#"))
     document_id = str(values["id"]) if type(values.get("id")) in (str, int) else None
@@ -80,6 +82,10 @@ def to_document(row: Row, name: str, where: Mapping[str, str], fields: Fields) -
     shift = len(text) - len(checked.text)
     starts = tuple(start + shift for start in row.page_starts)
     return Document(str(checked.id), text, checked.label, metadata, page_starts=starts, source=source)
+
+
+def _wanted(fields: Fields) -> tuple[str, ...]:
+    return TEXT_FIELDS if fields.text is None else (fields.text,)
 
 
 def _explain(error: ValidationError, row: Mapping[str, Any], keys: Mapping[str, str | None], fields: Fields) -> str:

@@ -14,6 +14,7 @@ from ragknn.files._packed import archive
 from ragknn.files._rows import Reading, Row, Rows, Step, folded
 
 _CONTAINER = "META-INF/container.xml"
+_ENCRYPTION = "META-INF/encryption.xml"
 
 
 def read(file: File, reading: Reading) -> Rows:
@@ -22,6 +23,10 @@ def read(file: File, reading: Reading) -> Rows:
     with archive(file, reading) as (opened, _):
         try:
             title, names = _package(opened)
+            if locked := _locked(opened).intersection(names):
+                raise ReadError(
+                    f"expected a book without copy protection, got {min(locked)!r} encrypted; get it without"
+                )
             for name in names:
                 chapters.append(text_of_page(_decoded(opened.read(name)))[1])
                 yield Step()
@@ -42,6 +47,13 @@ def _package(opened: zipfile.ZipFile) -> tuple[str, list[str]]:
     folder = posixpath.dirname(where)
     paths = [posixpath.normpath(posixpath.join(folder, unquote(href))) for href in order if href]
     return next(iter(titles), ""), [path for path in paths if path in opened.NameToInfo]
+
+
+def _locked(opened: zipfile.ZipFile) -> set[str]:
+    """Return the names of what is encrypted; of a book that may be read by all, fonts at most."""
+    if _ENCRYPTION not in opened.NameToInfo:
+        return set()
+    return {unquote(node.get("URI") or "") for node in _tree(opened, _ENCRYPTION).iterfind(".//{*}CipherReference")}
 
 
 def _tree(opened: zipfile.ZipFile, name: str) -> ElementTree.Element:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, cast
 
-from ragknn.files._bytes import File, read_text
+from ragknn.files._bytes import File, known_encoding, read_text
 from ragknn.files._rows import Reading, Row, Rows, folded
 
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 _DECLARED = re.compile(
     rb"""<meta\b[^>]*?\bcharset\s*=\s*["']?\s*([\w.:-]+)|^\s*<\?xml\b[^>]*?encoding=["']([\w.:-]+)""", re.I
 )
+_COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
 _HEAD = 4096  # bytes in which a page must declare its encoding; browsers look at the first 1,024
 # What browsers take a name for: the larger set that Windows made of it.
 _MEANT = {
@@ -77,15 +77,11 @@ def read(file: File, reading: Reading) -> Rows:
 
 
 def _declared(data: bytes) -> str | None:
-    found = _DECLARED.search(data[:_HEAD])
+    found = _DECLARED.search(_COMMENT.sub(b"", data[:_HEAD]))
     if found is None:
         return None
     name = (found[1] or found[2]).decode("ascii").lower()
-    name = _MEANT.get(name, name)
-    try:
-        return codecs.lookup(name).name
-    except LookupError:
-        return None
+    return known_encoding(_MEANT.get(name, name))
 
 
 def text_of_page(source: str) -> tuple[str, str]:

@@ -7,6 +7,8 @@ import math
 import re
 import reprlib
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +21,7 @@ _NEXT = re.compile(r"[ \t\n\r]*([,\]])[ \t\n\r]*")
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 _ROWS = re.compile(r'"\s*:\s*(\[)\s*\{')
 _LOOKED_AT = 2**16  # characters of an object in which the list of its rows is looked for
+_MOST_DIGITS = 4000  # of a whole number; Python itself refuses to read more than 4,300
 _MOST_BAD = 1000  # rows that are no JSON, before a list is given up: each costs a look through the file
 
 
@@ -38,7 +41,7 @@ def read_lines(file: File, reading: Reading) -> Rows:
         try:
             values = decoder.whole(line)
             problem = decoder.problem(values)
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             problem = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
         if problem is None:
             yield Row(values, place=place)
@@ -68,7 +71,7 @@ def read(file: File, reading: Reading) -> Rows:
         else:
             yield Unreadable(_bad_json(text, error), f":{error.lineno}")
         return
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ReadError(f"expected JSON, got {error}; correct the file") from error
     rows = _rows_in(value, reading.fields)
     if isinstance(rows, list):
@@ -106,7 +109,7 @@ def _list(text: str, begin: int, decoder: _Decoder) -> Rows:
             if following is None:
                 return
             at, bad = following, bad + 1
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise ReadError(f"expected JSON, got {error}; correct the file") from error
         else:
             yield _row(value, f"#{position}", decoder, f" (line {line})")
@@ -167,7 +170,7 @@ def _rows_in(value: Any, fields: Fields) -> Any:
 
 def _bad_json(text: str, error: json.JSONDecodeError) -> str:
     comment = next((mark for mark in ("//", "/*", "#") if text.startswith(mark, error.pos)), None)
-    problem = error.msg if comment is None else f"a comment ({comment}), which JSON does not have,"
+    problem = error.msg.removesuffix(" at") if comment is None else f"a comment ({comment}), which JSON does not have,"
     return f"expected JSON, got {problem} at column {error.colno}; correct it"
 
 
@@ -188,6 +191,14 @@ class _Flaw:
         return self.what + ("" if self.key is None else f" as {self.key!r}") + self.why
 
 
+@contextmanager
+def _depth_told() -> Iterator[None]:
+    try:
+        yield
+    except RecursionError as error:
+        raise ValueError("values nested too deeply") from error
+
+
 class _Decoder:
     """Decodes JSON; a flaw within a value is kept in its place, so that it costs its row and not the file."""
 
@@ -195,21 +206,25 @@ class _Decoder:
         self._depth = depth
         self._flawed = False
         self._decoder = json.JSONDecoder(
-            object_pairs_hook=self._object, parse_constant=self._number, parse_float=self._number
+            object_pairs_hook=self._object,
+            parse_constant=self._number,
+            parse_float=self._number,
+            parse_int=self._integer,
         )
 
     def whole(self, text: str) -> Any:
         """Return the only value in a text.
 
         Raises:
-            ValueError: it is no JSON.
-            RecursionError: it is nested deeper than Python can go.
+            ValueError: it is no JSON, or nested deeper than Python can go.
         """
-        return self._decoder.decode(text)
+        with _depth_told():
+            return self._decoder.decode(text)
 
     def value_at(self, text: str, start: int) -> tuple[Any, int]:
         """Return the value that begins at an offset, and the offset behind it; raises as `whole`."""
-        return self._decoder.raw_decode(text, start)
+        with _depth_told():
+            return self._decoder.raw_decode(text, start)
 
     def problem(self, value: Any) -> str | None:
         """Say what is wrong in a value: a flaw in it, or that it is nested too deeply."""
@@ -237,6 +252,11 @@ class _Decoder:
     def _number(self, digits: str) -> Any:
         number = float(digits)
         return number if math.isfinite(number) else self._flaw(digits[:40], ", which is not a finite number")
+
+    def _integer(self, digits: str) -> Any:
+        if len(digits) <= _MOST_DIGITS:
+            return int(digits)
+        return self._flaw(f"a number of {len(digits)} digits")
 
     def _flaw(self, what: str, why: str = "") -> _Flaw:
         self._flawed = True

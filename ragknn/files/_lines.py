@@ -25,13 +25,18 @@ _SECOND_HALVES = frozenset(
     "ible iest ily ing ings ion ish ism ity ization ize ized less lier light lights line lines ling ly man men "
     "ment ments ness piece some table tables th ty ware way ways where wise work works".split()
 )
+# Words of their own behind a hyphen that another one follows: state-of-the-art, day-to-day.
+_LINKS = frozenset("a and as at by d en for in of off on or out s the to up".split())
+# Behind a hyphen that stands for the rest of a word: Haus- und Gartenarbeit, pre- and postwar.
+_CONJUNCTIONS = frozenset("and bzw oder or sowie und".split())
 
 
 def with_words_joined(pages: Sequence[str]) -> list[str]:
     r"""Return the pages with the words that are broken at the end of a line in one piece.
 
     A hyphen goes where the word was broken ("infor-\nmation"), and stays where it is the word's own ("long-\nterm",
-    "Baden-\nWürttemberg"). Which it is, the same word elsewhere in the pages says, or else what is usual in English.
+    "Baden-\nWürttemberg", "Haus-\nund Gartenarbeit"). Which it is, the same word elsewhere in the pages says, or else
+    what is usual in English.
     """
     if not any(map(_BROKEN.search, pages)):
         return [page.replace("\u00ad", "") for page in pages]
@@ -39,7 +44,10 @@ def with_words_joined(pages: Sequence[str]) -> list[str]:
 
     def mended(broken: re.Match[str]) -> str:
         before, first, hyphen, second = broken.group("before", "first", "hyphen", "second")
-        own = hyphen != "\u00ad" and (bool(before) or _is_own(first, second, known))
+        if hyphen != "\u00ad" and second in _CONJUNCTIONS and f"{first}{second}".casefold() not in known:
+            return f"{before}{first}- {second}"
+        linked = second in _LINKS and broken.string[broken.end() : broken.end() + 1] in ("-", "\u2010")
+        own = hyphen != "\u00ad" and (bool(before) or linked or _is_own(first, second, known))
         return f"{before}{first}{'-' * own}{second}"
 
     return [_BROKEN.sub(mended, page).replace("\u00ad", "") for page in pages]

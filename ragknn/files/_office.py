@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date, time, timedelta
+from itertools import chain, repeat
 from typing import Any
 
 from ragknn.errors import ReadError
 from ragknn.files._bytes import File
 from ragknn.files._packed import archive
 from ragknn.files._rows import TEXT_FIELDS, Fields, Reading, Remark, Row, Rows, Step, folded
+
+# Parts of a text that its reader does not see: what was taken out while changes are tracked, older forms of pictures.
+_UNSEEN = frozenset(("del", "moveFrom", "Fallback", "pPr", "rPr"))
+_WRITTEN = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
 
 
 def read_docx(file: File, reading: Reading) -> Rows:
@@ -24,20 +29,37 @@ def read_docx(file: File, reading: Reading) -> Rows:
 
 
 def _blocks(document: Any) -> Iterator[str]:
-    from docx.table import Table
+    from docx.text.paragraph import Paragraph
 
-    for block in document.iter_inner_content():
-        if isinstance(block, Table):
-            # Through the elements: looking up cells takes time that grows with the square of their number.
-            yield "\n".join(" ".join(map(_cell_text, row.tc_lst)).strip() for row in block._tbl.tr_lst)
-        elif level := _level(block.style):
-            yield f"{'#' * level} {folded(block.text)}" if block.text.strip() else ""
-        else:
-            yield block.text.strip()
+    for name, block in _parts(document.element.body, "p", "tbl"):
+        if name == "tbl":
+            rows = ([folded(_text(cell)) for _, cell in _parts(row, "tc")] for _, row in _parts(block, "tr"))
+            yield "\n".join(" ".join(row).strip() for row in rows)
+            continue
+        style = Paragraph(block, document).style
+        text = _text(block).strip()
+        if level := _level(style):
+            yield f"{'#' * level} {folded(text)}" if text else ""
+        elif not _is_contents(style):
+            yield text
 
 
-def _cell_text(cell: Any) -> str:
-    return folded(" ".join(paragraph.text for paragraph in cell.iter(cell.p_lst[0].tag)) if cell.p_lst else "")
+def _parts(node: Any, *wanted: str) -> Iterator[tuple[str, Any]]:
+    """Yield the elements with one of the names below a node, also those in content controls and tracked changes."""
+    for child in node.iterchildren("*"):
+        name = child.tag.rpartition("}")[2]
+        if name in wanted:
+            yield name, child
+        elif name not in _UNSEEN:
+            yield from _parts(child, *wanted)
+
+
+def _text(node: Any) -> str:
+    """Return what is written below a node, also in links, fields, content controls, text boxes, tracked changes."""
+    found = []
+    for name, part in _parts(node, "t", "p", *_WRITTEN):
+        found.append(f"\n{_text(part)}\n" if name == "p" else part.text or "" if name == "t" else _WRITTEN[name])
+    return "".join(found)
 
 
 def _level(style: Any) -> int:
@@ -47,6 +69,11 @@ def _level(style: Any) -> int:
         return 1
     number = name.removeprefix("Heading ")
     return min(int(number), 6) if name.startswith("Heading ") and number.isdecimal() else 0
+
+
+def _is_contents(style: Any) -> bool:
+    """Whether a paragraph is a line of the table of contents."""
+    return style is not None and (style.name or "").casefold().startswith("toc ")
 
 
 def read_xlsx(file: File, reading: Reading) -> Rows:
@@ -79,7 +106,8 @@ def _sheet(sheet: Any, place: str, fields: Fields) -> Rows:
         if len(set(names)) < len(names):
             raise ReadError(f"expected a name of its own for each column, got {', '.join(names)}; rename them")
         for number, cells in filled:
-            values = {name: cell for name, cell in zip(header, cells, strict=False) if name}
+            # Empty cells at the end of a row may be missing.
+            values = {name: cell for name, cell in zip(header, chain(cells, repeat(None)), strict=False) if name}
             yield Row(values, place=f"{place}#{number}")
         return
     if fields.text is not None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Sequence
 
 from ragknn._checks import check_several, check_type, check_unicode, shown
+from ragknn.files._bytes import known_encoding
 
 
 def checked_patterns(option: str, patterns: str | Sequence[str]) -> tuple[str, ...]:
@@ -41,11 +41,9 @@ def checked_encoding(encoding: str | None) -> str | None:
     if encoding is None:
         return None
     check_type("encoding", encoding, str)
-    try:
-        "".encode(encoding)  # refuses what does not turn text into bytes, such as rot13
-        return codecs.lookup(encoding).name
-    except (LookupError, UnicodeError, ValueError) as error:
-        raise ValueError(f"expected an encoding such as 'utf-8' or 'cp1252', got {shown(encoding)}") from error
+    if (known := known_encoding(encoding)) is None:
+        raise ValueError(f"expected an encoding such as 'utf-8' or 'cp1252', got {shown(encoding)}")
+    return known
 
 
 def checked_delimiter(delimiter: str | None) -> str | None:

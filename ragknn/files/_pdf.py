@@ -17,6 +17,7 @@ from ragknn.files._rows import Reading, Remark, Row, Rows, Step, folded
 if TYPE_CHECKING:
     from pypdf import PageObject, PdfReader
 
+_HEAD = 1024  # bytes in which readers look for the mark of a PDF
 _LIGATURES = str.maketrans(
     {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"}  # a letter each, to some fonts
 )
@@ -37,6 +38,8 @@ def read(file: File, reading: Reading) -> Rows:
     blank: list[int] = []
     damaged: dict[int, str] = {}
     with file.seekable(reading.limits.file_bytes, "file_bytes") as stream, _problems() as problems:
+        if b"%PDF-" not in stream.read(_HEAD):
+            raise ReadError("expected a PDF, got a file that does not begin as one (%PDF-); look at what it is")
         try:
             document = pypdf.PdfReader(stream)
             count = len(document.pages)

@@ -39,7 +39,9 @@ def read(file: File, reading: Reading) -> Rows:
     while start and not start.strip():
         first_line, start = first_line + 1, next(source, "")
     delimiter = reading.delimiter or (hint[1] if hint else None) or _delimiter(start, reading.fields)
-    yield from _rows(_cells(chain([start], source), delimiter, first_line, reading.limits.text_bytes), reading.fields)
+    spaced = re.search(re.escape(delimiter) + ' +"', start) is not None
+    cells = _cells(chain([start], source), delimiter, spaced, first_line, reading.limits.text_bytes)
+    yield from _rows(cells, reading.fields)
 
 
 def _delimiter(header: str, fields: Fields) -> str:
@@ -47,7 +49,7 @@ def _delimiter(header: str, fields: Fields) -> str:
 
     def merit(delimiter: str) -> tuple[bool, int]:
         try:
-            cells = next(csv.reader([header[:_LOOKED_AT]], delimiter=delimiter), [])
+            cells = next(csv.reader([header[:_LOOKED_AT]], delimiter=delimiter, skipinitialspace=True), [])
         except csv.Error:
             cells = []
         wanted = set(TEXT_FIELDS if fields.text is None else [fields.text])
@@ -86,9 +88,12 @@ def _rows(table: Iterator[tuple[int, list[str] | csv.Error]], fields: Fields) ->
 
 
 def _cells(
-    source: Iterator[str], delimiter: str, first_line: int, limit: int
+    source: Iterator[str], delimiter: str, spaced: bool, first_line: int, limit: int
 ) -> Iterator[tuple[int, list[str] | csv.Error]]:
-    """Yield the first line of each row, and its cells or the error in them; skip rows with nothing in them."""
+    """Yield the first line of each row, and its cells or the error in them; skip rows with nothing in them.
+
+    `spaced` tells that a space behind a delimiter is no part of the cell.
+    """
     taken = 0
 
     def counted() -> Iterator[str]:
@@ -100,7 +105,7 @@ def _cells(
                 raise ReadError(f"{reason}; correct it, or raise text_bytes of Limits")
             yield line
 
-    rows = csv.reader(counted(), delimiter=delimiter, strict=True)
+    rows = csv.reader(counted(), delimiter=delimiter, strict=True, skipinitialspace=spaced)
     while True:
         line, taken = first_line + rows.line_num, 0
         cells: list[str] | csv.Error | None

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 
-from ragknn.files._bytes import File, read_text
+from ragknn.files._bytes import File, known_encoding, read_text
 from ragknn.files._rows import Reading, Row, Rows
 
 # In XML, and in the first two lines of source code.
@@ -21,7 +20,5 @@ def read(file: File, reading: Reading) -> Rows:
 
 def _declared(data: bytes) -> str | None:
     found = _XML.match(data[:1024]) or _SOURCE.match(data[:1024])
-    try:
-        return None if found is None else codecs.lookup(found[1].decode("ascii")).name
-    except LookupError:
-        return None
+    # Emacs adds what the line ends are: latin-1-unix.
+    return None if found is None else known_encoding(re.sub("-(?:unix|dos|mac)$", "", found[1].decode("ascii")))

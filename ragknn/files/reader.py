@@ -121,8 +121,8 @@ def read_documents(
     would not be written back as it stands (010, 1.10), a date, a time, yes and no are text. A null field and an empty
     cell count as missing.
 
-    A file without any text is no document and no failure: a `Note` tells it, and `sync` removes what the index
-    has of it.
+    A file without any text, or a row whose text is empty or null, is no document and no failure: a `Note` tells it,
+    and `sync` removes what the index has of it.
 
     Args:
         path: the file or folder, or several of them; "-" is standard input. With several, the name of each folder
@@ -199,6 +199,8 @@ def _roots(paths: Sequence[str | Path], prefix: str, spooled: Spooled | None) ->
             path, name, is_folder = spooled.path, spooled.path.name, False
         else:
             path = Path(given)
+            if given == "":  # an empty variable on a command line; it would be the current folder
+                raise ReadError("expected a file or folder, got an empty path; name one, or '.' for the current folder")
             if not _is_there(path):
                 named = str(path) if len(str(path)) < _LONGEST_NAME else shown(str(path))
                 raise ReadError(f"{named}: expected a file or folder, got nothing there; check the path")

@@ -6,7 +6,7 @@ from ragknn import documents_from_pandas
 from ragknn.errors import ReadError
 from ragknn.files.frames import documents_from_pandas as same
 from ragknn.records import Document
-from ragknn.reports import DocumentSource, Failure
+from ragknn.reports import DocumentSource, Failure, Note
 
 
 def test_rows_become_documents_with_their_types() -> None:
@@ -44,6 +44,13 @@ def test_columns_can_be_named() -> None:
 
 def test_a_row_without_text_costs_itself() -> None:
     frame = pd.DataFrame({"text": ["a", None, "c"]})
+    first, empty, last = documents_from_pandas(frame).outcomes()
+    assert (first.text, type(empty), empty.source, last.text) == ("a", Note, "1", "c")
+    assert [document.text for document in documents_from_pandas(frame)] == ["a", "c"]
+
+
+def test_a_row_whose_text_is_none_costs_itself() -> None:
+    frame = pd.DataFrame({"text": ["a", 7, "c"]})
     first, bad, last = documents_from_pandas(frame).outcomes()
     assert (first.text, type(bad), bad.source, last.text) == ("a", Failure, "1", "c")
     with pytest.raises(ReadError, match="expected 'text' as a string"):

@@ -150,6 +150,8 @@ def test_the_title_is_that_of_the_page(tmp_path: Path, page: str, title: str | N
         ("<meta name=a content=b><meta charset=euc-kr>", "euc-kr", "도서관은 아홉 시에"),
         ("<meta charset=koi8-r>", "koi8-r", "Кафе открыто"),
         ("<meta charset=utf-8>", "utf-8", "Das Café"),
+        ("<!-- <meta charset=koi8-r> --><meta charset=utf-8>", "utf-8", "Das Café"),
+        ("<meta charset=base64>", "utf-8", "Das Café"),
         ("<meta charset=utf-16>", "utf-8", "Das Café"),
         ("<meta charset=klingon>", "utf-8", "Das Café"),
         ("", "utf-8", "Das Café – täglich."),

@@ -89,7 +89,11 @@ def test_documents_written_as_json_are_read_back(
         ("{broken", f"expected a JSON object, got '{{broken' ({PROPERTY} at column 2); correct the line", None),
         ("[1, 2]", "expected a JSON object, got [1, 2]; correct it", None),
         ('{"id": "a"}', f"expected 'text' as a string, got only the fields ['id']; {OTHER_TEXT}", "a"),
-        ('{"text": null}', f"expected 'text' as a string, got only the fields ['text']; {OTHER_TEXT}", "a.jsonl#2"),
+        (
+            '{"text": "x", "n": ' + "9" * 5000 + "}",
+            "(a number of 5000 digits as 'n'); correct the line",
+            None,
+        ),
         ('{"body": ["x"]}', f"expected 'body' as a string, got ['x']; {OTHER_TEXT}", "a.jsonl#2"),
         ('{"id": 1.5, "text": "x"}', f"expected 'id' as {ID}, got 1.5; {OTHER_ID}", None),
         ('{"_id": true, "text": "x"}', f"expected '_id' as {ID}, got True; {OTHER_ID}", None),
@@ -240,14 +244,20 @@ def test_rows_are_found_by_id_and_in_objects_around_them(tmp_path: Path, content
 
 
 def test_a_row_without_text_is_a_note_with_its_id(tmp_path: Path) -> None:
-    rows = [{"id": 3, "text": " \n"}, {"id": "b", "text": "words"}, {"text": ""}]
-    for name, places in (("a.jsonl", ("a.jsonl:1", "a.jsonl:3")), ("a.json", ("a.json#1", "a.json#3"))):
+    rows = [{"id": 3, "text": " \n"}, {"id": "b", "text": "words"}, {"text": ""}, {"text": None}]
+    for name, places in (
+        ("a.jsonl", [f"a.jsonl:{n}" for n in (1, 3, 4)]),
+        ("a.json", [f"a.json#{n}" for n in (1, 3, 4)]),
+    ):
         path = write(tmp_path, name, "\n".join(map(json.dumps, rows)) if name == "a.jsonl" else json.dumps(rows))
         found = list(read_documents(path).outcomes())
         assert [one.id for one in found if isinstance(one, Document)] == ["b"]
         told = [(one.kind, one.source) for one in found if isinstance(one, Note)]
         assert told == [("empty", place) for place in places]
-        assert [one.document_id for one in found if isinstance(one, Note)] == ["3", places[1].replace(":", "#")]
+        assert [one.document_id for one in found if isinstance(one, Note)] == [
+            "3",
+            *(place.replace(":", "#") for place in places[1:]),
+        ]
 
 
 @pytest.mark.parametrize("content", ["[]", '{"data": []}', " [ ]\n"])

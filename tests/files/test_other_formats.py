@@ -11,6 +11,9 @@ import docx
 import nbformat
 import openpyxl
 import pytest
+from docx.enum.style import WD_STYLE_TYPE
+from docx.oxml import parse_xml
+from docx.oxml.ns import nsdecls
 from made_files import everything, failure, notes, only, outcomes, write
 
 from ragknn.errors import MissingDependency
@@ -54,6 +57,40 @@ def test_word_is_headings_paragraphs_and_rows_of_tables(tmp_path: Path) -> None:
 
 def test_a_word_file_without_text_is_empty(tmp_path: Path) -> None:
     assert notes(write(tmp_path, "a.docx", saved(docx.Document()))) == [("empty", "a.docx")]
+
+
+def test_what_readers_of_word_see_is_text(tmp_path: Path) -> None:
+    def written(text: str) -> str:
+        return f'<w:r><w:t xml:space="preserve">{text}</w:t></w:r>'
+
+    inner = (
+        f'<w:ins w:id="1" w:author="a">{written(" inserted")}</w:ins>'
+        '<w:del w:id="2" w:author="a"><w:r><w:delText> deleted</w:delText></w:r></w:del>'
+        f'<w:moveFrom w:id="3" w:author="a">{written(" moved away")}</w:moveFrom>'
+        f"<w:hyperlink>{written(' linked')}</w:hyperlink>"
+        f"<w:sdt><w:sdtContent>{written(' controlled')}</w:sdtContent></w:sdt>"
+        f'<w:fldSimple w:instr="DATE">{written(" dated")}</w:fldSimple>'
+    )
+    box = f"<w:r><w:pict><w:txbxContent><w:p>{written('boxed')}</w:p></w:txbxContent></w:pict></w:r>"
+    cell = f"<w:tc><w:p>{inner}</w:p></w:tc>"
+    body = (
+        f"<w:p>{written('Before')}{inner}</w:p><w:p>{box}</w:p>"
+        f"<w:sdt><w:sdtContent><w:p>{written('Block')}</w:p></w:sdtContent></w:sdt>"
+        f"<w:tbl><w:sdt><w:sdtContent><w:tr>{cell}{cell}</w:tr></w:sdtContent></w:sdt></w:tbl>"
+    )
+    document = docx.Document()
+    for element in parse_xml(f"<w:body {nsdecls('w')}>{body}</w:body>").iterchildren("*"):
+        document.element.body.insert(-1, element)
+    seen = "inserted linked controlled dated"
+    assert only(write(tmp_path, "a.docx", saved(document))).text == f"Before {seen}\n\nboxed\n\nBlock\n\n{seen} {seen}"
+
+
+def test_the_table_of_contents_of_word_is_no_text(tmp_path: Path) -> None:
+    document = docx.Document()
+    document.styles.add_style("toc 1", WD_STYLE_TYPE.PARAGRAPH)
+    document.add_paragraph("Keys 3", style="toc 1")
+    document.add_paragraph("Bring the key.")
+    assert only(write(tmp_path, "a.docx", saved(document))).text == "Bring the key."
 
 
 # Excel
@@ -256,3 +293,11 @@ def test_importing_the_readers_imports_no_library_of_a_format() -> None:
     script = "import sys, ragknn.files; print({'docx', 'openpyxl', 'pypdf', 'lxml'} & set(sys.modules))"
     done = run([executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_a_book_with_copy_protection_is_refused(tmp_path: Path) -> None:
+    locked = "<e><CipherReference xmlns='x' URI='{}'/></e>"
+    book = epub(**{"META-INF/encryption.xml": locked.format("OEBPS/two.xhtml")})
+    assert "expected a book without copy protection" in failure(write(tmp_path, "a.epub", book)).reason
+    fonts = epub(**{"META-INF/encryption.xml": locked.format("OEBPS/font.otf")})
+    assert only(write(tmp_path, "b.epub", fonts)).text.endswith("Then lock it.")

@@ -41,7 +41,7 @@ def test_a_pdf_that_needs_no_password_to_be_read_is_read(tmp_path: Path) -> None
     [
         (pdf("", ""), "no text on pages 1-2 of 2 (scanned?); run OCR first, e.g. ocrmypdf"),
         (encrypted("secret"), "expected a PDF without a password, got an encrypted one; save it without"),
-        (b"no pdf", BROKEN_PDF),
+        (b"no pdf", "expected a PDF, got a file that does not begin as one (%PDF-); look at what it is"),
         (pdf("Bring the key.")[:200], BROKEN_PDF),
     ],
 )
@@ -168,6 +168,10 @@ def test_other_titles_stay(tmp_path: Path, title: str) -> None:
         ("no longer, no long-\ner", "no longer, no longer"),
         ("new hard-\nware", "new hardware"),
         ("state-of-the-\nart", "state-of-the-art"),
+        ("state-\nof-the-art", "state-of-the-art"),
+        ("from day-\nto-day", "from day-to-day"),
+        ("Haus-\nund Gartenarbeit", "Haus- und Gartenarbeit"),
+        ("pre-\nand postwar", "pre- and postwar"),
         ("in Baden-\nWürttemberg", "in Baden-Württemberg"),
         ("COVID-\n19", "COVID-19"),
         ("a data-set and a data-\nset", "a data-set and a data-set"),

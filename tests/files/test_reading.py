@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from made_files import bare, failure, notes, outcomes, write
+from made_files import bare, failure, notes, only, outcomes, write
 
 from ragknn.errors import ReadError
 from ragknn.files.reader import read_documents
@@ -256,3 +256,29 @@ def test_a_pipe_and_a_broken_link_are_reported(tmp_path: Path) -> None:
 )
 def test_source_code_and_xml_may_declare_their_encoding(tmp_path: Path, name: str, content: str, encoding: str) -> None:
     assert outcomes(write(tmp_path, name, content.encode(encoding)), as_text=True) == [Document(name, content)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.py", "# coding: rot13\nx = 1\n"),
+        ("a.txt", "# Content encoding: base64\nwords\n"),
+        ("a.html", "<meta charset='undefined'><p>words</p>"),
+    ],
+)
+def test_an_encoding_that_is_none_of_text_counts_as_not_declared(tmp_path: Path, name: str, content: str) -> None:
+    assert only(write(tmp_path, name, content)).text
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.txt", "Café"), ("a.csv", "text\nCafé\n"), ("a.html", "<p>Café"), ("a.json", '[{"text": "Café"}]')],
+)
+def test_utf_16_shows_without_a_mark(tmp_path: Path, encoding: str, name: str, content: str) -> None:
+    assert only(write(tmp_path, name, content.encode(encoding))).text == "Café"
+
+
+def test_an_empty_path_is_not_the_current_folder() -> None:
+    with pytest.raises(ReadError, match="got an empty path"):
+        read_documents("")

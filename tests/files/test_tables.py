@@ -63,7 +63,6 @@ def test_a_cell_may_be_long_and_the_limit_of_the_csv_module_stays(tmp_path: Path
         ("id,text\n1\n", "a.csv:2: expected 2 cells as in the header, got 1; quote cells with delimiters"),
         ('text\n"a"b\n', "a.csv:2: expected a row of 1 cells, got ',' expected after '\"'; correct its quotes"),
         ('text\n"a\nb', "a.csv:2: expected a row of 1 cells, got unexpected end of data; correct its quotes"),
-        ("id,text\n1,\n", f"a.csv:2: expected 'text' as a string, got only the fields ['id', 'text']; {OTHER_TEXT}"),
         (
             "id,text\n1,ü".encode() + b"caf\xe9\n",
             "a.csv:2: expected UTF-8, found byte 0xE9 at offset 5 of column 'text'; convert it to UTF-8, or name its "
@@ -224,3 +223,14 @@ def test_lines_are_counted_below_a_hint(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", "sep=;\nid;text\n1;x\n2\n")
     assert [one.source for one in outcomes(path) if isinstance(one, Failure)] == ["a.csv:4"]
     assert [one.source for one in read_documents(path).outcomes() if isinstance(one, Document)] == ["a.csv:3"]
+
+
+def test_an_empty_cell_of_text_is_no_failure(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "id,text,year\n1,,2024\n2,words,2024\n3,  ,2024\n")
+    assert [one.id for one in outcomes(path)] == ["2"]
+    assert notes(path) == [("empty", "a.csv:2"), ("empty", "a.csv:4")]
+
+
+def test_a_space_before_quotes_is_no_part_of_the_cell(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", 'id, "text", "label"\n1, "Yes, you", a\n')
+    assert outcomes(path) == [Document("1", "Yes, you", "a")]
