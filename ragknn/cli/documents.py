@@ -23,11 +23,11 @@ from ragknn.embedding.protocols import Embedder
 from ragknn.errors import IndexNotFound
 from ragknn.files._rows import PLACE_FIELDS
 from ragknn.files.reader import DocumentReader, read_documents
-from ragknn.indexing._ingestion import Progress
+from ragknn.indexing._ingestion import Progress, all_new
 from ragknn.indexing.index import Index, list_indexes
 from ragknn.indexing.indexer import Indexer
-from ragknn.records import Document, Metric
-from ragknn.reports import Failure, IngestReport, Note
+from ragknn.records import Metric
+from ragknn.reports import IngestReport
 from ragknn.text.splitting import Splitter
 
 
@@ -161,12 +161,4 @@ def ingest(write: Callable[..., IngestReport], source: DocumentReader, as_json: 
 
 def _all_new(source: DocumentReader, progress: Progress) -> IngestReport:
     """Return what a dry run of an index that is not there yet would report."""
-    outcomes = list(source.outcomes())
-    ids = tuple(dict.fromkeys(one.id for one in outcomes if isinstance(one, Document)))
-    return IngestReport(
-        added=len(ids),
-        failed=tuple(one for one in outcomes if isinstance(one, Failure)),
-        notes=tuple(one for one in outcomes if isinstance(one, Note)),
-        ids={"added": ids},
-        dry_run=True,
-    )
+    return all_new(source.outcomes())

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 import sys
 import weakref
+import zlib
 from pathlib import Path
 from tempfile import mkdtemp
 
 from ragknn.files._formats import BY_NAME
+from ragknn.files._selection import GZIP
 
 STDIN = "-"
 
+_PACKED = b"\x1f\x8b"  # how a file that gzip has packed begins
 _LOOKED_AT = 65_536  # bytes in which the format is looked for
 
 
@@ -29,14 +33,22 @@ class Spooled:
         path = folder / "stdin"
         with path.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
-        suffix = BY_NAME[format_ or _format_in(path)].suffixes[0]
-        self.path = path.rename(path.with_suffix(suffix))
+        packed = _head(path).startswith(_PACKED)
+        suffix = BY_NAME[format_ or _format_in(_head(path, packed=packed))].suffixes[0]
+        self.path = path.rename(path.with_suffix(suffix + GZIP * packed))
 
 
-def _format_in(path: Path) -> str:
+def _head(path: Path, *, packed: bool = False) -> bytes:
+    try:
+        with gzip.open(path) if packed else path.open("rb") as file:
+            return file.read(_LOOKED_AT)
+    except (EOFError, OSError, zlib.error):  # broken: told when it is read
+        return b""
+
+
+def _format_in(begin: bytes) -> str:
     """Tell JSON lines, JSON, HTML and PDF by how they begin; all else is text."""
-    with path.open("rb") as file:
-        head = file.read(_LOOKED_AT).removeprefix(b"\xef\xbb\xbf").lstrip()
+    head = begin.removeprefix(b"\xef\xbb\xbf").lstrip()
     if head.startswith(b"%PDF-"):
         return "pdf"
     if head[:15].lower().startswith((b"<!doctype html", b"<html")):

@@ -186,6 +186,13 @@ def ingest(
     return tally.report(final=True)
 
 
+def all_new(items: Iterable[Any]) -> IngestReport:
+    """Return what a dry run of documents would report of an index that is not there yet."""
+    tally = _Tally(time.monotonic(), dry_run=True)
+    tally.added += [item.id for item in _each_id_once(list(items), Policy(), tally)]
+    return tally.report(final=True)
+
+
 def _reporting(progress: Progress, tally: _Tally) -> Callable[[int, int], None]:
     return lambda done, total: progress(tally.report())
 

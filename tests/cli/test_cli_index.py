@@ -18,7 +18,7 @@ Command = Callable[..., CompletedProcess[str]]
 def index(redis_url: str, tmp_path: Path, index_name: str) -> Command:
     """Run `ragknn index NAME ...` in an empty folder, against the session's Redis."""
 
-    def run(*args: str, stdin: str = "", way: Callable = run_here) -> CompletedProcess[str]:
+    def run(*args: str, stdin: str | bytes = "", way: Callable = run_here) -> CompletedProcess[str]:
         return way(["index", index_name, *args, *MODEL], stdin, tmp_path, {"RAGKNN_URL": redis_url, "COLUMNS": "120"})
 
     return run
@@ -101,6 +101,14 @@ def test_a_dry_run_tells_what_would_be_done_and_does_nothing(index: Command, sto
     assert stored() == ["a.md", "b.md"]
 
 
+def test_a_dry_run_of_a_new_index_tells_what_the_real_one_does(index: Command, tmp_path: Path):
+    write(tmp_path, **{"a.csv": "id,text\n1,One.\n2,\n1,Two.\n", "b.txt": b"\x80"})
+    told = [report(index("a.csv", "b.txt", *dry, "--json"), code=3) for dry in (["--dry-run"], [])]
+    assert len(told[0]["failed"]) == 2
+    for key in ("added", "ids", "failed", "notes"):
+        assert told[0][key] == told[1][key]
+
+
 def test_several_paths_and_a_prefix(index: Command, stored: Callable, tmp_path: Path):
     write(tmp_path, **{"a/README.md": "One.", "b/README.md": "Two.", "c.txt": "Three."})
     assert report(index("a", "b", "c.txt", "--json"))["added"] == 3
@@ -122,6 +130,12 @@ def test_standard_input(index: Command, stored: Callable):
     assert report(index("-", "--json", "--prefix", "x", stdin='[{"text": "Five."}]'))["added"] == 1
     assert stored() == ["1", "2", "3", "stdin.json#1", "stdin.txt"]
     assert report(index("-", "--json", stdin=""))["notes"][0]["kind"] == "empty"
+
+
+def test_standard_input_may_be_packed(index: Command, stored: Callable):
+    index("-", stdin=gzip.compress(b'{"id": "x", "text": "From a pipe."}\n'))
+    assert stored() == ["x"]
+    assert report(index("-", "--json", stdin=b"\x1f\x8b broken"), code=3)["failed"][0]["source"] == "stdin.txt.gz"
 
 
 def test_options_of_reading(index: Command, stored: Callable, tmp_path: Path):
