@@ -82,15 +82,16 @@ def _ingesting(
     index = indexer.index
     if not policy.dry_run:
         yield from index._modernizing()
-    splitter = splitter_of(index.schema)
+    embedder = index.embedder
+    reads = (folding(embedder.token_spans) if isinstance(embedder, Tokenizing) else None, embedder.max_tokens)
+    kept = splitter_of(index.schema)
+    splitter = kept if indexer.splitter is None else indexer.splitter
+    splitter.check(*reads)  # before it is kept
     notes: tuple[Note, ...] = ()
-    if indexer.splitter is not None and indexer.splitter != splitter:
-        splitter = indexer.splitter
+    if splitter != kept:
         notes = yield from notes_on_change(index._place(), splitter)
         if not policy.dry_run:
             yield from index._adopting(splitter)
-    embedder = index.embedder
-    reads = (folding(embedder.token_spans) if isinstance(embedder, Tokenizing) else None, embedder.max_tokens)
     draft = drafting_documents(
         index.schema,
         splitter,

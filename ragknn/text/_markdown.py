@@ -52,7 +52,7 @@ _FIELDS_ABOVE = re.compile(
 _OTHER_BREAK = re.compile("\r(?!\n)|[\x0b\x0c\x85\u2028\u2029]")
 _UNSEEN = re.compile("^[\ufeff\u200b]", re.MULTILINE)
 # What generators of sites take out of a heading: {#install}, {: .wide }, {/* #install */}.
-_ATTRIBUTES = re.compile(r"\s*\{(?::?\s*[#.]|/\*)[^{}\n]*\}$")
+_ATTRIBUTES = re.compile(r"(?<!\s)\s*\{(?::?\s*[#.]|/\*)[^{}\n]*\}$")
 
 # A text without any of these has neither headings nor blocks, and need not be parsed.
 _SIGN = re.compile(r"^\ {0,3}(?:\#|=+[^\S\n]*$|-+[^\S\n]*$)|```|~~~|\|[^\S\n]*:?-|-:?[^\S\n]*\|", re.MULTILINE)

@@ -94,6 +94,19 @@ class Splitter:
     def __str__(self) -> str:
         return ", ".join(f"{name} {value}" for name, value in self.settings.items())
 
+    def check(self, token_spans: TokenSpans | None = None, max_tokens: int | None = None) -> None:
+        """Raise an error if the settings do not fit a model, so that no document could be cut.
+
+        Args:
+            token_spans: as for `split`.
+            max_tokens: as for `split`.
+
+        Raises:
+            ValueError: the size is above `max_tokens`, with the unit "tokens"; or the overlap not below the size that
+                the model has by default.
+        """
+        self._overlap_within(self._size_for(max_tokens, counted=token_spans is not None))
+
     def split(
         self, document: Document, token_spans: TokenSpans | None = None, max_tokens: int | None = None
     ) -> list[Passage]:

@@ -67,6 +67,27 @@ def test_another_splitter_is_kept_from_then_on_and_the_report_says_so(faces, ind
         assert (report.unchanged, report.updated, report.notes) == (1, 1, ())
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize(
+    ("splitter", "message"),
+    [
+        (Splitter(51), "expected size <= 50, the model's limit in tokens, got 51"),
+        (Splitter(overlap=60), "expected overlap < size, got overlap 60 and size"),
+    ],
+)
+def test_a_splitter_that_does_not_fit_the_model_is_refused_and_not_kept(
+    faces, redis_url, index_name, splitter, message, dry_run
+):
+    embedder = CountingEmbedder()
+    embedder.max_tokens = 50
+    with faces.index(index_name, url=redis_url, embedder=embedder) as opened:
+        faces.indexer(opened, WORDS).add(DOCUMENTS)
+        with pytest.raises(ValueError, match=message):
+            faces.indexer(opened, splitter).sync(DOCUMENTS, dry_run=dry_run)
+        assert opened.schema.splitter == WORDS
+        assert faces.indexer(opened).sync(DOCUMENTS).unchanged == 2
+
+
 def test_a_dry_run_keeps_no_splitter(faces, index):
     with index() as opened:
         faces.indexer(opened, WORDS).add(DOCUMENTS)
