@@ -11,6 +11,7 @@ from typing import Any
 
 # The largest count that goes anywhere: what a C int holds, as the search module reads counts.
 LARGEST = 2**31 - 1
+LONGEST_TIMEOUT = 1e6  # seconds; what is far longer does not fit into the numbers of the system
 
 
 class _Short(reprlib.Repr):
@@ -58,6 +59,18 @@ def check_unicode(text: str, what: str) -> None:
             f"expected text that UTF-8 can hold, got a lone surrogate, U+{half:04X}, which is half of a character, in "
             f"{what} at character {error.start}: decode the text anew, or leave it out"
         ) from None
+
+
+def check_str(name: str, value: object) -> None:
+    """Refuse what is no text.
+
+    Raises:
+        TypeError: it is no str.
+        ValueError: it has a lone surrogate.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"expected {name} as str, got {type(value).__name__}")
+    check_unicode(value, name)
 
 
 # What is made of what: LabelVoter(Retriever(Index("name"))), each the attribute of the next one named below.
@@ -171,6 +184,21 @@ def check_number(name: str, value: Any) -> float:
         return float(value)
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"expected {name} as a number that a float holds, got {shown(value)}") from None
+
+
+def check_timeout(value: Any) -> float:
+    """Return a time to wait, in seconds.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is not positive, or longer than the system can count.
+    """
+    seconds = check_number("timeout", value)
+    if not seconds > 0:
+        raise ValueError(f"expected timeout > 0 seconds, got {value!r}")
+    if seconds > LONGEST_TIMEOUT:
+        raise ValueError(f"expected timeout of at most {LONGEST_TIMEOUT:,.0f} seconds, got {shown(value)}")
+    return seconds
 
 
 def check_choice(what: str, value: object, choices: Iterable[str]) -> None:

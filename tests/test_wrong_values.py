@@ -1,13 +1,29 @@
 """Each argument of what is public is given each of many wrong values: it is taken, or refused in words that help."""
 
 import asyncio
+import inspect
 import signal
 from types import SimpleNamespace
+from typing import is_typeddict
 
 import pytest
+import trying
 from trying import DIM, DOCUMENTS, WRONG, callables, foreign, run
 
-from ragknn import AsyncIndex, HashingEmbedder, Index, Indexer
+import ragknn
+from ragknn import (
+    AsyncIndex,
+    HashingEmbedder,
+    Index,
+    Indexer,
+    embedding,
+    evaluation,
+    files,
+    indexing,
+    retrieval,
+    text,
+    voting,
+)
 
 LONGEST = 10.0  # seconds for one call
 
@@ -75,6 +91,15 @@ def test_wrong_values_are_taken_or_refused_in_words_that_help(world, monkeypatch
     }
     signal.signal(signal.SIGALRM, before)
     assert found == {}
+
+
+@pytest.mark.parametrize("package", [ragknn, embedding, evaluation, files, indexing, retrieval, text, voting])
+def test_whatever_is_public_and_can_be_called_is_tried(package):
+    named = {name: getattr(package, name) for name in package.__all__}
+    only_named = {name for name, value in named.items() if is_typeddict(value) or hasattr(value, "_is_protocol")}
+    errors = {name for name, value in named.items() if inspect.isclass(value) and issubclass(value, Exception)}
+    made = {name for name, value in named.items() if inspect.isfunction(value) or inspect.isclass(value)}
+    assert made - only_named - errors - set(vars(trying)) <= trying.RESULTS | trying.SETTINGS
 
 
 def test_what_is_tried_works_with_what_it_takes(world):

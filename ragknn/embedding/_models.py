@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ragknn._checks import shown
 from ragknn.embedding._loading import find_weights, loading_model
 from ragknn.errors import EmbeddingError
 
@@ -35,9 +36,9 @@ def folder_of(model: str | Path) -> str | None:
     """Return the absolute path of the folder that is meant, or None if there is no such folder."""
     try:
         folder = Path(model).expanduser()
-    except RuntimeError:  # ~ of a user that is not there
+        return str(folder.resolve()) if folder.is_dir() else None
+    except (RuntimeError, OSError, ValueError):  # ~ of a user that is not there, a name that no folder can have
         return None
-    return str(folder.resolve()) if folder.is_dir() else None
 
 
 def copy_tokenizer(model: Any, name: str) -> Any:
@@ -66,7 +67,7 @@ def check_model(model: Any) -> None:
     if isinstance(model, type) or not all(hasattr(model, member) for member in _MEMBERS):
         raise TypeError(
             "expected a model as a name, a folder or a loaded sentence_transformers.SentenceTransformer, "
-            f"got {model!r} of type {type(model).__name__}"
+            f"got {shown(model)} of type {type(model).__name__}"
         )
 
 

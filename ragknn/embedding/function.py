@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from inspect import iscoroutinefunction
+from inspect import iscoroutine, iscoroutinefunction
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,6 +16,9 @@ from ragknn.text import TokenSpans
 
 EmbedFunction: TypeAlias = Callable[[list[str]], ArrayLike | Iterable[ArrayLike]]
 """A function from n texts to n vectors: an array, a list of lists, or an iterable of vectors."""
+
+
+_PLAIN = ": the async classes run plain functions in a thread"
 
 
 class FunctionEmbedder:
@@ -108,7 +111,11 @@ class FunctionEmbedder:
             return np.empty((0, self.dim), dtype=np.float32)
         call = self._calls[role]
         what = f"{self.name}: expected one vector for each of {len(texts)} texts from {_name(call)}"
-        rows = _as_rows(call(texts), what)
+        made = call(texts)
+        if iscoroutine(made):
+            made.close()
+            raise InvalidVectors(f"{what}, got a coroutine{_PLAIN}")
+        rows = _as_rows(made, what)
         if rows.ndim != 2 or len(rows) != len(texts) or not rows.shape[1]:
             raise InvalidVectors(f"{what}, shape ({len(texts)}, {self._dim or 'dim'}), got shape {rows.shape}")
         if self._dim is None:
@@ -122,11 +129,8 @@ class FunctionEmbedder:
 def _check_callable(what: str, call: object) -> None:
     if not callable(call):
         raise TypeError(f"expected {what} to be a function, got {shown(call)} of type {type(call).__name__}")
-    if iscoroutinefunction(call):
-        raise TypeError(
-            f"expected {what} to be a plain function, got the coroutine function {_name(call)}: the async classes run "
-            "plain functions in a thread"
-        )
+    if iscoroutinefunction(call) or iscoroutinefunction(type(call).__call__):
+        raise TypeError(f"expected {what} to be a plain function, got the coroutine function {_name(call)}{_PLAIN}")
 
 
 def _name(call: Callable[..., Any]) -> str:
@@ -141,5 +145,5 @@ def _as_rows(values: Any, what: str) -> NDArray[Any]:
         if rows.dtype.kind in "cmMSU":  # NumPy would convert them to numbers
             raise TypeError(f"their dtype is {rows.dtype}")
         return rows if rows.dtype.kind == "f" else rows.astype(np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # the last of a tensor that has a gradient
         raise InvalidVectors(f"{what}, got values that are not numeric vectors of one length: {error}") from error

@@ -6,11 +6,12 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn._checks import checked_texts, shown
+from ragknn._checks import check_call, check_str, check_timeout, check_whole, checked_texts, shown
 from ragknn.embedding._locks import ProcessLock
 from ragknn.embedding._names import HASHING_PREFIX, READY_VECTORS, SERVICE
 from ragknn.errors import (
@@ -82,19 +83,24 @@ class OpenAIEmbedder:
         timeout: float = 60.0,
         max_retries: int = 5,
     ) -> None:
-        for what, text in (("model", model), ("base_url", base_url), ("api_key", api_key)):
-            if text is not None and not isinstance(text, str):
-                raise TypeError(f"expected {what} as str, got {type(text).__name__}")
+        for what, text in (("model", model), ("base_url", base_url)):
+            if text is not None:
+                check_str(what, text)
+        if api_key is not None and not isinstance(api_key, str):  # what is in it, no message may say
+            raise TypeError(f"expected api_key as str, got {type(api_key).__name__}")
+        for what, text in (("query_prompt", query_prompt), ("document_prompt", document_prompt)):
+            check_str(what, text)
         for what, number, least in (
             ("dimensions", dimensions, 1),
             ("max_tokens", max_tokens, 1),
             ("batch_size", batch_size, 1),
             ("max_retries", max_retries, 0),
         ):
-            if number is not None and number < least:
-                raise ValueError(f"expected {what} >= {least}, got {number}")
-        if not timeout > 0:
-            raise ValueError(f"expected timeout > 0 seconds, got {timeout}")
+            if number is not None:
+                check_whole(what, number, least)
+        check_timeout(timeout)
+        if token_spans is not None:
+            check_call("token_spans", token_spans, "lambda text: [(0, len(text))]")
         # Late, because pydantic-settings takes longer to import than all the rest of ragknn.
         from ragknn.settings import load_settings
 
@@ -105,6 +111,8 @@ class OpenAIEmbedder:
         self.base_url = (base_url or settings.openai_base_url or _OPENAI).strip().rstrip("/")
         if not self.base_url.startswith(("http://", "https://")):
             raise ValueError(f"expected base_url to begin with http:// or https://, got {shown(self._server)}")
+        if not _names_server(self.base_url):
+            raise ValueError(f"expected base_url such as http://localhost:11434/v1, got {shown(self._server)}")
         self.dimensions = dimensions
         self.max_tokens = max_tokens
         self.batch_size = batch_size
@@ -196,7 +204,7 @@ class OpenAIEmbedder:
         try:
             # The client asks for base64, and takes lists of numbers too, which some servers answer with all the same.
             answer = client.embeddings.create(model=self.model, input=texts, **options)
-            rows = [row.embedding for row in sorted(answer.data, key=lambda row: row.index)]
+            rows = [(row.index, row.embedding) for row in answer.data]
         except openai.OpenAIError as error:
             refused: EmbeddingError = self._translated(error)
         except (AttributeError, TypeError, ValueError) as error:
@@ -209,12 +217,19 @@ class OpenAIEmbedder:
             return self._checked(rows, len(texts))
         raise refused  # outside, so that no request with the key in it hangs on the error
 
-    def _checked(self, rows: Sequence[Any], count: int) -> NDArray[np.float32]:
+    def _checked(self, rows: Sequence[tuple[Any, Any]], count: int) -> NDArray[np.float32]:
+        """Return the vectors in the order of the texts; the rows are pairs of a number and a vector."""
         what = f"{self.model}: expected one vector for each of {count} texts from {self._server}"
         if len(rows) != count:
             raise InvalidVectors(f"{what}, got {len(rows)}")
+        numbers = [number for number, _ in rows]
+        # Some servers number no row, or all alike; then the order is that of the texts.
+        if any(number != numbers[0] for number in numbers):
+            if any(number not in numbers for number in range(count)):
+                raise InvalidVectors(f"{what}, numbered 0 to {count - 1}, got the numbers {shown(numbers)}")
+            rows = sorted(rows, key=lambda row: int(row[0]))
         try:
-            vectors = np.array(rows, dtype=np.float32)
+            vectors = np.array([vector for _, vector in rows], dtype=np.float32)
         except (TypeError, ValueError) as error:
             raise InvalidVectors(f"{what}, got vectors of several lengths, or values that are no numbers") from error
         if vectors.ndim != 2 or not vectors.shape[1]:
@@ -303,3 +318,11 @@ class OpenAIEmbedder:
                 f"expected a server at {self._server}, {got} {self._without_key(cause)}: check base_url and the network"
             )
         return EmbeddingError(f"expected {self._server} to embed with {self.model!r}, {got}")
+
+
+def _names_server(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0 and url.isprintable() and " " not in url
+    except ValueError:  # a port that is no number, or half of a pair of brackets
+        return False

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn._checks import check_whole, checked_texts
+from ragknn._checks import check_flag, check_mapping, check_str, check_whole, checked_texts, shown
 from ragknn.embedding._content import content_of
 from ragknn.embedding._loading import DEFAULT_MODEL, survive_forks
 from ragknn.embedding._locks import ProcessLock
@@ -84,11 +84,21 @@ class SentenceEmbedder:
         for what, number in (("batch_size", batch_size), ("truncate_dim", truncate_dim)):
             if number is not None:
                 check_whole(what, number)
+        for what, text in (
+            ("name", name),
+            ("query_prompt", query_prompt),
+            ("document_prompt", document_prompt),
+            ("revision", revision),
+        ):
+            if text is not None:
+                check_str(what, text)
+        if model_kwargs is not None:
+            check_mapping("model_kwargs", model_kwargs, '{"dtype": "float16"}')
         self.device = device
         self.batch_size = batch_size
         self.revision = revision
         self.truncate_dim = truncate_dim
-        self.trust_remote_code = trust_remote_code
+        self.trust_remote_code = check_flag("trust_remote_code", trust_remote_code)
         self.model_kwargs = dict(model_kwargs or {})
         self._plain_kwargs = as_plain(self.model_kwargs, "model_kwargs")
         self._prompts = {"query": query_prompt, "document": document_prompt}
@@ -107,10 +117,13 @@ class SentenceEmbedder:
         folder = folder_of(model)
         if name is not None and folder is None:
             raise ValueError(
-                f"expected a name for a loaded model only, got {name!r} for {str(model)!r}, which is no folder"
+                f"expected a name for a loaded model only, got {shown(name)} for {shown(str(model))}, which is no "
+                "folder"
             )
         if revision is not None and folder is not None:
-            raise ValueError(f"expected a revision for a model on the hub only, got {revision!r} for {str(model)!r}")
+            raise ValueError(
+                f"expected a revision for a model on the hub only, got {shown(revision)} for {shown(str(model))}"
+            )
         self.model = folder or str(model)
 
     def _take(self, model: Any, name: str | None) -> None:

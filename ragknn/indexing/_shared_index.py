@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
-from ragknn._checks import check_embedder, check_flag, check_mapping, check_number, shown
+from ragknn._checks import check_embedder, check_flag, check_mapping, check_timeout
 from ragknn._protocol.counting import (
     count_documents,
     count_passages,
@@ -44,8 +44,6 @@ from ragknn.text.splitting import Splitter
 if TYPE_CHECKING:
     from ragknn.settings import Settings
 
-
-LONGEST_TIMEOUT = 1e6  # seconds; what is far longer does not fit into the numbers of the system
 
 # What an open index has and a copy has not: the copy connects and opens again when it is first used.
 _LIVE = ("_client", "_clients", "_opened", "_closed", "_watch", "_lock", "_settings")
@@ -86,10 +84,8 @@ class SharedIndex:
             check_client(client, asynchronous=self._asynchronous)
         if embedder is not None:
             check_embedder(embedder)
-        if timeout is not None and not check_number("timeout", timeout) > 0:
-            raise ValueError(f"expected timeout > 0 seconds, got {timeout!r}")
-        if timeout is not None and timeout > LONGEST_TIMEOUT:
-            raise ValueError(f"expected timeout of at most {LONGEST_TIMEOUT:,.0f} seconds, got {shown(timeout)}")
+        if timeout is not None:
+            check_timeout(timeout)
         if fields is not None:
             check_mapping("fields", fields, '{"year": "numeric"}')
         check_flag("create", create)

@@ -10,7 +10,7 @@ from ragknn.errors import ConfigurationError
 
 _FORMS = "redis://localhost:6379, rediss://user:password@host:6380/0 or unix:///run/redis.sock"
 _OPTION = re.compile(r"[a-z_]+=")
-_PORT = re.compile(r"(?:\[[^\]]*\]|[^:]*)(?::(\d*))?")
+_HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(?::(\d*))?")
 
 
 def check_form(url: str) -> None:
@@ -27,8 +27,8 @@ def check_form(url: str) -> None:
             raise ConfigurationError(f"expected a URL like {_FORMS}, got {mask_password(url)!r}, without a path")
         return
     place, path, options = _parts(rest)
-    port = _PORT.fullmatch(place.rpartition("@")[2])
-    is_port = port is not None and (not port[1] or int(port[1]) <= 65535)
+    host = _HOST.fullmatch(place.rpartition("@")[2])
+    is_port = host is not None and (not host[2] or int(host[2]) <= 65535)
     beyond = [path, *(one for one in options.split("&") if not (is_port and _OPTION.match(one)))]
     if "#" in rest or any("@" in one for one in beyond):
         raise ConfigurationError(
@@ -40,10 +40,23 @@ def check_form(url: str) -> None:
             f"expected a URL like {_FORMS}, got {mask_password(url)!r}: a port is a number up to 65535, and after a "
             "password come @ and the host"
         )
+    if host is not None and not _is_name(host[1]):
+        raise ConfigurationError(
+            f"expected a URL like {_FORMS}, got {shown(mask_password(url))}: the parts of a host's name have 1 to 63 "
+            "letters, digits and hyphens, with dots between them"
+        )
     if not re.fullmatch(r"(?:/\d*)?", path):
         raise ConfigurationError(
             f"expected the number of a database after the host, as in redis://host:6379/0, got {mask_password(url)!r}"
         )
+
+
+def _is_name(host: str) -> bool:
+    try:
+        host.encode("idna")  # as Python does when it looks for the address
+    except UnicodeError:
+        return False
+    return True
 
 
 def _parts(rest: str) -> tuple[str, str, str]:

@@ -111,6 +111,23 @@ def test_what_is_no_vector_for_each_text_is_refused(returned, message):
             embed(["one", "two"])
 
 
+def test_what_waits_is_no_plain_function_in_whatever_form():
+    class Waiting:
+        async def __call__(self, texts):
+            return letters(texts)
+
+    with pytest.raises(TypeError, match="got the coroutine function Waiting: the async classes run plain functions"):
+        FunctionEmbedder("e", Waiting())
+    with pytest.raises(InvalidVectors, match="got a coroutine: the async classes run plain functions in a thread"):
+        FunctionEmbedder("e", lambda texts: Waiting()(texts)).embed_documents(["one"])
+
+
+def test_a_tensor_with_a_gradient_is_told_with_what_to_do():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(InvalidVectors, match="detach"):
+        FunctionEmbedder("e", lambda texts: torch.ones(1, 3, requires_grad=True)).embed_documents(["one"])
+
+
 def test_vectors_of_another_dimension_are_refused():
     with pytest.raises(InvalidVectors, match="each of dim=3 values, got 4 values in each"):
         FunctionEmbedder("e", letters, dim=3).embed_documents(TEXTS)

@@ -307,6 +307,30 @@ def test_an_answer_without_the_vectors_is_told(server, make, body, expected, kin
         make(max_retries=0).embed_queries(TEXTS)
 
 
+def numbered(*numbers):
+    rows = [
+        {"object": "embedding", "embedding": [float(place), 1.0]} | ({} if number is None else {"index": number})
+        for place, number in enumerate(numbers)
+    ]
+    return {"object": "list", "data": rows}
+
+
+@pytest.mark.parametrize(
+    ("numbers", "order"),
+    [((2, 0, 1), [1, 2, 0]), ((0, 0, 0), [0, 1, 2]), ((None, None, None), [0, 1, 2])],
+)
+def test_vectors_are_sorted_by_their_numbers_where_there_are_some(server, make, numbers, order):
+    server.queued = [(200, {"Content-Type": "application/json"}, json.dumps(numbered(*numbers)).encode())]
+    assert make().embed_queries(TEXTS)[:, 0].tolist() == order
+
+
+@pytest.mark.parametrize("numbers", [(0, 1, 0), (0, -1, -2), (1, 2, 3), ("0", "1", "2"), (0, 1, None), (0, 1.5, 2)])
+def test_vectors_that_cannot_be_told_apart_are_refused(server, make, numbers):
+    server.queued = [(200, {"Content-Type": "application/json"}, json.dumps(numbered(*numbers)).encode())]
+    with pytest.raises(InvalidVectors, match=r"for each of 3 texts from http.*, numbered 0 to 2, got the numbers"):
+        make().embed_queries(TEXTS)
+
+
 def test_a_model_that_makes_no_shorter_vectors_is_told(server, make):
     server.queued = [(200, {}, vectors([1.0] * 8))]
     with pytest.raises(InvalidVectors, match="each of dim=4 values, got 8 values; leave dimensions out"):
@@ -396,11 +420,22 @@ def test_without_the_package_the_extra_is_named(monkeypatch):
         ({"max_tokens": 0}, ValueError, "expected max_tokens >= 1, got 0"),
         ({"max_retries": -1}, ValueError, "expected max_retries >= 0, got -1"),
         ({"timeout": 0}, ValueError, "expected timeout > 0 seconds, got 0"),
+        ({"timeout": 1e9}, ValueError, "expected timeout of at most 1,000,000 seconds"),
+        ({"batch_size": 2.5}, TypeError, "expected batch_size as an integer >= 1, got the float 2.5"),
+        ({"token_spans": 3}, TypeError, "expected token_spans as a function such as"),
+        ({"query_prompt": None}, TypeError, "expected query_prompt as str, got NoneType"),
+        ({"document_prompt": "\ud83d"}, ValueError, "got a lone surrogate, U.D83D, .* in document_prompt"),
     ],
 )
 def test_wrong_arguments_are_refused(options, error, expected):
     with pytest.raises(error, match=expected):
         OpenAIEmbedder(**options)
+
+
+@pytest.mark.parametrize("url", ["http://a:port", "http://:80", "http://[::1", "http://a b/v1", "http://a:99999/v1"])
+def test_a_base_url_that_names_no_server_is_refused(url):
+    with pytest.raises(ValueError, match="expected base_url such as http://localhost:11434/v1, got 'http://"):
+        OpenAIEmbedder("m", base_url=url)
 
 
 # ---- with an index ---------------------------------------------------------------------------------------------

@@ -82,6 +82,9 @@ def test_any_password_reaches_redis_as_it_is_when_it_is_encoded(password):
         ("unix://", "without a path"),
         ("unix://?db=1", "without a path"),
         ("host:6379", "name the scheme"),
+        ("redis://a..b:6379", "the parts of a host's name have 1 to 63 letters"),
+        (f"redis://user:secret@{'h' * 64}", "the parts of a host's name have 1 to 63 letters"),
+        ("rediss://a\ud83d/0", "the parts of a host's name have 1 to 63 letters"),
     ],
 )
 @pytest.mark.parametrize("face", [connect, aconnect])
@@ -100,6 +103,7 @@ def test_a_url_that_cannot_be_meant_is_refused_before_anything_is_sent(face, url
         "redis://u:p%2Fw@h/3",
         "redis://[::1]:6379/0",
         "redis://h?client_name=me@home",
+        "redis://straße.example:6379",
         "unix:///run/a@b.sock?db=1",
         "rediss://h:6380?ssl_cert_reqs=none",
     ],
