@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +33,7 @@ _MAX_TOKENS = 8191  # of OpenAI's models
 # OpenAI takes 300,000 tokens in one request, and a character is seldom more than one.
 _CHARACTERS = 200_000
 _NO_KEY = "none"  # the client insists on a key, where the server needs none
+_SERVER = re.compile(r"\w+://(?:[^/?#\s]*@)?(?:\[[0-9A-Fa-f:.]+\]|[^/?#@:\[\]\s]+)(?::\d{1,5})?(?:/[^\s\x00-\x1f]*)?")
 _TOO_LONG = re.compile(r"context.length|maximum.*(token|length)|too (long|many tokens)|longer than", re.IGNORECASE)
 
 
@@ -111,7 +111,7 @@ class OpenAIEmbedder:
         self.base_url = (base_url or settings.openai_base_url or _OPENAI).strip().rstrip("/")
         if not self.base_url.startswith(("http://", "https://")):
             raise ValueError(f"expected base_url to begin with http:// or https://, got {shown(self._server)}")
-        if not _names_server(self.base_url):
+        if not _SERVER.fullmatch(self.base_url):
             raise ValueError(f"expected base_url such as http://localhost:11434/v1, got {shown(self._server)}")
         self.dimensions = dimensions
         self.max_tokens = max_tokens
@@ -318,11 +318,3 @@ class OpenAIEmbedder:
                 f"expected a server at {self._server}, {got} {self._without_key(cause)}: check base_url and the network"
             )
         return EmbeddingError(f"expected {self._server} to embed with {self.model!r}, {got}")
-
-
-def _names_server(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return bool(parts.hostname) and parts.port != 0 and url.isprintable() and " " not in url
-    except ValueError:  # a port that is no number, or half of a pair of brackets
-        return False

@@ -432,7 +432,7 @@ def test_wrong_arguments_are_refused(options, error, expected):
         OpenAIEmbedder(**options)
 
 
-@pytest.mark.parametrize("url", ["http://a:port", "http://:80", "http://[::1", "http://a b/v1", "http://a:99999/v1"])
+@pytest.mark.parametrize("url", ["http://a:port", "http://:80", "http://[::1", "http://a b/v1", "http://a:999999"])
 def test_a_base_url_that_names_no_server_is_refused(url):
     with pytest.raises(ValueError, match="expected base_url such as http://localhost:11434/v1, got 'http://"):
         OpenAIEmbedder("m", base_url=url)
