@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from ragknn._display.cards import info_html, report_html
+from ragknn._display.inert import visible
 from ragknn._plain import Plain, frame
 from ragknn.errors import IngestFailed
 from ragknn.records import Document
@@ -33,7 +34,7 @@ class Failure(Plain):
     document_id: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.source}: {self.reason}"
+        return visible(f"{self.source}: {self.reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Note(Plain):
     document_id: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.source}: {self.reason}"
+        return visible(f"{self.source}: {self.reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +128,8 @@ class IngestReport(Plain):
         changed = [f"  changed: {note}" for note in self.notes if note.kind == "changed"]
         kinds = Counter(note.kind for note in self.notes if note.kind != "changed")
         notes = [f"  {kind}: {count}" for kind, count in kinds.items()]
-        return "\n".join(
-            [head, *changed, *kept, *left_out, *notes, *(f"  failed: {failure}" for failure in self.failed)]
-        )
+        failed = [f"  failed: {failure}" for failure in self.failed]
+        return visible("\n".join([head, *changed, *kept, *left_out, *notes, *failed]))
 
     def _repr_html_(self) -> str:
         """Show the counts and the failures as a card in a notebook."""

@@ -112,7 +112,7 @@ def _voter(neighbor: Neighbor, weight: float, heaviest: float) -> Html:
     figures = row(
         bar(weight / heaviest if heaviest > 0 else 0.0),
         span(f"weight {weight:.2f}", title="its part of all weights"),
-        span(f"distance {neighbor.distance:.4f}", style=MUTED),
+        "" if math.isnan(neighbor.distance) else span(f"distance {neighbor.distance:.4f}", style=MUTED),
         style="margin-left:auto",
     )
     head = row(chip(label_text(passage.label)), _place(passage.document_id, ""), figures)

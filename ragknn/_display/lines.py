@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
+
+from ragknn._display.inert import visible
 
 if TYPE_CHECKING:
     from ragknn.records import Label, Neighbor, Retrieval, Vote
@@ -20,7 +23,7 @@ def brief(text: str, width: int) -> str:
 
 def aligned(table: Table) -> list[str]:
     """Return the table as lines of text, each column as wide as its widest cell."""
-    heads, rows = table
+    heads, *rows = [[visible(cell) for cell in row] for row in (table[0], *table[1])]
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     return [
         "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -39,12 +42,16 @@ def retrieval_text(retrieval: Retrieval) -> str:
     """Return a retrieval as a line for each neighbor, below one for the query."""
     incomplete = "" if retrieval.complete else ", incomplete"
     lines = (f"  {_figures(one)}  {one.passage.id}  {brief(one.passage.text, 80)}" for one in retrieval)
-    return "\n".join([f"Retrieval({retrieval.query!r}, {len(retrieval)} neighbors{incomplete})", *lines])
+    return visible("\n".join([f"Retrieval({retrieval.query!r}, {len(retrieval)} neighbors{incomplete})", *lines]))
 
 
 def _figures(neighbor: Neighbor) -> str:
     score = "" if neighbor.score is None else f"{neighbor.score:.4f}  "
-    return f"{score}{neighbor.distance:.4f}"
+    return f"{score}{_distance(neighbor)}".rstrip()
+
+
+def _distance(neighbor: Neighbor) -> str:
+    return "" if math.isnan(neighbor.distance) else f"{neighbor.distance:.4f}"
 
 
 def vote_text(vote: Vote) -> str:
@@ -52,7 +59,7 @@ def vote_text(vote: Vote) -> str:
     shares = ", ".join(f"{label}: {share:.2f}" for label, share in vote.shares.items())
     head = f"Vote({vote.label!r}, {{{shares}}}{f', abstained: {vote.reason}' * vote.abstained})"
     lines = (
-        f"  {weight:.2f}  {one.distance:.4f}  {one.passage.label!s:24} {one.passage.document_id}"
+        f"  {weight:.2f}  {_distance(one):6}  {one.passage.label!s:24} {one.passage.document_id}"
         for one, weight in zip(vote.neighbors, vote.weights, strict=True)
     )
-    return "\n".join([head, *lines])
+    return visible("\n".join([head, *lines]))

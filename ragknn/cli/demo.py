@@ -8,12 +8,13 @@ from pathlib import Path
 import click
 from rich.text import Text
 
+from ragknn._display.inert import visible
 from ragknn._protocol.schema import Schema
 from ragknn.cli import terminal
 from ragknn.cli.options import common, url_option
 from ragknn.cli.reports import print_report
 from ragknn.cli.results import print_retrieval, print_vote
-from ragknn.cli.screen import print_json, stderr, stdout, visible
+from ragknn.cli.screen import print_json, stderr, stdout
 from ragknn.files.reader import read_documents
 from ragknn.indexing.index import Index
 from ragknn.indexing.indexer import Indexer

@@ -15,13 +15,14 @@ from typing import Any, get_args
 import click
 from rich.progress import Progress
 
+from ragknn._display.inert import visible
 from ragknn._display.lines import Table as Contents
 from ragknn._protocol.schema import Algorithm
 from ragknn.cli import terminal
 from ragknn.cli.embedders import chosen_embedder, embedder_option
 from ragknn.cli.options import checked_csv, checked_picture, common, url_option
 from ragknn.cli.program import SOME_FAILED
-from ragknn.cli.screen import Screen, print_json, stderr, stdout, visible
+from ragknn.cli.screen import Screen, print_json, stderr, stdout
 from ragknn.embedding.protocols import Embedder
 from ragknn.evaluation._evaluating import DEPTH
 from ragknn.evaluation._evaluating import evaluate as evaluate_settings

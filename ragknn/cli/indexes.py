@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
+from ragknn._display.inert import visible
 from ragknn.cli import terminal
 from ragknn.cli.options import common, name_argument, url_option, where_option
 from ragknn.cli.program import FAILED, one_line
-from ragknn.cli.screen import print_json, stderr, stdout, visible
+from ragknn.cli.screen import print_json, stderr, stdout
 from ragknn.errors import RagKNNError
 from ragknn.indexing.index import Index, list_indexes
 from ragknn.indexing.indexer import Indexer
@@ -84,6 +85,8 @@ def delete(
 def drop(name: str, yes: bool, url: str | None, as_json: bool) -> None:
     """Remove the index NAME with everything in it."""
     with Index(name, url=url, create=False) as opened:
+        if not yes and sys.stdin is None:
+            raise click.UsageError("expected an answer on standard input, got it closed; --yes asks nothing")
         if not yes:
             click.confirm(f"remove index {name} with {opened.describe().documents} documents?", abort=True, err=True)
         removed = opened.drop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -49,11 +50,19 @@ def json_object(value: str, example: str) -> dict[str, Any]:
         BadParameter: it has something else.
     """
     try:
-        found = json.loads(value)
+        found = json.loads(value, object_pairs_hook=_with_each_name_once)
     except (ValueError, RecursionError) as error:
         raise click.BadParameter(f"expected JSON such as {example}, got {_shortened(value)}: {error}") from error
     if not isinstance(found, dict):
         raise click.BadParameter(f"expected a JSON object such as {example}, got {_shortened(value)}")
+    return found
+
+
+def _with_each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):  # JSON would keep the last one in silence
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"{twice!r} stands there more than once")
     return found
 
 

@@ -7,7 +7,8 @@ from itertools import groupby
 
 from rich.text import Text
 
-from ragknn.cli.screen import Screen, visible
+from ragknn._display.inert import visible
+from ragknn.cli.screen import Screen
 from ragknn.reports import IngestReport, Note
 
 SHOWN = 20  # longest list of failures, notes or ids; --json has them all

@@ -10,9 +10,10 @@ from typing import TypeAlias
 
 from rich.text import Text
 
+from ragknn._display.inert import visible
 from ragknn._display.lines import brief
 from ragknn._protocol.schema import Schema
-from ragknn.cli.screen import Screen, visible
+from ragknn.cli.screen import Screen
 from ragknn.records import Label, Neighbor, Passage, Retrieval, Vote
 from ragknn.text._marks import marked_spans
 from ragknn.text._shown import Block, is_markdown, readable, readable_blocks

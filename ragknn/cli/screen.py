@@ -21,29 +21,15 @@ from rich.console import Console, ConsoleDimensions, ConsoleOptions, ConsoleRend
 from rich.measure import Measurement
 from rich.segment import Segment
 
+from ragknn._display.inert import UNSEEN, visible
 from ragknn._plain import plain
 
-# C0 has pictures of its own in Unicode; C1, marks of direction and halves of surrogate pairs have not.
-_PICTURES = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"} | {0x7F: "\u2421"}
-_UNSEEN = (
-    *range(0x80, 0xA0),
-    *(0x061C, 0x200E, 0x200F, 0x2028, 0x2029),
-    *range(0x202A, 0x202F),
-    *range(0x2066, 0x2070),
-    *range(0xD800, 0xE000),
-)
-_VISIBLE = _PICTURES | dict.fromkeys(_UNSEEN, "\ufffd")
-_ESCAPED = {code: f"\\u{code:04x}" for code in (0x7F, *_UNSEEN)}  # the same in JSON, where C0 is escaped already
+_ESCAPED = {code: f"\\u{code:04x}" for code in (0x7F, *UNSEEN)}  # the same in JSON, where C0 is escaped already
 
 # What our own words hold beyond ASCII, for terminals that have nothing else.
 _IN_ASCII = {"…": "...", "–": "-", "·": "-", "•": "*", "→": "->", "›": ">", "│": "|", "─": "-", "“": '"', "”": '"'}
 
 _FEWEST, _ENDLESS = 20, 100_000  # columns: of what can be read at all, and of a pipe
-
-
-def visible(text: str) -> str:
-    """Return the text with a visible character in place of each that a terminal would obey."""
-    return text.replace("\r\n", "\n").translate(_VISIBLE)
 
 
 class _Cleaned:

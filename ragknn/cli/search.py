@@ -8,11 +8,12 @@ from typing import Any, get_args
 import click
 from rich.text import Text
 
+from ragknn._display.inert import visible
 from ragknn.cli import terminal
 from ragknn.cli.embedders import embedder_option
 from ragknn.cli.options import COUNT, common, name_argument, several_texts, url_option, where_option
 from ragknn.cli.results import LINES, print_retrieval
-from ragknn.cli.screen import print_json, stderr, stdout, visible
+from ragknn.cli.screen import print_json, stderr, stdout
 from ragknn.embedding.protocols import Embedder
 from ragknn.indexing.index import Index
 from ragknn.retrieval.context import build_context

@@ -8,10 +8,11 @@ from typing import Any
 import click
 from rich.text import Text
 
+from ragknn._display.inert import visible
 from ragknn.cli import terminal
 from ragknn.cli.options import common, name_argument, url_option, where_option
 from ragknn.cli.results import blocks_of, print_blocks, print_place, shown_label
-from ragknn.cli.screen import print_json, stdout, visible
+from ragknn.cli.screen import print_json, stdout
 from ragknn.indexing.index import Index
 from ragknn.records import Document, Passage
 

@@ -11,9 +11,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from ragknn._display.inert import visible
 from ragknn.cli.doctor import Check
 from ragknn.cli.results import shown_label
-from ragknn.cli.screen import Screen, visible
+from ragknn.cli.screen import Screen
 from ragknn.indexing._ingestion import Progress as Report
 from ragknn.reports import IndexInfo, IngestReport
 from ragknn.voting.scoring import Scores

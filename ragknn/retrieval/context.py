@@ -12,6 +12,7 @@ from typing import TypeAlias
 from ragknn._checks import check_call, check_number, check_type, check_whole, shown
 from ragknn._display.cards import excerpt_card
 from ragknn._display.html import element, notes, sheet
+from ragknn._display.inert import visible
 from ragknn._display.lines import brief
 from ragknn._plain import Plain
 from ragknn._protocol.flows import Flow, Work
@@ -76,7 +77,7 @@ class Context(Plain):
 
     def __repr__(self) -> str:
         lines = (f"  [{s.number}] {s.document_id} {s.start}-{s.end}  {brief(s.text, 80)}" for s in self.sources)
-        return "\n".join([f"Context({self._summary()})", *lines])
+        return visible("\n".join([f"Context({self._summary()})", *lines]))
 
     def _repr_html_(self) -> str:
         """Show the sources as cards in a notebook."""

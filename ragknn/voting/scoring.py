@@ -17,7 +17,7 @@ from ragknn._display.lines import label_text
 from ragknn._plain import Plain
 from ragknn.errors import MissingDependency
 from ragknn.records import Label, Vote
-from ragknn.voting._ballots import are_numbers
+from ragknn.voting._ballots import are_numbers, sorted_labels
 from ragknn.voting._charts import Outcomes, draw_outcomes
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ def score_votes(truth: Sequence[Label], votes: Sequence[Vote]) -> Scores:
     if not given:
         return Scores(len(truth), coverage, outcomes=outcomes)
     true, voted = zip(*given, strict=True)
+    sorted_labels([*true, *voted])  # refuses labels of which some are strings and some numbers
     if are_numbers([*true, *voted]):
         return Scores(
             len(truth),

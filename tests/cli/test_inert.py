@@ -17,7 +17,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ragknn import Document, FunctionEmbedder, Index, Indexer
-from ragknn.cli.screen import Screen, print_json, visible
+from ragknn._display.inert import visible
+from ragknn.cli.screen import Screen, print_json
 
 # What a terminal obeys, and halves of characters, which no stream can write.
 ORDERS = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0))]

@@ -127,6 +127,13 @@ def test_queries_from_a_closed_standard_input_are_wrong_usage(folder, redis_url,
     assert (code, err.splitlines()[-1]) == (2, b"Error: expected queries on standard input, got it closed")
 
 
+def test_nobody_can_be_asked_on_a_closed_standard_input(folder, redis_url, index):
+    process = start(["drop", index], folder, redis_url, stdin=None, preexec_fn=lambda: os.close(0))
+    code, _, err = finish(process)
+    assert code == 2
+    assert err.splitlines()[-1].endswith(b"got it closed; --yes asks nothing")
+
+
 @pytest.mark.parametrize(
     ("stdin", "words"), [(b"one\n\xff\n", "got other bytes in line 2"), (b" \n", "one a line, got none")]
 )

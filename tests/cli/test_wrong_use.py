@@ -28,7 +28,9 @@ FILTERS = {
     '{"": 1}': "expected a field that can be filtered on",
     '{"year": "x"}': "expected a number",
     '{"year": NaN}': "expected a number",
-    '{"year": null, "year": {"$gte": null}}': "expected a number",
+    '{"year": {"$gte": null}}': "expected a number",
+    '{"year": 1, "year": 2}': "'year' stands there more than once",
+    '{"$not": {"label": "a", "year": 1, "label": "b"}}': "'label' stands there more than once",
     '{"year": {"$foo": 1}}': "expected an operator",
     '{"year": {}}': "expected a value or an operator",
     '{"$or": 3}': "expected $or with a list",
@@ -107,7 +109,15 @@ TABLE = [
     (["classify", "{index}", "word", "--min-votes"], {**COUNTS, **BELOW_ONE, "9": "expected min_votes <= k"}, 2),
     (["classify", "{index}", "word", "--weights"], CHOICES, 2),
     (["classify", "{index}", "--file"], {"nowhere": "expected a file or folder"}, 1),
-    (["classify", "{index}", "-k", "1", "--evaluate"], {"texts/b.txt": "expected documents with labels"}, 2),
+    (
+        ["classify", "{index}", "-k", "1", "--evaluate"],
+        {
+            "texts/b.txt": "expected documents with labels",
+            "numbers.jsonl": "expected labels that are all strings or all numbers",
+            "floats.jsonl": "expected labels that are all strings or all numbers",
+        },
+        2,
+    ),
     (["tune", "{index}", "--plot"], PICTURES, 2),
     (
         ["tune", "{index}", "-k"],
@@ -154,6 +164,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "folder.png").mkdir()
     (folder / "empty.txt").write_text("\n  \n")
     (folder / "latin.txt").write_bytes(b"word\nna\xefve\n")
+    (folder / "numbers.jsonl").write_text('{"id": "n", "text": "word", "label": 1}\n')
+    (folder / "floats.jsonl").write_text('{"id": "n", "text": "word", "label": 1.5}\n')
     (folder / "own.py").write_text(OWN)
     (folder / "broken.py").write_text("1 / 0")
     (folder / "lacks.py").write_text("import no_such_package")
