@@ -20,9 +20,10 @@ from urllib.parse import quote
 
 import redis
 
+from ragknn._checks import check_type, described, shown
 from ragknn._plain import Plain
 from ragknn._protocol.replies import dotted, module_version
-from ragknn.errors import MissingDependency, RagKNNError, ServerError
+from ragknn.errors import ConfigurationError, MissingDependency, RagKNNError, ServerError
 from ragknn.server._folder import DataFolder, ServerState, release
 from ragknn.server._process import LOG_LINES, connect, shut_down, spawn, wait_until_ready
 from ragknn.server._programs import server_not_found
@@ -79,8 +80,13 @@ class RedisServer:
     """
 
     def __init__(self, data: Path | str | None = None, *, settings: Settings | None = None) -> None:
-        self._settings = settings or load_settings()
-        self._folder = DataFolder(self._settings.data if data is None else Path(data))
+        if data is not None and not isinstance(data, str | Path):
+            raise TypeError(f"expected data as the path of a folder, got {described(data)}")
+        self._settings = load_settings() if settings is None else _checked(settings)
+        try:
+            self._folder = DataFolder(self._settings.data if data is None else Path(data))
+        except ValueError as error:
+            raise ConfigurationError(f"expected data as the path of a folder, got {shown(data)}: {error}") from error
         self._hold: FileIO | None = None
         self._state: ServerState | None = None
 
@@ -198,6 +204,11 @@ class RedisServer:
         return True
 
 
+def _checked(settings: Settings) -> Settings:
+    check_type("settings", settings, Settings, "pass load_settings()")
+    return settings
+
+
 def shared_server(settings: Settings) -> RedisServer:
     """Return this process's shared embedded server, started on first use and stopped at exit.
 
@@ -206,7 +217,7 @@ def shared_server(settings: Settings) -> RedisServer:
     Raises:
         RagKNNError: as for `RedisServer.start`.
     """
-    data = DataFolder(settings.data).path
+    data = DataFolder(_checked(settings).data).path
     if data in _shared:
         return _shared[data].start()
     server = RedisServer(data, settings=settings).start()
@@ -224,7 +235,7 @@ def start_to_stay(settings: Settings) -> ServerStatus:
     Raises:
         RagKNNError: as for `RedisServer.start`.
     """
-    folder = DataFolder(settings.data)
+    folder = DataFolder(_checked(settings).data)
     with RedisServer(folder.path, settings=settings) as server, folder.lock():
         folder.write_state(server._started.model_copy(update={"stays": True}))
     return server_status(settings)
@@ -242,7 +253,7 @@ def stop_server(settings: Settings, *, force: bool = False) -> bool:
         ServerError: processes use the server, it did not stop, or another process has been starting or stopping it
             for 60 seconds.
     """
-    folder = DataFolder(settings.data)
+    folder = DataFolder(_checked(settings).data)
     if not folder.exists():
         return False
     _require_system()
@@ -266,7 +277,7 @@ def server_status(settings: Settings) -> ServerStatus:
         MissingDependency: psutil is not installed.
         ServerError: another process has been starting or stopping the server for 60 seconds.
     """
-    folder = DataFolder(settings.data)
+    folder = DataFolder(_checked(settings).data)
     if not folder.exists():
         return ServerStatus(folder.path, running=False)
     _require_system()

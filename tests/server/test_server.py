@@ -14,7 +14,7 @@ from embedded_servers import connect, ended, finish, get, lives, put, python, so
 
 from ragknn.errors import ConfigurationError, ServerError
 from ragknn.server import _folder
-from ragknn.server.embedded import RedisServer, server_status, shared_server
+from ragknn.server.embedded import RedisServer, server_status, shared_server, start_to_stay, stop_server
 from ragknn.settings import Settings
 
 # One process
@@ -204,3 +204,25 @@ def test_a_server_whose_folder_was_removed_is_stopped(tmp_path: Path):
     assert lives(pid)
     embedded.stop()
     assert ended(pid)
+
+
+# Wrong arguments
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: RedisServer(b"data"), TypeError, "expected data as the path of a folder, got a bytes"),
+        (lambda: RedisServer(3), TypeError, "expected data as the path of a folder, got the int 3"),
+        (lambda: RedisServer("a\0b"), ConfigurationError, "expected data as the path of a folder, got 'a.x00b'"),
+        (lambda: RedisServer("\ud83d"), ConfigurationError, "expected data as the path of a folder, got '.ud83d'"),
+        (lambda: RedisServer(settings={}), TypeError, "expected settings of type Settings, got a dict: pass load_sett"),
+        (lambda: shared_server(None), TypeError, "expected settings of type Settings, got None: pass load_settings"),
+        (lambda: start_to_stay("data"), TypeError, "expected settings of type Settings, got the str 'data'"),
+        (lambda: stop_server(Settings), TypeError, "expected settings of type Settings, got the class Settings"),
+        (lambda: server_status("data"), TypeError, "expected settings of type Settings, got the str 'data'"),
+    ],
+)
+def test_what_names_no_folder_and_no_settings_is_refused(make, error, words):
+    with pytest.raises(error, match=words):
+        make()
