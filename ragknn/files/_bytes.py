@@ -31,7 +31,7 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
-_PAIRS = 32  # bytes in which UTF-16 without a mark shows
+_PAIRS = 8  # bytes in which UTF-16 without a mark shows
 _NO_LETTER = re.compile(rb"[^\t\n\r\x20-\x7e\xa0-\xff]")
 _ESCAPED = re.compile("[\udc80-\udcff]")  # bytes that are not UTF-8, decoded with "surrogateescape"
 # What a text in the fallback does not have: characters in UTF-8, bytes that mean nothing in it, NUL.

@@ -59,7 +59,7 @@ def to_document(row: Row, name: str, where: Mapping[str, str], fields: Fields) -
         values.setdefault("id", name + row.place.replace(":", "#"))
     document_id = str(values["id"]) if type(values.get("id")) in (str, int) else None
     try:
-        whole = json.dumps([row.values, row.body], ensure_ascii=False)
+        whole = json.dumps([row.values, row.body], ensure_ascii=False, default=repr)
     except RecursionError:  # the levels that can be read and written differ between Python versions
         return Failure(source, "expected plain metadata, got it nested too deeply; flatten it", document_id)
     if half := _SURROGATE.search(whole):
@@ -91,8 +91,9 @@ def _wanted(fields: Fields) -> tuple[str, ...]:
 def _explain(error: ValidationError, row: Mapping[str, Any], keys: Mapping[str, str | None], fields: Fields) -> str:
     role = str(error.errors(include_url=False)[0]["loc"][0])
     key = keys[role]
-    got = f"only the fields {reprlib.repr(list(row))}" if key is None else reprlib.repr(row[key])
     wanted = key or getattr(fields, role) or role
+    missing = "none in this row" if wanted in row else f"only the fields {reprlib.repr(list(row))}"
+    got = missing if key is None else reprlib.repr(row[key])
     other = "" if role == "title" else f", or name another field with {role}_field"
     return f"expected {wanted!r} as {_Checked.model_fields[role].description}, got {got}; correct it{other}"
 

@@ -81,7 +81,10 @@ def _rows(table: Iterator[tuple[int, list[str] | csv.Error]], fields: Fields) ->
         else:
             values = {column: cell or None for column, cell in zip(header, cells, strict=True)}
             if index_first:
-                del values[""]  # the numbers of rows that pandas writes
+                # The labels of rows that pandas writes: mostly their numbers, which say nothing.
+                label = values.pop("")
+                if label is not None and not label.isdecimal():
+                    values["column 1"] = label
             yield Row(values, place=place)
     if empty:
         yield Remark("empty", "no rows in it")
@@ -132,7 +135,7 @@ def _header(cells: Sequence[str] | csv.Error, fields: Fields) -> list[str]:
         if found := defect(column, "the header"):
             raise ReadError(found)
     names = [column.strip() for column in cells]
-    # A column without a name: the first one is the index that pandas writes; others keep what they hold.
+    # A column without a name: the first one is the index that pandas writes.
     header = [name or ("" if number == 1 else f"column {number}") for number, name in enumerate(names, start=1)]
     columns = ", ".join(map(repr, cells))
     if len(set(header)) < len(header):

@@ -79,6 +79,8 @@ def _value(cell: Any) -> Any:
 
     if is_scalar(cell) and isna(cell):
         return None
+    if isinstance(cell, bytes):
+        return cell  # not to be made a text of: it is refused where it is used
     value = plain(cell)
     # A column of whole numbers in which some are missing holds floats.
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -49,8 +49,9 @@ def test_a_row_without_text_costs_itself() -> None:
     assert [document.text for document in documents_from_pandas(frame)] == ["a", "c"]
 
 
-def test_a_row_whose_text_is_none_costs_itself() -> None:
-    frame = pd.DataFrame({"text": ["a", 7, "c"]})
+@pytest.mark.parametrize("bad", [7, b"bytes"])
+def test_a_row_whose_text_is_none_costs_itself(bad: object) -> None:
+    frame = pd.DataFrame({"text": ["a", bad, "c"]})
     first, bad, last = documents_from_pandas(frame).outcomes()
     assert (first.text, type(bad), bad.source, last.text) == ("a", Failure, "1", "c")
     with pytest.raises(ReadError, match="expected 'text' as a string"):

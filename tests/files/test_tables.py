@@ -231,6 +231,16 @@ def test_an_empty_cell_of_text_is_no_failure(tmp_path: Path) -> None:
     assert notes(path) == [("empty", "a.csv:2"), ("empty", "a.csv:4")]
 
 
+def test_labels_of_rows_that_are_no_numbers_are_kept(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", ",text\n0,a\nfoo,b\n,c\n")
+    assert [one.metadata for one in outcomes(path)] == [{}, {"column 1": "foo"}, {}]
+
+
+def test_an_empty_cell_of_an_id_is_told_as_such(tmp_path: Path) -> None:
+    reason = failure(write(tmp_path, "a.csv", "key,text\n,a\n"), id_field="key").reason
+    assert "got none in this row; correct it, or name another field with id_field" in reason
+
+
 def test_a_space_before_quotes_is_no_part_of_the_cell(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", 'id, "text", "label"\n1, "Yes, you", a\n')
     assert outcomes(path) == [Document("1", "Yes, you", "a")]
