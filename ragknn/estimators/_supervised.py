@@ -73,12 +73,16 @@ class Supervised(NeighborsBase):
             params: other parameters of the estimator, except `metric` and `algorithm`, which are the index's.
 
         Raises:
-            TypeError: not a name.
+            TypeError: not a name, or a parameter that the index has.
             IndexNotFound: no index of that name.
             ValueError: the index has no labels, or labels that this estimator cannot learn.
             ServerError: the server cannot be reached, started or used.
         """
         check_type("name", name, str, "pass index.name, and url= where it is not that of the settings")
+        if fixed := sorted(params.keys() & {"metric", "algorithm", "index"}):
+            raise TypeError(
+                f"expected no {' and no '.join(fixed)}, which the index has itself: leave out what was given"
+            )
         estimator = cls(index=name, url=url, client=client, metric="euclidean", algorithm="auto", **params)
         estimator._validate_params()
         index = Index(name, url=url, client=client, create=False).open()
@@ -191,5 +195,7 @@ class Averaging(RegressorMixin, Supervised):  # type: ignore[misc]  # scikit-lea
 
 
 def _as_labels(y: NDArray[Any]) -> list[Label] | None:
+    if y.dtype.kind in "mM":  # in some units their lists hold bare counts
+        return None
     labels = y.tolist()
     return labels if y.ndim == 1 and all(isinstance(label, str | int | float) for label in labels) else None

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any, ClassVar, Literal, Self
 
@@ -143,6 +143,12 @@ class TextEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         checked_choice("long_texts", self.long_texts)
         _check_texts(X)
         return self
+
+    def fit_transform(self, X: Iterable[str], y: Any = None, **fit_params: Any) -> NDArray[np.float32]:
+        """Return what `transform` does, after `fit`; texts that can be read only once are read once."""
+        texts = list(X) if isinstance(X, Iterator) else X
+        vectors: NDArray[np.float32] = super().fit_transform(texts, y, **fit_params)
+        return vectors
 
     def transform(self, X: Iterable[str]) -> NDArray[np.float32]:
         """Return one vector for each text, shape (n_samples, dim), dtype float32.

@@ -283,3 +283,10 @@ def test_a_missing_scikit_learn_is_named():
     assert run_python(code) == (
         "ragknn.estimators needs the package scikit-learn: expected it installed; pip install 'ragknn[sklearn]'\n"
     )
+
+
+def test_texts_that_can_be_read_only_once_are_embedded(embedder):
+    vectors = TextEmbedder(embedder).fit_transform(text for text in ["a pear", "a plum"])
+    assert vectors.tolist() == embedder.embed_documents(["a pear", "a plum"]).tolist()
+    model = make_pipeline(TextEmbedder(embedder), KNeighborsClassifier(1)).fit(iter(["a pear", "a plum"]), [0, 1])
+    assert model.predict(iter(["the plum", "the pear"])).tolist() == [1, 0]

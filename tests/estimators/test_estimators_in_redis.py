@@ -265,6 +265,20 @@ def labelled(index_name, embedder):
         yield index
 
 
+def test_attaching_takes_no_parameter_that_the_index_has(labelled):
+    with pytest.raises(TypeError, match="expected no algorithm and no metric, which the index has itself: leave out"):
+        KNeighborsClassifier.from_index(labelled.name, metric="cosine", algorithm="hnsw")
+
+
+@pytest.mark.parametrize("unit", ["D", "us", "ns"])
+def test_days_as_classes_are_no_counts_in_the_index(index_name, unit):
+    days = np.array(["2024-01-01", "2024-01-02"], dtype=f"datetime64[{unit}]")
+    model = KNeighborsClassifier(1, index=index_name).fit(np.eye(2), days)
+    assert model.predict(np.eye(2)).tolist() == days.tolist()
+    with Index(index_name, create=False) as index:
+        assert [document.label for document in index.documents()] == [None, None]
+
+
 def test_attaching_to_an_index_takes_its_labelled_passages(labelled, embedder):
     model = KNeighborsClassifier.from_index(labelled.name, n_neighbors=3, weights="distance")
     assert model.ids_.tolist() == [f"doc {row}#0" for row in range(6)]
@@ -304,7 +318,7 @@ def test_attaching_to_what_cannot_be_learned(index_name, labelled):
         KNeighborsRegressor.from_index(labelled.name)
     with pytest.raises(ValueError, match="The 'weights' parameter of KNeighborsClassifier must be"):
         KNeighborsClassifier.from_index(labelled.name, weights="nearest")
-    with pytest.raises(TypeError, match="multiple values for keyword argument 'metric'"):
+    with pytest.raises(TypeError, match="expected no metric, which the index has itself"):
         KNeighborsClassifier.from_index(labelled.name, metric="cosine")
     Indexer(labelled).add([Document("number", "seven", 7)])
     with pytest.raises(ValueError, match="all strings or all numbers"):
