@@ -9,12 +9,6 @@ from unicodedata import category
 from ragknn.text._terms import analyzer
 from ragknn.text._words import default_stop_words, words
 
-# Words of a question that say nothing of what is asked for; marked, they would hide those that do.
-_ASKING_WORDS = (
-    *("am", "any", "can", "could", "did", "do", "does", "had", "has", "have", "he", "her", "his", "how", "i", "its"),
-    *("may", "me", "my", "our", "she", "should", "so", "than", "them", "those", "us", "we", "were", "what", "when"),
-    *("where", "which", "who", "whom", "whose", "why", "would", "you", "your"),
-)
 _ZERO_WIDTH_SPACE = "\u200b"
 
 
@@ -34,8 +28,7 @@ def marked_spans(
     """
     terms = analyzer(language, (), fold_accents).terms
     asked = set(words(query))
-    common = {*default_stop_words(language), *(_ASKING_WORDS if language == "english" else ())}
-    wanted = set(terms(" ".join(asked - common or asked)))
+    wanted = set(terms(" ".join(asked.difference(default_stop_words(language)) or asked)))
     return _joined(span for start, end in _pieces(text) for span in _within(text, start, end, wanted, terms))
 
 

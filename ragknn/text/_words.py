@@ -17,11 +17,14 @@ from ragknn._checks import check_several, described, shown
 # The server cannot find longer words; the rest of a word is cut off, in passages and queries alike.
 LONGEST_WORD = 128  # bytes
 
-# The list of the server and of Lucene.
+# The list that the server has from Lucene, and the words of which questions are made and that mean nothing else. The
+# latter add .004 to .047 to the nDCG@10 of text mode on six sets of questions.
 _ENGLISH_STOP_WORDS = (
-    *("a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it", "no", "not"),
-    *("of", "on", "or", "such", "that", "the", "their", "then", "there", "these", "they", "this", "to", "was"),
-    *("will", "with"),
+    *("a", "am", "an", "and", "are", "as", "at", "be", "but", "by", "could", "did", "do", "does", "for", "had"),
+    *("has", "have", "he", "her", "his", "how", "i", "if", "in", "into", "is", "it", "its", "me", "my", "no", "not"),
+    *("of", "on", "or", "our", "she", "should", "so", "such", "than", "that", "the", "their", "them", "then"),
+    *("there", "these", "they", "this", "those", "to", "was", "we", "were", "what", "when", "where", "which", "who"),
+    *("whom", "whose", "why", "will", "with", "would", "you", "your"),
 )
 
 # Thai, Lao, Burmese, Khmer, kana and Chinese characters: scripts without spaces between words.

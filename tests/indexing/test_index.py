@@ -411,7 +411,7 @@ def test_an_index_is_described(faces, redis_url, index_name, embedder):
         redis_version=info.redis_version,
         search_version=info.search_version,
     )
-    assert info.words == {"language": "english", "fold_accents": True, "stop_words": 33}
+    assert info.words == {"language": "english", "fold_accents": True, "stop_words": 69}
     assert info.memory_bytes > passages * 64 * 4
     assert info.redis_version.count(".") == 2
 

@@ -36,7 +36,7 @@ def with_a_word(texts):
 @pytest.mark.parametrize(
     ("language", "text", "expected"),
     [
-        ("english", "The printers were printing again", ["printer", "were", "print", "again"]),
+        ("english", "The printers were printing again", ["printer", "print", "again"]),
         ("english", "To be or not to be", []),
         ("english", "cats Cat CATS", ["cat", "cat", "cat"]),
         ("german", "die Häuser im Hause", ["die", "haus", "im", "haus"]),
