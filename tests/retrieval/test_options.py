@@ -73,7 +73,7 @@ class Naive:
 
     def fuse(self, vector, words, fusion):
         scores = Counter()
-        share_of_vectors = 0.6 if fusion is None else getattr(fusion, "vector", None)
+        share_of_vectors = 0.5 if fusion is None else getattr(fusion, "vector", None)
         for ranking, share in ((vector, share_of_vectors), (words, 1 - (share_of_vectors or 0))):
             values = [score for _, score in ranking]
             for rank, (id_, score) in enumerate(ranking, start=1):
