@@ -99,7 +99,9 @@ class Index(SharedIndex):
             times quicker on the server, which matters for ready vectors.
         language: language by whose rules the stems of words are found, such as "german"; "english".
         stop_words: words that are not indexed; a short list for "english", none for other languages.
-        fold_accents: whether words are found without regard to accents, "café" by "cafe"; True.
+        fold_accents: whether words are found without regard to accents, "café" by "cafe"; True. Stems are then made
+            of words without accents: with False, more forms of a word find each other in Turkish ("gün" and "günler"),
+            and some in French, Portuguese and Romanian.
         required_filter: a declared tag field, such as "tenant", that every retrieval, vote, count and deletion must
             filter on and every document must have, however the index is opened. None.
         create: whether to create the index where there is none.

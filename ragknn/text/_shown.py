@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
+from unicodedata import category, east_asian_width
 
 from ragknn.text._markdown import as_parsed, markdown_parser, without_attributes
 from ragknn.text._tags import without_tags
@@ -203,9 +204,20 @@ def _inline(tokens: Iterable[Token]) -> str:
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
     rows = [row for row in rows if any(row)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
     if sum(widths) + 2 * len(widths) > _WIDEST_TABLE:
         return "\n".join(" · ".join(filter(None, row)) for row in rows)
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+        "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def _width(text: str) -> int:
+    """Return how many columns of a terminal a text takes: a character of Chinese two, a mark none."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if category(character) in ("Mn", "Me", "Cf") else 1 + (east_asian_width(character) in "WF")
+        for character in text
     )

@@ -27,6 +27,7 @@ from ragknn.text._shown import Block, is_markdown, readable, readable_blocks
         ("```sh\nragknn  demo\n\tls\n```", "ragknn  demo\n    ls"),
         ("| name | dim |\n|---|--:|\n| *mini* | 384 |\n| a | |", "name  dim\nmini  384\na"),
         ("| a | b |\n| c | d |\n\nbelow", "a  b\nc  d\nbelow"),
+        ("| 東京 | b |\n|---|---|\n| e\u0301 | d |\n| wide | f |", "東京  b\ne\u0301     d\nwide  f"),
         ("|---|---|\n| c | d |", "c  d"),
         ("| no table, a sentence |", "no table, a sentence"),
         ("first<br>second\\\nthird", "first\nsecond\nthird"),
