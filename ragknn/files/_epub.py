@@ -36,13 +36,14 @@ def read(file: File, reading: Reading) -> Rows:
 
 
 def _package(opened: zipfile.ZipFile) -> tuple[str, list[str]]:
-    """Return the title of the book, and the names of its chapters in the archive, in order."""
+    """Return the title of the book, and the names of its chapters in the archive, in order, without its contents."""
     where = next((node.get("full-path") for node in _tree(opened, _CONTAINER).iterfind(".//{*}rootfile")), None)
     if not where:
         raise KeyError(f"no rootfile in {_CONTAINER}")
     package = _tree(opened, where)
     titles = [folded("".join(node.itertext())) for node in package.iterfind(".//{*}title")]
-    targets = {node.get("id"): node.get("href") for node in package.iterfind(".//{*}item")}
+    items = [item for item in package.iterfind(".//{*}item") if "nav" not in (item.get("properties") or "").split()]
+    targets = {item.get("id"): item.get("href") for item in items}
     order = [targets.get(node.get("idref")) for node in package.iterfind(".//{*}itemref")]
     folder = posixpath.dirname(where)
     paths = [posixpath.normpath(posixpath.join(folder, unquote(href))) for href in order if href]

@@ -38,7 +38,8 @@ _BLOCKS = frozenset(
 )
 # Never part of what a page says.
 _DROPPED = frozenset(
-    "applet audio button canvas datalist embed frame frameset head iframe input noembed noframes noscript object "
+    "annotation annotation-xml applet audio button canvas datalist embed frame frameset head iframe input noembed "
+    "noframes noscript object "
     "script select style svg template textarea title video".split()
 )
 _CHROME = frozenset(("nav", "search"))

@@ -148,23 +148,25 @@ def _row(value: Any, place: str, decoder: _Decoder, where: str = "") -> Row | Un
 
 
 def _rows_in(value: Any, fields: Fields) -> Any:
-    """Find the rows in an object around them: the only list of objects, or objects by their ids."""
-    while isinstance(value, dict) and value:
-        text_key = find_field(value, fields.text, TEXT_FIELDS)
-        if isinstance(value.get(text_key or ""), str):
-            return value
-        lists = [each for each in value.values() if isinstance(each, list)]
+    """Find the rows in an object around them: the only list of objects, or objects by their ids; else the value."""
+    within = value
+    while isinstance(within, dict) and within:
+        text_key = find_field(within, fields.text, TEXT_FIELDS)
+        if isinstance(within.get(text_key or ""), str):
+            return value if within is value else [within]
+        lists = [each for each in within.values() if isinstance(each, list)]
         rows = [each for each in lists if each and all(isinstance(one, dict | _Flaw) for one in each)]
-        if len(rows) == 1 or len(lists) == 1:
-            return (rows or lists)[0]
-        inner = [each for each in value.values() if isinstance(each, dict | _Flaw)]
-        if len(inner) == len(value) and all(
+        some = [each for each in lists if not each or any(isinstance(one, dict | _Flaw) for one in each)]
+        if len(rows) == 1 or len(some) == 1:
+            return (rows or some)[0]
+        inner = [each for each in within.values() if isinstance(each, dict | _Flaw)]
+        if len(inner) == len(within) and all(
             isinstance(each, _Flaw) or find_field(each, fields.text, TEXT_FIELDS) for each in inner
         ):
-            return dict(value)  # not the value itself: it is no row
+            return dict(within)  # not the value itself: it is no row
         if len(inner) != 1 or isinstance(inner[0], _Flaw):
             return value
-        [value] = inner
+        [within] = inner
     return value
 
 

@@ -103,6 +103,7 @@ def test_chrome_is_no_text(tmp_path: Path, chrome: str, place: str) -> None:
         ("<header>All there is.</header>", "All there is."),
         ("<p>a<p>b<ul><li>c<li>d</ul>", "a\n\nb\n\nc\n\nd"),
         ("<p>no<wbr>break &amp; <em>more</em></p>", "nobreak & more"),
+        ("<p><math><semantics><mi>E</mi><annotation>E = 1</annotation></semantics></math></p>", "E"),
     ],
 )
 def test_what_belongs_to_the_text_stays(tmp_path: Path, page: str, text: str) -> None:

@@ -292,3 +292,16 @@ def test_a_file_of_which_nearly_nothing_can_be_read_is_left(tmp_path: Path, name
     found = outcomes(write(tmp_path, name, content), limits=Limits(seconds=None, failures=10))
     assert (len(found), found[-1].source) == (12, name)
     assert "raise failures of Limits" in found[-1].reason
+
+
+@pytest.mark.parametrize(
+    "content", [{"name": "x", "scripts": {"a": "b"}}, {"name": "x", "tags": ["a", "b"]}, {"a": {"b": ["c"]}}]
+)
+def test_an_object_without_rows_is_one_that_lacks_a_text(tmp_path: Path, content: Any) -> None:
+    reason = failure(write(tmp_path, "a.json", json.dumps(content))).reason
+    assert reason.startswith(f"expected 'text' as a string, got only the fields {list(content)}")
+
+
+def test_an_object_around_one_row_is_read(tmp_path: Path) -> None:
+    content = {"version": 2, "document": {"id": "a", "text": "words"}}
+    assert outcomes(write(tmp_path, "a.json", json.dumps(content))) == [Document("a", "words")]

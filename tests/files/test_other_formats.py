@@ -301,3 +301,10 @@ def test_a_book_with_copy_protection_is_refused(tmp_path: Path) -> None:
     assert "expected a book without copy protection" in failure(write(tmp_path, "a.epub", book)).reason
     fonts = epub(**{"META-INF/encryption.xml": locked.format("OEBPS/font.otf")})
     assert only(write(tmp_path, "b.epub", fonts)).text.endswith("Then lock it.")
+
+
+def test_the_table_of_contents_of_a_book_is_no_text(tmp_path: Path) -> None:
+    items = '<item id="toc" href="toc.xhtml" properties="nav scripted"/></manifest><spine><itemref idref="toc"/>'
+    package = PACKAGE.replace("</manifest>", "").replace("<spine>", items)
+    book = epub(**{"OEBPS/a.opf": package, "OEBPS/toc.xhtml": "<nav><ol><li>Contents</li></ol></nav>"})
+    assert only(write(tmp_path, "a.epub", book)).text == only(write(tmp_path, "b.epub", epub())).text
