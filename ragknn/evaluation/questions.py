@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ragknn._checks import check_mapping, check_type, described, shown
+from ragknn._checks import check_mapping, check_number, check_type, described, shown
 from ragknn.errors import ReadError
 from ragknn.evaluation._metrics import Grades
 from ragknn.evaluation._qrels import column_of, read_grades, shortened
@@ -40,7 +40,8 @@ class Questions:
         grades: grades of the judged documents of each query; 1 or more is relevant.
 
     Raises:
-        ValueError: a query without grades, or grades without a query.
+        TypeError: ids or texts that are no str, or grades that are no numbers.
+        ValueError: a query without grades, grades without a query, or a grade that is no whole number.
     """
 
     queries: Mapping[str, str]
@@ -55,6 +56,11 @@ class Questions:
             check_type(f"the text of query {shown(query)}", text, str)
         for query, grades in self.grades.items():
             check_mapping(f"the grades of query {shown(query)}", grades, '{"document": 1}')
+            for document, grade in grades.items():
+                check_type(f"each document id for query {shown(query)}", document, str)
+                what = f"the grade of {shown(document)} for query {shown(query)}"
+                if not check_number(what, grade).is_integer():
+                    raise ValueError(f"expected {what} as a whole number, got {shown(grade)}")
         if odd := sorted(self.queries.keys() ^ self.grades.keys()):
             raise ValueError(f"expected text and grades of the same queries, got only one of them for {shown(odd[0])}")
 

@@ -254,3 +254,18 @@ def test_queries_and_judgements_of_others_are_no_documents(make):
     (folder / "queries.tsv").write_text("id\ttext\nq1\tone\n3\tthree\n")
     (folder / "corpus.jsonl").write_text('{"_id": "a", "text": "of the set"}\n')
     assert [document.id for document in read_documents(folder)] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("grades", "error", "message"),
+    [
+        ({"d": "1"}, TypeError, "expected the grade of 'd' for query 'q' as a number, got the str '1'"),
+        ({"d": None}, TypeError, "expected the grade of 'd' for query 'q' as a number, got None"),
+        ({"d": 1.5}, ValueError, "expected the grade of 'd' for query 'q' as a whole number, got 1.5"),
+        ({"d": float("nan")}, ValueError, "expected the grade of 'd' for query 'q' as a whole number, got nan"),
+        ({7: 1}, TypeError, "expected each document id for query 'q' of type str, got the int 7"),
+    ],
+)
+def test_grades_that_are_no_whole_numbers_are_refused(grades, error, message):
+    with pytest.raises(error, match=message):
+        Questions({"q": "text"}, {"q": grades})
