@@ -239,7 +239,11 @@ class _Walk:
             suffix = suffix_of(relative)
             return Note("passed over", name, f"no known format: {suffix}" if suffix else "no known format: no suffix")
         if package := found.missing:
-            return Note("passed over", name, f"needs {package}: pip install 'ragknn[files]'")
+            # What an index has of it stays there. The ids of rows are in the file, so that for these it must fail.
+            reason = f"needs {package}: pip install 'ragknn[files]'"
+            return (
+                Barred(name, f"{reason}, or exclude it") if found.of_rows else Note("passed over", name, reason, name)
+            )
         guessed = found.name == "text" and self._selection.guesses(relative)
         return Chosen(File(path, name, path.suffix.lower() == GZIP), found, guessed)
 

@@ -237,6 +237,8 @@ def _each_id_once(batch: Sequence[Any], policy: Policy, tally: _Tally) -> Iterat
     for item in batch:
         if isinstance(item, Note):
             tally.notes.append(item)
+            if item.kind == "passed over" and item.document_id is not None:
+                tally.seen.setdefault(item.document_id, item.source)
         elif isinstance(item, Failure):
             tally.failed.append(item)
             if item.document_id is not None:

@@ -16,6 +16,7 @@ from docx.oxml import parse_xml
 from docx.oxml.ns import nsdecls
 from made_files import everything, failure, notes, only, outcomes, write
 
+from ragknn.embedding.hashing import HashingEmbedder
 from ragknn.errors import MissingDependency
 from ragknn.files import _formats
 from ragknn.files.limits import Limits
@@ -287,6 +288,29 @@ def test_a_format_whose_library_is_missing_says_what_to_install(tmp_path: Path, 
     assert note.reason == "needs python-docx: pip install 'ragknn[files]'"
     with pytest.raises(MissingDependency, match=r"needs the package python-docx"):
         read_documents(tmp_path / "a.docx")
+
+
+def test_what_cannot_be_read_without_a_library_stays_in_the_index(
+    faces, redis_url: str, index_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "a.docx", word())
+    write(tmp_path, "b.txt", "x")
+    write(tmp_path, "d.txt", "y")
+    with faces.index(index_name, url=redis_url, embedder=HashingEmbedder(16)) as index:
+        indexer = faces.indexer(index)
+        assert indexer.sync(read_documents(tmp_path)).added == 3
+        monkeypatch.setattr(_formats, "find_spec", lambda name: None)
+        report = indexer.sync(read_documents(tmp_path))
+        assert (report.unchanged, report.deleted, report.failed) == (2, 0, ())
+        write(tmp_path, "c.xlsx", book(One=[["text"], ["x"]]))  # its rows may have any id
+        (tmp_path / "b.txt").unlink()
+        report = indexer.sync(read_documents(tmp_path))
+        assert (report.deleted, report.kept) == (0, 1)
+        assert [str(one) for one in report.failed] == [
+            "c.xlsx: needs openpyxl: pip install 'ragknn[files]', or exclude it"
+        ]
+        assert indexer.sync(read_documents(tmp_path, exclude=["*.xlsx"])).deleted == 1
+        assert [one.id for one in index.documents()] == ["a.docx", "d.txt"]
 
 
 def test_importing_the_readers_imports_no_library_of_a_format() -> None:
