@@ -164,7 +164,7 @@ def _complain(report: IngestReport) -> None:
         stderr.print(visible(f"failed: {failure}"), soft_wrap=True)
     if report.failed:
         stderr.print(
-            f"{len(report.failed)} documents could not be read or stored and were not searched", soft_wrap=True
+            f"documents not searched, since they could not be read or stored: {len(report.failed)}", soft_wrap=True
         )
         sys.exit(SOME_FAILED)
 

@@ -174,7 +174,7 @@ def test_documents_that_cannot_be_read_are_named_and_the_exit_code_says_so(ragkn
     assert row(result, 3)["queries"] == 3
     first, last = result.stderr.splitlines()
     assert first.startswith("failed: corpus.jsonl:6: expected a JSON object")
-    assert last == "1 documents could not be read or stored and were not searched"
+    assert last == "documents not searched, since they could not be read or stored: 1"
 
 
 def test_what_is_not_there_is_one_line(ragknn, folder: Path):
