@@ -52,6 +52,11 @@ def demo(url: str | None, as_json: bool) -> None:
     with Index(DEMO_INDEX, url=url) as index:
         _say(as_json, "Index a folder: the handbook of a company that rents bicycles.")
         source = read_documents(_demo_folder())
+        if others := Indexer(index).sync(source, dry_run=True).deleted:
+            raise click.ClickException(
+                f"expected nothing but the handbook in index {DEMO_INDEX!r}, got {others} other documents, which would "
+                f"be removed: keep them in an index of another name; `ragknn drop {DEMO_INDEX}` makes room"
+            )
         with terminal.progress_bar(source.expected(), stderr) as progress:
             report = Indexer(index).sync(source, progress=progress)
         _show_report(report, as_json)

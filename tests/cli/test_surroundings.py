@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from commands import run_here
 
+from ragknn import Index, Indexer, Passage
+
 MODEL = "ragknn/hashing-16"
 TEXT = "Der Händler “sagt” 東京 – naïve…"
 
@@ -161,3 +163,14 @@ def test_an_interrupt_at_a_question_is_one_too(folder, redis_url, index):
     code, out, err = finish(process)
     assert (code, out) == (130, b"")
     assert err.endswith(b"aborted\n")
+
+
+def test_the_demo_removes_no_documents_of_others(tmp_path, redis_url):
+    with Index("handbook", url=redis_url) as index:
+        Indexer(index).add_passages([Passage("own#0", "own", "My own text.", 0, 12)]).raise_for_failures()
+        try:
+            result = run_here(["demo"], "", tmp_path, {"RAGKNN_URL": redis_url})
+            assert (result.returncode, index.count_documents()) == (1, 1)
+            assert "got 1 other documents" in result.stderr
+        finally:
+            index.drop()
