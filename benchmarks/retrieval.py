@@ -92,14 +92,18 @@ def _cut(text: str, embedder: SentenceEmbedder) -> str:
     return text[: spans[-1][1]] if spans else text
 
 
-def main() -> None:
-    """Measure the folders named on the command line, or the handbook."""
-    embedder = SentenceEmbedder()
-    rows = [measure(folder, embedder) for folder in map(Path, sys.argv[1:] or [HANDBOOK])]
+def print_columns(rows: list[dict[str, str]]) -> None:
+    """Print results of data sets as a table with a column for each."""
     table = Table("figure", *(row["data set"] for row in rows))
     for figure in list(rows[0])[1:]:
         table.add_row(figure, *(row[figure] for row in rows))
     Console().print(table)
+
+
+def main() -> None:
+    """Measure the folders named on the command line, or the handbook."""
+    embedder = SentenceEmbedder()
+    print_columns([measure(folder, embedder) for folder in map(Path, sys.argv[1:] or [HANDBOOK])])
 
 
 if __name__ == "__main__":

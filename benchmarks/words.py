@@ -12,11 +12,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 import ragknn
-from benchmarks.retrieval import HANDBOOK, PASSAGES, K, ndcg
+from benchmarks.retrieval import HANDBOOK, PASSAGES, K, ndcg, print_columns
 from ragknn.embedding.sentence import SentenceEmbedder
 from ragknn.evaluation import rank_documents, read_questions
 
@@ -87,11 +85,7 @@ def measure(folder: Path, embedder: SentenceEmbedder) -> dict[str, str]:
 def main() -> None:
     """Measure the folders named on the command line, or the handbook."""
     embedder = SentenceEmbedder()  # for its tokenizer, by which the passages are cut
-    rows = [measure(folder, embedder) for folder in map(Path, sys.argv[1:] or [HANDBOOK])]
-    table = Table("figure", *(row["data set"] for row in rows))
-    for figure in list(rows[0])[1:]:
-        table.add_row(figure, *(row[figure] for row in rows))
-    Console().print(table)
+    print_columns([measure(folder, embedder) for folder in map(Path, sys.argv[1:] or [HANDBOOK])])
 
 
 if __name__ == "__main__":

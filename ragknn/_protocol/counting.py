@@ -13,7 +13,7 @@ from ragknn._protocol.encoding import TAG_SEPARATOR, decode_tag, has_field_tag
 from ragknn._protocol.flows import Flow, Pause
 from ragknn._protocol.keys import Keys, field_alias, stored_name
 from ragknn._protocol.place import Place
-from ragknn._protocol.query import EVERYTHING, LABELLED, Fragment, intersection, params
+from ragknn._protocol.query import EVERYTHING, LABELLED, Fragment, all_but, intersection, params
 from ragknn._protocol.replies import SearchIndexInfo, parse_aggregate, parse_complete, parse_info
 from ragknn._protocol.schema import ANY_FIELD, FieldType
 from ragknn.records import Label
@@ -129,7 +129,7 @@ def find_range(place: Place, field: str, among: Fragment) -> Flow[tuple[float, f
     kind, alias = _kind_of(place, field)
     if kind != "numeric":
         raise ValueError(f"field {field!r}: expected a field declared as numeric, got {kind}")
-    present = intersection(among, Fragment(f"(-ismissing(@{alias}))", {}))
+    present = intersection(among, Fragment(all_but(f"ismissing(@{alias})"), {}))
     stored = _in_hash(place, field)
     replies = yield [
         (

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ragknn._checks import shown
 from ragknn._plain import plain
 from ragknn.errors import ReadError
+from ragknn.files._outcomes import documents_among
 from ragknn.files._rows import TEXT_FIELDS, Fields, Row
 from ragknn.records import Document
 from ragknn.reports import DocumentSource, Failure, Note
@@ -59,11 +60,7 @@ class _Rows:
     fields: Fields
 
     def __iter__(self) -> Iterator[Document]:
-        for outcome in self.outcomes():
-            if isinstance(outcome, Failure):
-                raise ReadError(str(outcome))
-            if isinstance(outcome, Document):
-                yield outcome
+        return documents_among(self.outcomes())
 
     def outcomes(self) -> Iterator[Document | Failure | Note]:
         from ragknn.files._documents import to_document  # late: pydantic is slow to import

@@ -15,6 +15,7 @@ from ragknn.errors import ReadError
 from ragknn.files._formats import BY_NAME, BY_SUFFIX
 from ragknn.files._isolation import Worker, parsed
 from ragknn.files._options import checked_delimiter, checked_encoding, checked_patterns
+from ragknn.files._outcomes import documents_among
 from ragknn.files._rows import PLACE_FIELDS, Fields, Reading, Remark, Row, Step, Unreadable
 from ragknn.files._selection import Barred, Choice, Chosen, Root, Selection, check_regular, name_of, suffix_of
 from ragknn.files._stdin import STDIN, Spooled
@@ -49,11 +50,7 @@ class DocumentReader:
         return None if any(choice.format.of_rows for choice in chosen) else len(chosen)
 
     def __iter__(self) -> Iterator[Document]:
-        for outcome in self.outcomes():
-            if isinstance(outcome, Failure):
-                raise ReadError(str(outcome))
-            if isinstance(outcome, Document):
-                yield outcome
+        return documents_among(self.outcomes())
 
     def outcomes(self) -> Iterator[Document | Failure | Note]:
         """Iterate over the documents, with a `Failure` for each one that cannot be read.
