@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
-from numbers import Real
 from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ragknn._checks import check_several, check_type, described
-from ragknn._protocol.counting import LabelCensus, count_labels
-from ragknn._protocol.flows import Flow, Progress
-from ragknn._protocol.query import WITH_VECTOR, intersection
+from ragknn._checks import check_type
+from ragknn._protocol.counting import LabelCensus
+from ragknn._protocol.flows import Progress
 from ragknn.filters import Where
 from ragknn.records import Label, Retrieval, Vote
-from ragknn.retrieval._asking import check_wordless, checked_queries, near, one_row, posed
+from ragknn.retrieval._asking import one_row
 from ragknn.retrieval.options import SearchOptions
 from ragknn.retrieval.retriever import AsyncRetriever, Retriever
 from ragknn.voting._arithmetic import Weights
 from ragknn.voting._ballots import are_numbers, electorate, hold_votes, sorted_labels
 from ragknn.voting._defaults import DEFAULT_KS, DEFAULT_WEIGHTS
-from ragknn.voting._polling import Excluded, check_enough, most_votes, only_labelled, plan_vote, poll, votable
+from ragknn.voting._voting import checked_ids, counting, voting
 from ragknn.voting.rules import Priors, Rules
 from ragknn.voting.tuning import Tuning, atune, tune
 
@@ -78,7 +75,7 @@ class _VoterBase:
             ValueError: strings and numbers are mixed among the labels.
         """
         check_type("retrieval", retrieval, Retrieval, "vote_on takes what retrieve() returned; vote(text) asks Redis")
-        voters = electorate(retrieval, self.rules, _checked_ids(exclude))
+        voters = electorate(retrieval, self.rules, checked_ids(exclude))
         labels = [voter.passage.label for voter in voters if voter.passage.label is not None]
         known = dict(self.census.documents) if self.census else {}
         if self.rules.priors and not self.census:
@@ -159,7 +156,7 @@ class LabelVoter(_VoterBase):
             IncompleteRetrieval: the server stopped early.
             ServerError: the server cannot be reached or refuses a command.
         """
-        flow = _voting(self, None if text is None else [text], one_row(vector), exclude, options, explained=True)
+        flow = voting(self, None if text is None else [text], one_row(vector), exclude, options, explained=True)
         return self.retriever.index._run(flow)[0]
 
     def vote_many(
@@ -184,7 +181,7 @@ class LabelVoter(_VoterBase):
             IncompleteRetrieval: the server stopped early for one of the texts.
             ServerError: the server cannot be reached or refuses a command.
         """
-        return self.retriever.index._run(_voting(self, texts, vectors, exclude, options, explained=True))
+        return self.retriever.index._run(voting(self, texts, vectors, exclude, options, explained=True))
 
     def predict(
         self,
@@ -203,7 +200,7 @@ class LabelVoter(_VoterBase):
             IncompleteRetrieval: the server stopped early for one of the texts.
             ServerError: the server cannot be reached or refuses a command.
         """
-        flow = _voting(self, texts, vectors, exclude, options, explained=False)
+        flow = voting(self, texts, vectors, exclude, options, explained=False)
         return _labels(self, self.retriever.index._run(flow))
 
     def predict_proba(
@@ -223,7 +220,7 @@ class LabelVoter(_VoterBase):
             IncompleteRetrieval: the server stopped early for one of the texts.
             ServerError: the server cannot be reached or refuses a command.
         """
-        flow = _voting(self, texts, vectors, exclude, options, explained=False)
+        flow = voting(self, texts, vectors, exclude, options, explained=False)
         return _shares(self, self.retriever.index._run(flow))
 
     def refresh(self) -> None:
@@ -232,7 +229,7 @@ class LabelVoter(_VoterBase):
         Raises:
             ServerError: the server cannot be reached or refuses a command.
         """
-        self.retriever.index._run(_counting(self))
+        self.retriever.index._run(counting(self))
 
     def tune(
         self,
@@ -265,7 +262,7 @@ class AsyncLabelVoter(_VoterBase):
         **options: Unpack[SearchOptions],
     ) -> Vote:
         """Async twin of `LabelVoter.vote`."""
-        flow = _voting(self, None if text is None else [text], one_row(vector), exclude, options, explained=True)
+        flow = voting(self, None if text is None else [text], one_row(vector), exclude, options, explained=True)
         return (await self.retriever.index._run(flow))[0]
 
     async def vote_many(
@@ -277,7 +274,7 @@ class AsyncLabelVoter(_VoterBase):
         **options: Unpack[SearchOptions],
     ) -> list[Vote]:
         """Async twin of `LabelVoter.vote_many`."""
-        return await self.retriever.index._run(_voting(self, texts, vectors, exclude, options, explained=True))
+        return await self.retriever.index._run(voting(self, texts, vectors, exclude, options, explained=True))
 
     async def predict(
         self,
@@ -288,7 +285,7 @@ class AsyncLabelVoter(_VoterBase):
         **options: Unpack[SearchOptions],
     ) -> NDArray[Any]:
         """Async twin of `LabelVoter.predict`."""
-        flow = _voting(self, texts, vectors, exclude, options, explained=False)
+        flow = voting(self, texts, vectors, exclude, options, explained=False)
         return _labels(self, await self.retriever.index._run(flow))
 
     async def predict_proba(
@@ -300,12 +297,12 @@ class AsyncLabelVoter(_VoterBase):
         **options: Unpack[SearchOptions],
     ) -> NDArray[np.float64]:
         """Async twin of `LabelVoter.predict_proba`."""
-        flow = _voting(self, texts, vectors, exclude, options, explained=False)
+        flow = voting(self, texts, vectors, exclude, options, explained=False)
         return _shares(self, await self.retriever.index._run(flow))
 
     async def refresh(self) -> None:
         """Async twin of `LabelVoter.refresh`."""
-        await self.retriever.index._run(_counting(self))
+        await self.retriever.index._run(counting(self))
 
     async def tune(
         self,
@@ -317,73 +314,6 @@ class AsyncLabelVoter(_VoterBase):
         """Async twin of `LabelVoter.tune`."""
         index, rules, where = self.retriever.index, self.rules, self.where
         return await atune(index, ks, weights, rules=rules, where=where, progress=progress)
-
-
-def _counting(voter: _VoterBase) -> Flow[tuple[LabelCensus, LabelCensus]]:
-    """Count the labels of all documents, and of those that have a vector."""
-    index = voter.retriever.index
-    among = yield from index._filtering(voter.where)
-    voter.census = yield from count_labels(index._keys, among)
-    voter._with_vector = yield from count_labels(index._keys, intersection(among, WITH_VECTOR))
-    return voter.census, voter._with_vector
-
-
-def _voting(
-    voter: _VoterBase,
-    texts: Sequence[Any] | ArrayLike | None,
-    vectors: ArrayLike | None,
-    exclude: Collection[str],
-    options: SearchOptions,
-    *,
-    explained: bool,
-) -> Flow[list[Vote]]:
-    if vectors is None and _are_vectors(texts):
-        texts, vectors = None, texts
-    if texts is None and vectors is None:
-        raise TypeError("expected a sequence of texts, or of vectors in their place, got None")
-    asked = None if texts is None else checked_queries(texts)  # type: ignore[arg-type]  # other things are refused
-    excluded = Excluded(_checked_ids(exclude))
-    index, rules = voter.retriever.index, voter.rules
-    plan = yield from plan_vote(index, rules, voter.where, options, explained=explained)
-    if asked is not None:
-        questions = yield from posed(voter.retriever, asked, plan, vectors)
-    else:
-        check_wordless(options)
-        questions = near(index, vectors)  # type: ignore[arg-type]  # one of the two is given
-    known = (voter.census, voter._with_vector) if voter.census and voter._with_vector else None
-    counts = known or (yield from _counting(voter))
-    by_vector = plan.mode == "vector"
-    if most_votes(counts[by_vector], rules) < rules.k:
-        counts = yield from _counting(voter)  # there may be more by now
-    narrowed = (yield from count_labels(index._keys, votable(plan))) if options.get("where") else counts[by_vector]
-    check_enough(index.name, narrowed, rules)
-    plan = replace(plan, among=only_labelled(plan.among, narrowed))
-    place = index._place(voter.retriever.on_incomplete)
-    polled = yield from poll(place, questions, plan, rules, [excluded] * len(questions))
-    if any(neighbor.passage.label not in counts[0].documents for voters in polled for neighbor in voters):
-        counts = yield from _counting(voter)
-    return voter._hold(polled, {**counts[0].documents, **counts[by_vector].documents})
-
-
-def _are_vectors(texts: object) -> bool:
-    """Tell whether numbers are in the place of texts."""
-    if hasattr(texts, "to_numpy"):  # a table of pandas or the like
-        texts = texts.to_numpy()
-    if isinstance(texts, np.ndarray):
-        return texts.dtype.kind in "fiu" and texts.ndim > 0
-    first = texts[0] if isinstance(texts, list | tuple) and texts else None
-    return isinstance(first, np.ndarray) or (
-        isinstance(first, list | tuple) and bool(first) and isinstance(first[0], Real)
-    )
-
-
-def _checked_ids(exclude: Collection[str]) -> frozenset[str]:
-    if isinstance(exclude, str):
-        raise TypeError(f"expected a collection of document ids to exclude, got {described(exclude)}")
-    ids = check_several("exclude", exclude, '["id"]')
-    for one in ids:
-        check_type("each id in exclude", one, str)
-    return frozenset(ids)
 
 
 def _labels(voter: _VoterBase, votes: Sequence[Vote]) -> NDArray[Any]:
