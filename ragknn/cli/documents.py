@@ -24,6 +24,7 @@ from ragknn.errors import IndexNotFound
 from ragknn.files._rows import PLACE_FIELDS
 from ragknn.files.reader import DocumentReader, read_documents
 from ragknn.indexing._ingestion import Progress, all_new
+from ragknn.indexing._splitters import splitter_of
 from ragknn.indexing.index import Index, list_indexes
 from ragknn.indexing.indexer import Indexer
 from ragknn.records import Metric
@@ -134,8 +135,7 @@ def index(
     }
     try:
         with Index(name, url=url, embedder=embedder, create=not dry_run, **options) as opened:
-            kept = opened.schema.splitter or Splitter()
-            indexer = Indexer(opened, replace(kept, **named) if named else None)
+            indexer = Indexer(opened, replace(splitter_of(opened.schema), **named) if named else None)
             write = partial(indexer.sync, where=where) if sync else indexer.add
             report = ingest(partial(write, dry_run=dry_run), source, as_json)
             if not dry_run:

@@ -60,11 +60,9 @@ class Draft:
 
     def as_stored(self, text_hash: str) -> Draft:
         """Return the draft with the text hash that is stored, if that is the one of an earlier release."""
-        return (
-            self
-            if text_hash in ("", self.text_hash) or text_hash != self.earlier_hash()
-            else replace(self, text_hash=text_hash)
-        )
+        if text_hash and text_hash != self.text_hash and text_hash == self.earlier_hash():
+            return replace(self, text_hash=text_hash)
+        return self
 
 
 @dataclass(frozen=True, slots=True)
