@@ -155,9 +155,9 @@ def test_the_commands_of_the_readme_run_word_for_word_in_their_order(checkout: P
 
 
 def test_every_command_stands_in_the_readme():
-    from ragknn.cli import cli
+    from ragknn.cli import COMMANDS
 
-    assert [name for name in cli.commands if not any(line.startswith(f"ragknn {name}") for line in shell_lines())] == []
+    assert [name for name in COMMANDS if not any(line.startswith(f"ragknn {name}") for line in shell_lines())] == []
 
 
 def test_every_extra_that_the_readme_names_is_one():

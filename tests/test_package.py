@@ -135,8 +135,19 @@ def package(name):
     return importlib.import_module(f"ragknn.{name}".rstrip("."))
 
 
+# Their names are imported when they are first asked for, and so are listed in a stub.
+LATE = ["", "server"]
+
+
 def body(module):
     return ast.parse(MODULES[module or "__init__"].read_text()).body
+
+
+def listed(name):
+    """Return the imports that list what a package exports."""
+    stub = MODULES[name or "__init__"].with_suffix(".pyi")
+    nodes = ast.parse(stub.read_text()).body if name in LATE else body(name)
+    return [node for node in nodes if isinstance(node, ast.ImportFrom)]
 
 
 def defined(module):
@@ -166,22 +177,21 @@ def test_all_is_sorted_and_everything_in_it_can_be_imported(name):
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_all_names_everything_that_is_imported_for_it(name):
-    nodes = [part for node in body(name) for part in ([*node.body] if isinstance(node, ast.If) else [node])]
-    imported = [
-        alias.name
-        for node in nodes
-        if isinstance(node, ast.ImportFrom) and node.module != "typing"
-        for alias in node.names
-    ]
+    imported = [alias.name for node in listed(name) for alias in node.names]
     assert sorted(imported) == package(name).__all__
 
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_a_package_only_imports(name):
     kinds = {type(node).__name__ for node in body(name)}
-    # What is slow to import is imported when it is first asked for; scikit-learn is looked for before all else.
-    allowed = {"": {"If", "FunctionDef"}, "server": {"If", "FunctionDef"}, "estimators": {"Try"}}.get(name, set())
-    assert kinds == {"Expr", "ImportFrom", "Assign"} | allowed
+    # scikit-learn is looked for before all else.
+    allowed = {"": {"Import"}, "server": {"Import"}, "estimators": {"Try"}}.get(name, set())
+    assert kinds | {"ImportFrom"} == {"Expr", "ImportFrom", "Assign"} | allowed
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_a_stub_shows_each_name_to_type_checkers(name):
+    assert all(alias.asname == alias.name for node in listed(name) for alias in node.names)
 
 
 @pytest.mark.parametrize(
@@ -313,15 +323,47 @@ SLOW = {
 
 
 def modules_after(statement):
-    script = f"import sys; {statement}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    script = f"import sys\n{statement}\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=True)
-    return set(done.stdout.split())
+    return set(done.stdout.splitlines()[-1].split())
 
 
-def test_importing_ragknn_loads_nothing_slow():
-    loaded = modules_after("import ragknn")
-    assert {"ragknn", "redis", "numpy"} <= loaded
-    assert loaded & SLOW == set()
+def test_importing_ragknn_loads_next_to_nothing_and_each_name_what_it_needs():
+    own = {name for name in modules_after("import ragknn") if name.startswith("ragknn")}
+    assert own == {"ragknn", "ragknn.errors", "ragknn.filters"}
+    everything = modules_after("from ragknn import *")
+    assert {"ragknn.voting.tuning", "redis", "numpy"} <= everything
+    assert everything & SLOW - {"pydantic_settings", "platformdirs", "psutil"} == set()
+    one = modules_after("from ragknn import Index")
+    assert {"redis", "numpy"} <= one
+    assert one & SLOW == set()
+
+
+# What each command needs beyond the words on its line.
+NEEDED = {
+    "--help": set(),
+    "--version": set(),
+    "search --help": {"ragknn.indexing", "ragknn.retrieval"},
+    "classify --help": {"ragknn.indexing", "ragknn.retrieval", "ragknn.voting"},
+}
+
+
+RUN_A_COMMAND = """
+import contextlib
+from ragknn.cli import cli
+with contextlib.suppress(SystemExit):
+    cli({}, prog_name="ragknn")
+"""
+
+
+@pytest.mark.parametrize("line", NEEDED)
+def test_a_command_loads_only_what_it_needs(line):
+    loaded = modules_after(RUN_A_COMMAND.format(line.split()))
+    needed = NEEDED[line]
+    assert loaded >= needed
+    unneeded = {"numpy", "redis", "pydantic", *(f"ragknn.{name}" for name in PUBLIC if name)} if not needed else set()
+    unneeded |= {"torch", "pypdf", "selectolax", "ragknn.estimators", "ragknn.evaluation", "ragknn.voting"} - needed
+    assert loaded & unneeded == set()
 
 
 def test_importing_ragknn_reads_no_setting_and_starts_nothing():

@@ -8,32 +8,25 @@ from __future__ import annotations
 
 import click
 
-from ragknn.cli.demo import demo
-from ragknn.cli.documents import index
-from ragknn.cli.evaluation import evaluate
-from ragknn.cli.indexes import delete, drop, info, list_
-from ragknn.cli.labels import classify, tune
 from ragknn.cli.program import Program
-from ragknn.cli.search import search
-from ragknn.cli.service import doctor, server
-from ragknn.cli.showing import show
 from ragknn.version import __version__
 
-# In the order in which they are needed, each with what it does in a line.
+# In the order in which they are needed: what each does in a line, and where it is. A command is imported when it is
+# run, so that none waits for what only others need.
 COMMANDS = {
-    demo: "Show what ragknn does, on a handbook that comes with it.",
-    index: "Read files and folders into an index.",
-    search: "Find the passages that answer a question.",
-    show: "Print a document as the index has it.",
-    classify: "Let the nearest neighbors vote on the label of a text.",
-    tune: "Find the best k and weights for votes.",
-    evaluate: "Measure how good and how quick a retrieval is.",
-    info: "Print what an index is made of and how much it holds.",
-    list_: "List the indexes on the server.",
-    delete: "Remove documents from an index.",
-    drop: "Remove an index with everything in it.",
-    server: "Start, stop or look at the embedded Redis.",
-    doctor: "Check what a first retrieval needs, with advice.",
+    "demo": ("Show what ragknn does, on a handbook that comes with it.", "ragknn.cli.demo:demo"),
+    "index": ("Read files and folders into an index.", "ragknn.cli.documents:index"),
+    "search": ("Find the passages that answer a question.", "ragknn.cli.search:search"),
+    "show": ("Print a document as the index has it.", "ragknn.cli.showing:show"),
+    "classify": ("Let the nearest neighbors vote on the label of a text.", "ragknn.cli.labels:classify"),
+    "tune": ("Find the best k and weights for votes.", "ragknn.cli.labels:tune"),
+    "evaluate": ("Measure how good and how quick a retrieval is.", "ragknn.cli.evaluation:evaluate"),
+    "info": ("Print what an index is made of and how much it holds.", "ragknn.cli.indexes:info"),
+    "list": ("List the indexes on the server.", "ragknn.cli.indexes:list_"),
+    "delete": ("Remove documents from an index.", "ragknn.cli.indexes:delete"),
+    "drop": ("Remove an index with everything in it.", "ragknn.cli.indexes:drop"),
+    "server": ("Start, stop or look at the embedded Redis.", "ragknn.cli.service:server"),
+    "doctor": ("Check what a first retrieval needs, with advice.", "ragknn.cli.service:doctor"),
 }
 
 _EXAMPLES = """\b
@@ -45,7 +38,7 @@ Examples:
 """
 
 
-@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EXAMPLES)
+@click.group(cls=Program, late=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EXAMPLES)
 @click.version_option(__version__, prog_name="ragknn")
 def cli() -> None:
     """Search passages by meaning and by words, and let them vote on labels, in Redis.
@@ -58,8 +51,3 @@ def cli() -> None:
 def main() -> None:
     """Run the command line."""
     cli(prog_name="ragknn")
-
-
-for command, line in COMMANDS.items():
-    command.short_help = line
-    cli.add_command(command)

@@ -6,7 +6,8 @@ import io
 import logging
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pkgutil import resolve_name
 from typing import Any, NoReturn
 
 import click
@@ -23,7 +24,17 @@ INTERRUPTED, READER_GONE = 130, 141  # as a shell tells of a program that SIGINT
 
 
 class Program(click.Group):
-    """A group of commands, of which each error is one line, or with --debug a traceback."""
+    """A group of commands, of which each error is one line, or with --debug a traceback.
+
+    Args:
+        late: for each command, by its name, what it does in a line, and where it is, as `resolve_name` takes it. It is
+            imported when it is first asked for.
+        extra: as for `click.Group`.
+    """
+
+    def __init__(self, *args: Any, late: Mapping[str, tuple[str, str]], **extra: Any) -> None:
+        super().__init__(*args, **extra)
+        self._late = late
 
     def main(  # type: ignore[override]  # it never returns
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
@@ -54,8 +65,19 @@ class Program(click.Group):
         sys.exit(code)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of the commands, in the order in which they were added."""
-        return list(self.commands)
+        """Return the names of the commands, in their order."""
+        return list(self._late)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of that name; None where there is none."""
+        if cmd_name in self._late and cmd_name not in self.commands:
+            self.add_command(resolve_name(self._late[cmd_name][1]), cmd_name)
+        return super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what each command does in a line."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (line, _) in self._late.items()])
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         """Read the arguments."""

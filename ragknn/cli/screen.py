@@ -22,7 +22,6 @@ from rich.measure import Measurement
 from rich.segment import Segment
 
 from ragknn._display.inert import UNSEEN, visible
-from ragknn._plain import plain
 
 _ESCAPED = {code: f"\\u{code:04x}" for code in (0x7F, *UNSEEN)}  # the same in JSON, where C0 is escaped already
 
@@ -90,6 +89,8 @@ stdout, stderr = Screen(), Screen(stderr=True)
 
 def print_json(value: Any) -> None:
     """Print a record, or plain values, as one line of JSON to standard output."""
+    from ragknn._plain import plain  # late, because NumPy takes longer to import than the help to print
+
     in_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
     line = json.dumps(plain(value), ensure_ascii=not in_unicode, allow_nan=False)
     print(line.translate(_ESCAPED))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -12,13 +12,15 @@ from rich.table import Table
 from rich.text import Text
 
 from ragknn._display.inert import visible
-from ragknn.cli.doctor import Check
 from ragknn.cli.results import shown_label
 from ragknn.cli.screen import Screen
-from ragknn.indexing._ingestion import Progress as Report
-from ragknn.reports import IndexInfo, IngestReport
-from ragknn.voting.scoring import Scores
-from ragknn.voting.tuning import Tuning
+
+if TYPE_CHECKING:  # a command that prints one of them has made it
+    from ragknn.cli.doctor import Check
+    from ragknn.indexing._ingestion import Progress as Report
+    from ragknn.reports import IndexInfo, IngestReport
+    from ragknn.voting.scoring import Scores
+    from ragknn.voting.tuning import Tuning
 
 SHOWN_FAILURES = 20  # longest list of failures, warnings or confusions in a terminal; --json has them all
 

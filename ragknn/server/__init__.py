@@ -4,25 +4,7 @@ Only this package connects to Redis or starts a process. It translates the error
 decide which commands to send: `ragknn._protocol` and those that use it.
 """
 
-from typing import TYPE_CHECKING
+import lazy_loader
 
-if TYPE_CHECKING:
-    from ragknn.server.embedded import (
-        RedisServer,
-        ServerStatus,
-        server_status,
-        shared_server,
-        start_to_stay,
-        stop_server,
-    )
-
-__all__ = ["RedisServer", "ServerStatus", "server_status", "shared_server", "start_to_stay", "stop_server"]
-
-
-def __getattr__(name: str) -> object:
-    # Late, because those who run their own Redis need nothing of it, and it takes longer to import than all the rest.
-    if name in __all__:
-        from ragknn.server import embedded
-
-        return getattr(embedded, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# The names are in `__init__.pyi`, for type checkers too; each is imported when it is first asked for.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
