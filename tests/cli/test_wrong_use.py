@@ -260,6 +260,6 @@ def test_what_nobody_has_foreseen_is_a_line_with_what_to_do(capsys):
         raise LookupError("no\nmore")
 
     with pytest.raises(SystemExit) as left:
-        Program("program", commands={"fails": fails})(["fails"])
+        Program("program", commands={"fails": fails}, late={})(["fails"])
     assert left.value.code == 1
     assert capsys.readouterr().err == "error: unexpected LookupError: no more; --debug shows where it comes from\n"
