@@ -5,13 +5,20 @@ An operation is a generator. It yields what it waits for and is sent what came o
     a list of commands    one round trip; the list of raw replies comes back, errors among them as values
     Work(call)            a long computation (reading, embedding); what `call` returns comes back
     Pause(seconds)        nothing comes back
+    Ahead(flow)           another flow is begun and goes on beside this one; a `Begun` comes back at once
+    a `Begun`             the end of that flow; what it returned comes back, or its error is raised
 
 `connection.run` drives it in sync and `connection.arun` in async code. Each command is a tuple that could be
 typed into redis-cli.
+
+Flows that were begun work one at a time, in the order in which they were begun, and so do their commands reach the
+server: those of one flow after those of the flows begun before. When a flow ends, however it ends, nothing of what it
+began goes on.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
@@ -21,9 +28,16 @@ Command: TypeAlias = tuple[str | bytes | int | float, ...]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A computation that would keep an event loop from its other work."""
+    """A computation that would keep an event loop from its other work.
+
+    Attributes:
+        call: what to call.
+        borrows: whether it uses what the caller goes on to use, such as an iterator: a task that is cancelled meanwhile
+            ends only when the call has ended.
+    """
 
     call: Callable[[], Any]
+    borrows: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +47,24 @@ class Pause:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """Begin another flow, to wait for it later: its first step at least goes on beside this flow."""
+
+    flow: Generator[Any, Any, Any]
+
+
+class Begun(ABC):
+    """A flow that was begun; to yield it is to wait for its end."""
+
+    @property
+    @abstractmethod
+    def done(self) -> bool:
+        """Whether there is nothing left to wait for."""
+
+
 T = TypeVar("T")
-Step: TypeAlias = list[Command] | Work | Pause
+Step: TypeAlias = list[Command] | Work | Pause | Ahead | Begun
 Flow: TypeAlias = Generator[Step, Any, T]
 
 Progress: TypeAlias = Callable[[int, int], None]

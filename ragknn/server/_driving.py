@@ -1,0 +1,212 @@
+"""The two drivers of flows, one for sync and one for async code.
+
+All commands go through this file and the one of the lane, except those that start, stop and examine the embedded
+server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from contextvars import copy_context
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+
+import redis
+import redis.asyncio
+
+from ragknn._protocol.flows import Ahead, Begun, Command, Flow, Pause, Step, Work
+from ragknn.server._lane import Lane, pipeline_of
+from ragknn.server._translation import translated
+
+T = TypeVar("T")
+
+
+class Driver:
+    """Runs a flow in sync code.
+
+    Of what the flow begins, computations go on in a thread, one at a time; commands are sent at once, and their replies
+    read when they are waited for.
+    """
+
+    def __init__(self, client: redis.Redis | None) -> None:
+        self._client = client
+        self._worker: _Worker | None = None
+        self._lane: Lane | None = None
+        self._begun: set[_Sent] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._lane is not None:
+                self._lane.close()
+        finally:
+            if self._worker is not None:
+                self._worker.end(wait=True)
+            for begun in self._begun:
+                begun.flow.close()
+
+    def run(self, flow: Flow[T], sent: Any = None) -> T:
+        """Run the flow to its end, from the step of which `sent` came."""
+        with closing(flow):
+            while True:
+                try:
+                    step = flow.send(sent)
+                except StopIteration as stop:
+                    return cast(T, stop.value)
+                sent = self._result(step)
+
+    def _result(self, step: Step) -> Any:
+        match step:
+            case Work(call):
+                return call()
+            case Pause(seconds):
+                return time.sleep(seconds)
+            case Ahead(flow):
+                begun = self._begin(flow)
+                self._begun.add(begun)
+                return begun
+            case _Sent():
+                self._begun.discard(step)
+                return self.run(step.flow, step.result())
+            case commands:
+                if self._lane is not None and self._lane.is_busy:
+                    return self._lane.replies(self._lane.send(cast(list[Command], commands)))
+                with translated(self._client):
+                    return pipeline_of(self._client, cast(list[Command], commands)).execute(raise_on_error=False)
+
+    def _begin(self, flow: Flow[Any]) -> _Sent:
+        step = next(flow)
+        match step:
+            case Work(call):
+                self._worker = self._worker or _Worker()
+                future = self._worker.submit(call)
+                return _Sent(flow, future.result, future.done)
+            case list():
+                lane = self._lane = self._lane or Lane(cast(redis.Redis, self._client))
+                letter = lane.send(step)
+                return _Sent(flow, lambda: lane.replies(letter), lambda: letter.replies is not None)
+            case _:
+                return _Sent(flow, lambda: self._result(step), lambda: False)
+
+
+class _Sent(Begun):
+    """A flow whose first step has begun."""
+
+    def __init__(self, flow: Flow[Any], result: Callable[[], Any], done: Callable[[], bool]) -> None:
+        self.flow = flow
+        self.result = result
+        self._done = done
+
+    @property
+    def done(self) -> bool:
+        return self._done()
+
+
+class AsyncDriver:
+    """Async twin of `Driver`: what the flow begins are tasks; computations of theirs go on in a thread."""
+
+    def __init__(self, client: redis.asyncio.Redis | None) -> None:
+        self._client = client
+        self._worker: _Worker | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._lane = asyncio.Lock()  # held by who waits for replies, so that one connection is enough
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._worker is not None:
+            self._worker.end(wait=False)
+        if self._tasks:
+            await _ended(*self._tasks)
+
+    async def run(self, flow: Flow[T], *, ahead: bool = False) -> T:
+        """Run the flow to its end; `ahead` says that it was begun by another."""
+        sent: Any = None
+        with closing(flow):
+            while True:
+                try:
+                    step = flow.send(sent)
+                except StopIteration as stop:
+                    return cast(T, stop.value)
+                sent = await self._result(step, ahead)
+
+    async def _result(self, step: Step, ahead: bool) -> Any:
+        match step:
+            case Work(call) if ahead:
+                self._worker = self._worker or _Worker()
+                return await asyncio.wrap_future(self._worker.submit(call))
+            case Work(call, borrows=True):
+                working = asyncio.get_running_loop().run_in_executor(None, copy_context().run, call)
+                await _ended(working)
+                return working.result()
+            case Work(call):
+                return await asyncio.to_thread(call)
+            case Pause(seconds):
+                return await asyncio.sleep(seconds)
+            case Ahead(flow):
+                task = asyncio.ensure_future(self.run(flow, ahead=True))
+                self._tasks.add(task)
+                await asyncio.sleep(0)  # it begins
+                return _Task(task)
+            case _Task(task=task):
+                await _ended(task)
+                self._tasks.discard(task)
+                return task.result()
+            case commands:
+                async with self._lane:
+                    with translated(self._client):
+                        pipeline = pipeline_of(self._client, cast(list[Command], commands))
+                        return await pipeline.execute(raise_on_error=False)
+
+
+class _Task(Begun):
+    """A flow that is a task."""
+
+    def __init__(self, task: asyncio.Future[Any]) -> None:
+        self.task = task
+
+    @property
+    def done(self) -> bool:
+        return self.task.done()
+
+
+async def _ended(*tasks: asyncio.Future[Any]) -> None:
+    """Wait for the end of the tasks, whatever it is; who is cancelled meanwhile waits for it all the same, once."""
+    try:
+        await asyncio.wait(tasks)
+    except asyncio.CancelledError:
+        try:
+            await asyncio.wait(tasks)
+        finally:
+            for task in tasks:
+                if not task.cancel() and not task.cancelled():
+                    task.exception()  # nobody is told, and asyncio is not to complain
+        raise
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()
+
+
+class _Worker:
+    """A thread for computations, one at a time."""
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(1, "ragknn")
+
+    def submit(self, call: Callable[[], Any]) -> Future[Any]:
+        return self._executor.submit(copy_context().run, call)
+
+    def end(self, *, wait: bool) -> None:
+        """Begin nothing any more; wait for what is under way."""
+        self._executor.shutdown(wait=wait, cancel_futures=True)
