@@ -8,7 +8,7 @@ from typing import Any
 from ragknn._protocol.counting import COUNT_TIMEOUT
 from ragknn._protocol.encoding import encode_tag, is_storable
 from ragknn._protocol.flows import Flow
-from ragknn._protocol.keys import Keys
+from ragknn._protocol.keys import FIRST, Keys
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import EVERYTHING, Fragment, intersection, params
 from ragknn._protocol.replies import as_text, checked, parse_aggregate, parse_complete
@@ -16,9 +16,9 @@ from ragknn._protocol.replies import as_text, checked, parse_aggregate, parse_co
 KEYS_PER_ROUND = 1_000  # keys looked for or removed in one round trip
 
 
-def scan(prefix: str, cursor: int) -> Flow[tuple[int, list[str]]]:
-    """Return the next cursor, 0 at the end, and some of the keys with the prefix; a key may come twice."""
-    [reply] = yield [("SCAN", cursor, "MATCH", f"{prefix}*", "COUNT", KEYS_PER_ROUND)]
+def scan(prefix: str, cursor: int, ending: str = "") -> Flow[tuple[int, list[str]]]:
+    """Return the next cursor, 0 at the end, and some of the keys with prefix and ending; a key may come twice."""
+    [reply] = yield [("SCAN", cursor, "MATCH", f"{prefix}*{ending}", "COUNT", KEYS_PER_ROUND)]
     following, found = checked(reply)
     return int(following), [as_text(key) for key in found]
 
@@ -28,8 +28,8 @@ def stored_ids(keys: Keys) -> Flow[list[str]]:
     ids: set[str] = set()  # a scan may show a key twice
     cursor = 0
     while True:
-        cursor, found = yield from scan(keys.document_prefix, cursor)
-        ids.update(keys.document_id(key) for key in found)
+        cursor, found = yield from scan(keys.passage_prefix, cursor, FIRST)
+        ids.update(keys.split_passage(key)[0] for key in found)
         if not cursor:
             return list(ids)
 
@@ -38,7 +38,7 @@ def existing_documents(keys: Keys, document_ids: Sequence[str]) -> Flow[list[boo
     """Return for each document whether it is in the index."""
     there: list[bool] = []
     for start in range(0, len(document_ids), KEYS_PER_ROUND):
-        replies = yield [("EXISTS", keys.document(one)) for one in document_ids[start : start + KEYS_PER_ROUND]]
+        replies = yield [("EXISTS", keys.record(one)) for one in document_ids[start : start + KEYS_PER_ROUND]]
         there += [bool(checked(reply)) for reply in replies]
     return there
 

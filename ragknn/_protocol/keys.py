@@ -27,6 +27,9 @@ OWN_FIELDS = frozenset(
 PAGE = "at:page"
 HEADINGS = "at:headings"
 
+# What the keys of the first passages of documents end in, and no others.
+FIRST = "}:0"
+
 
 @dataclass(frozen=True, slots=True)
 class Keys:
@@ -78,21 +81,25 @@ class Keys:
         return f"ragknn:{self.name}:p:"
 
     @property
-    def document_prefix(self) -> str:
-        """Prefix of the keys of all documents."""
+    def earlier_prefix(self) -> str:
+        """Prefix of the keys under which an earlier release kept the records of documents."""
         return f"ragknn:{self.name}:d:"
 
-    def document(self, document_id: str) -> str:
-        """Key of the hash with a document's content hash and number of passages."""
-        return f"{self.document_prefix}{{{_encode_key(document_id)}}}"
+    def earlier_record(self, document_id: str) -> str:
+        """Key under which an earlier release kept the record of a document."""
+        return f"{self.earlier_prefix}{{{_encode_key(document_id)}}}"
+
+    def record(self, document_id: str) -> str:
+        """Key of the hash with the record of a document: that of its first passage."""
+        return f"{self.passages(document_id)}0"
 
     def passages(self, document_id: str) -> str:
         """Prefix of the keys of a document's passages."""
         return f"{self.passage_prefix}{{{_encode_key(document_id)}}}:"
 
-    def document_id(self, document_key: str) -> str:
-        """Return the document's id from the key that `document` made."""
-        return _decode_percent(document_key.removeprefix(self.document_prefix)[1:-1])
+    def earlier_id(self, earlier_key: str) -> str:
+        """Return the document's id from the key that `earlier_record` made."""
+        return _decode_percent(earlier_key.removeprefix(self.earlier_prefix)[1:-1])
 
     def passage(self, document_id: str, number: int) -> str:
         """Key of the hash with one passage of a document."""

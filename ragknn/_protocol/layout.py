@@ -1,7 +1,7 @@
 """The hashes of an index, written and read: the fields of a passage, and those of its document.
 
-A passage is the hash that the server indexes. Its document is a hash beside it that tells whether it has changed, how
-many passages it has, and what of its text is in none of them.
+A passage is the hash that the server indexes. The first one of a document holds its record too: whether it has
+changed, how many passages it has, and what of its text is in none of them. So a document of one passage is one hash.
 """
 
 from __future__ import annotations
@@ -113,10 +113,8 @@ def passage_fields(schema: Schema, passage: Passage, vector: bytes | None, detai
     return (*fields, *details.as_fields())
 
 
-def document_fields(
-    hashed: str, details: str, passages: int, gaps: str = "", page_starts: Sequence[int] = ()
-) -> Command:
-    """Return names and values of a document's hash, one after the other.
+def record_fields(hashed: str, details: str, passages: int, gaps: str = "", page_starts: Sequence[int] = ()) -> Command:
+    """Return names and values of a document's record, one after the other.
 
     Args:
         hashed: digest of what decides its passages and vectors.

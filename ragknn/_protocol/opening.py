@@ -11,7 +11,7 @@ from ragknn._protocol.counting import index_info, wait_until_searchable
 from ragknn._protocol.encoding import TAG_SEPARATOR
 from ragknn._protocol.finding import scan
 from ragknn._protocol.flows import Command, Flow, Work
-from ragknn._protocol.keys import Keys, field_alias, index_names, stored_name
+from ragknn._protocol.keys import FIRST, Keys, field_alias, index_names, stored_name
 from ragknn._protocol.query import TERMS, TERMS_ALIAS
 from ragknn._protocol.replies import (
     ServerInfo,
@@ -188,12 +188,12 @@ def drop_index(keys: Keys) -> Flow[int]:
 def remove_documents(keys: Keys) -> Flow[int]:
     """Remove all passages and documents; return the number of documents removed."""
     removed = 0
-    for prefix in (keys.passage_prefix, keys.document_prefix):
+    for prefix in (keys.passage_prefix, keys.earlier_prefix):
         cursor = 0
         while True:
             cursor, found = yield from scan(prefix, cursor)
             if found:
-                removed += prefix == keys.document_prefix and len(found)
+                removed += sum(key.endswith(FIRST) for key in found)
                 [reply] = yield [("UNLINK", *found)]
                 checked(reply)
             if not cursor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from ragknn._protocol.keys import Keys
-from ragknn._protocol.schema import Schema
+from ragknn._protocol.schema import FORMAT, Schema
 from ragknn._protocol.watch import Watch
 
 OnIncomplete: TypeAlias = Literal["raise", "return"]
@@ -22,6 +22,7 @@ class Place:
         watch: what is known of the server from earlier searches.
         timeout: seconds that one search may take on the server.
         on_incomplete: "raise", or "return" what came.
+        version: of Redis; empty if it is not known.
     """
 
     keys: Keys
@@ -29,3 +30,11 @@ class Place:
     watch: Watch
     timeout: float
     on_incomplete: OnIncomplete = "raise"
+    version: tuple[int, ...] = ()
+
+    def records(self, document_id: str) -> tuple[str, ...]:
+        """Return the keys of the hashes that may hold the record of a document, the first that does being right."""
+        record = self.keys.record(document_id)
+        if self.schema.format == FORMAT:
+            return (record,)
+        return (self.keys.earlier_record(document_id), record)  # another process may be moving the index

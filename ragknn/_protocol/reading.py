@@ -26,11 +26,15 @@ from ragknn.records import Document, Label, Passage
 # What is read of a passage's hash; the vector on request.
 FIELDS = ("id", "text", "start", "end", "label", "metadata", "digest", PAGE, HEADINGS)
 
-# Returns a document's hash and those of its passages, or nothing where it is not there. KEYS: the document. ARGV: the
-# prefix of its passages; the names of the fields to read of each. A script, since how many passages there are must be
-# read and used in one step: a writer may be replacing the document.
+# Returns a document's record and the hashes of its passages, or nothing where it is not there. KEYS: where the record
+# may be. ARGV: the prefix of its passages; the names of the fields to read of each. A script, since how many passages
+# there are must be read and used in one step: a writer may be replacing the document.
 _READ = """
-local head = redis.call('HMGET', KEYS[1], 'passages', 'text_hash', 'details_hash', 'gaps', 'page_starts')
+local head
+for _, key in ipairs(KEYS) do
+  head = redis.call('HMGET', key, 'passages', 'text_hash', 'details_hash', 'gaps', 'page_starts')
+  if head[1] then break end
+end
 if not head[1] then return false end
 local found = {head}
 for i = 0, tonumber(head[1]) - 1 do found[i + 2] = redis.call('HMGET', ARGV[1] .. i, unpack(ARGV, 2)) end
@@ -62,9 +66,9 @@ def read_stored(place: Place, document_ids: Sequence[str], fields: Sequence[str]
 
     Each is read in one step, so that its passages belong together however often it is replaced.
     """
-    keys, found = place.keys, {}
+    found = {}
     ids = list(dict.fromkeys(document_ids))
-    replies = yield [("EVAL_RO", _READ, "1", keys.document(own), keys.passages(own), *fields) for own in ids]
+    replies = yield [(*_reading(place, own), *fields) for own in ids]
     for own, reply in zip(ids, replies, strict=True):
         if (hashes := checked(reply)) is not None:
             head, *rows = hashes
@@ -73,6 +77,11 @@ def read_stored(place: Place, document_ids: Sequence[str], fields: Sequence[str]
             pages = tuple(json.loads(page_starts or "[]"))
             found[own] = Stored(text_hash, details_hash, gaps, pages, passages)
     return found
+
+
+def _reading(place: Place, document_id: str) -> Command:
+    records = place.records(document_id)
+    return ("EVAL_RO", _READ, str(len(records)), *records, place.keys.passages(document_id))
 
 
 def _passage(place: Place, document_id: str, number: int, fields: Sequence[str], row: Sequence[Any]) -> Passage:
@@ -208,7 +217,7 @@ def stored_labels(keys: Keys) -> Flow[dict[tuple[str, int], Label]]:
 
 
 def passages_around(
-    keys: Keys, numbers: Mapping[str, Sequence[int]], window: int
+    place: Place, numbers: Mapping[str, Sequence[int]], window: int
 ) -> Flow[dict[tuple[str, int], Passage]]:
     """Return passages and those before and after them, with text and offsets only, by document id and number.
 
@@ -216,17 +225,17 @@ def passages_around(
     Missing passages are left out.
 
     Args:
-        keys: the index's keys.
+        place: the index.
         numbers: for each document the numbers of passages in it.
         window: passages before and after each.
     """
     if not numbers:
         return {}
-    counts = yield [("HGET", keys.document(document_id), "passages") for document_id in numbers]
+    keys = place.keys
+    counts = yield from _passage_counts(place, list(numbers))
     wanted: dict[str, list[int]] = {}
     for (document_id, centers), count in zip(numbers.items(), counts, strict=True):
-        end = int(checked(count) or 0)
-        near = {n for center in centers for n in range(max(0, center - window), min(end, center + window + 1))}
+        near = {n for center in centers for n in range(max(0, center - window), min(count, center + window + 1))}
         if near:
             wanted[document_id] = sorted(near)
     fields = ("id", "text", "start", "end")
@@ -245,3 +254,11 @@ def passages_around(
             if "text" in values:
                 found[document_id, number] = passage_of(keys, keys.passage(document_id, number), values)
     return found
+
+
+def _passage_counts(place: Place, document_ids: Sequence[str]) -> Flow[list[int]]:
+    """Return the number of passages of each document, 0 for one that is not there."""
+    records = [place.records(document_id) for document_id in document_ids]
+    replies = iter((yield [("HGET", key, "passages") for keys in records for key in keys]))
+    found = [[checked(next(replies)) for _ in keys] for keys in records]
+    return [int(next((count for count in counts if count is not None), 0)) for counts in found]

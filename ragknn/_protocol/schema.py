@@ -22,8 +22,9 @@ Algorithm: TypeAlias = Literal["flat", "hnsw"]
 FieldType: TypeAlias = Literal["tag", "numeric", "text"]
 OnBadField: TypeAlias = Literal["fail", "leave_out"]
 
-FORMAT = 3  # of the manifest and of the hashes; a later release that changes either counts up
-OLDEST_FORMAT = 2  # its words were indexed by the server's rules; all else is the same
+FORMAT = 4  # of the manifest and of the hashes; a later release that changes either counts up
+FIRST_WITH_TERMS = 3  # but the records of documents were hashes of their own
+OLDEST_FORMAT = 2  # the words were indexed by the server's rules; all else was as in 3
 # The field of the hash with a tag for every entry of the metadata.
 ANY_FIELD = "any"
 
@@ -126,8 +127,8 @@ class Schema:
         values = json.loads(text)
         found = values.get("format")
         if found == OLDEST_FORMAT and not values["text_search"]:
-            values["format"] = FORMAT  # without words they do not differ
-        elif found not in (OLDEST_FORMAT, FORMAT):
+            values["format"] = FIRST_WITH_TERMS  # without words they do not differ
+        elif found not in (OLDEST_FORMAT, FIRST_WITH_TERMS, FORMAT):
             raise SchemaMismatch(name, {"format": (FORMAT, found)})
         kept = values.pop("splitter", None)
         return cls(**values, splitter=None if kept is None else Splitter(**kept))
@@ -140,7 +141,7 @@ class Schema:
     @property
     def has_terms(self) -> bool:
         """Whether the passages can be searched for their words."""
-        return self.text_search and self.format == FORMAT
+        return self.text_search and self.format >= FIRST_WITH_TERMS
 
     def check(self, name: str, wanted: Mapping[str, Any]) -> None:
         """Compare with what the caller asks for; what it does not name is taken as it is.

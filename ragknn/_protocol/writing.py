@@ -9,30 +9,35 @@ from typing import Any
 from ragknn._protocol.finding import KEYS_PER_ROUND
 from ragknn._protocol.flows import Command, Flow
 from ragknn._protocol.keys import Keys
+from ragknn._protocol.place import Place
 from ragknn._protocol.replies import as_text, checked
 from ragknn.errors import CommandRefused
 
-# Stores a document in place of what there is of it. KEYS: the document. ARGV: the prefix of its passages; "absent" to
+# Stores a document in place of what there is of it. KEYS: its record. ARGV: the prefix of its passages; "absent" to
 # store it only where it is not there yet, else ""; then groups of fields, each behind the number of its values: those
-# of the document, and those of each passage. A script, since how many passages there are must be read and used in one
-# step: another writer may be replacing the same document. The first write is one that a server without memory refuses;
-# after it, all others go through, so that the document is stored whole or not at all.
+# of each passage, the record among those of the first. A script, since how many passages there are must be read and
+# used in one step: another writer may be replacing the same document. The first write is one that a server without
+# memory refuses, even where it changes nothing; after it, all others go through, so that the document is stored whole
+# or not at all. Where the server has lost the record, what it has left of the passages goes too.
 _REPLACE = """
 local old = redis.call('HGET', KEYS[1], 'passages')
 if old and ARGV[2] == 'absent' then return 0 end
-redis.call('HSET', KEYS[1], 'passages', old or 0)
-for i = 0, (tonumber(old) or 0) - 1 do redis.call('UNLINK', ARGV[1] .. i) end
-redis.call('UNLINK', KEYS[1])
-local at, number = 3, -1
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  redis.call('HSETNX', KEYS[1], 'passages', '1')
+  redis.call('UNLINK', KEYS[1])
+end
+local at, number = 3, 0
 while at <= #ARGV do
-  local size = tonumber(ARGV[at])
-  redis.call('HSET', number < 0 and KEYS[1] or ARGV[1] .. number, unpack(ARGV, at + 1, at + size))
+  local key, size = ARGV[1] .. number, tonumber(ARGV[at])
+  if number > 0 then redis.call('UNLINK', key) end
+  redis.call('HSET', key, unpack(ARGV, at + 1, at + size))
   at, number = at + size + 1, number + 1
 end
+while redis.call('UNLINK', ARGV[1] .. number) == 1 or number < (tonumber(old) or 0) do number = number + 1 end
 return 1
 """
 
-# Changes label, metadata and fields of a document's passages. KEYS: the document. ARGV: the prefix of its passages; the
+# Changes label, metadata and fields of a document's passages. KEYS: its record. ARGV: the prefix of its passages; the
 # text hash and the details hash that it must have, the latter "" for any; the new details hash; how many fields go, and
 # their names; then groups of fields as above, one for all passages or one for each. If a passage is gone from the
 # server, nothing is changed, so that no half of it comes back, and the document counts as not stored: adding it stores
@@ -46,13 +51,17 @@ for i = 0, tonumber(stored[3]) - 1 do
     return 0
   end
 end
-redis.call('HSET', KEYS[1], 'details_hash', ARGV[4])
+redis.call('HSETNX', KEYS[1], 'passages', '1')
 local gone = tonumber(ARGV[5])
 local at = 6 + gone
 for i = 0, tonumber(stored[3]) - 1 do
   local key, size = ARGV[1] .. i, tonumber(ARGV[at])
   if gone > 0 then redis.call('HDEL', key, unpack(ARGV, 6, 5 + gone)) end
-  redis.call('HSET', key, unpack(ARGV, at + 1, at + size))
+  if i == 0 then
+    redis.call('HSET', key, 'details_hash', ARGV[4], unpack(ARGV, at + 1, at + size))
+  else
+    redis.call('HSET', key, unpack(ARGV, at + 1, at + size))
+  end
   if at + size < #ARGV then at = at + size + 1 end
 end
 return 1
@@ -60,10 +69,28 @@ return 1
 
 # Removes a document with its passages, however many it has now.
 _REMOVE = """
-local n = redis.call('HGET', KEYS[1], 'passages')
-for i = 0, (tonumber(n) or 0) - 1 do redis.call('UNLINK', ARGV[1] .. i) end
+local count, number = tonumber(redis.call('HGET', KEYS[1], 'passages')) or 0, 1
+while redis.call('UNLINK', ARGV[1] .. number) == 1 or number < count do number = number + 1 end
 return redis.call('UNLINK', KEYS[1])
 """
+
+# Returns the text hash and the details hash of each document. KEYS: where the records of the documents may be. ARGV:
+# how many keys there are for each document. A script, since as many commands would take the client far longer.
+_KNOWN = """
+local found, each = {}, tonumber(ARGV[1])
+for i = 1, #KEYS, each do
+  local hashes
+  for j = i, i + each - 1 do
+    hashes = redis.call('HMGET', KEYS[j], 'text_hash', 'details_hash')
+    if hashes[1] then break end
+  end
+  found[#found + 1] = hashes
+end
+return found
+"""
+
+# With HSETEX, which stores a hash only where it is not there yet, in one step and without a script.
+_FIRST_WITH_NEW_HASHES = (8,)  # of Redis
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +99,31 @@ class Replacement:
 
     Attributes:
         id: the document's id.
-        fields: the document's hash; `layout.document_fields` makes it.
+        record: the document's record; `layout.record_fields` makes it.
         passages: the hashes of its passages; `layout.passage_fields` makes them.
         only_new: whether to leave an existing document as it is.
+        seems_new: whether it was not there when it was looked up.
     """
 
     id: str
-    fields: Command
+    record: Command
     passages: Sequence[Command]
     only_new: bool = False
+    seems_new: bool = False
 
     def command(self, keys: Keys) -> Command:
         """Return the command that stores it."""
         condition = "absent" if self.only_new else ""
-        groups = [part for group in (self.fields, *self.passages) for part in (str(len(group)), *group)]
-        return ("EVAL", _REPLACE, "1", keys.document(self.id), keys.passages(self.id), condition, *groups)
+        first, *others = self.passages
+        groups = [part for group in ((*first, *self.record), *others) for part in (str(len(group)), *group)]
+        return ("EVAL", _REPLACE, "1", keys.record(self.id), keys.passages(self.id), condition, *groups)
+
+    def quick_command(self, place: Place) -> Command | None:
+        """Return the command that stores it if it is not there, where that can be had without a script."""
+        if not self.seems_new or len(self.passages) != 1 or place.version < _FIRST_WITH_NEW_HASHES:
+            return None
+        fields = (*self.passages[0], *self.record)
+        return ("HSETEX", place.keys.record(self.id), "FNX", "FIELDS", str(len(fields) // 2), *fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,25 +151,43 @@ class Change:
         groups = [part for group in self.passages for part in (str(len(group)), *group)]
         hashes = (self.text_hash, self.old_hash, self.new_hash)
         gone = (str(len(self.removed)), *self.removed)
-        return ("EVAL", _CHANGE, "1", keys.document(self.id), keys.passages(self.id), *hashes, *gone, *groups)
+        return ("EVAL", _CHANGE, "1", keys.record(self.id), keys.passages(self.id), *hashes, *gone, *groups)
 
 
-def stored_hashes(keys: Keys, document_ids: Sequence[str]) -> Flow[list[tuple[str, str] | None]]:
+def stored_hashes(place: Place, document_ids: Sequence[str]) -> Flow[list[tuple[str, str] | None]]:
     """Return for each document the text hash and the details hash of what is stored, or None if it is not."""
-    replies = yield [("HMGET", keys.document(document_id), "text_hash", "details_hash") for document_id in document_ids]
-    pairs = [checked(reply) for reply in replies]
-    return [None if hashed is None else (as_text(hashed), as_text(details)) for hashed, details in pairs]
+    found: list[tuple[str, str] | None] = []
+    for start in range(0, len(document_ids), KEYS_PER_ROUND):
+        records = [place.records(document_id) for document_id in document_ids[start : start + KEYS_PER_ROUND]]
+        keys = [key for some in records for key in some]
+        [reply] = yield [("EVAL_RO", _KNOWN, str(len(keys)), *keys, str(len(records[0])))]
+        for hashed, details in checked(reply):
+            found.append(None if hashed is None else (as_text(hashed), as_text(details)))
+    return found
 
 
-def write_documents(keys: Keys, documents: Sequence[Replacement | Change]) -> Flow[list[bool | str]]:
-    """Write the documents in one round trip, each in one step.
+def write_documents(place: Place, documents: Sequence[Replacement | Change]) -> Flow[list[bool | str]]:
+    """Write the documents in one round trip, each in one step; in two where one was new, and is not any more.
 
     Returns:
         For each document True; False if it was left as it is, because it exists already or was changed meanwhile; or
         why the server refused it, and it stayed as it was.
     """
-    replies = yield [document.command(keys) for document in documents]
-    return [_outcome(reply) for reply in replies]
+    quick = [document.quick_command(place) if isinstance(document, Replacement) else None for document in documents]
+    replies = yield [
+        command or document.command(place.keys) for command, document in zip(quick, documents, strict=True)
+    ]
+    outcomes = [_outcome(reply) for reply in replies]
+    there = [
+        number
+        for number, document in enumerate(documents)
+        if quick[number] and outcomes[number] is False and isinstance(document, Replacement) and not document.only_new
+    ]
+    if there:
+        replies = yield [documents[number].command(place.keys) for number in there]
+        for number, reply in zip(there, replies, strict=True):
+            outcomes[number] = _outcome(reply)
+    return outcomes
 
 
 def _outcome(reply: Any) -> bool | str:
@@ -148,7 +203,7 @@ def delete_documents(keys: Keys, document_ids: Sequence[str]) -> Flow[list[str]]
     for start in range(0, len(document_ids), KEYS_PER_ROUND):
         part = document_ids[start : start + KEYS_PER_ROUND]
         replies = yield [
-            ("EVAL", _REMOVE, "1", keys.document(document_id), keys.passages(document_id)) for document_id in part
+            ("EVAL", _REMOVE, "1", keys.record(document_id), keys.passages(document_id)) for document_id in part
         ]
         removed += [document_id for document_id, reply in zip(part, replies, strict=True) if int(checked(reply))]
     return removed

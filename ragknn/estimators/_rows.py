@@ -14,7 +14,7 @@ from ragknn._protocol.encoding import vector_hash
 from ragknn._protocol.finding import KEYS_PER_ROUND, scan
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.keys import Keys
-from ragknn._protocol.layout import details_hash, details_of, document_fields, passage_fields
+from ragknn._protocol.layout import details_hash, details_of, passage_fields, record_fields
 from ragknn._protocol.replies import as_text, checked
 from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import from_bytes, to_bytes
@@ -106,7 +106,7 @@ def store_rows(
 
 def _clear(keys: Keys, mark: str) -> Flow[bool]:
     """Remove all rows while the mark is the own one; return whether it is."""
-    for prefix in (keys.passage_prefix, keys.document_prefix):
+    for prefix in (keys.passage_prefix, keys.earlier_prefix):
         cursor = 0
         while True:
             cursor, found = yield from scan(prefix, cursor)
@@ -124,12 +124,11 @@ def _row_values(keys: Keys, schema: Schema, row: str, blob: bytes, label: Label 
     details, _ = details_of(schema, label, {})
     passage = Passage(passage_id(row, 0), row, "", 0, 0, number=0)
     hashed = vector_hash(row, "", blob)
-    own = passage_fields(schema, passage, blob, details)
-    of_document = document_fields(hashed, details_hash([(details.label, details.metadata)]), 1)
-    for key, fields in ((keys.passage(row, 0), own), (keys.document(row), of_document)):
-        yield key
-        yield str(len(fields))
-        yield from fields
+    record = record_fields(hashed, details_hash([(details.label, details.metadata)]), 1)
+    fields = (*passage_fields(schema, passage, blob, details), *record)
+    yield keys.record(row)
+    yield str(len(fields))
+    yield from fields
 
 
 def fetch_rows(keys: Keys, schema: Schema, passages: Sequence[Spot]) -> Flow[NDArray[Any]]:
@@ -157,7 +156,7 @@ def remove_rows(keys: Keys, size: int) -> Flow[None]:
     yield [("FT.ALIASDEL", keys.alias), ("FT.DROPINDEX", keys.search_index())]
     for start in range(0, size, KEYS_PER_ROUND):
         rows = [str(row) for row in range(start, min(start + KEYS_PER_ROUND, size))]
-        for reply in (yield [("UNLINK", keys.passage(row, 0), keys.document(row)) for row in rows]):
+        for reply in (yield [("UNLINK", keys.record(row), keys.earlier_record(row)) for row in rows]):
             checked(reply)
     [reply] = yield [("UNLINK", keys.manifest)]
     checked(reply)

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from ragknn._checks import check_mapping, check_type, check_whole, shown
 from ragknn._display.bars import bar_in_notebook
+from ragknn._protocol.counting import index_info
 from ragknn._protocol.finding import existing_documents
 from ragknn._protocol.flows import Flow, Progress
 from ragknn.evaluation._latency import Latency, in_even_steps
@@ -259,6 +260,7 @@ def _missing(index: Index | AsyncIndex, questions: Questions) -> Flow[int]:
     )
     present = sum((yield from existing_documents(index._keys, relevant)))
     if not present:
+        yield from index_info(index._keys)  # raises where the index itself is gone
         named = f"such as {relevant[0]!r}" if relevant else "but none has a grade of 1 or more"
         raise ValueError(
             f"expected documents of the judgements, {named}, in index {index.name!r}, got none: "

@@ -16,7 +16,7 @@ from ragknn._display.bars import bar_in_notebook
 from ragknn._protocol.counting import index_info
 from ragknn._protocol.finding import matching_ids, stored_ids
 from ragknn._protocol.flows import Flow, Work
-from ragknn._protocol.layout import Details, document_fields, not_everywhere, passage_fields
+from ragknn._protocol.layout import Details, not_everywhere, passage_fields, record_fields
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import EVERYTHING, Fragment
 from ragknn._protocol.schema import OnBadField, Schema
@@ -201,7 +201,7 @@ def _bring_in(
     place: Place, items: Sequence[Any], draft: Drafting, embed: Embedding, policy: Policy, tally: _Tally
 ) -> Flow[list[Any]]:
     """Bring a batch in; return the documents that another writer changed meanwhile."""
-    known = yield from stored_hashes(place.keys, [item.id for item in items])
+    known = yield from stored_hashes(place, [item.id for item in items])
     if policy.dry_run:
         known = [tally.written.get(item.id, stored) for item, stored in zip(items, known, strict=True)]
     pending = yield Work(lambda: list(_pending(items, known, draft, policy, tally)))
@@ -211,7 +211,7 @@ def _bring_in(
         return []
     vectors = yield from _embedded(pending, embed, place.schema.dim)
     writes = dict(_writes(place.schema, pending, vectors, policy, tally))
-    outcomes = yield from write_documents(place.keys, list(writes.values()))
+    outcomes = yield from write_documents(place, list(writes.values()))
     by_id = {one.draft.id: one for one in pending}
     changed: set[str] = set()
     for document_id, outcome in zip(writes, outcomes, strict=True):
@@ -338,9 +338,9 @@ def _writes(
             triples = zip(one.passages, blobs[row], details, strict=True)
             passages = [passage_fields(schema, *triple) for triple in triples]
             gaps = draft.gaps(one.passages)
-            fields = document_fields(draft.text_hash, draft.details_hash, len(passages), gaps, draft.page_starts)
+            record = record_fields(draft.text_hash, draft.details_hash, len(passages), gaps, draft.page_starts)
             only_new = policy.on_existing != "replace" and draft.id not in tally.written
-            yield draft.id, Replacement(draft.id, fields, passages, only_new)
+            yield draft.id, Replacement(draft.id, record, passages, only_new, seems_new=one.stored is None)
 
 
 def _as_blobs(
@@ -368,7 +368,7 @@ def _remove_emptied(place: Place, tally: _Tally) -> Flow[None]:
     emptied = [document_id for document_id in empty if document_id not in tally.seen]
     if not emptied:
         return
-    known = yield from stored_hashes(place.keys, emptied)
+    known = yield from stored_hashes(place, emptied)
     stored = [document_id for document_id, hashes in zip(emptied, known, strict=True) if hashes is not None]
     tally.deleted = stored if tally.dry_run else (yield from delete_documents(place.keys, stored))
 

@@ -12,13 +12,29 @@ from ragknn._protocol.opening import create_command, stored_manifest, swap_manif
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import TERMS
 from ragknn._protocol.replies import as_text, checked
-from ragknn._protocol.schema import FORMAT, Schema
+from ragknn._protocol.schema import FIRST_WITH_TERMS, FORMAT, Schema
 
 # The field with the words of a passage in the earlier form; the server made the terms of them.
 _EARLIER = "text_words"
 
 HELD = 10_000  # milliseconds after which a process that was killed no longer keeps others from moving the index
 POLL = 0.05  # seconds
+
+# Puts the record of a document into the hash of its first passage. KEYS: where it was, and the first passage. ARGV: the
+# prefix of the passages. Where the server has lost the first passage, the others go, and the document counts as not
+# stored: adding it stores it whole.
+_SET_RECORD = """
+local record = redis.call('HGETALL', KEYS[1])
+if #record == 0 then return 0 end
+if redis.call('EXISTS', KEYS[2]) == 0 then
+  for i = 1, tonumber(redis.call('HGET', KEYS[1], 'passages')) - 1 do redis.call('UNLINK', ARGV[1] .. i) end
+else
+  redis.call('HDEL', KEYS[2], 'gaps', 'page_starts')
+  redis.call('HSET', KEYS[2], unpack(record))
+end
+redis.call('UNLINK', KEYS[1])
+return 1
+"""
 
 # Sets the terms of a passage, if it still has the text that they were made of. KEYS: the passage. ARGV: the digest of
 # the text, the field with its words, the field for its terms, the terms.
@@ -33,9 +49,9 @@ return 1
 def moved(place: Place) -> Flow[Schema]:
     """Bring an index to this release's form, if it is not in it, and return its schema.
 
-    Searches by vectors go on meanwhile: a second search index is built beside the first, and takes its alias when it is
-    complete. If this is interrupted, the first one stays, and the next call starts again. Of several processes that
-    call it at once, one does it and the others wait.
+    Searches by vectors and reads go on meanwhile. Where words are indexed, a second search index is built beside the
+    first, and takes its alias when it is complete. If this is interrupted, the first one stays, and the next call
+    starts again. Of several processes that call it at once, one does it and the others wait.
     """
     keys = place.keys
     while (schema := Schema.loads(keys.name, (yield from stored_manifest(keys)))).format != FORMAT:
@@ -52,10 +68,29 @@ def _move(keys: Keys) -> Flow[None]:
     manifest = yield from stored_manifest(keys)  # again, since it may have been moved before this process could
     old = Schema.loads(keys.name, manifest)
     if old.format != FORMAT:
-        new = replace(old, format=FORMAT, fold_accents=True)
-        yield from _store_terms(keys, new)
-        yield from _take_over(keys, new)
+        new = replace(old, format=FORMAT)
+        yield from _store_records(keys)
+        if old.format < FIRST_WITH_TERMS:
+            new = replace(new, fold_accents=True)
+            yield from _store_terms(keys, new)
+        if new.text_search:  # the words of what was written anew count twice in the scores of the first search index
+            yield from _take_over(keys, new)
         yield from swap_manifest(keys, manifest, new.dumps())
+
+
+def _store_records(keys: Keys) -> Flow[None]:
+    cursor = 0
+    while True:
+        cursor, found = yield from scan(keys.earlier_prefix, cursor)
+        ids = map(keys.earlier_id, found)
+        setting = [
+            ("EVAL", _SET_RECORD, "2", key, keys.record(own), keys.passages(own))
+            for key, own in zip(found, ids, strict=True)
+        ]
+        for reply in (yield [_hold(keys), *setting]):
+            checked(reply)
+        if not cursor:
+            return
 
 
 def _store_terms(keys: Keys, schema: Schema) -> Flow[None]:

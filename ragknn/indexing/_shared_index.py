@@ -164,7 +164,7 @@ class SharedIndex:
         return self._state.schema
 
     def _place(self, on_incomplete: OnIncomplete = "raise") -> Place:
-        return Place(self._keys, self.schema, self._watch, self.timeout, on_incomplete)
+        return Place(self._keys, self.schema, self._watch, self.timeout, on_incomplete, self.server.version)
 
     def _filtering(self, where: Where | None = None) -> Flow[Fragment]:
         """Return what `where` means in this index, as the server takes it.
@@ -261,6 +261,7 @@ class SharedIndex:
             self._opened = replace(self._state, schema=(yield from moved(self._place())))
 
     def _adding_fields(self, fields: Mapping[str, FieldType]) -> Flow[IngestReport]:
+        yield from self._modernizing()
         schema, report = yield from add_fields(self._place(), fields, self.timeout)
         self._opened = replace(self._state, schema=schema)
         return report

@@ -196,6 +196,7 @@ def updating(
         raise ValueError("expected metadata or a label to change, got neither")
     if metadata is not None and not isinstance(metadata, Mapping):
         raise TypeError(f"expected metadata as a mapping such as a dict, got {type(metadata).__name__}")
+    yield from index._modernizing()
     place, among = index._place(), (yield from index._filtering(where))
     policy = _policy({"on_bad_field": on_bad_field})
     new_label = label if isinstance(label, EllipsisType) else plain_label(label, "the update")
@@ -220,6 +221,7 @@ def updating(
 
 def deleting(index: Index | AsyncIndex, document_ids: Iterable[str], where: Where | None) -> Flow[int]:
     """The flow behind `Indexer.delete`."""
+    yield from index._modernizing()
     chosen = yield from _chosen(index._place(), document_ids, (yield from index._filtering(where)))
     return len((yield from delete_documents(index._keys, chosen)))
 
@@ -229,6 +231,7 @@ def deleting_where(index: Index | AsyncIndex, where: Where) -> Flow[int]:
     among = yield from index._filtering(where)
     if among == EVERYTHING:
         raise ValueError(f"expected a filter with at least one condition, got {where!r}; clear() removes everything")
+    yield from index._modernizing()
     return len((yield from delete_documents(index._keys, (yield from matching_ids(index._keys, among)))))
 
 

@@ -204,7 +204,7 @@ def _building(
         for one in found:
             if (number := passage_number(one.passage)) is not None:
                 numbers.setdefault(one.passage.document_id, []).append(number)
-        stored = yield from passages_around(index._keys, numbers, plan.window)
+        stored = yield from passages_around(index._place(), numbers, plan.window)
         outdated = {one.passage.document_id for one in found if not _is_stored(one.passage, stored)}
         warnings += [
             f"document {document_id!r} was changed or removed after it was retrieved: its passages have no window"

@@ -37,7 +37,7 @@ def test_an_index_of_its_own_goes_with_the_estimator(blobs):
 def test_nothing_of_it_stays_on_the_server(blobs, client):
     before = sorted(client.scan_iter("ragknn:sklearn-*"))
     model = KNeighborsRegressor().fit(*blobs)
-    assert len(sorted(client.scan_iter("ragknn:sklearn-*"))) == len(before) + 2 * len(blobs[0]) + 1
+    assert len(sorted(client.scan_iter("ragknn:sklearn-*"))) == len(before) + len(blobs[0]) + 1
     del model
     gc.collect()
     assert sorted(client.scan_iter("ragknn:sklearn-*")) == before

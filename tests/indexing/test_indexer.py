@@ -17,6 +17,7 @@ from ragknn._protocol.encoding import decode_tag, digest
 from ragknn._protocol.keys import Keys
 
 WORDS = Splitter(size=4, overlap=0, unit="words")
+RECORD = ("text_hash", "details_hash", "passages", "gaps", "page_starts")
 
 
 class Source:
@@ -51,21 +52,23 @@ def indexer(faces, opened):
 
 @pytest.fixture
 def stored(client, index_name):
-    """Tell for each stored document its hash and the hashes of its passages, vectors left out."""
+    """Tell for each stored document its record and the hashes of its passages, vectors left out."""
     return lambda: read_stored(client, index_name)
 
 
 def read_stored(client, name):
     keys = Keys(name)
     documents = {}
-    for key in client.scan_iter(f"{keys.document_prefix}*", count=1000):
-        document_id = keys.document_id(key.decode())
-        documents[document_id] = ({field.decode(): value.decode() for field, value in client.hgetall(key).items()}, [])
     for key in client.scan_iter(f"{keys.passage_prefix}*", count=1000):
         document_id, number = keys.split_passage(key.decode())
         fields = {field.decode(): value for field, value in client.hgetall(key).items()}
         assert fields.pop("digest").decode() == digest(fields["text"].decode(), fields.pop("vector"))
-        documents[document_id][1].append((number, {field: value.decode() for field, value in fields.items()}))
+        texts = {field: value.decode() for field, value in fields.items()}
+        record = {field: texts.pop(field) for field in RECORD if field in texts}
+        assert (number == 0) == bool(record)
+        top, parts = documents.setdefault(document_id, ({}, []))
+        top.update(record)
+        parts.append((number, texts))
     return {document_id: (top, [f for _, f in sorted(parts)]) for document_id, (top, parts) in documents.items()}
 
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 import redis
 
-from ragknn import Document, HashingEmbedder, Index, Indexer, Retriever
+from ragknn import Document, HashingEmbedder, Index, Indexer, Retriever, Splitter
 from ragknn._protocol.encoding import text_hash
+from ragknn._protocol.keys import FIRST
 from ragknn._protocol.opening import create_command
 from ragknn.indexing._moving import moved
 from ragknn.server._connection import run
@@ -21,6 +22,9 @@ DOCUMENTS = [
     Document("c", "— …", "y"),
     *(Document(f"d{number}", f"page {number} of the printer's manual") for number in range(30)),
 ]
+LONG = Document("long", "One printer. \n\n Another printer. \n\n The last one.", page_starts=(0, 14))
+CUT = Splitter(size=2, overlap=0, unit="words")
+RECORD = ("text_hash", "details_hash", "passages", "gaps", "page_starts")
 QUERY = "printing pages in cafes"
 
 
@@ -34,35 +38,54 @@ class Counting(HashingEmbedder):
         return super().embed_documents(texts)
 
 
+def part_records(client, keys):
+    """Put the records of documents into hashes of their own."""
+    for key in client.scan_iter(f"{keys.passage_prefix}*{FIRST}"):
+        record = {name: value for name in RECORD if (value := client.hget(key, name)) is not None}
+        client.hset(keys.earlier_record(keys.split_passage(key.decode())[0]), mapping=record)
+        client.hdel(key, *RECORD)
+
+
+def set_manifest(client, keys, **values):
+    manifest = {**json.loads(client.hget(keys.manifest, "schema")), **values}
+    kept = {name: value for name, value in manifest.items() if value is not None}
+    client.hset(keys.manifest, "schema", json.dumps(kept))
+
+
+def leave_words_to_the_server(client, keys, schema):
+    """Put the words of passages into another field, from which the server makes the terms."""
+    for key in client.scan_iter(f"{keys.passage_prefix}*"):
+        client.hdel(key, "terms")
+        if schema.text_search and (found := searchable(client.hget(key, "text").decode())):
+            client.hset(key, "text_words", found)
+    client.execute_command("FT.DROPINDEX", keys.search_index())
+    command = list(create_command(keys, schema))
+    if schema.text_search:
+        place = command.index("terms")
+        command[place : place + 5] = ["text_words", "TEXT"]
+        place = command.index("STOPWORDS")
+        stop_words = schema.stop_words
+        command[place : place + 2] = ["LANGUAGE", "english", "STOPWORDS", len(stop_words), *stop_words]
+    client.execute_command(*command)
+    client.execute_command("FT.ALIASADD", keys.alias, keys.search_index())
+
+
 @pytest.fixture
 def make_earlier(redis_url, client):
-    """Makes an index as the release before left it: the words for the server to stem, in another field."""
+    """Makes an index of documents, each of one passage, as an earlier release left it, by its format."""
 
-    def make(name, **options):
-        """Make it of the documents, each of one passage."""
+    def make(name, form=2, **options):
         with Index(name, url=redis_url, embedder=HashingEmbedder(DIM), fields={"year": "numeric"}, **options) as index:
             Indexer(index).add(DOCUMENTS)
             keys, schema = index._keys, index.schema
-        for key in client.scan_iter(f"{keys.passage_prefix}*"):
-            client.hdel(key, "terms")
-            if schema.text_search and (found := searchable(client.hget(key, "text").decode())):
-                client.hset(key, "text_words", found)
-        for document in DOCUMENTS:
-            earlier = text_hash("document", document.id, document.text, "1:tokens:auto:auto")
-            client.hset(keys.document(document.id), "text_hash", earlier)
-        manifest = json.loads(client.hget(keys.manifest, "schema"))
-        del manifest["fold_accents"]
-        client.hset(keys.manifest, "schema", json.dumps({**manifest, "format": 2}))
-        client.execute_command("FT.DROPINDEX", keys.search_index())
-        command = list(create_command(keys, schema))
-        if schema.text_search:
-            place = command.index("terms")
-            command[place : place + 5] = ["text_words", "TEXT"]
-            place = command.index("STOPWORDS")
-            stop_words = schema.stop_words
-            command[place : place + 2] = ["LANGUAGE", "english", "STOPWORDS", len(stop_words), *stop_words]
-        client.execute_command(*command)
-        client.execute_command("FT.ALIASADD", keys.alias, keys.search_index())
+        part_records(client, keys)
+        set_manifest(client, keys, format=form)
+        if form == 2:
+            set_manifest(client, keys, fold_accents=None)
+            leave_words_to_the_server(client, keys, schema)
+            for document in DOCUMENTS:
+                earlier = text_hash("document", document.id, document.text, "1:tokens:auto:auto")
+                client.hset(keys.earlier_record(document.id), "text_hash", earlier)
         return keys
 
     return make
@@ -113,13 +136,77 @@ def test_it_is_moved_without_embedding_anything(faces, redis_url, index_name, cl
     assert not list(client.scan_iter(f"ragknn:{index_name}:*"))
 
 
-def test_one_without_words_needs_no_move(redis_url, index_name, client, make_earlier):
-    make_earlier(index_name, text_search=False)
+@pytest.mark.parametrize("form", [2, 3])
+def test_where_no_words_are_indexed_the_search_index_stays(redis_url, index_name, client, make_earlier, form):
+    keys = make_earlier(index_name, form, text_search=False)
     with Index(index_name, url=redis_url, embedder=HashingEmbedder(DIM)) as index:
         before = client.execute_command("FT._LIST")
         assert Indexer(index).sync(DOCUMENTS).unchanged == len(DOCUMENTS)
         assert client.execute_command("FT._LIST") == before
         assert len(Retriever(index).retrieve(QUERY, k=40)) == 33
+    assert not list(client.scan_iter(f"{keys.earlier_prefix}*"))
+
+
+@pytest.fixture
+def of_the_release_before(redis_url, index_name, client):
+    """Keys of an index with a document of several passages, whose record is a hash of its own."""
+    with Index(index_name, url=redis_url, embedder=HashingEmbedder(DIM), fields={"year": "numeric"}) as index:
+        Indexer(index, CUT).add([LONG, *DOCUMENTS[:2]])
+        part_records(client, index._keys)
+        set_manifest(client, index._keys, format=3)
+        return index._keys
+
+
+def read(index, retriever):
+    """Return what there is to read of the long document, and what is found."""
+    found = retriever.retrieve("another", k=1, mode="text")
+    parts = [list(index.documents()), list(index.passages()), index.exists(["long", "x"])]
+    return [*parts, index.count_documents(), [neighbor.passage.text for neighbor in found]]
+
+
+def test_it_is_read_as_it_is_before_while_and_after_another_process_moves_it(
+    faces, redis_url, index_name, of_the_release_before
+):
+    with (
+        faces.index(index_name, url=redis_url, embedder=HashingEmbedder(DIM)) as reader,
+        faces.index(index_name, url=redis_url, embedder=HashingEmbedder(DIM)) as writer,
+    ):
+        before = read(reader, faces.retriever(reader))
+        assert LONG in before[0]
+        assert faces.indexer(writer, CUT).sync([LONG, *DOCUMENTS[:2]], dry_run=True).unchanged == 3
+        assert reader.schema.format == writer.schema.format == 3
+        assert faces.indexer(writer, CUT).sync([LONG, *DOCUMENTS[:2]]).unchanged == 3
+        assert (reader.schema.format, writer.schema.format) == (3, 4)
+        assert read(reader, faces.retriever(reader)) == read(writer, faces.retriever(writer)) == before
+        assert faces.indexer(reader, CUT).sync([LONG]).deleted == 2
+        assert reader.schema.format == 4
+
+
+WRITING = {
+    "update": lambda index, indexer: indexer.update(["a"], label="z"),
+    "delete": lambda index, indexer: indexer.delete(["a"]),
+    "delete_where": lambda index, indexer: indexer.delete_where({"year": 2020}),
+    "add_fields": lambda index, indexer: index.add_fields({"page": "numeric"}),
+}
+
+
+@pytest.mark.parametrize("write", WRITING.values(), ids=WRITING)
+def test_whatever_writes_moves_it_first(faces, redis_url, index_name, client, of_the_release_before, write):
+    with faces.index(index_name, url=redis_url, embedder=HashingEmbedder(DIM)) as index:
+        write(index, faces.indexer(index))
+        assert index.schema.format == 4
+        assert list(index.documents(["long"])) == [LONG]
+    assert not list(client.scan_iter(f"{of_the_release_before.earlier_prefix}*"))
+
+
+def test_what_is_left_of_a_document_without_its_first_passage_goes(
+    redis_url, index_name, client, of_the_release_before
+):
+    client.unlink(of_the_release_before.record("long"))
+    with Index(index_name, url=redis_url, embedder=HashingEmbedder(DIM)) as index:
+        assert Indexer(index, CUT).add(DOCUMENTS[:2]).unchanged == 2
+        assert not list(client.scan_iter(f"{of_the_release_before.passages('long')}*"))
+        assert Indexer(index, CUT).add([LONG]).added == 1
 
 
 def cut_short(flow, steps):
@@ -131,9 +218,12 @@ def cut_short(flow, steps):
 
 
 @pytest.mark.long
-def test_a_move_that_is_cut_short_anywhere_is_made_again(redis_url, index_name, make_earlier, expected, monkeypatch):
+@pytest.mark.parametrize("form", [2, 3])
+def test_a_move_that_is_cut_short_anywhere_is_made_again(
+    redis_url, index_name, make_earlier, expected, monkeypatch, form
+):
     monkeypatch.setattr("ragknn.indexing._moving.HELD", 20)
-    make_earlier(index_name)
+    make_earlier(index_name, form)
     with Index(index_name, url=redis_url, embedder=HashingEmbedder(DIM)) as index:
         place, steps = index._place(), 0
         while True:
@@ -144,16 +234,18 @@ def test_a_move_that_is_cut_short_anywhere_is_made_again(redis_url, index_name, 
             except KeyboardInterrupt:
                 with Index(index_name, url=redis_url, embedder=HashingEmbedder(DIM)) as again:
                     assert len(Retriever(again).retrieve(QUERY, k=40)) == 33
+                    assert list(again.documents(["a", "b"])) == DOCUMENTS[:2]
             except RuntimeError:  # the flow came to its end, within a generator
                 break
-        assert steps > 6
+        assert steps > {2: 8, 3: 6}[form]
     with Index(index_name, url=redis_url, embedder=HashingEmbedder(DIM)) as index:
         assert Indexer(index).sync(DOCUMENTS).unchanged == len(DOCUMENTS)
         assert scores(Retriever(index)) == pytest.approx(expected)
 
 
-def test_several_may_move_it_at_once(redis_url, index_name, make_earlier, expected, client):
-    keys = make_earlier(index_name)
+@pytest.mark.parametrize("form", [2, 3])
+def test_several_may_move_it_at_once(redis_url, index_name, make_earlier, expected, client, form):
+    keys = make_earlier(index_name, form)
     problems = []
 
     def move():

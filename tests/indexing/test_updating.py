@@ -109,9 +109,11 @@ def test_any_field_is_kept_up_with_the_metadata(faces, redis_url, index_name):
 
 
 def test_nothing_is_embedded_and_text_and_vectors_stay_byte_for_byte(indexer, opened, client, counting):
+    changing = (b"label", b"metadata", b"f:topic", b"details_hash")
+
     def unchangeable():
         return {
-            key: {name: value for name, value in fields.items() if name not in (b"label", b"metadata", b"f:topic")}
+            key: {name: value for name, value in fields.items() if name not in changing}
             for key, fields in hashes(client, opened.name).items()
         }
 
@@ -582,13 +584,26 @@ def test_fields_are_declared_whole_or_not_at_all_wherever_their_adding_is_killed
 def test_a_document_of_which_a_passage_is_gone_is_never_changed_by_half(indexer, opened, client):
     indexer.add([A])
     whole = list(opened.passages())
-    client.unlink(opened._keys.passage("a", 0))
+    client.unlink(opened._keys.passage("a", 1))
     report = indexer.update(["a"], metadata={"mine": 1})
     assert (report.updated, [failure.document_id for failure in report.failed]) == (0, ["a"])
     assert "some of its passages are gone from the server" in report.failed[0].reason
-    assert client.exists(opened._keys.passage("a", 0)) == 0
+    assert client.exists(opened._keys.passage("a", 1)) == 0
     assert indexer.add([A]).added == 1
     assert list(opened.passages()) == whole
+
+
+def test_a_document_of_which_the_first_passage_is_gone_counts_as_not_stored(indexer, opened, client):
+    indexer.add([A])
+    whole = list(opened.passages())
+    client.unlink(opened._keys.passage("a", 0))
+    assert indexer.update(["a"], metadata={"mine": 1}).ids["updated"] == ()
+    assert opened.exists(["a"]) == [False]
+    assert indexer.add([A]).added == 1
+    assert list(opened.passages()) == whole
+    client.unlink(opened._keys.passage("a", 0))
+    assert indexer.delete(["a"]) == 0
+    assert not list(client.scan_iter(f"{opened._keys.passages('a')}*"))
 
 
 def test_adding_a_document_with_another_label_brings_back_a_passage_that_is_gone(indexer, opened, client):

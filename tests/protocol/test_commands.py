@@ -13,8 +13,10 @@ from ragknn._protocol.finding import KEYS_PER_ROUND, stored_ids
 from ragknn._protocol.flows import Pause, Work
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.opening import Opened, drop_index, listing, open_index
+from ragknn._protocol.place import Place
 from ragknn._protocol.replies import ServerInfo
 from ragknn._protocol.schema import Schema
+from ragknn._protocol.watch import Watch
 from ragknn._protocol.writing import Change, Replacement, delete_documents, stored_hashes, write_documents
 
 KEYS = Keys("doc")
@@ -56,6 +58,9 @@ CREATING = [
     ("FT.ALIASADD", "ragknn:doc", "ragknn:doc:v1"),
 ]
 ASKING = [("FT.INFO", "ragknn:doc")]
+
+
+PLACE = Place(KEYS, SCHEMA, Watch(), 1.0, version=(8, 2, 3))
 
 
 def play(flow, *answers):
@@ -304,11 +309,11 @@ def test_passages_and_documents_are_counted_on_the_server():
 
 def test_the_stored_ids_are_scanned_to_the_end_and_each_is_told_once():
     steps, ids = play(
-        stored_ids(KEYS), [[b"17", [b"ragknn:doc:d:{a}", b"ragknn:doc:d:{%7B}"]]], [[b"0", [b"ragknn:doc:d:{a}"]]]
+        stored_ids(KEYS), [[b"17", [b"ragknn:doc:p:{a}:0", b"ragknn:doc:p:{%7B}:0"]]], [[b"0", [b"ragknn:doc:p:{a}:0"]]]
     )
     assert [command for [command] in steps] == [
-        ("SCAN", 0, "MATCH", "ragknn:doc:d:*", "COUNT", KEYS_PER_ROUND),
-        ("SCAN", 17, "MATCH", "ragknn:doc:d:*", "COUNT", KEYS_PER_ROUND),
+        ("SCAN", 0, "MATCH", "ragknn:doc:p:*}:0", "COUNT", KEYS_PER_ROUND),
+        ("SCAN", 17, "MATCH", "ragknn:doc:p:*}:0", "COUNT", KEYS_PER_ROUND),
     ]
     assert sorted(ids) == ["a", "{"]
 
@@ -334,30 +339,60 @@ def replacement(document_id="a", passages=2, **options):
 
 
 def test_a_document_is_replaced_by_one_command():
-    steps, outcomes = play(write_documents(KEYS, [replacement()]), [1])
+    steps, outcomes = play(write_documents(PLACE, [replacement()]), [1])
     [[(name, script, *arguments)]] = steps
     assert name == "EVAL"
     assert "UNLINK" in script
     assert arguments == [
-        *("1", "ragknn:doc:d:{a}", "ragknn:doc:p:{a}:", ""),
-        *("4", "text_hash", "t", "passages", "2"),
-        *("4", "text", "text 0", "vector", b"\0"),
+        *("1", "ragknn:doc:p:{a}:0", "ragknn:doc:p:{a}:", ""),
+        *("8", "text", "text 0", "vector", b"\0", "text_hash", "t", "passages", "2"),
         *("4", "text", "text 1", "vector", b"\0"),
     ]
     assert outcomes == [True]
 
 
 def test_a_document_that_must_be_new_says_so_in_the_command():
-    [[command]], outcomes = play(write_documents(KEYS, [replacement(only_new=True)]), [0])
+    [[command]], outcomes = play(write_documents(PLACE, [replacement(only_new=True)]), [0])
     assert command[5] == "absent"
     assert outcomes == [False]
 
 
+def test_a_new_document_of_one_passage_is_stored_without_a_script():
+    [[command]], outcomes = play(write_documents(PLACE, [replacement(passages=1, seems_new=True)]), [1])
+    assert command == (
+        *("HSETEX", "ragknn:doc:p:{a}:0", "FNX", "FIELDS", "4"),
+        *("text", "text 0", "vector", b"\0", "text_hash", "t", "passages", "1"),
+    )
+    assert outcomes == [True]
+
+
+def test_one_that_another_writer_stored_meanwhile_is_replaced_unless_it_must_be_new():
+    documents = [replacement(name, 1, seems_new=True, only_new=name == "b") for name in "abc"]
+    [first, second], outcomes = play(write_documents(PLACE, documents), [1, 0, 0], [1])
+    assert [command[0] for command in first] == ["HSETEX"] * 3
+    assert [command[:4:3] for command in second] == [("EVAL", "ragknn:doc:p:{c}:0")]
+    assert outcomes == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("document", "version"),
+    [
+        (replacement(passages=1), (8, 2, 3)),
+        (replacement(passages=2, seems_new=True), (8, 2, 3)),
+        (replacement(passages=1, seems_new=True), (7, 4, 1)),
+    ],
+    ids=["known", "several passages", "older server"],
+)
+def test_every_other_document_is_stored_by_the_script(document, version):
+    [[command]], _ = play(write_documents(replace(PLACE, version=version), [document]), [1])
+    assert command[0] == "EVAL"
+
+
 def test_details_are_changed_by_one_command():
     change = Change("a", "t", "old", "new", ["label"], [("metadata", "{}")])
-    [[command]], outcomes = play(write_documents(KEYS, [change]), [1])
+    [[command]], outcomes = play(write_documents(PLACE, [change]), [1])
     assert command[2:] == (
-        *("1", "ragknn:doc:d:{a}", "ragknn:doc:p:{a}:", "t", "old", "new"),
+        *("1", "ragknn:doc:p:{a}:0", "ragknn:doc:p:{a}:", "t", "old", "new"),
         *("1", "label", "2", "metadata", "{}"),
     )
     assert outcomes == [True]
@@ -377,17 +412,26 @@ def test_a_refused_document_is_told_in_the_words_of_the_server():
         "give the user the commands and keys that it names"
     )
     documents = [replacement("a"), replacement("b", 1), replacement("c", 3), replacement("d")]
-    assert play(write_documents(KEYS, documents), [1, OOM, refused, 0])[1] == [True, REFUSED_OOM, told, False]
+    assert play(write_documents(PLACE, documents), [1, OOM, refused, 0])[1] == [True, REFUSED_OOM, told, False]
 
 
-def test_the_hashes_of_many_documents_are_asked_in_one_round_trip():
-    steps, hashes = play(stored_hashes(KEYS, ["a", "b", "c"]), [[b"1", b"2"], [None, None], ["3", "4"]])
-    assert steps == [[("HMGET", f"ragknn:doc:d:{{{name}}}", "text_hash", "details_hash") for name in "abc"]]
+def test_the_hashes_of_many_documents_are_asked_by_one_command():
+    steps, hashes = play(stored_hashes(PLACE, ["a", "b", "c"]), [[[b"1", b"2"], [None, None], ["3", "4"]]])
+    [[(name, script, *arguments)]] = steps
+    assert name == "EVAL_RO"
+    assert "HMGET" in script
+    assert arguments == ["3", *(f"ragknn:doc:p:{{{name}}}:0" for name in "abc"), "1"]
     assert hashes == [("1", "2"), None, ("3", "4")]
 
 
+def test_an_index_of_an_earlier_release_is_asked_where_it_kept_the_hashes_too():
+    earlier = replace(PLACE, schema=replace(SCHEMA, format=3))
+    [[command]], _ = play(stored_hashes(earlier, ["a", "b"]), [[[b"1", b"2"], [None, None]]])
+    assert command[2:] == ("4", *(f"ragknn:doc:{key}" for key in ("d:{a}", "p:{a}:0", "d:{b}", "p:{b}:0")), "2")
+
+
 def test_a_hash_that_cannot_be_read_is_an_error():
-    flow = stored_hashes(KEYS, ["a"])
+    flow = stored_hashes(PLACE, ["a"])
     next(flow)
     with pytest.raises(CommandRefused, match=r"(?i)no permissions"):
         flow.send([redis.exceptions.NoPermissionError("No permissions to access a key")])
@@ -407,8 +451,8 @@ def test_dropping_removes_the_search_index_then_the_keys_and_the_manifest_last()
         drop_index(KEYS),
         [[b"ragknn:doc:v1", b"ragknn:doc2:v1"]],
         [b"OK", b"OK"],
-        [[b"5", [b"ragknn:doc:p:{a}:0"]]],
-        [1],
+        [[b"5", [b"ragknn:doc:p:{a}:0", b"ragknn:doc:p:{a}:1", b"ragknn:doc:p:{b}:0"]]],
+        [3],
         [[b"0", []]],
         [[b"0", [b"ragknn:doc:d:{a}", b"ragknn:doc:d:{b}"]]],
         [2],
@@ -439,4 +483,4 @@ def test_a_drop_that_the_server_refuses_removes_nothing():
 
 
 def test_the_manifest_is_json_that_names_its_format():
-    assert json.loads(SCHEMA.dumps())["format"] == 3
+    assert json.loads(SCHEMA.dumps())["format"] == 4

@@ -15,7 +15,7 @@ from redis.crc import key_slot
 from ragknn import SchemaMismatch
 from ragknn._ids import passage_id, split_id
 from ragknn._protocol.encoding import TAG_SEPARATOR, as_number, decode_tag, dump_metadata, encode_tag
-from ragknn._protocol.keys import Keys, index_names
+from ragknn._protocol.keys import FIRST, Keys, index_names
 from ragknn._protocol.opening import create_command
 from ragknn._protocol.schema import READY_VECTORS, Schema
 from ragknn.text._terms import LANGUAGES
@@ -47,15 +47,24 @@ def test_the_keys_are_laid_out_as_documented():
     assert keys.manifest == "ragknn:handbook:manifest"
     assert keys.alias == "ragknn:handbook"
     assert (keys.search_index(), keys.search_index(2)) == ("ragknn:handbook:v1", "ragknn:handbook:v2")
-    assert keys.document("a/b.md") == "ragknn:handbook:d:{a/b.md}"
+    assert keys.record("a/b.md") == "ragknn:handbook:p:{a/b.md}:0"
     assert keys.passages("a/b.md") == "ragknn:handbook:p:{a/b.md}:"
-    assert keys.document("50% {x}\n") == "ragknn:handbook:d:{50%25 %7Bx%7D%0A}"
+    assert keys.record("50% {x}\n") == "ragknn:handbook:p:{50%25 %7Bx%7D%0A}:0"
+    assert keys.earlier_record("50% {x}\n") == "ragknn:handbook:d:{50%25 %7Bx%7D%0A}"
 
 
 @given(IDS)
-def test_a_document_key_gives_its_id_back(document_id):
+def test_a_key_of_a_record_gives_its_document_back(document_id):
     keys = Keys("doc")
-    assert keys.document_id(keys.document(document_id)) == document_id
+    assert keys.earlier_id(keys.earlier_record(document_id)) == document_id
+    assert keys.split_passage(keys.record(document_id)) == (document_id, 0)
+
+
+@given(IDS, st.integers(1, 10**6))
+def test_only_the_key_of_a_record_ends_as_one(document_id, number):
+    keys = Keys("doc")
+    assert keys.record(document_id).endswith(FIRST)
+    assert not keys.passage(document_id, number).endswith(FIRST)
 
 
 @given(IDS, st.integers(0, 10**6))
@@ -73,7 +82,8 @@ def test_a_passage_id_gives_document_and_number_back(document_id, number):
 def test_different_documents_have_different_keys(ids):
     one, other = ids
     keys = Keys("doc")
-    assert keys.document(one) != keys.document(other)
+    assert keys.record(one) != keys.record(other)
+    assert keys.earlier_record(one) != keys.earlier_record(other)
     # Nor does the prefix of one document's passages take in another's.
     assert not keys.passages(other).startswith(keys.passages(one))
 
@@ -81,25 +91,27 @@ def test_different_documents_have_different_keys(ids):
 @given(st.text("%{}:27BD5\n", min_size=1), st.text("%{}:27BD5\n", min_size=1))
 def test_ids_made_of_what_is_encoded_and_of_its_codes_have_different_keys(one, other):
     keys = Keys("doc")
-    assert (keys.document(one) == keys.document(other)) == (one == other)
-    assert keys.document_id(keys.document(one)) == one
+    assert (keys.record(one) == keys.record(other)) == (one == other)
+    assert keys.split_passage(keys.record(one)) == (one, 0)
+    assert keys.earlier_id(keys.earlier_record(one)) == one
 
 
 @given(IDS)
 def test_the_braces_of_a_key_hold_the_whole_id_and_nothing_else_does(document_id):
-    key = Keys("doc").document(document_id)
+    key = Keys("doc").earlier_record(document_id)
     assert re.fullmatch(r"ragknn:doc:d:\{[^{}\x00-\x1f\x7f]+\}", key)
 
 
 @given(IDS, st.integers(0, 10**6))
 def test_all_keys_of_a_document_live_in_one_cluster_slot(document_id, number):
     keys = Keys("doc")
-    tag = keys.document(document_id).removeprefix("ragknn:doc:d:{").removesuffix("}")
+    tag = keys.earlier_record(document_id).removeprefix("ragknn:doc:d:{").removesuffix("}")
     slots = {
         key_slot(key.encode())
         for key in (
             tag,
-            keys.document(document_id),
+            keys.earlier_record(document_id),
+            keys.record(document_id),
             keys.passages(document_id),
             f"{keys.passages(document_id)}{number}",
         )
@@ -110,8 +122,8 @@ def test_all_keys_of_a_document_live_in_one_cluster_slot(document_id, number):
 @given(IDS)
 def test_no_prefix_of_an_index_takes_in_the_keys_of_another(document_id):
     keys, other = Keys("doc"), Keys("doc2")
-    for prefix in (keys.passage_prefix, keys.document_prefix, keys.manifest):
-        for key in (other.document(document_id), f"{other.passages(document_id)}0", other.manifest):
+    for prefix in (keys.passage_prefix, keys.earlier_prefix, keys.manifest):
+        for key in (other.earlier_record(document_id), other.record(document_id), other.manifest):
             assert not key.startswith(prefix)
             assert not key.startswith(keys.passage_prefix + "{" + document_id)
 
@@ -121,7 +133,7 @@ def test_an_index_named_like_a_part_of_the_keys_has_keys_of_its_own():
     keys = [
         key
         for made in map(Keys, names)
-        for key in (made.manifest, made.alias, made.search_index(), made.document("x"), made.passages("x"))
+        for key in (made.manifest, made.alias, made.search_index(), made.record("x"), made.passages("x"))
     ]
     assert len(set(keys)) == len(keys)
 
@@ -207,13 +219,13 @@ def test_a_schema_comes_back_from_its_manifest(schema):
 
 
 def test_a_manifest_of_another_format_is_refused():
-    text = json.dumps({**json.loads(Schema(embedder="e", dim=2).dumps()), "format": 4, "news": True})
+    text = json.dumps({**json.loads(Schema(embedder="e", dim=2).dumps()), "format": 5, "news": True})
     with pytest.raises(SchemaMismatch) as refused:
         Schema.loads("doc", text)
-    assert refused.value.differences == {"format": (3, 4)}
+    assert refused.value.differences == {"format": (4, 5)}
     with pytest.raises(SchemaMismatch) as refused:
         Schema.loads("doc", "{}")
-    assert refused.value.differences == {"format": (3, None)}
+    assert refused.value.differences == {"format": (4, None)}
 
 
 def test_each_property_that_differs_is_named_with_what_was_expected_and_found():

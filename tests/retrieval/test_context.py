@@ -22,7 +22,10 @@ from ragknn import (
     Splitter,
 )
 from ragknn._protocol.keys import Keys
+from ragknn._protocol.place import Place
 from ragknn._protocol.reading import passages_around
+from ragknn._protocol.schema import Schema
+from ragknn._protocol.watch import Watch
 from ragknn.retrieval.context import Context, Source, abuild_context, build_context, numbered
 from ragknn.server._connection import run
 
@@ -506,7 +509,7 @@ def test_a_window_is_two_round_trips_and_no_window_none(build, filled, monkeypat
 
 def test_a_window_reads_no_more_than_there_is(filled, client):
     _, passages = split_as_stored("plain")
-    found = run(client, passages_around(Keys(filled.name), {"plain": [1]}, 10**9))
+    found = run(client, passages_around(filled._place(), {"plain": [1]}, 10**9))
     assert list(found) == [("plain", passage.number) for passage in passages]
 
 
@@ -514,17 +517,17 @@ def test_a_window_reads_no_more_than_there_is(filled, client):
 @pytest.mark.parametrize("decode_responses", [False, True])
 def test_a_window_is_read_over_any_client(redis_url, filled, protocol, decode_responses):
     with redis.Redis.from_url(redis_url, protocol=protocol, decode_responses=decode_responses) as client:
-        keys = Keys(filled.name)
-        found = run(client, passages_around(keys, {"plain": [0, 3, 99], "gone": [0]}, 1))
-        assert run(client, passages_around(keys, {}, 1)) == {}
-        assert run(client, passages_around(keys, {"gone": [0]}, 1)) == {}
+        place = filled._place()
+        found = run(client, passages_around(place, {"plain": [0, 3, 99], "gone": [0]}, 1))
+        assert run(client, passages_around(place, {}, 1)) == {}
+        assert run(client, passages_around(place, {"gone": [0]}, 1)) == {}
     _, passages = split_as_stored("plain")
     assert found == {("plain", number): passages[number] for number in (0, 1, 2, 3, 4)}
 
 
 def test_a_refused_read_is_told_in_the_words_of_the_server():
-    flow = passages_around(Keys("name"), {"doc": [1]}, 1)
-    assert next(flow) == [("HGET", "ragknn:name:d:{doc}", "passages")]
+    flow = passages_around(Place(Keys("name"), Schema("e", 2), Watch(), 1.0), {"doc": [1]}, 1)
+    assert next(flow) == [("HGET", "ragknn:name:p:{doc}:0", "passages")]
     assert flow.send([b"2"]) == [
         ("MULTI",),
         ("HMGET", "ragknn:name:p:{doc}:0", "id", "text", "start", "end"),
