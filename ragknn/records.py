@@ -69,13 +69,15 @@ class Document(Plain):
             raise ValueError("expected a document id, got an empty string")
         if not isinstance(self.text, str):
             raise TypeError(f"expected the text of document {self.id!r} as str, got {type(self.text).__name__}")
-        object.__setattr__(self, "label", plain_label(self.label, f"document {self.id!r}"))
+        if self.label is not None:
+            object.__setattr__(self, "label", plain_label(self.label, f"document {self.id!r}"))
         if not isinstance(self.metadata, Mapping):
             raise TypeError(
                 f"expected the metadata of document {self.id!r} as a mapping such as a dict, got "
                 f"{type(self.metadata).__name__}"
             )
-        object.__setattr__(self, "page_starts", _checked_pages(self))
+        if self.page_starts != ():
+            object.__setattr__(self, "page_starts", _checked_pages(self))
 
     def _repr_html_(self) -> str:
         """Show the document as a card in a notebook."""

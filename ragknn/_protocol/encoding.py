@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import PurePath
 from typing import Any
@@ -26,6 +27,8 @@ from ragknn.text._words import searchable
 TAG_SEPARATOR = "\x1f"
 # The server indexes no more of a tag, and then finds nothing under the whole of it.
 LONGEST_TAG = 4_096  # bytes
+# Characters of ASCII that fit into a tag however they are encoded: %5Cu001f is the longest form.
+_SURELY_FITTING = LONGEST_TAG // len("%5Cu001f") - 1
 # Entries within entries. Python reads and writes JSON by recursion, so that more could be stored and not be read back.
 DEEPEST_METADATA = 100
 
@@ -42,6 +45,8 @@ def encode_tag(value: str | int | float | bool, what: str = "the id, label or ta
     Raises:
         ValueError: it is longer than the server indexes, NaN or infinite, or no text that UTF-8 can hold.
     """
+    if isinstance(value, str) and len(value) <= _SURELY_FITTING and value.isascii():
+        return _as_tag(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"expected a finite number as a label or tag, got {shown(value)}")
     if isinstance(value, str):
@@ -63,7 +68,7 @@ def is_storable(document_id: str) -> bool:
 
 def _as_tag(value: Any) -> str:
     try:
-        text = json.dumps(value, ensure_ascii=False)
+        text = _TAGS.encode(value)
     except ValueError:  # Python writes no number of more than some thousand digits
         raise ValueError(f"expected a label or tag of at most {LONGEST_TAG} bytes, got {shown(value)}") from None
     return text.replace("%", "%25").replace("\\", "%5C")
@@ -93,13 +98,15 @@ def text_hash(*parts: str | bytes) -> str:
     Raises:
         ValueError: a part holds what UTF-8 cannot.
     """
-    hashed = blake2b(digest_size=16)
+    blobs: list[bytes] = []
     for part in parts:
-        if isinstance(part, str):
-            check_unicode(part, "the document")
-        blob = part if isinstance(part, bytes) else part.encode()
-        hashed.update(len(blob).to_bytes(8, "big") + blob)  # so that no two different rows of parts look alike
-    return hashed.hexdigest()
+        try:
+            blob = part if isinstance(part, bytes) else part.encode()
+        except UnicodeEncodeError:
+            check_unicode(str(part), "the document")
+            raise
+        blobs += (len(blob).to_bytes(8, "big"), blob)  # so that no two different rows of parts look alike
+    return blake2b(b"".join(blobs), digest_size=16).hexdigest()
 
 
 def vector_hash(document_id: str, text: str, vector: bytes) -> str:
@@ -117,14 +124,24 @@ def dump_metadata(metadata: Mapping[str, Any]) -> str:
         ValueError: it holds what JSON cannot: other objects, NaN, or infinite numbers. The message names the entry.
     """
     try:
-        dumped = json.dumps(metadata, ensure_ascii=False, allow_nan=False, sort_keys=True, default=plain)
+        dumped = _METADATA.encode(metadata)
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
     except (TypeError, ValueError) as error:
         found = str(error) if str(error).startswith("Circular") else _culprit(metadata) or error
         raise ValueError(f"expected metadata that JSON can hold, got {found}") from error
-    _check_entries(metadata)
+    if not _is_surely_fine(dumped):
+        _check_entries(metadata)
     return dumped
+
+
+def _is_surely_fine(dumped: str) -> bool:
+    """Tell whether metadata is no deeper than its brackets can make it, and text that UTF-8 can hold."""
+    try:
+        dumped.encode()
+    except UnicodeEncodeError:
+        return False
+    return dumped.count("{") + dumped.count("[") <= DEEPEST_METADATA
 
 
 _TOO_DEEP = f"expected metadata of at most {DEEPEST_METADATA} levels, got it nested too deeply: flatten it"
@@ -176,6 +193,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.bool_ | np.number) and (number := as_python(value)) is not value:
         return number
     raise TypeError(f"{shown(value)} of type {type(value).__name__}")
+
+
+# Made once, since `json.dumps` makes one for each call.
+_TAGS = json.JSONEncoder(ensure_ascii=False)
+_METADATA = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, default=plain)
 
 
 def _culprit(value: Any, place: str = "") -> str:
@@ -252,6 +274,8 @@ def _as_json(value: Any) -> Any:
 
 
 def _encode_tags(name: str, value: Any) -> str:
+    if type(value) is str:
+        return encode_tag(value, _field(name))
     several = _as_json(value)
     values = [_as_json(item) for item in (several if isinstance(several, list | tuple) else [several])]
     for item in values:
@@ -259,7 +283,12 @@ def _encode_tags(name: str, value: Any) -> str:
             raise ValueError(  # noqa: TRY004  # a document's content is wrong, not an argument's type
                 f"field {name!r}: expected a str, a number, a bool or a list of them, got {shown(item)}"
             )
-    return TAG_SEPARATOR.join(encode_tag(item, f"field {name!r}") for item in values)
+    return TAG_SEPARATOR.join(encode_tag(item, _field(name)) for item in values)
+
+
+@lru_cache
+def _field(name: str) -> str:
+    return f"field {name!r}"
 
 
 def _encode_number(name: str, value: Any) -> str:

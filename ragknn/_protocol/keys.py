@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 
 from ragknn._checks import check_unicode, shown
@@ -124,6 +125,7 @@ def index_names(search_indexes: list[str]) -> list[str]:
     return sorted({match[1] for match in matches if match})
 
 
+@lru_cache
 def stored_name(field_name: str) -> str:
     """Return the name of a declared field in the hash; apart from ragknn's own, so that none can clash.
 

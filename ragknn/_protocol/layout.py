@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from ragknn._ids import passage_id
 from ragknn._protocol.encoding import decode_tag, digest, dump_metadata, encode_tag, text_hash
@@ -19,11 +19,14 @@ from ragknn._protocol.query import TERMS
 from ragknn._protocol.schema import ANY_FIELD, OnBadField, Schema
 from ragknn.records import Label, Passage
 
+Dumped: TypeAlias = tuple[str | None, str]
+"""A label as a tag, or None, and metadata as JSON text."""
+
 # Put between two passages that may have had other text between them.
 _APART = "\n\n"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Details:
     """What can be changed of a passage without embedding it again, as it is stored.
 
@@ -45,7 +48,7 @@ class Details:
 
 def details_of(
     schema: Schema,
-    label: Label | None,
+    dumped: Dumped,
     metadata: Mapping[str, Any],
     on_bad_field: OnBadField = "fail",
     names: Collection[str] | None = None,
@@ -54,20 +57,19 @@ def details_of(
 
     Args:
         schema: the index's schema.
-        label: the passage's label.
+        dumped: what `dump_details` made of the passage's label and metadata.
         metadata: the passage's metadata.
         on_bad_field: whether a value that does not fit its field is an error, or left out.
         names: of the declared fields that are wanted; None: all.
 
     Raises:
-        ValueError: they hold values that cannot be stored.
+        ValueError: a value does not fit its field.
     """
-    tag, dumped = dump_details(label, metadata)
     fields, left_out = schema.field_values(metadata, on_bad_field, names)
-    return Details(tag, dumped, fields), left_out
+    return Details(*dumped, fields), left_out
 
 
-def dump_details(label: Label | None, metadata: Mapping[str, Any]) -> tuple[str | None, str]:
+def dump_details(label: Label | None, metadata: Mapping[str, Any]) -> Dumped:
     """Return a label as a tag, or None, and metadata as JSON text.
 
     Raises:
@@ -87,10 +89,10 @@ def not_everywhere(names: Iterable[str], details: Iterable[Details]) -> list[str
     return sorted({"label", ANY_FIELD, *map(stored_name, names)} - frozenset.intersection(*filled))
 
 
-def details_hash(dumped: Iterable[tuple[str | None, str]]) -> str:
+def details_hash(dumped: Sequence[Dumped]) -> str:
     """Return a digest of what `dump_details` made of each passage of a document, or of one where all have the same."""
-    pairs = [(label or "", metadata) for label, metadata in dumped]
-    return text_hash(*(part for pair in (pairs[:1] if len(set(pairs)) == 1 else pairs) for part in pair))
+    alike = dumped[:1] if len(dumped) == 1 or len(set(dumped)) == 1 else dumped
+    return text_hash(*(part or "" for pair in alike for part in pair))
 
 
 def passage_fields(schema: Schema, passage: Passage, vector: bytes | None, details: Details) -> Command:

@@ -33,6 +33,10 @@ def as_number(value: Any) -> float:
         ValueError: it is text that is no date, NaN or NaT, a number that is too large for a float or that a float
             cannot hold exactly, or a date whose year has not four digits.
     """
+    if type(value) is float and value == value:
+        return value
+    if type(value) is int and abs(value) < LARGEST_EXACT:
+        return float(value)
     moment = _as_moment(value)
     if moment is not None:
         return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH).total_seconds()

@@ -93,7 +93,7 @@ return found
 _FIRST_WITH_NEW_HASHES = (8,)  # of Redis
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Replacement:
     """A document to be stored in place of what there is of it.
 

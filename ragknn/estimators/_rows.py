@@ -14,7 +14,7 @@ from ragknn._protocol.encoding import vector_hash
 from ragknn._protocol.finding import KEYS_PER_ROUND, scan
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.keys import Keys
-from ragknn._protocol.layout import details_hash, details_of, passage_fields, record_fields
+from ragknn._protocol.layout import details_hash, details_of, dump_details, passage_fields, record_fields
 from ragknn._protocol.replies import as_text, checked
 from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import from_bytes, to_bytes
@@ -121,10 +121,11 @@ def _clear(keys: Keys, mark: str) -> Flow[bool]:
 
 
 def _row_values(keys: Keys, schema: Schema, row: str, blob: bytes, label: Label | None) -> Iterator[Any]:
-    details, _ = details_of(schema, label, {})
+    dumped = dump_details(label, {})
+    details, _ = details_of(schema, dumped, {})
     passage = Passage(passage_id(row, 0), row, "", 0, 0, number=0)
     hashed = vector_hash(row, "", blob)
-    record = record_fields(hashed, details_hash([(details.label, details.metadata)]), 1)
+    record = record_fields(hashed, details_hash([dumped]), 1)
     fields = (*passage_fields(schema, passage, blob, details), *record)
     yield keys.record(row)
     yield str(len(fields))

@@ -13,7 +13,7 @@ from ragknn._protocol.encoding import lookup
 from ragknn._protocol.finding import all_ids, matching_ids
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.keys import field_alias
-from ragknn._protocol.layout import details_hash, details_of, not_everywhere
+from ragknn._protocol.layout import details_hash, details_of, dump_details, not_everywhere
 from ragknn._protocol.opening import declare_fields, stored_manifest, swap_manifest
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import EVERYTHING, Fragment
@@ -88,9 +88,10 @@ def _change_part(
     left_out: dict[str, list[Failure]] = {}
     for document_id, old in stored.items():
         try:
-            pairs = [details_of(place.schema, *edit(passage), on_bad_field, names) for passage in old.passages]
+            edited = [edit(passage) for passage in old.passages]
+            pairs = [details_of(place.schema, dump_details(*one), one[1], on_bad_field, names) for one in edited]
             details = [each for each, _ in pairs]
-            new_hash = details_hash((one.label, one.metadata) for one in details)
+            new_hash = details_hash([(one.label, one.metadata) for one in details])
             hashes = (old.text_hash, old.details_hash, new_hash)
         except ValueError as error:
             changed.failed.append(Failure(document_id, str(error), document_id))

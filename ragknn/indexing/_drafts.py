@@ -16,7 +16,7 @@ from ragknn._checks import check_unicode, described, shown
 from ragknn._ids import passage_id
 from ragknn._plain import plain_label
 from ragknn._protocol.encoding import encode_tag, text_hash, vector_hash
-from ragknn._protocol.layout import Details, details_hash, details_of, dump_details, find_gaps
+from ragknn._protocol.layout import Details, Dumped, details_hash, details_of, dump_details, find_gaps
 from ragknn._protocol.schema import OnBadField, Schema
 from ragknn._protocol.vectors import as_vectors
 from ragknn.errors import InvalidVectors
@@ -28,7 +28,7 @@ from ragknn.text.splitting import Splitter
 _APART = 2  # characters
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Draft:
     """A document on its way into the index.
 
@@ -99,11 +99,12 @@ def drafting_documents(
         whole = ("document", document.id, document.text)
         newer = [json.dumps(document.page_starts)] if document.page_starts else []
         newer += _folding([document.text])
+        dumped = [dump_details(document.label, document.metadata)]
         return Draft(
             id=document.id,
             text_hash=text_hash(*whole, splitter.fingerprint, *newer),
-            details_hash=details_hash([dump_details(document.label, document.metadata)]),
-            details=lambda: _details(schema, [document], on_bad_field),
+            details_hash=details_hash(dumped),
+            details=lambda: _details(schema, dumped, [document], on_bad_field),
             cut=lambda: cut(document),
             gaps=lambda passages: find_gaps(document.text, passages),
             page_starts=document.page_starts,
@@ -124,11 +125,12 @@ def drafting_vectors(schema: Schema, rows: dict[str, NDArray[Any] | None]) -> Dr
         if row is None and not document.text:
             raise ValueError("expected a text or a vector, got neither")
         passage = Passage(passage_id(document.id, 0), document.id, document.text, 0, len(document.text), vector=row)
+        dumped = [dump_details(document.label, document.metadata)]
         return Draft(
             id=document.id,
             text_hash=vector_hash(document.id, document.text, _blob(row)),
-            details_hash=details_hash([dump_details(document.label, document.metadata)]),
-            details=lambda: _details(schema, [document], on_bad_field),
+            details_hash=details_hash(dumped),
+            details=lambda: _details(schema, dumped, [document], on_bad_field),
             cut=lambda: [passage],
             embeds=False,
         )
@@ -153,11 +155,12 @@ def drafting_ready(schema: Schema, embeds: bool) -> Drafting:
             parts.append(json.dumps([(one.page, one.headings) for one in passages], ensure_ascii=False))
         if embeds:
             parts += _folding([one.text for one in passages if one.vector is None])
+        dumped = [dump_details(one.label, one.metadata) for one in passages]
         return Draft(
             id=document.id,
             text_hash=text_hash(*parts),
-            details_hash=details_hash(dump_details(one.label, one.metadata) for one in passages),
-            details=lambda: _details(schema, passages, on_bad_field),
+            details_hash=details_hash(dumped),
+            details=lambda: _details(schema, dumped, passages, on_bad_field),
             cut=lambda: passages,
             embeds=embeds,
         )
@@ -166,9 +169,12 @@ def drafting_ready(schema: Schema, embeds: bool) -> Drafting:
 
 
 def _details(
-    schema: Schema, owners: Sequence[Document] | Sequence[Passage], on_bad_field: OnBadField
+    schema: Schema,
+    dumped: Sequence[Dumped],
+    owners: Sequence[Document | Passage],
+    on_bad_field: OnBadField,
 ) -> tuple[Sequence[Details], Sequence[str]]:
-    pairs = [details_of(schema, one.label, one.metadata, on_bad_field) for one in owners]
+    pairs = [details_of(schema, each, one.metadata, on_bad_field) for each, one in zip(dumped, owners, strict=True)]
     return [details for details, _ in pairs], list(dict.fromkeys(reason for _, some in pairs for reason in some))
 
 

@@ -121,7 +121,7 @@ class _Tally:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Pending:
     """A document that differs from what is stored of it.
 

@@ -17,7 +17,7 @@ from ragknn._checks import check_flag, described, shown
 from ragknn._plain import plain_label
 from ragknn._protocol.finding import matching_ids
 from ragknn._protocol.flows import Flow
-from ragknn._protocol.layout import details_hash, details_of
+from ragknn._protocol.layout import details_hash, dump_details
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import EVERYTHING, Fragment
 from ragknn._protocol.reading import matching
@@ -200,9 +200,9 @@ def updating(
     place, among = index._place(), (yield from index._filtering(where))
     policy = _policy({"on_bad_field": on_bad_field})
     new_label = label if isinstance(label, EllipsisType) else plain_label(label, "the update")
-    given, _ = details_of(place.schema, None if new_label is ... else new_label, metadata or {}, names=())
-    details_hash([(given.label, given.metadata)])  # refuses what UTF-8 cannot hold, before anything is written
-    entries = json.loads(given.metadata)  # under the names that they are read back by
+    given = dump_details(None if new_label is ... else new_label, metadata or {})
+    details_hash([given])  # refuses what UTF-8 cannot hold, before anything is written
+    entries = json.loads(given[1])  # under the names that they are read back by
     entries.update((key, value) for key, value in (metadata or {}).items() if key in entries)  # a Decimal is a number
 
     def edit(passage: Passage) -> tuple[Label | None, Mapping[str, Any]]:

@@ -12,7 +12,7 @@ from unicodedata import normalize
 
 import Stemmer
 
-from ragknn.text._words import words
+from ragknn.text._words import SURELY_SHORT, shortened, whole_words
 
 # Stems of these languages are made by the rules of Snowball; Chinese has none.
 LANGUAGES = (
@@ -22,6 +22,8 @@ LANGUAGES = (
     *("sesotho", "spanish", "swedish", "tamil", "turkish", "yiddish"),
 )
 _WITHOUT_STEMS = ("chinese",)
+
+MOST_KNOWN = 50_000  # words whose terms are kept: some megabytes
 
 # Marks that Latin and Greek letters bear; those of other scripts are vowels, or make other letters.
 _ACCENTS = dict.fromkeys(range(0x300, 0x370))
@@ -48,14 +50,41 @@ class Analyzer:
 
     def terms(self, text: str) -> list[str]:
         """Return the terms of a text in their order, repeated ones too."""
-        kept = [word for word in words(text) if word not in self.stop_words]
-        if self.fold_accents and not text.isascii():
-            kept = [word if word.isascii() else fold_accents(word) for word in kept]
+        return list(filter(None, map(known_terms(self).__getitem__, whole_words(text))))
+
+    def term(self, word: str) -> str:
+        """Return the term of a word as `whole_words` gives it; empty for a stop word."""
+        word = shortened(word)
+        if word in self.stop_words:
+            return ""
+        if self.fold_accents and not word.isascii():
+            word = fold_accents(word)
         if self.language in _WITHOUT_STEMS:
-            return kept
+            return word
         # Threads must not share a stemmer; one without a memory is made in a microsecond.
-        stems: list[str] = Stemmer.Stemmer(self.language, 0).stemWords(kept)
-        return stems
+        return str(Stemmer.Stemmer(self.language, 0).stemWord(word))
+
+
+class _KnownTerms(dict[str, str]):
+    """The terms of words that came before: a stem takes ten times as long to make as to look up."""
+
+    def __init__(self, analyzer: Analyzer) -> None:
+        super().__init__()
+        self._analyzer = analyzer
+
+    def __missing__(self, word: str) -> str:
+        term = self._analyzer.term(word)
+        if len(word) <= SURELY_SHORT:
+            if len(self) >= MOST_KNOWN:
+                self.clear()
+            self[word] = term
+        return term
+
+
+@cache
+def known_terms(analyzer: Analyzer) -> _KnownTerms:
+    """Return what an analyzer remembers."""
+    return _KnownTerms(analyzer)
 
 
 @cache

@@ -16,6 +16,7 @@ from ragknn._checks import check_several, described, shown
 
 # The server cannot find longer words; the rest of a word is cut off, in passages and queries alike.
 LONGEST_WORD = 128  # bytes
+SURELY_SHORT = LONGEST_WORD // 4  # characters
 
 # The list that the server has from Lucene, and the words of which questions are made and that mean nothing else. The
 # latter add .004 to .047 to the nDCG@10 of text mode on six sets of questions.
@@ -34,7 +35,10 @@ _UNSPACED = (
 )
 _PIECES = re.compile(f"[{_UNSPACED}]+|[^ {_UNSPACED}]+")
 _IS_UNSPACED = re.compile(f"[{_UNSPACED}]")
-_ASCII_WORD = re.compile("[a-z0-9_]+")
+# For `bytes.translate`: letters without case, digits and underscores stay, and all else separates words.
+_ASCII_WORDS = bytes(
+    ord(character.lower()) if re.match(r"\w", character, re.ASCII) else 32 for character in map(chr, range(256))
+)
 _ZERO_WIDTH_SPACE = 0x200B
 _VARIATION_SELECTORS = range(0xFE00, 0xFE10)
 
@@ -67,13 +71,16 @@ def words(text: str) -> list[str]:
     Words consist of letters, marks, digits and underscores, in compatibility form (NFKC) and without case. In scripts
     without spaces between words, each character and each pair of characters is a word.
     """
+    return [word if len(word) <= SURELY_SHORT else shortened(word) for word in whole_words(text)]
+
+
+def whole_words(text: str) -> list[str]:
+    """Return the same, those that are too long as well."""
     if text.isascii():
-        found = _ASCII_WORD.findall(text.lower())  # same result, ten times as fast
-    else:
-        folded = normalize("NFKC", normalize("NFKC", text).casefold())
-        spread = normalize("NFC", folded.translate(_spread))
-        found = [word for piece in _PIECES.findall(spread) for word in _words_of_piece(piece)]
-    return [word if len(word) <= LONGEST_WORD // 4 else _shortened(word) for word in found]
+        return text.encode().translate(_ASCII_WORDS).decode().split()  # same result, thirty times as fast
+    folded = normalize("NFKC", normalize("NFKC", text).casefold())
+    spread = normalize("NFC", folded.translate(_spread))
+    return [word for piece in _PIECES.findall(spread) for word in _words_of_piece(piece)]
 
 
 def _words_of_piece(piece: str) -> Iterator[str]:
@@ -84,7 +91,8 @@ def _words_of_piece(piece: str) -> Iterator[str]:
         yield piece
 
 
-def _shortened(word: str) -> str:
+def shortened(word: str) -> str:
+    """Return as much of a word as the server can find."""
     return word.encode()[:LONGEST_WORD].decode(errors="ignore")
 
 

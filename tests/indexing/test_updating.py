@@ -517,11 +517,11 @@ def test_fields_are_added_by_two_at_once(faces, later, redis_url):
 ADDING = """
     import sys
     from ragknn import Index
-    from ragknn.server import _connection
+    from ragknn.server import _driving
 
     url, name, last = sys.argv[1], sys.argv[2], int(sys.argv[3])
     index = Index(name, url=url).open()
-    pipeline, rounds = _connection._pipeline, []
+    pipeline, rounds = _driving.pipeline_of, []
 
     def stopping(client, commands):
         rounds.append(commands)
@@ -530,7 +530,7 @@ ADDING = """
             sys.stdin.read()  # whoever is to be killed waits here for it
         return pipeline(client, commands)
 
-    _connection._pipeline = stopping
+    _driving.pipeline_of = stopping
     index.add_fields({"n": "numeric", "t": "tag"})
     print(len(rounds))
 """

@@ -16,7 +16,7 @@ from ragknn._protocol.keys import Keys
 from ragknn._protocol.opening import create_command
 from ragknn._protocol.query import SMALLEST_SCORE, any_of, any_of_among
 from ragknn._protocol.schema import Schema
-from ragknn.text._terms import LANGUAGES, analyzer, fold_accents
+from ragknn.text._terms import LANGUAGES, MOST_KNOWN, analyzer, fold_accents, known_terms
 from ragknn.text._words import default_stop_words, words
 
 ANYTHING = st.text()  # lone surrogates too, which a question may hold
@@ -93,6 +93,14 @@ def test_a_text_without_its_accents_has_the_same_terms(language, text):
 def test_terms_of_a_text_are_the_stems_of_its_words(text):
     assert PLAIN.terms(text) == words(text)
     assert len(ENGLISH.terms(text)) <= len(words(text))
+
+
+def test_only_so_many_words_are_remembered():
+    text = " ".join(map(str, range(MOST_KNOWN + 10)))
+    assert ENGLISH.terms(text) == text.split()
+    assert 0 < len(known_terms(ENGLISH)) <= MOST_KNOWN
+    ENGLISH.terms("x" * 1_000)
+    assert max(map(len, known_terms(ENGLISH))) < 100
 
 
 def test_threads_make_the_same_terms():

@@ -1,8 +1,10 @@
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragknn.text._words import LONGEST_WORD, fold_stop_words, searchable, words
+from ragknn.text._words import LONGEST_WORD, fold_stop_words, searchable, whole_words, words
 
 ANYTHING = st.text()  # lone surrogates too, which a question may hold
 
@@ -43,6 +45,11 @@ def test_the_rest_of_a_very_long_word_is_left_out():
     assert words("x" * 70_000) == ["x" * LONGEST_WORD]
     assert words("é" * 100) == ["é" * (LONGEST_WORD // 2)]
     assert words("a" + "é" * 100) == ["a" + "é" * 63]
+
+
+@given(st.text(st.characters(max_codepoint=127)))
+def test_words_of_ascii_are_letters_digits_and_underscores_without_case(text):
+    assert whole_words(text) == re.findall("[a-z0-9_]+", text.lower())
 
 
 @given(ANYTHING)
