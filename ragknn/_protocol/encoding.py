@@ -98,15 +98,15 @@ def text_hash(*parts: str | bytes) -> str:
     Raises:
         ValueError: a part holds what UTF-8 cannot.
     """
-    blobs: list[bytes] = []
-    for part in parts:
-        try:
-            blob = part if isinstance(part, bytes) else part.encode()
-        except UnicodeEncodeError:
-            check_unicode(str(part), "the document")
-            raise
-        blobs += (len(blob).to_bytes(8, "big"), blob)  # so that no two different rows of parts look alike
-    return blake2b(b"".join(blobs), digest_size=16).hexdigest()
+    try:
+        blobs = [part.encode() if isinstance(part, str) else part for part in parts]
+    except UnicodeEncodeError:
+        for part in parts:
+            check_unicode(part if isinstance(part, str) else "", "the document")
+        raise
+    # With their lengths, so that no two different rows of parts look alike.
+    framed = [piece for blob in blobs for piece in (len(blob).to_bytes(8, "big"), blob)]
+    return blake2b(b"".join(framed), digest_size=16).hexdigest()
 
 
 def vector_hash(document_id: str, text: str, vector: bytes) -> str:

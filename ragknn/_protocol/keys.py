@@ -92,7 +92,7 @@ class Keys:
 
     def record(self, document_id: str) -> str:
         """Key of the hash with the record of a document: that of its first passage."""
-        return f"{self.passages(document_id)}0"
+        return f"ragknn:{self.name}:p:{{{_encode_key(document_id)}}}:0"
 
     def passages(self, document_id: str) -> str:
         """Prefix of the keys of a document's passages."""
@@ -135,6 +135,8 @@ def stored_name(field_name: str) -> str:
 
 
 def _encode_key(document_id: str) -> str:
+    if _UNSAFE_IN_KEY.search(document_id) is None:
+        return document_id
     return _UNSAFE_IN_KEY.sub(lambda match: f"%{ord(match[0]):02X}", document_id)
 
 

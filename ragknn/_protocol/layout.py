@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, TypeAlias
 
 from ragknn._ids import passage_id
@@ -43,7 +44,7 @@ class Details:
     def as_fields(self) -> Command:
         """Return names and values for the hash, one after the other."""
         label = () if self.label is None else ("label", self.label)
-        return (*label, "metadata", self.metadata, *(part for pair in self.fields.items() for part in pair))
+        return (*label, "metadata", self.metadata, *chain.from_iterable(self.fields.items()))
 
 
 def details_of(

@@ -175,7 +175,7 @@ def _details(
     on_bad_field: OnBadField,
 ) -> tuple[Sequence[Details], Sequence[str]]:
     pairs = [details_of(schema, each, one.metadata, on_bad_field) for each, one in zip(dumped, owners, strict=True)]
-    return [details for details, _ in pairs], list(dict.fromkeys(reason for _, some in pairs for reason in some))
+    return [details for details, _ in pairs], list({reason: None for _, some in pairs for reason in some})
 
 
 def by_document(passages: Iterable[Passage]) -> Iterator[ReadyDocument]:
