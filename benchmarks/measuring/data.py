@@ -13,6 +13,7 @@ DIM = 384
 CHARACTERS = 800
 WORDS_A_TEXT = 160  # more than fit
 VOCABULARY = 20_000
+COMMON = 100  # words that stand for and, the, of, ..., which are in every text and in no index
 YEARS = (1990, 2026)
 # Entries of the metadata, as ragknn declares them.
 FIELDS = {"topic": "tag", "year": "numeric", "pages": "numeric"}
@@ -82,6 +83,13 @@ class Source:
         """Draw n texts of so many words, cut to so many characters."""
         rows = self._random.choice(len(self._words), (n, words), p=_zipf(len(self._words)))
         return [" ".join(row)[:characters] for row in self._words[rows].tolist()]
+
+    def questions(self, n: int, words: int = 6) -> list[str]:
+        """Draw n questions of so many words, none of which is among the most frequent."""
+        shares = _zipf(len(self._words))
+        shares[:COMMON] = 0
+        rows = self._random.choice(len(self._words), (n, words), p=shares / shares.sum())
+        return [" ".join(row) for row in self._words[rows].tolist()]
 
     def _points(self, n: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         clusters, dim = self._centers.shape

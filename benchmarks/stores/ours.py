@@ -20,6 +20,7 @@ class RagKNN:
     kind: ClassVar[Kind] = "ours"
 
     def __init__(self, url: str, shape: Shape) -> None:
+        self.shape = shape
         graph = {"m": M, "ef_construction": EF_CONSTRUCTION} if shape.algorithm == "hnsw" else {}
         self._effort = {"ef_runtime": EF_RUNTIME} if shape.algorithm == "hnsw" else {}
         self.index = ragknn.Index(
