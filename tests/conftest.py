@@ -91,6 +91,33 @@ def index_name(client: redis.Redis) -> Iterator[str]:
         client.delete(key)
 
 
+class Commands:
+    """What reaches the server about one index while the block runs, each command as its words."""
+
+    def __init__(self, client, index_name):
+        self._client, self._marks = client, index_name
+
+    def __enter__(self):
+        self.all: list[list[str]] = []
+        self._monitor = self._client.monitor()
+        self._monitor.__enter__()
+        return self.all
+
+    def __exit__(self, *error):
+        # The monitor shows the commands of all clients in order: what came before this one is all there was.
+        self._client.echo(f"end of {self._marks}")
+        while (command := self._monitor.next_command()["command"]) != f"ECHO end of {self._marks}":
+            if f"ragknn:{self._marks}" in command:
+                self.all.append(command.split())
+        self._monitor.__exit__(*error)
+
+
+@pytest.fixture
+def commands(client, index_name):
+    """`with commands as sent:` collects the commands about this test's index."""
+    return Commands(client, index_name)
+
+
 class Blocking:
     """Makes an async object look like its sync twin: each coroutine is run on the loop to its end."""
 

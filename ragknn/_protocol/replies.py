@@ -155,6 +155,16 @@ def parse_aggregate(reply: Any) -> list[dict[str, str]]:
     return [_texts(row) for row in reply[1:]]
 
 
+def parse_total(reply: Any) -> int:
+    """Read how many results FT.AGGREGATE has looked at, either wire shape.
+
+    Raises:
+        CommandRefused: the reply is an error.
+    """
+    checked(reply)
+    return int(as_mapping(reply)["total_results"] if isinstance(reply, Mapping) else reply[0])
+
+
 def _row(result: Mapping[str, Any]) -> Row:
     values, score = result.get("extra_attributes"), result.get("score")
     fields = None if values is None else as_mapping(values)

@@ -15,14 +15,10 @@ from ragknn._protocol.place import Place
 from ragknn._protocol.query import EVERYTHING, NOWHERE, Fragment, any_of, any_of_among, params
 from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import to_bytes
+from ragknn.retrieval._effort import EXACT, effort
 
 # Passages within a radius that come with the first answer; a search that has more is sent again, for all of them.
 RADIUS_PORTION = 1_000
-
-# How far an HNSW search looks when the caller does not say. The server's own 10 loses every sixth neighbor at
-# 100,000 vectors; 100 loses none there, for 0.4 ms more. It must not be smaller than k.
-SMALLEST_EF_RUNTIME = 100
-EF_RUNTIME_PER_K = 2
 
 # Relative and absolute margin added to a radius in the query; passages beyond the radius are removed afterwards.
 RADIUS_MARGIN = 1e-5
@@ -70,14 +66,11 @@ class Knn:
     def command(self, place: Place, ask: Ask) -> Command:
         """Return the command that asks for it."""
         among = "*" if ask.among == EVERYTHING else f"({ask.among.query})"
-        effort = ""
-        if self.exact:
+        if self.exact and ask.among == EVERYTHING:
             # The server lets a search say so only beside a filter; this one lets all passages through.
-            among = f"(-{NOWHERE})" if ask.among == EVERYTHING else among
-            effort = " HYBRID_POLICY ADHOC_BF"
-        elif place.schema.algorithm == "hnsw":
-            effort = f" EF_RUNTIME {ask.ef_runtime or max(SMALLEST_EF_RUNTIME, EF_RUNTIME_PER_K * ask.k)}"
-        query = f"{among}=>[KNN $k @vector $vector{effort} AS distance]"
+            among = f"(-{NOWHERE})"
+        tried = EXACT if self.exact else effort(place, ask.among, ask.k, ask.ef_runtime)
+        query = f"{among}=>[KNN $k @vector $vector{tried} AS distance]"
         return _by_distance(place, query, {"k": ask.k, "vector": self.vector}, ask, ask.k)
 
 

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from ragknn._protocol.counting import count_passages
-from ragknn._protocol.flows import Flow
+from ragknn._protocol.flows import Command, Flow
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import WITH_VECTOR, intersection
 from ragknn._protocol.replies import SearchReply, checked, parse_info, parse_search
 from ragknn.errors import CommandRefused
 from ragknn.retrieval._answers import Found, read_answer
 from ragknn.retrieval._commands import SCORERS, Ask, Knn, Range, Search, Words
+from ragknn.retrieval._effort import counting, take_count
 
 # Searches sent in one round trip. More would only fill buffers: 1,000 queries of 384 float32 are 1.5 MB.
 SEARCHES_PER_ROUND = 1_000
+
+# So many searches beside a filter that was not counted wait for the count, by which the way of all is chosen.
+WORTH_A_ROUND_TRIP = 20
 
 
 def search(place: Place, searches: Sequence[Search], ask: Ask) -> Flow[list[Found]]:
@@ -54,16 +59,28 @@ def _answers(place: Place, searches: Sequence[Search], ask: Ask) -> Flow[list[Se
     answers: list[SearchReply] = []
     for start in range(0, len(searches), SEARCHES_PER_ROUND):
         part = searches[start : start + SEARCHES_PER_ROUND]
-        commands = [one.command(place, ask) for one in part]
-        if place.watch.is_due:
-            info, *replies = yield [("FT.INFO", place.keys.alias), *commands]
-            place.watch.take(parse_info(info))
-        else:
-            replies = yield commands
+        looking: list[Command] = [("FT.INFO", place.keys.alias)] if place.watch.is_due else []
+        counts = counting(place, ask.among) if any(isinstance(one, Knn) and not one.exact for one in part) else []
+        aside = [*looking, *counts]
+        if counts and len(part) >= WORTH_A_ROUND_TRIP:
+            _learn(place, ask, aside, (yield aside))
+            aside = []
+        replies = yield [*aside, *(one.command(place, ask) for one in part)]
+        _learn(place, ask, aside, replies)
         answers += [
-            parse_search(reply, scored=isinstance(one, Words)) for one, reply in zip(part, replies, strict=True)
+            parse_search(reply, scored=isinstance(one, Words))
+            for one, reply in zip(part, replies[len(aside) :], strict=True)
         ]
     return answers
+
+
+def _learn(place: Place, ask: Ask, aside: Sequence[Command], replies: Sequence[Any]) -> None:
+    """Remember what the server said of the index and of the filter, beside the searches."""
+    for command, reply in zip(aside, replies, strict=False):
+        if command[0] == "FT.INFO":
+            place.watch.take(parse_info(reply))
+        else:
+            take_count(place, ask.among, reply)
 
 
 def _with_vectors(searches: Sequence[Search], answers: Sequence[SearchReply]) -> Flow[list[SearchReply]]:

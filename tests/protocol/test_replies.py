@@ -20,6 +20,7 @@ from ragknn._protocol.replies import (
     parse_hello,
     parse_info,
     parse_search,
+    parse_total,
 )
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -337,3 +338,15 @@ def test_every_wording_for_an_index_that_is_not_there_is_known(words):
 def test_every_wording_for_an_index_that_is_there_is_known(words):
     assert already_exists(redis.ResponseError(words))
     assert not is_unknown_index(redis.ResponseError(words))
+
+
+@pytest.mark.parametrize(
+    "reply", [[10_001, []], {b"total_results": 10_001, b"results": [{}]}, {"total_results": "10001"}]
+)
+def test_the_number_that_a_search_has_looked_at_is_read_in_either_shape(reply):
+    assert parse_total(reply) == 10_001
+
+
+def test_a_refused_count_is_no_number():
+    with pytest.raises(CommandRefused, match="no permissions"):
+        parse_total(redis.ResponseError("NOPERM no permissions to run ft.aggregate"))

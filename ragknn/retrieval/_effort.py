@@ -1,0 +1,80 @@
+"""How far a search for the nearest neighbors looks in an hnsw index, and which way it goes beside a filter.
+
+Beside a filter the server has two ways, and chooses the slower one in the middle of their ranges, by up to five times
+(`python -m benchmarks.settings`). So it is told:
+
+    ADHOC_BF   computes the distance of each of the p passages that pass the filter: exact
+    BATCHES    walks the graph until k of those that it meets pass: of n passages one in n / p does, so that it keeps
+               k * n / p candidates, or ef_runtime where that is more
+
+A candidate takes as long as ten distances. ADHOC_BF is the quicker one up to the p at which both take the same time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ragknn._protocol.flows import Command
+from ragknn._protocol.place import Place
+from ragknn._protocol.query import EVERYTHING, Fragment, params
+from ragknn._protocol.replies import parse_total
+
+# How far an HNSW search looks when the caller does not say. The server's own 10 loses every sixth neighbor at
+# 100,000 vectors; 100 loses none there, for 0.4 ms more. It must not be smaller than k.
+SMALLEST_EF_RUNTIME = 100
+EF_RUNTIME_PER_K = 2
+
+# What a candidate takes, in distances: 7 to 14 with 20,000 and 100,000 vectors of 384 values, k of 1, 10 and 100.
+DISTANCES_PER_CANDIDATE = 10
+
+# Passages that pass a filter are counted up to here; counting takes up to 2 ms. Where more pass, the graph is quicker
+# for any k up to 10 in a million passages.
+MOST_COUNTED = 10_000
+
+EXACT = " HYBRID_POLICY ADHOC_BF"
+
+
+def default_ef(k: int) -> int:
+    """Return the candidates that a search for k passages keeps where nobody says."""
+    return max(SMALLEST_EF_RUNTIME, EF_RUNTIME_PER_K * k)
+
+
+def is_exact_quicker(distances: int, candidates: float) -> bool:
+    """Tell whether it takes less to compute so many distances than to keep so many candidates."""
+    return distances <= DISTANCES_PER_CANDIDATE * candidates
+
+
+def effort(place: Place, among: Fragment, k: int, ef_runtime: int | None) -> str:
+    """Return how far a search is to look, as the server takes it."""
+    if place.schema.algorithm != "hnsw":
+        return ""
+    candidates = ef_runtime or default_ef(k)
+    way = _way(place, among, k, candidates)
+    return EXACT if way == EXACT else f" EF_RUNTIME {candidates}{way}"
+
+
+def _way(place: Place, among: Fragment, k: int, candidates: int) -> str:
+    """Return the quicker way beside a filter; empty where there is none, or where the server is to choose."""
+    passing, passages = place.watch.passing(among), place.watch.passages
+    if among == EVERYTHING or passing is None or passages is None:
+        return ""
+    kept = max(candidates, k * passages / max(passing, 1))
+    return EXACT if passing <= MOST_COUNTED and is_exact_quicker(passing, kept) else " HYBRID_POLICY BATCHES"
+
+
+def counting(place: Place, among: Fragment) -> list[Command]:
+    """Return the command that counts what passes a filter, if searches go by that and it is to be counted again."""
+    if place.schema.algorithm != "hnsw" or among == EVERYTHING or not place.watch.is_to_count(among):
+        return []
+    # The only kind of search that ends where its LIMIT does; it then tells how many it has looked at.
+    return [
+        (
+            *("FT.AGGREGATE", place.keys.alias, among.query, *params(among.params)),
+            *("LIMIT", MOST_COUNTED, 1, "DIALECT", 2),
+        )
+    ]
+
+
+def take_count(place: Place, among: Fragment, reply: Any) -> None:
+    """Remember what `counting` has counted; where the server refuses to count, it goes on choosing the way itself."""
+    place.watch.take_count(among, None if isinstance(reply, Exception) else parse_total(reply))
