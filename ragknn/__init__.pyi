@@ -34,7 +34,7 @@ from .files.frames import documents_from_pandas as documents_from_pandas
 from .files.limits import Limits as Limits
 from .files.reader import read_documents as read_documents
 from .filters import Where as Where
-from .indexing._ingestion import IngestOptions as IngestOptions
+from .indexing._policy import IngestOptions as IngestOptions
 from .indexing.index import (
     AsyncIndex as AsyncIndex,
     Index as Index,

@@ -23,7 +23,8 @@ from ragknn.embedding.protocols import Embedder
 from ragknn.errors import IndexNotFound
 from ragknn.files._rows import PLACE_FIELDS
 from ragknn.files.reader import DocumentReader, read_documents
-from ragknn.indexing._ingestion import Progress, all_new
+from ragknn.indexing._ingestion import all_new
+from ragknn.indexing._policy import Progress
 from ragknn.indexing._splitters import splitter_of
 from ragknn.indexing.index import Index, list_indexes
 from ragknn.indexing.indexer import Indexer

@@ -17,7 +17,7 @@ from ragknn.cli.screen import Screen
 
 if TYPE_CHECKING:  # a command that prints one of them has made it
     from ragknn.cli.doctor import Check
-    from ragknn.indexing._ingestion import Progress as Report
+    from ragknn.indexing._policy import Progress as Report
     from ragknn.reports import IndexInfo, IngestReport
     from ragknn.voting.scoring import Scores
     from ragknn.voting.tuning import Tuning

@@ -6,7 +6,7 @@ Here documents become stored passages, and are read back. Searching is in `ragkn
 from ragknn._protocol.replies import ServerInfo
 from ragknn._protocol.schema import Algorithm, FieldType, Schema
 from ragknn._protocol.vectors import DType
-from ragknn.indexing._ingestion import IngestOptions
+from ragknn.indexing._policy import IngestOptions
 from ragknn.indexing.index import AsyncIndex, Index, alist_indexes, list_indexes
 from ragknn.indexing.indexer import AsyncIndexer, Indexer
 from ragknn.indexing.mapping import IndexMap

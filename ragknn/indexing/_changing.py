@@ -21,7 +21,7 @@ from ragknn._protocol.reading import read_stored
 from ragknn._protocol.schema import FieldType, OnBadField, Schema
 from ragknn._protocol.writing import Change, write_documents
 from ragknn.errors import SchemaMismatch
-from ragknn.indexing._ingestion import ATTEMPTS, CHANGED_MEANWHILE
+from ragknn.indexing._line import ATTEMPTS, CHANGED_MEANWHILE
 from ragknn.indexing._reading import in_parts
 from ragknn.records import Label, Passage
 from ragknn.reports import Failure, IngestReport

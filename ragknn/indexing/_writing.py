@@ -29,7 +29,9 @@ from ragknn.errors import InvalidVectors
 from ragknn.filters import Where
 from ragknn.indexing._changing import change_details
 from ragknn.indexing._drafts import by_document, drafting_documents, drafting_ready, drafting_vectors
-from ragknn.indexing._ingestion import Embedding, IngestOptions, Policy, ingest
+from ragknn.indexing._ingestion import ingest
+from ragknn.indexing._line import Embedding
+from ragknn.indexing._policy import IngestOptions, Policy
 from ragknn.indexing._reading import DOCUMENTS_PER_PART, checked_ids, in_parts, storable
 from ragknn.indexing._splitters import notes_on_change, splitter_of
 from ragknn.indexing.index import AsyncIndex, Index

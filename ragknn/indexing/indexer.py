@@ -12,7 +12,7 @@ from ragknn._checks import check_type
 from ragknn._protocol.opening import remove_documents
 from ragknn._protocol.schema import OnBadField
 from ragknn.filters import Where
-from ragknn.indexing._ingestion import IngestOptions, OnRepeated, Progress
+from ragknn.indexing._policy import IngestOptions, OnRepeated, Progress
 from ragknn.indexing._writing import (
     adding,
     adding_passages,

@@ -83,7 +83,10 @@ class Driver:
                     return pipeline_of(self._client, cast(list[Command], commands)).execute(raise_on_error=False)
 
     def _begin(self, flow: Flow[Any]) -> _Sent:
-        step = next(flow)
+        try:
+            step = next(flow)
+        except StopIteration as stop:
+            return _Sent(_returning(stop.value), lambda: None, lambda: True)
         match step:
             case Work(call):
                 self._worker = self._worker or _Worker()
@@ -108,6 +111,11 @@ class _Sent(Begun):
     @property
     def done(self) -> bool:
         return self._done()
+
+
+def _returning(value: T) -> Flow[T]:
+    return value
+    yield
 
 
 class AsyncDriver:

@@ -119,10 +119,14 @@ def test_a_change_of_details_finds_another_text_and_writes_all_of_it(faces, redi
         with Index(index_name, url=redis_url) as other:
             Indexer(other).add(documents(a="theirs"))
 
-    with faces.index(index_name, url=redis_url, embedder=Interfering(None)) as index:
+    def some():
+        yield Document("a", "mine", "x")
+        interfere()  # when the first is looked up already
+        yield Document("b", "read meanwhile")
+
+    with faces.index(index_name, url=redis_url, embedder=HashingEmbedder(16)) as index:
         faces.indexer(index).add(documents(a="mine"))
-        index.embedder.interfere = interfere
-        report = faces.indexer(index).add([Document("a", "mine", "x"), Document("b", "embedded meanwhile")])
+        report = faces.indexer(index).add(some(), batch_size=1)
         assert (report.added, report.updated, report.failed) == (1, 1, ())
         assert list(index.documents(["a"])) == [Document("a", "mine", "x")]
 
@@ -231,23 +235,6 @@ def test_an_option_that_cannot_be_is_refused_before_anything_is_read(indexer, op
         with pytest.raises(error, match=message):
             add()
     assert opened.count() == 0
-
-
-@pytest.mark.parametrize("batch_size", [1, 3, 10, 100])
-def test_documents_are_taken_and_told_a_batch_at_a_time(indexer, batch_size):
-    taken, seen = [], []
-
-    def some():
-        for number in range(10):
-            taken.append(number)
-            yield Document(str(number), "text")
-
-    def progress(report):
-        seen.append((len(taken), report.added))
-
-    report = indexer.add(some(), batch_size=batch_size, progress=progress)
-    assert report.added == 10
-    assert seen == [(n, n) for n in (*range(batch_size, 10, batch_size), 10)]
 
 
 # ---- failures --------------------------------------------------------------------------------------------------

@@ -1,0 +1,247 @@
+"""Documents on their way into the index: while some are embedded, others are read, cut and written.
+
+Each stage holds a few documents at most, and begins the next without waiting for it:
+
+    taken from the input  ->  looked up  ->  cut  ->  embedded  ->  written  ->  settled: counted, or failed
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+from typing import Any, TypeAlias
+
+from numpy.typing import NDArray
+
+from ragknn._protocol.flows import Ahead, Begun, Flow, Work
+from ragknn._protocol.place import Place
+from ragknn._protocol.vectors import as_vectors
+from ragknn._protocol.writing import stored_hashes, write_documents
+from ragknn.errors import InvalidVectors
+from ragknn.indexing._drafts import Drafting, ReadyDocument
+from ragknn.indexing._pending import Pending, pending_of, writes_of
+from ragknn.indexing._policy import Policy
+from ragknn.indexing._tally import Tally
+
+# Passages embedded in one call, of several documents where they are short: enough for the model to sort them by length,
+# which wastes less padding; few enough that progress moves, and that whoever interrupts does not wait long.
+PASSAGES_PER_CALL = 128
+# Calls of the model that are begun: one that it works at, and one to go on with at once.
+CALLS_AHEAD = 2
+# Batches that are written at a time: while the server works at one, the next is packed.
+WRITES_AHEAD = 2
+# Characters after which a batch is read no further, and bytes after which what is written goes in another batch.
+CHARACTERS_PER_BATCH = BYTES_PER_WRITE = 2_000_000
+# Times that a document is looked up again because another writer changed it meanwhile.
+ATTEMPTS = 3
+
+CHANGED_MEANWHILE = (
+    "expected a document that no other writer changes meanwhile, got it changed; try again, and if that fails too, add "
+    "the document again: some of its passages are gone from the server"
+)
+
+Embedding: TypeAlias = Callable[[Sequence[str]], Any]
+"""Makes one vector of each of n texts, shape (n, dim)."""
+
+
+class Line:
+    """Brings documents into an index.
+
+    Args:
+        place: the index.
+        draft: makes a draft of an item.
+        embed: embeds the texts of passages.
+        policy: what to do with repeated, existing and unfit documents.
+        tally: counts what becomes of them.
+        tell: called whenever passages were embedded or documents settled.
+    """
+
+    def __init__(
+        self, place: Place, draft: Drafting, embed: Embedding, policy: Policy, tally: Tally, tell: Callable[[], None]
+    ) -> None:
+        self._place = place
+        self._draft = draft
+        self._embed = embed
+        self._policy = policy
+        self._tally = tally
+        self._tell = tell
+        self._under_way: set[str] = set()  # ids of what is taken and not settled
+        self._looked_up: deque[tuple[Sequence[Any], Begun]] = deque()
+        self._unembedded: deque[tuple[Pending, int]] = deque()  # passages, by their numbers
+        self._embedding: deque[tuple[Sequence[tuple[Pending, int]], Begun]] = deque()
+        self._writing: deque[tuple[Sequence[Pending], Begun]] = deque()
+        self._changed: list[Any] = []  # documents that another writer changed meanwhile
+        self._attempts: Counter[str] = Counter()
+
+    def bring_in(self, items: Iterable[Any]) -> Flow[None]:
+        """Bring all items in; where the input breaks off, what it gave, before the error is raised."""
+        source = iter(items)
+        broken: Exception | None = None
+        while broken is None:
+            batch, broken = yield Work(partial(_taken, source, self._policy.batch_size), borrows=True)
+            if not batch and broken is None:
+                break
+            try:
+                documents = list(self._tally.each_id_once(batch))
+            except TypeError as error:
+                documents, broken = [], error
+            # What was begun of a document ends before another of its id is looked up.
+            if self._changed or not self._under_way.isdisjoint(one.id for one in documents):
+                yield from self._settle_all()
+            yield from self._look_up(documents)
+            while len(self._looked_up) > 1:
+                yield from self._take_up()
+        yield from self._settle_all()
+        if broken is not None:
+            raise broken
+
+    def _look_up(self, documents: Sequence[Any]) -> Flow[None]:
+        self._under_way.update(one.id for one in documents)
+        found = yield Ahead(stored_hashes(self._place, [one.id for one in documents]))
+        self._looked_up.append((documents, found))
+
+    def _take_up(self) -> Flow[None]:
+        """Cut the documents of the batch that was looked up first, and have them embedded, or written."""
+        documents, looked_up = self._looked_up.popleft()
+        known = yield looked_up
+        if self._policy.dry_run:
+            known = [self._tally.written.get(one.id, stored) for one, stored in zip(documents, known, strict=True)]
+        pending: list[Pending] = yield Work(
+            lambda: list(pending_of(documents, known, self._draft, self._policy, self._tally))
+        )
+        self._under_way.difference_update({one.id for one in documents} - {one.draft.id for one in pending})
+        if self._policy.dry_run:
+            for one in pending:
+                self._settle(one)
+                one.count(self._tally)
+                self._tally.embedded += len(one.unembedded)
+        else:
+            self._unembedded.extend((one, number) for one in pending for number in sorted(one.unembedded))
+            yield from self._write([one for one in pending if not one.unembedded])
+            yield from self._have_embedded()
+        self._tell()
+
+    def _have_embedded(self, *, all_of_them: bool = False) -> Flow[None]:
+        """Let the model go on: with full calls while it has something to do."""
+        while self._embedding and self._embedding[0][1].done:
+            yield from self._take_vectors()
+        while self._unembedded and (all_of_them or not self._embedding or len(self._unembedded) >= PASSAGES_PER_CALL):
+            while len(self._embedding) >= CALLS_AHEAD:
+                yield from self._take_vectors()
+            size = min(PASSAGES_PER_CALL, len(self._unembedded))
+            passages = [self._unembedded.popleft() for _ in range(size)]
+            self._embedding.append((passages, (yield Ahead(self._embedded(passages)))))
+
+    def _embedded(self, passages: Sequence[tuple[Pending, int]]) -> Flow[NDArray[Any]]:
+        texts = [one.draft.embedded_text for one, _ in passages]
+        made = yield Work(
+            lambda: self._embed(
+                [text(one.passages[number]) for text, (one, number) in zip(texts, passages, strict=True)]
+            )
+        )
+        rows = as_vectors(made, self._place.schema.dim)
+        if len(rows) != len(passages):
+            raise InvalidVectors(f"expected one vector for each of {len(passages)} passages, got {len(rows)}")
+        return rows
+
+    def _take_vectors(self) -> Flow[None]:
+        """Wait for the call of the model that was begun first, and write the documents that it completes."""
+        passages, begun = self._embedding.popleft()
+        rows = yield begun
+        complete = []
+        for (one, number), vector in zip(passages, rows, strict=True):
+            one.take(number, vector)
+            self._tally.under_way += 1 / len(one.passages)
+            if not one.unembedded:
+                complete.append(one)
+        self._tally.embedded += len(rows)
+        self._tell()
+        yield from self._write(complete)
+
+    def _write(self, pending: Sequence[Pending]) -> Flow[None]:
+        for part in _in_writes(pending, self._policy.batch_size):
+            writes = yield Work(partial(writes_of, self._place.schema, part, self._policy, self._tally))
+            written = {one.id for one in writes}
+            for one in part:
+                if one.draft.id not in written:  # a failure
+                    self._settle(one)
+            if not written:
+                continue
+            while len(self._writing) >= WRITES_AHEAD:
+                yield from self._take_outcomes()
+            begun = yield Ahead(write_documents(self._place, writes))
+            self._writing.append(([one for one in part if one.draft.id in written], begun))
+
+    def _take_outcomes(self) -> Flow[None]:
+        pending, begun = self._writing.popleft()
+        for one, outcome in zip(pending, (yield begun), strict=True):
+            self._settle(one)
+            if outcome is True:
+                one.count(self._tally)
+            elif outcome is not False:
+                self._tally.fail(one.draft.id, outcome)
+            else:
+                self._changed.append(one.item)
+        self._tell()
+
+    def _settle(self, one: Pending) -> None:
+        self._under_way.discard(one.draft.id)
+        self._tally.under_way -= one.share
+
+    def _settle_all(self) -> Flow[None]:
+        """Bring what is under way to its end."""
+        while True:
+            while self._looked_up:
+                yield from self._take_up()
+            yield from self._have_embedded(all_of_them=True)
+            while self._embedding:
+                yield from self._take_vectors()
+            while self._writing:
+                yield from self._take_outcomes()
+            if not self._changed:
+                return
+            changed, self._changed = self._changed, []
+            self._attempts.update(one.id for one in changed)
+            for one in changed:
+                if self._attempts[one.id] >= ATTEMPTS:
+                    self._tally.fail(one.id, CHANGED_MEANWHILE)
+            again = [one for one in changed if self._attempts[one.id] < ATTEMPTS]
+            for start in range(0, len(again), self._policy.batch_size):
+                yield from self._look_up(again[start : start + self._policy.batch_size])
+
+
+def _taken(source: Iterator[Any], most: int) -> tuple[list[Any], Exception | None]:
+    """Return the next items, none at the end, and why the input broke off after them, if it did."""
+    batch: list[Any] = []
+    characters = 0
+    try:
+        for item in islice(source, most):
+            batch.append(item)
+            characters += _characters(item)
+            if characters > CHARACTERS_PER_BATCH:
+                break
+    except Exception as error:  # whatever it is, it is raised when what came before it is stored
+        return batch, error
+    return batch, None
+
+
+def _characters(item: Any) -> int:
+    if isinstance(item, ReadyDocument):
+        return sum(len(passage.text) for passage in item.passages)
+    return len(getattr(item, "text", ""))
+
+
+def _in_writes(pending: Sequence[Pending], most: int) -> Iterator[list[Pending]]:
+    """Yield the documents in parts, each of so many at most, and of no more bytes than can be held twice over."""
+    part: list[Pending] = []
+    size = 0
+    for one in pending:
+        if part and (len(part) == most or size + one.size > BYTES_PER_WRITE):
+            yield part
+            part, size = [], 0
+        part.append(one)
+        size += one.size
+    if part:
+        yield part

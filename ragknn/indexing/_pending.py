@@ -1,0 +1,156 @@
+"""Documents that differ from what is stored of them: made of drafts, and made into what is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragknn._protocol.layout import Details, not_everywhere, passage_fields, record_fields
+from ragknn._protocol.schema import Schema
+from ragknn._protocol.vectors import find_faults, to_bytes
+from ragknn._protocol.writing import Change, Replacement
+from ragknn.indexing._drafts import Draft, Drafting
+from ragknn.indexing._policy import Policy
+from ragknn.indexing._tally import Tally
+from ragknn.records import Passage
+
+
+class Pending:
+    """A document that differs from what is stored of it.
+
+    Attributes:
+        item: what came.
+        draft: what is to be stored.
+        stored: its text hash and details hash as stored, or None if it is new.
+        details: labels, metadata and fields: once for all passages, or one for each.
+        left_out: fields that were left out, and why.
+        passages: cut, or empty where only details differ.
+        vectors: of the passages, None for one that has none, or none yet.
+        unembedded: numbers of the passages that are to be embedded.
+        share: of the passages that have been.
+    """
+
+    __slots__ = ("details", "draft", "item", "left_out", "passages", "share", "stored", "unembedded", "vectors")
+
+    def __init__(
+        self,
+        item: Any,
+        draft: Draft,
+        stored: tuple[str, str] | None,
+        details: Sequence[Details],
+        left_out: Sequence[str],
+        passages: Sequence[Passage],
+    ) -> None:
+        self.item = item
+        self.draft = draft
+        self.stored = stored
+        self.details = details
+        self.left_out = left_out
+        self.passages = passages
+        self.vectors: list[NDArray[Any] | None] = [passage.vector for passage in passages]
+        self.unembedded = {number for number, vector in enumerate(self.vectors) if draft.embeds and vector is None}
+        self.share = 0.0
+
+    def text_of(self, number: int) -> str:
+        """Return what is embedded for a passage."""
+        return self.draft.embedded_text(self.passages[number])
+
+    def take(self, number: int, vector: NDArray[Any]) -> None:
+        """Take the vector of a passage."""
+        self.vectors[number] = vector
+        self.unembedded.discard(number)
+        self.share += 1 / len(self.passages)
+
+    @property
+    def size(self) -> int:
+        """Bytes that its texts and vectors take, about."""
+        vectors = sum(0 if vector is None else vector.nbytes for vector in self.vectors)
+        return sum(len(passage.text) for passage in self.passages) + vectors
+
+    def count(self, tally: Tally) -> None:
+        """Count it as stored."""
+        hashes = (self.draft.text_hash, self.draft.details_hash)
+        new = self.stored is None
+        tally.store(self.draft.id, hashes, len(self.passages), self.left_out, new=new)
+
+
+def pending_of(
+    items: Sequence[Any], known: Sequence[tuple[str, str] | None], draft: Drafting, policy: Policy, tally: Tally
+) -> Iterator[Pending]:
+    """Yield the documents that are to be stored; count all others.
+
+    Args:
+        items: the documents.
+        known: of each its text hash and details hash as stored, or None.
+        draft: makes a draft of an item.
+        policy: what to do with existing and unfit documents.
+        tally: counts.
+    """
+    for item, stored in zip(items, known, strict=True):
+        if stored and item.id not in tally.written and policy.on_existing != "replace":
+            if policy.on_existing == "skip":
+                tally.skipped += 1
+            else:
+                tally.fail(item.id, "expected a new document, got an id that the index has already")
+            continue
+        try:
+            drafted = draft(item, policy.on_bad_field).as_stored(stored[0] if stored else "")
+            if stored == (drafted.text_hash, drafted.details_hash):
+                tally.unchanged += item.id not in tally.written
+                continue
+            details, left_out = drafted.details()
+            same_text = stored is not None and stored[0] == drafted.text_hash
+            passages = [] if same_text else drafted.cut()
+        except (ValueError, RecursionError) as error:
+            deep = isinstance(error, RecursionError)
+            tally.fail(item.id, "expected plain metadata, got it nested too deeply; flatten it" if deep else str(error))
+            continue
+        if passages or same_text:
+            yield Pending(item, drafted, stored, details, left_out, passages)
+        else:
+            tally.fail(item.id, "expected text, got none or only white space")
+
+
+def writes_of(schema: Schema, pending: Sequence[Pending], policy: Policy, tally: Tally) -> list[Replacement | Change]:
+    """Return what to write of the documents; those with a vector that has no distance are failures."""
+    blobs, faults = _as_blobs(schema, [one.vectors for one in pending])
+    writes: list[Replacement | Change] = []
+    for row, one in enumerate(pending):
+        draft = one.draft
+        if one.stored is not None and not one.passages:
+            groups = [each.as_fields() for each in one.details]
+            removed = not_everywhere(schema.fields, one.details)
+            writes.append(Change(draft.id, draft.text_hash, "", draft.details_hash, removed, groups))
+        elif row in faults:
+            tally.fail(draft.id, f"expected finite vectors with a direction, got {faults[row]}")
+        else:
+            details = one.details if len(one.details) > 1 else [*one.details] * len(one.passages)
+            triples = zip(one.passages, blobs[row], details, strict=True)
+            passages = [passage_fields(schema, *triple) for triple in triples]
+            gaps = draft.gaps(one.passages)
+            record = record_fields(draft.text_hash, draft.details_hash, len(passages), gaps, draft.page_starts)
+            only_new = policy.on_existing != "replace" and draft.id not in tally.written
+            writes.append(Replacement(draft.id, record, passages, only_new, seems_new=one.stored is None))
+    return writes
+
+
+def _as_blobs(
+    schema: Schema, vectors: Sequence[Sequence[NDArray[Any] | None]]
+) -> tuple[list[list[bytes | None]], dict[int, str]]:
+    """Return the vectors as bytes, and for each document with a vector that has no distance the first reason why."""
+    blobs: list[list[bytes | None]] = [[None] * len(own) for own in vectors]
+    places = [(row, n) for row, own in enumerate(vectors) for n, vector in enumerate(own) if vector is not None]
+    if not places:
+        return blobs, {}
+    matrix = np.stack([np.asarray(vectors[row][number]) for row, number in places])
+    faulty = find_faults(matrix, schema.metric, schema.dtype)
+    faults: dict[int, str] = {}
+    for position, reason in faulty.items():
+        faults.setdefault(places[position][0], reason)
+    matrix[list(faulty)] = 1  # they are not stored, and some of them do not fit the dtype
+    for (row, number), blob in zip(places, to_bytes(matrix, schema.dtype), strict=True):
+        blobs[row][number] = blob
+    return blobs, faults

@@ -1,0 +1,136 @@
+"""The counts of an ingest under way, and which of its documents are the first of their ids."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ragknn._checks import check_unicode, shown
+from ragknn.indexing._drafts import ReadyDocument
+from ragknn.indexing._policy import Policy
+from ragknn.records import Document
+from ragknn.reports import Failure, IngestReport, Note
+
+
+class Tally:
+    """What became of the documents so far.
+
+    What it keeps of each document is its id, about 100 bytes in all: a later document of the same id must be known, and
+    `sync` removes what was not seen.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self._started = time.monotonic()
+        self.dry_run = policy.dry_run
+        self._takes_first = policy.on_repeated == "first"
+        self.seen: dict[str, str] = {}  # ids, and where the first of each was read
+        # Of documents that may come again, or whose state is only told: ids and hashes.
+        self.written: dict[str, tuple[str, str]] = {}
+        self.added: list[str] = []
+        self.updated: list[str] = []
+        self.deleted: list[str] = []
+        self.unchanged = 0
+        self.skipped = 0
+        self.passages = 0
+        self.embedded = 0
+        self.under_way = 0.0
+        self.kept = 0
+        self.failed: list[Failure] = []
+        self.left_out: list[Failure] = []
+        self.notes: list[Note] = []
+
+    @property
+    def reached(self) -> float:
+        """Number of documents looked at, those under way in shares."""
+        settled = len(self.added) + len(self.updated) + self.unchanged + self.skipped + len(self.failed)
+        return settled + self.under_way
+
+    def failure(self, document_id: str, reason: str) -> Failure:
+        """Return a failure of a document, under the place that it was read from."""
+        return Failure(self.seen.get(document_id) or document_id, reason, document_id)
+
+    def fail(self, document_id: str, reason: str) -> None:
+        """Count a document that cannot be stored."""
+        self.failed.append(self.failure(document_id, reason))
+
+    def store(
+        self, document_id: str, hashes: tuple[str, str], passages: int, left_out: Sequence[str], *, new: bool
+    ) -> None:
+        """Count a document that was stored, or in a dry run would be."""
+        if document_id not in self.written:  # not an earlier one of the same id in this call
+            (self.added if new else self.updated).append(document_id)
+        if self.dry_run or not self._takes_first:
+            self.written[document_id] = hashes
+        self.passages += passages
+        self.left_out += [self.failure(document_id, reason) for reason in left_out]
+
+    def each_id_once(self, batch: Sequence[Any]) -> Iterator[Any]:
+        """Yield the documents of a batch of outcomes that are to be stored; count all else.
+
+        Raises:
+            TypeError: something that is no outcome of reading.
+        """
+        last: dict[str, Any] = {}
+        for item in batch:
+            if isinstance(item, Document | ReadyDocument):
+                if reason := _fault_of_id(item.id):
+                    self.fail(item.id, reason)
+                elif item.id in self.seen and self._takes_first:
+                    self.failed.append(_repeated(item, self.seen[item.id]))
+                else:
+                    self.seen[item.id] = item.source
+                    last[item.id] = item
+            elif isinstance(item, Note):
+                self.notes.append(item)
+                if item.kind == "passed over" and item.document_id is not None:
+                    self.seen.setdefault(item.document_id, item.source)
+            elif isinstance(item, Failure):
+                self.failed.append(item)
+                if item.document_id is not None:
+                    self.seen.setdefault(item.document_id, item.source)
+            else:
+                raise TypeError(f"expected documents, got {shown(item)} of type {type(item).__name__}")
+        yield from last.values()
+
+    def report(self, *, final: bool = False) -> IngestReport:
+        """Return the counts; at the end with the ids, in the order of the input."""
+        left_out, ids = self.left_out, {}
+        if final:
+            place = {document_id: number for number, document_id in enumerate(self.seen)}
+            left_out = sorted(left_out, key=lambda failure: place[failure.document_id or ""])
+            ids = {
+                "added": tuple(sorted(self.added, key=place.__getitem__)),
+                "updated": tuple(sorted(self.updated, key=place.__getitem__)),
+                "deleted": tuple(self.deleted),
+            }
+        return IngestReport(
+            added=len(self.added),
+            updated=len(self.updated),
+            unchanged=self.unchanged,
+            deleted=len(self.deleted),
+            passages=self.passages,
+            embedded=self.embedded,
+            under_way=0.0 if final else self.under_way,
+            failed=tuple(self.failed),
+            kept=self.kept,
+            skipped=self.skipped,
+            left_out=tuple(left_out),
+            notes=tuple(self.notes),
+            ids=ids,
+            dry_run=self.dry_run,
+            seconds=time.monotonic() - self._started,
+        )
+
+
+def _fault_of_id(document_id: str) -> str:
+    try:
+        check_unicode(document_id, "the id")
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _repeated(item: Any, first: str) -> Failure:
+    taken = f"only the first, in {first}, was taken" if first else "only the first was taken"
+    return Failure(item.source or item.id, f"expected each id once, got it a second time; {taken}", item.id)
