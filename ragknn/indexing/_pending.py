@@ -145,7 +145,8 @@ def _as_blobs(
     places = [(row, n) for row, own in enumerate(vectors) for n, vector in enumerate(own) if vector is not None]
     if not places:
         return blobs, {}
-    matrix = np.stack([np.asarray(vectors[row][number]) for row, number in places])
+    rows = [np.asarray(vectors[row][number]) for row, number in places]
+    matrix = np.concatenate(rows).reshape(len(rows), -1)  # quicker than np.stack
     faulty = find_faults(matrix, schema.metric, schema.dtype)
     faults: dict[int, str] = {}
     for position, reason in faulty.items():
