@@ -17,8 +17,8 @@ check: $(READY)  ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY)  ## quality and speed on data sets in BEIR layout: make bench DATA=folder
-	$(BIN)/python -m benchmarks.retrieval $(DATA)
+bench: $(READY)  ## speed beside the peers; with DATA=folder, quality on a data set in BEIR layout
+	$(BIN)/python -m $(if $(DATA),benchmarks.retrieval $(DATA),benchmarks.summary)
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

@@ -89,6 +89,10 @@ class Race:
         """Return the times of a contender."""
         return next(times for times in self.times if times.name == name)
 
+    def amount(self, seconds: float) -> float:
+        """Return the time of a run as the race shows it: things per second, or milliseconds."""
+        return self.work / seconds if self.unit else 1000 * seconds
+
     def ratio(self, other: Times) -> Ratio:
         """Return the other's time as a multiple of ragknn's in the same run: above 1 ragknn is quicker."""
         ratios = [theirs / ours for theirs, ours in zip(other.seconds, self.of(OURS).seconds, strict=True)]

@@ -34,11 +34,11 @@ def print_race(race: Race) -> None:
     for heading in (f"{race.unit}/s" if race.unit else "ms", "from - to", "ragknn is quicker", "from - to", *facts):
         table.add_column(heading, justify="right")
     for times in race.times:
-        values = sorted(map(amount, (race,) * len(times.seconds), times.seconds))
+        values = sorted(map(race.amount, times.seconds))
         ratio = race.ratio(times)
         table.add_row(
             _labelled(times),
-            short(amount(race, times.median)),
+            short(race.amount(times.median)),
             f"{short(values[0])} - {short(values[-1])}",
             *(("", "") if times.name == OURS else (f"{ratio.median:.2f} x", f"{ratio.low:.2f} - {ratio.high:.2f}")),
             *(str(times.facts.get(name, "")) for name in facts),
@@ -103,11 +103,6 @@ def save_figure(figure: Any, path: Path) -> None:
 
     with rc_context({"svg.hashsalt": "ragknn", "svg.fonttype": "none"}):
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
-
-
-def amount(race: Race, seconds: float) -> float:
-    """Return a time as the race shows it: things per second, or milliseconds."""
-    return race.work / seconds if race.unit else 1000 * seconds
 
 
 def short(value: float) -> str:
