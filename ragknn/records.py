@@ -20,6 +20,7 @@ from ragknn._display.cards import (
     vote_html,
 )
 from ragknn._display.lines import retrieval_text, vote_text
+from ragknn._lazy import Lazy
 from ragknn._plain import Plain, frame, plain, plain_fields, plain_label
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Document(Plain):
 
 
 @dataclass(frozen=True, slots=True)
-class Passage(Plain):
+class Passage(Lazy, Plain):
     """A piece of a document: what is embedded, stored and returned.
 
     Attributes:

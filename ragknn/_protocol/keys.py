@@ -141,4 +141,6 @@ def _encode_key(document_id: str) -> str:
 
 
 def _decode_percent(encoded: str) -> str:
+    if "%" not in encoded:
+        return encoded
     return re.sub(r"%([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), encoded)

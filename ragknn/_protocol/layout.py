@@ -7,7 +7,7 @@ changed, how many passages it has, and what of its text is in none of them. So a
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, TypeAlias
@@ -17,6 +17,7 @@ from ragknn._protocol.encoding import decode_tag, digest, dump_metadata, encode_
 from ragknn._protocol.flows import Command
 from ragknn._protocol.keys import HEADINGS, PAGE, Keys, stored_name
 from ragknn._protocol.query import TERMS
+from ragknn._protocol.replies import as_text
 from ragknn._protocol.schema import ANY_FIELD, OnBadField, Schema
 from ragknn.records import Label, Passage
 
@@ -134,20 +135,39 @@ def record_fields(hashed: str, details: str, passages: int, gaps: str = "", page
 
 def passage_of(keys: Keys, key: str, fields: Mapping[str, str]) -> Passage:
     """Return the passage that is stored under a key; fields that were not read stay empty."""
-    document_id, number = keys.split_passage(key)
-    return Passage(
-        id=decode_tag(fields["id"]) if "id" in fields else passage_id(document_id, number),
-        document_id=document_id,
-        text=fields.get("text", ""),
-        start=int(fields.get("start", 0)),
-        end=int(fields.get("end", 0)),
-        label=decode_tag(fields["label"]) if "label" in fields else None,
-        metadata=json.loads(fields.get("metadata", "{}")),
-        page=int(fields[PAGE]) if PAGE in fields else None,
-        headings=tuple(json.loads(fields.get(HEADINGS, "[]"))),
-        digest=fields.get("digest", ""),
-        number=number,
-    )
+    return found_passage(keys, key.encode(), {name.encode(): value.encode() for name, value in fields.items()})
+
+
+def found_passage(keys: Keys, key: bytes, fields: Mapping[bytes, bytes]) -> Passage:
+    """Do the same with what the server sent; a field is decoded when it is first looked at."""
+    return Passage.from_source(_read_field, (keys, key, fields))
+
+
+def _read_field(name: str, source: tuple[Keys, bytes, Mapping[bytes, bytes]]) -> Any:
+    keys, key, fields = source
+    if name in _STORED:
+        stored, read, absent = _STORED[name]
+        value = fields.get(stored)
+        return absent() if value is None else read(as_text(value))
+    if name == "id" and (own := fields.get(b"id")) is not None:
+        return decode_tag(as_text(own))
+    if name == "vector":
+        return None
+    document_id, number = keys.split_passage(as_text(key))
+    return {"document_id": document_id, "number": number, "id": passage_id(document_id, number)}[name]
+
+
+# Of the fields of a passage: the name in the hash, what reads it, and what stands for one that is not there.
+_STORED: Mapping[str, tuple[bytes, Callable[[str], Any], Callable[[], Any]]] = {
+    "text": (b"text", str, str),
+    "start": (b"start", int, int),
+    "end": (b"end", int, int),
+    "label": (b"label", decode_tag, lambda: None),
+    "metadata": (b"metadata", json.loads, dict),
+    "page": (PAGE.encode(), int, lambda: None),
+    "headings": (HEADINGS.encode(), lambda text: tuple(json.loads(text)), tuple),
+    "digest": (b"digest", str, str),
+}
 
 
 def find_gaps(text: str, passages: Sequence[Passage]) -> str:

@@ -4,30 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ragknn.errors import CommandRefused
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One result of a search.
+class Row(NamedTuple):
+    """One result of a search, as it came: a search has many, and little of each is looked at.
 
     Attributes:
         key: key of the passage.
         fields: those that were asked for; None where the passage vanished while it was read.
-        vector: the stored bytes, if they were asked for.
         score: of a search for words.
     """
 
-    key: str
-    fields: Mapping[str, str] | None
-    vector: bytes | None = None
+    key: bytes
+    fields: Mapping[bytes, bytes] | None
     score: float | None = None
-
-    def has_no(self, field: str) -> bool:
-        """Whether the passage is there, yet came without the field."""
-        return self.fields is not None and field not in self.fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,22 +89,35 @@ def parse_search(reply: Any, *, scored: bool = False) -> SearchReply:
     """
     if ran_out_of_time(reply):
         return SearchReply(0, (), (as_text(reply),), reports_timeouts=True)
-    checked(reply)
-    if isinstance(reply, Mapping):
-        parts = as_mapping(reply)
-        results = [as_mapping(result) for result in parts.get("results", ())]
+    if isinstance(checked(reply), Mapping):
+        parts = reply if b"results" in reply else _as_bytes(reply)
         # A search that ran out of time before its first result sends one without key and fields.
-        rows = [_row(result) for result in results if "id" in result]
-        warnings = [as_text(warning) for warning in parts.get("warning", ())]
-        return SearchReply(int(parts.get("total_results", len(rows))), rows, warnings, reports_timeouts=True)
-    total, *rest = reply
+        rows = [_row(one) for one in parts.get(b"results", ()) if b"id" in one]
+        warnings = [as_text(warning) for warning in parts.get(b"warning", ())]
+        return SearchReply(int(parts.get(b"total_results", len(rows))), rows, warnings, reports_timeouts=True)
+    total, *rest = reply if len(reply) < 2 or isinstance(reply[1], bytes) else _as_bytes(reply)
     width = 3 if scored else 2
-    scores = rest[1::width] if scored else [None] * (len(rest) // width)
+    keys = rest[::width]
+    scores = map(float, rest[1::width]) if scored else [None] * len(keys)
     rows = [
-        _row({"id": key, "score": score, "extra_attributes": values})
-        for key, score, values in zip(rest[::width], scores, rest[width - 1 :: width], strict=True)
+        Row(key, None if values is None else dict(zip(values[::2], values[1::2], strict=True)), score)
+        for key, values, score in zip(keys, rest[width - 1 :: width], scores, strict=True)
     ]
     return SearchReply(int(total), rows, (), reports_timeouts=False)
+
+
+def _row(result: Mapping[bytes, Any]) -> Row:
+    score = result.get(b"score")
+    return Row(result[b"id"], result.get(b"extra_attributes"), None if score is None else float(score))
+
+
+def _as_bytes(reply: Any) -> Any:
+    """Return a reply whose texts a client has decoded as it came."""
+    if isinstance(reply, str):
+        return reply.encode()
+    if isinstance(reply, Mapping):
+        return {_as_bytes(key): _as_bytes(value) for key, value in reply.items()}
+    return [_as_bytes(part) for part in reply] if isinstance(reply, list) else reply
 
 
 def parse_complete(reply: Any) -> SearchReply:
@@ -163,18 +169,6 @@ def parse_total(reply: Any) -> int:
     """
     checked(reply)
     return int(as_mapping(reply)["total_results"] if isinstance(reply, Mapping) else reply[0])
-
-
-def _row(result: Mapping[str, Any]) -> Row:
-    values, score = result.get("extra_attributes"), result.get("score")
-    fields = None if values is None else as_mapping(values)
-    vector = fields.pop("vector", None) if fields else None
-    return Row(
-        as_text(result["id"]),
-        None if fields is None else {key: as_text(value) for key, value in fields.items()},
-        vector,
-        None if score is None else _number(score),
-    )
 
 
 def _texts(values: Any) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn._protocol.layout import passage_of
+from ragknn._protocol.layout import found_passage
 from ragknn._protocol.place import OnIncomplete, Place
 from ragknn._protocol.query import SMALLEST_SCORE
 from ragknn._protocol.replies import Row, SearchReply
@@ -70,15 +70,14 @@ def read_answer(place: Place, one: Search, answer: SearchReply, ask: Ask, expect
         case Words():
             rows = [row for row in rows if row.score is not None and row.score > SMALLEST_SCORE]
             is_all = len(rows) < ask.k
-    passages = [passage_of(place.keys, row.key, row.fields or {}) for row in rows]
-    vectors = {
-        passage.id: from_bytes(row.vector, place.schema.dtype)
-        for passage, row in zip(passages, rows, strict=True)
-        if row.vector is not None
-    }
+    keys, metric = place.keys, place.schema.metric
+    passages = [found_passage(keys, key, fields or {}) for key, fields, _ in rows]
+    vectors = (
+        stored_vectors(place.schema, passages, rows) if "vector" in ask.returned or not isinstance(one, Knn) else {}
+    )
     distances = _distances(place.schema, one, passages, rows, vectors)
     neighbors = [
-        Neighbor(passage, distance, row.score, metric=place.schema.metric)
+        Neighbor(passage, distance, row.score, metric=metric)
         for passage, distance, row in zip(passages, distances, rows, strict=True)
         if not isinstance(one, Range) or distance <= one.radius
     ]
@@ -87,26 +86,38 @@ def read_answer(place: Place, one: Search, answer: SearchReply, ask: Ask, expect
     return Found(tuple(neighbors), vectors, tuple(warnings), is_all)
 
 
+def stored_vectors(schema: Schema, passages: Sequence[Passage], rows: Sequence[Row]) -> dict[str, NDArray[Any]]:
+    """Return the vectors, shape (dim,) each, that came with the rows of passages, by passage id."""
+    return {
+        passage.id: from_bytes(fields[b"vector"], schema.dtype)
+        for passage, (_, fields, _) in zip(passages, rows, strict=True)
+        if fields and b"vector" in fields
+    }
+
+
 def _is_there(row: Row, one: Search) -> bool:
     # A passage that was removed during the search comes without fields.
+    if row.fields is None:
+        return False
     match one:
         case Knn():
-            return row.fields is not None and "distance" in row.fields
+            return b"distance" in row.fields
         case Range():
-            return row.fields is not None and ("distance" in row.fields or row.vector is not None)
+            return b"distance" in row.fields or b"vector" in row.fields
         case Words():
-            return bool(row.fields) or row.vector is not None
+            return bool(row.fields)
 
 
 def _distances(
     schema: Schema, one: Search, passages: Sequence[Passage], rows: Sequence[Row], vectors: Mapping[str, NDArray[Any]]
 ) -> list[float]:
-    told = [(row.fields or {}).get("distance") for row in rows]
+    told = [(fields or {}).get(b"distance") for _, fields, _ in rows]
     computed: dict[str, float] = {}
-    query = one.vector if isinstance(one, Words) else from_bytes(one.vector, schema.dtype)
-    if query is not None and vectors and None in told:
-        stored = np.stack(list(vectors.values()))
-        computed = dict(zip(vectors, map(float, distances_to(query, stored, schema.metric)), strict=True))
+    if vectors and None in told:
+        query = one.vector if isinstance(one, Words) else from_bytes(one.vector, schema.dtype)
+        if query is not None:
+            stored = np.stack(list(vectors.values()))
+            computed = dict(zip(vectors, map(float, distances_to(query, stored, schema.metric)), strict=True))
     return [
         computed.get(passage.id, math.nan) if answered is None else true_distance(float(answered), schema.metric)
         for passage, answered in zip(passages, told, strict=True)  # a passage that words found may have no vector

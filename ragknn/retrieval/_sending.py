@@ -10,7 +10,7 @@ from ragknn._protocol.counting import count_passages
 from ragknn._protocol.flows import Command, Flow
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import WITH_VECTOR, intersection
-from ragknn._protocol.replies import SearchReply, checked, parse_info, parse_search
+from ragknn._protocol.replies import Row, SearchReply, checked, parse_info, parse_search
 from ragknn.errors import CommandRefused
 from ragknn.retrieval._answers import Found, read_answer
 from ragknn.retrieval._commands import SCORERS, Ask, Knn, Range, Search, Words
@@ -92,16 +92,17 @@ def _with_vectors(searches: Sequence[Search], answers: Sequence[SearchReply]) ->
         row.key
         for one, answer in zip(searches, answers, strict=True)
         for row in answer.rows
-        if isinstance(one, Range) and row.has_no("distance") and row.vector is None
+        if isinstance(one, Range) and row.fields is not None and not row.fields.keys() & {b"distance", b"vector"}
     ]
     if not forgotten:
         return list(answers)
     replies = yield [("HGET", key, "vector") for key in forgotten]
     vectors = dict(zip(forgotten, map(checked, replies), strict=True))
-    return [
-        replace(answer, rows=[replace(row, vector=vectors.get(row.key, row.vector)) for row in answer.rows])
-        for answer in answers
-    ]
+    return [replace(answer, rows=[_with(row, vectors.get(row.key)) for row in answer.rows]) for answer in answers]
+
+
+def _with(row: Row, vector: bytes | None) -> Row:
+    return row if vector is None else row._replace(fields={**(row.fields or {}), b"vector": vector})
 
 
 def _expected_count(place: Place, searches: Sequence[Search], answers: Sequence[SearchReply], ask: Ask) -> Flow[int]:
