@@ -3,6 +3,7 @@
 An operation is a generator. It yields what it waits for and is sent what came of it:
 
     a list of commands    one round trip; the list of raw replies comes back, errors among them as values
+    Each(commands, read)  the same; what `read` makes of each reply comes back, made while the others are under way
     Work(call)            a long computation (reading, embedding); what `call` returns comes back
     Pause(seconds)        nothing comes back
     Ahead(flow)           another flow is begun and goes on beside this one; a `Begun` comes back at once
@@ -24,6 +25,20 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 Command: TypeAlias = tuple[str | bytes | int | float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """Commands whose replies are read one by one as they come.
+
+    Attributes:
+        commands: what to send.
+        read: called with the number of each command, from 0, and its reply; from the first again where a broken
+            connection is tried again.
+    """
+
+    commands: list[Command]
+    read: Callable[[int, Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +79,7 @@ class Begun(ABC):
 
 
 T = TypeVar("T")
-Step: TypeAlias = list[Command] | Work | Pause | Ahead | Begun
+Step: TypeAlias = list[Command] | Each | Work | Pause | Ahead | Begun
 Flow: TypeAlias = Generator[Step, Any, T]
 
 Progress: TypeAlias = Callable[[int, int], None]

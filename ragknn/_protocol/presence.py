@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from typing import Any, TypeVar
 
-from ragknn._protocol.flows import Flow
+from ragknn._protocol.flows import Each, Flow
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.replies import checked, is_unknown_index
 from ragknn.errors import IndexNotFound
@@ -31,6 +33,10 @@ def while_there(keys: Keys, flow: Flow[T]) -> Flow[T]:
                 step = flow.send(sent)
             except StopIteration as stop:
                 return stop.value  # type: ignore[no-any-return]
+            if isinstance(step, Each):
+                asked = True
+                sent = yield Each(step.commands, partial(_read, keys, step.read))
+                continue
             if not isinstance(step, list):
                 sent = yield step
                 continue
@@ -43,6 +49,12 @@ def while_there(keys: Keys, flow: Flow[T]) -> Flow[T]:
             asked = asked or bool(step)
             if any(is_unknown_index(reply) for reply in sent):
                 raise _gone(keys)
+
+
+def _read(keys: Keys, read: Callable[[int, Any], Any], number: int, reply: Any) -> Any:
+    if is_unknown_index(reply):
+        raise _gone(keys)
+    return read(number, reply)
 
 
 def _gone(keys: Keys) -> IndexNotFound:

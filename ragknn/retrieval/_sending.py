@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ragknn._protocol.counting import count_passages
-from ragknn._protocol.flows import Command, Flow
+from ragknn._protocol.flows import Command, Each, Flow
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import WITH_VECTOR, intersection
 from ragknn._protocol.replies import Row, SearchReply, checked, parse_info, parse_search
@@ -65,13 +66,17 @@ def _answers(place: Place, searches: Sequence[Search], ask: Ask) -> Flow[list[Se
         if counts and len(part) >= WORTH_A_ROUND_TRIP:
             _learn(place, ask, aside, (yield aside))
             aside = []
-        replies = yield [*aside, *(one.command(place, ask) for one in part)]
+        commands = [*aside, *(one.command(place, ask) for one in part)]
+        replies = yield Each(commands, partial(_read, [*(None for _ in aside), *part]))
         _learn(place, ask, aside, replies)
-        answers += [
-            parse_search(reply, scored=isinstance(one, Words))
-            for one, reply in zip(part, replies[len(aside) :], strict=True)
-        ]
+        answers += replies[len(aside) :]
     return answers
+
+
+def _read(asked: Sequence[Search | None], number: int, reply: Any) -> SearchReply | Any:
+    """Return the reply to a command; to a search, parsed."""
+    one = asked[number]
+    return reply if one is None else parse_search(reply, scored=isinstance(one, Words))
 
 
 def _learn(place: Place, ask: Ask, aside: Sequence[Command], replies: Sequence[Any]) -> None:

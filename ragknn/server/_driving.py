@@ -1,7 +1,7 @@
 """The two drivers of flows, one for sync and one for async code.
 
-All commands go through this file and the one of the lane, except those that start, stop and examine the embedded
-server.
+All commands go through this file and those of the exchange and the lane, except those that start, stop and examine the
+embedded server.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from typing import Any, Self, TypeVar, cast
 import redis
 import redis.asyncio
 
-from ragknn._protocol.flows import Ahead, Begun, Command, Flow, Pause, Step, Work
-from ragknn.server._lane import Lane, pipeline_of
+from ragknn._protocol.flows import Ahead, Begun, Command, Each, Flow, Pause, Step, Work
+from ragknn.server._exchange import Read, aexchange, all_read, exchange
+from ragknn.server._lane import Lane
 from ragknn.server._translation import translated
 
 T = TypeVar("T")
@@ -64,7 +65,11 @@ class Driver:
                 sent = self._result(step)
 
     def _result(self, step: Step) -> Any:
+        if isinstance(step, list):
+            return self._replies(step)
         match step:
+            case Each(commands, read):
+                return self._replies(commands, read)
             case Work(call):
                 return call()
             case Pause(seconds):
@@ -76,11 +81,13 @@ class Driver:
             case _Sent():
                 self._begun.discard(step)
                 return self.run(step.flow, step.result())
-            case commands:
-                if self._lane is not None and self._lane.is_busy:
-                    return self._lane.replies(self._lane.send(cast(list[Command], commands)))
-                with translated(self._client):
-                    return pipeline_of(self._client, cast(list[Command], commands)).execute(raise_on_error=False)
+
+    def _replies(self, commands: list[Command], read: Read | None = None) -> list[Any]:
+        if self._lane is not None and self._lane.is_busy:
+            replies = self._lane.replies(self._lane.send(commands))
+            return all_read(replies, read)
+        with translated(self._client):
+            return exchange(self._client, commands, read)
 
     def _begin(self, flow: Flow[Any]) -> _Sent:
         try:
@@ -150,7 +157,11 @@ class AsyncDriver:
                 sent = await self._result(step, ahead)
 
     async def _result(self, step: Step, ahead: bool) -> Any:
+        if isinstance(step, list):
+            return await self._replies(step)
         match step:
+            case Each(commands, read):
+                return await self._replies(commands, read)
             case Work(call) if ahead:
                 self._worker = self._worker or _Worker()
                 return await asyncio.wrap_future(self._worker.submit(call))
@@ -171,11 +182,11 @@ class AsyncDriver:
                 await _ended(task)
                 self._tasks.discard(task)
                 return task.result()
-            case commands:
-                async with self._lane:
-                    with translated(self._client):
-                        pipeline = pipeline_of(self._client, cast(list[Command], commands))
-                        return await pipeline.execute(raise_on_error=False)
+
+    async def _replies(self, commands: list[Command], read: Read | None = None) -> list[Any]:
+        async with self._lane:
+            with translated(self._client):
+                return await aexchange(self._client, commands, read)
 
 
 class _Task(Begun):

@@ -1,4 +1,4 @@
-"""Lists of commands: in one pipeline, or on their way over one connection while others are made."""
+"""Lists of commands on their way over one connection while others are made."""
 
 from __future__ import annotations
 
@@ -10,16 +10,8 @@ from typing import Any, cast
 import redis
 
 from ragknn._protocol.flows import Command
+from ragknn.server._exchange import exchange
 from ragknn.server._translation import translated
-
-
-def pipeline_of(client: Any, commands: list[Command]) -> Any:
-    """Return a pipeline of the client, sync or async, with the commands."""
-    pipeline = client.pipeline(transaction=False)
-    for command in commands:
-        # Only buffers the command, in sync and async clients. Decoding replies would fail on vectors.
-        pipeline.execute_command(*command, NEVER_DECODE=True)
-    return pipeline
 
 
 class Letter:
@@ -102,7 +94,7 @@ class Lane:
             if not again:
                 raise
             for letter in lost:
-                letter.replies = pipeline_of(self._client, letter.commands).execute(raise_on_error=False)
+                letter.replies = exchange(self._client, letter.commands)
         except BaseException:
             self._give_up()
             raise

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 from typing import Any
 
 import redis
@@ -18,20 +17,28 @@ HANGING_UP = ("reset by peer", "closed by server", "broken pipe", "\\x15")
 OTHER_LOOP = ("Event loop is closed", "attached to a different loop")
 
 
-@contextmanager
-def translated(client: Any) -> Iterator[None]:
-    try:
-        yield
-    except (redis.RedisError, OSError) as error:
-        raise _explain(error, client) from error
-    except RuntimeError as error:
-        if not any(words in str(error) for words in OTHER_LOOP):
-            raise
-        raise ConfigurationError(
-            "expected a client whose connections belong to the running event loop, got one that was used under "
-            "another: pass url= in place of client=, with which the index has a client for each loop, or make a client "
-            "in this one"
-        ) from error
+class translated:  # noqa: N801  # read as the function that it stands for; a generator would take as long as a small reply
+    """Raises what redis-py raises within it as errors of ours."""
+
+    __slots__ = ("_client",)
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, redis.RedisError | OSError):
+            raise _explain(error, self._client) from error
+        if isinstance(error, RuntimeError) and any(words in str(error) for words in OTHER_LOOP):
+            raise ConfigurationError(
+                "expected a client whose connections belong to the running event loop, got one that was used under "
+                "another: pass url= in place of client=, with which the index has a client for each loop, or make a "
+                "client in this one"
+            ) from error
 
 
 def _explain(error: Exception, client: Any) -> ServerError:

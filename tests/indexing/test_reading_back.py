@@ -8,6 +8,7 @@ from collections import Counter
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
+from functools import partial
 from pathlib import PurePosixPath
 from uuid import UUID
 
@@ -332,10 +333,12 @@ def many(redis_url):
 @pytest.fixture
 def rounds(monkeypatch):
     """Count the round trips of both worlds."""
-    from ragknn.server import _connection
+    from ragknn.server import _driving
 
-    made, pipeline = [], _connection._pipeline
-    monkeypatch.setattr(_connection, "_pipeline", lambda client, commands: made.append(1) or pipeline(client, commands))
+    made = []
+    for name in ("exchange", "aexchange"):
+        sent = partial(lambda exchange, *arguments: made.append(1) or exchange(*arguments), getattr(_driving, name))
+        monkeypatch.setattr(_driving, name, sent)
     return made
 
 
