@@ -64,6 +64,8 @@ def find_faults(vectors: NDArray[Any], metric: Metric, dtype: DType) -> dict[int
         metric: metric of the index; only cosine has no distance to the zero vector.
         dtype: dtype of the stored vectors; float16 overflows beyond 65,504.
     """
+    if vectors.dtype.itemsize >= 4 and _are_ordinary(np.einsum("ij,ij->i", vectors, vectors), vectors.shape[1]):
+        return {}
     with np.errstate(invalid="ignore", over="ignore"):
         # As float64, because the limits are infinite in a shorter dtype.
         largest = np.abs(vectors).max(axis=1, initial=0).astype(np.float64)
@@ -79,6 +81,15 @@ def find_faults(vectors: NDArray[Any], metric: Metric, dtype: DType) -> dict[int
             what = too_small if largest[row] else "only zeros"
             faults[int(row)] = f"{what}: a vector without direction has no cosine distance"
     return dict(sorted(faults.items()))
+
+
+def _are_ordinary(squares: NDArray[Any], dim: int) -> bool:
+    """Tell whether the sums of squares of rows of `dim` values leave no doubt that each row has a distance.
+
+    No value is larger than the root of the sum, and the largest is no smaller than the root of the mean; NaN is not
+    between any two numbers. Both roots are then far within what every dtype holds.
+    """
+    return bool(len(squares)) and dim * 1e-8 <= squares.min() and squares.max() <= 1e8
 
 
 def check_vectors(values: ArrayLike, dim: int, metric: Metric, dtype: DType) -> NDArray[Any]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
+from functools import lru_cache
+from typing import Any, NamedTuple, get_args
 
 from ragknn._checks import check_choice, check_flag, check_number, check_whole, described, shown
-from ragknn._protocol.query import Fragment
-from ragknn._protocol.schema import Schema
-from ragknn.records import Neighbor
+from ragknn._protocol.query import EVERYTHING, Fragment
+from ragknn._protocol.schema import Algorithm, Schema
+from ragknn.records import Metric, Neighbor
 from ragknn.retrieval._commands import WHOLE
 from ragknn.retrieval._diversity import at_most_per_document, check_diversity, without_duplicates
 from ragknn.retrieval.fusion import Fusion, WeightedScores
@@ -63,6 +64,15 @@ class Plan:
         return neighbors
 
 
+class Traits(NamedTuple):
+    """What the choice of options depends on in an index."""
+
+    metric: Metric
+    algorithm: Algorithm
+    text_search: bool
+    has_terms: bool
+
+
 def make_plan(schema: Schema, among: Fragment, k: int | None, options: Options) -> Plan:
     """Check the options of a retrieval; `among` is what became of its `where`.
 
@@ -70,6 +80,15 @@ def make_plan(schema: Schema, among: Fragment, k: int | None, options: Options) 
         TypeError: an option that does not exist, or a value of another type.
         ValueError: an invalid value, or one that does not go with another or with the index.
     """
+    traits = Traits(schema.metric, schema.algorithm, schema.text_search, schema.has_terms)
+    chosen = {name: value for name, value in options.items() if name != "where"}
+    # Only plain values are remembered: a reranker may be large, and must not be kept.
+    is_plain = type(k) in _PLAIN and all(type(value) in _PLAIN for value in chosen.values())
+    plan = (_remembered if is_plain else _planned)(traits, k, **chosen)
+    return plan if among == EVERYTHING else replace(plan, among=among)
+
+
+def _planned(traits: Traits, k: int | None, /, **options: Any) -> Plan:
     if unknown := set(options) - set(Options.__annotations__):
         expected = ", ".join(Options.__annotations__)
         raise TypeError(f"expected options among {expected}, got {', '.join(sorted(unknown))}")
@@ -78,18 +97,18 @@ def make_plan(schema: Schema, among: Fragment, k: int | None, options: Options) 
         max_distance = check_number("max_distance", max_distance)
     plan = Plan(
         k=None if k is None else check_whole("k", k),
-        among=among,
-        mode=_checked_mode(schema, options.get("mode", "vector")),
+        among=EVERYTHING,
+        mode=_checked_mode(traits, options.get("mode", "vector")),
         max_distance=max_distance,
         rerank=_checked_reranker(options.get("rerank")),
         diversity=check_number("diversity", options.get("diversity", 0.0)),
         per_document=_checked_most(options.get("per_document")),
         breadth=1,
         fusion=options.get("fusion", WeightedScores()),
-        ef_runtime=_checked_effort(schema, options.get("ef_runtime")),
+        ef_runtime=_checked_effort(traits, options.get("ef_runtime")),
         with_vectors=check_flag("with_vectors", options.get("with_vectors", False)),
     )
-    if max_distance is not None and not max_distance >= 0 and schema.metric != "ip":
+    if max_distance is not None and not max_distance >= 0 and traits.metric != "ip":
         raise ValueError(f"expected max_distance >= 0, got {max_distance}")
     if k is None and (max_distance is None or plan.mode != "vector"):
         raise ValueError(
@@ -100,14 +119,18 @@ def make_plan(schema: Schema, among: Fragment, k: int | None, options: Options) 
     return replace(plan, breadth=_breadth(plan, options.get("candidates")))
 
 
-def _checked_mode(schema: Schema, mode: Mode) -> Mode:
+_PLAIN = (int, float, str, bool, type(None))
+_remembered = lru_cache(maxsize=256, typed=True)(_planned)
+
+
+def _checked_mode(traits: Traits, mode: Mode) -> Mode:
     check_choice("mode", mode, get_args(Mode))
-    if mode != "vector" and not schema.text_search:
+    if mode != "vector" and not traits.text_search:
         raise ValueError(
             f"expected an index with text_search for mode={mode!r}, got one without: build it again with "
             "text_search=True, or search by mode='vector'"
         )
-    if mode != "vector" and not schema.has_terms:
+    if mode != "vector" and not traits.has_terms:
         raise ValueError(
             f"expected an index of this release for mode={mode!r}, got one whose words an earlier release stored: call "
             "Indexer.sync or add, or run `ragknn index`, which moves them and embeds nothing again"
@@ -115,11 +138,11 @@ def _checked_mode(schema: Schema, mode: Mode) -> Mode:
     return mode
 
 
-def _checked_effort(schema: Schema, ef_runtime: int | None) -> int | None:
+def _checked_effort(traits: Traits, ef_runtime: int | None) -> int | None:
     if ef_runtime is None:
         return None
-    if schema.algorithm != "hnsw":
-        raise ValueError(f"expected ef_runtime with an hnsw index only, got it with {schema.algorithm}, which is exact")
+    if traits.algorithm != "hnsw":
+        raise ValueError(f"expected ef_runtime with an hnsw index only, got it with {traits.algorithm}, which is exact")
     return check_whole("ef_runtime", ef_runtime)
 
 
