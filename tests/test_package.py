@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 
 # From low to high: a package, or a module at the top, imports only from those before it and from itself.
 LAYERS = [
-    *("version", "errors", "_ids", "filters", "_checks", "_plain"),
+    *("version", "errors", "_ids", "filters", "_checks", "_lazy", "_plain"),
     "text._",  # the private modules of `text` are about strings alone, and below the records, which show themselves
     *("_display", "records", "reports", "settings"),
     *("text", "embedding", "_protocol", "server", "indexing", "retrieval", "voting", "files"),
@@ -36,6 +36,7 @@ PURE = {
     "_ids",
     "filters",
     "_checks",
+    "_lazy",
     "_plain",
     "_display",
     "records",

@@ -521,16 +521,16 @@ ADDING = """
 
     url, name, last = sys.argv[1], sys.argv[2], int(sys.argv[3])
     index = Index(name, url=url).open()
-    pipeline, rounds = _driving.pipeline_of, []
+    exchange, rounds = _driving.exchange, []
 
-    def stopping(client, commands):
+    def stopping(client, commands, read=None):
         rounds.append(commands)
         if len(rounds) == last:
             print("stopped", flush=True)
             sys.stdin.read()  # whoever is to be killed waits here for it
-        return pipeline(client, commands)
+        return exchange(client, commands, read)
 
-    _driving.pipeline_of = stopping
+    _driving.exchange = stopping
     index.add_fields({"n": "numeric", "t": "tag"})
     print(len(rounds))
 """
