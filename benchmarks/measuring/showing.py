@@ -23,6 +23,7 @@ KINDS: dict[Kind, str] = {
 _MARKS: dict[Kind, str] = {"peer": "o", "floor": "^", "other": "x"}
 _COLORS: dict[Kind, str] = {"peer": "#c2410c", "floor": "#64748b", "other": "#a3a3a3"}
 _LIMITS = 0.05, 50.0  # what is further away is not drawn: it does not do the same work
+_ROW = 0.8  # of the height between two races is drawn on
 _OWN_COLOR = "#0f766e"
 
 
@@ -61,7 +62,8 @@ def plot(results: Results, path: Path) -> None:
     """Draw all races of a benchmark in one picture, and each of its curves below."""
     from matplotlib.figure import Figure
 
-    heights = [0.6 + 0.45 * len(results.races)] * bool(results.races) + [3.2] * len(results.curves)
+    most = max((len(race.times) for race in results.races), default=0)
+    heights = [0.8 + 0.13 * most * len(results.races)] * bool(results.races) + [2.6] * len(results.curves)
     if not heights:
         return
     figure = Figure(figsize=(9, sum(heights) + 0.5), layout="constrained")
@@ -76,25 +78,24 @@ def plot(results: Results, path: Path) -> None:
 
 def draw_races(axes: Axes, races: Sequence[Race], *, every: bool) -> None:
     """Draw a row for each race: how many times quicker ragknn was than every other, or than the best peer."""
-    shown: set[Kind] = set()
+    told: set[Kind] = set()
     for row, race in enumerate(races):
         others = [times for times in race.times if times.name != OURS] if every else [race.best]
-        for times in filter(None, others):
-            ratio = race.ratio(times)
-            label = None if times.kind in shown else KINDS[times.kind]
-            shown.add(times.kind)
-            _draw_ratio(axes, row, ratio, times, label, named=True)
+        drawn = [times for times in others if times is not None]
+        for place, times in enumerate(drawn):
+            height = row + (place + 0.5) / len(drawn) * _ROW - _ROW / 2
+            _draw_ratio(axes, height, race.ratio(times), times, None if times.kind in told else KINDS[times.kind])
+            told.add(times.kind)
     axes.set_xscale("log")
     axes.axvline(1, color=_OWN_COLOR, linewidth=1)
-    axes.set_yticks(range(len(races)), [race.name for race in races])
-    axes.set_ylim(len(races) - 0.4, -0.6)
+    axes.set_yticks(range(len(races)), [race.name for race in races], fontsize=8)
+    axes.set_ylim(len(races) - 0.5, -0.5)
     low, high = axes.get_xlim()
-    axes.set_xlim(max(min(low, 0.5), _LIMITS[0]), min(max(high, 2.0), _LIMITS[1]))
-    axes.xaxis.set_major_formatter(lambda x, _: f"{x:g} x")
-    axes.xaxis.set_minor_formatter(lambda x, _: f"{x:g}" if f"{x:.0e}"[0] in "25" else "")
-    axes.set_xlabel("ragknn takes longer  |  ragknn is so many times quicker")
+    axes.set_xlim(max(min(low, 0.5), _LIMITS[0]), min(max(high, 2.0) * 1.5, _LIMITS[1]))  # room for the last name
+    _mark_plainly(axes.xaxis, " x")
+    axes.set_xlabel("ragknn takes longer  |  ragknn is so many times quicker", fontsize=8)
     axes.grid(axis="x", color="#e5e7eb", linewidth=0.6)
-    axes.legend(loc="best", fontsize=7, frameon=False)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=7, frameon=False)
 
 
 def save_figure(figure: Any, path: Path) -> None:
@@ -114,14 +115,24 @@ def _labelled(times: Times) -> str:
     return times.name if times.kind in ("ours", "peer") else f"{times.name} ({KINDS[times.kind]})"
 
 
-def _draw_ratio(axes: Axes, row: int, ratio: Ratio, times: Times, label: str | None, *, named: bool) -> None:
+def _draw_ratio(axes: Axes, height: float, ratio: Ratio, times: Times, label: str | None) -> None:
     color, mark = _COLORS[times.kind], _MARKS[times.kind]
-    axes.plot([ratio.low, ratio.high], [row, row], color=color, linewidth=1, alpha=0.6)
-    axes.plot([ratio.median], [row], mark, color=color, markersize=5, label=label)
-    if named:
-        axes.annotate(
-            times.name, (ratio.median, row), (0, 5), textcoords="offset points", ha="center", fontsize=6, color=color
-        )
+    axes.plot([ratio.low, ratio.high], [height, height], color=color, linewidth=1, alpha=0.6)
+    axes.plot([ratio.median], [height], mark, color=color, markersize=4, label=label)
+    beside = (min(max(ratio.high, _LIMITS[0]), _LIMITS[1]), height)
+    style = {"fontsize": 6.5, "color": color, "va": "center"}
+    axes.annotate(times.name, beside, (4, 0), textcoords="offset points", annotation_clip=True, **style)
+
+
+def _mark_plainly(axis: Any, unit: str = "") -> None:
+    """Write numbers at a logarithmic axis as people do: 0.5, 1, 2, 5, 10."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:,.0f}{unit}" if value >= 1 else f"{value:g}{unit}")
+    )
 
 
 def _draw_curve(axes: Axes, curve: Curve) -> None:
@@ -132,6 +143,8 @@ def _draw_curve(axes: Axes, curve: Curve) -> None:
     if curve.logarithmic:
         axes.set_xscale("log")
         axes.set_yscale("log")
+        _mark_plainly(axes.xaxis)
+        _mark_plainly(axes.yaxis)
     axes.set_title(curve.name, loc="left", fontsize=9)
     axes.set_xlabel(curve.x, fontsize=8)
     axes.set_ylabel(curve.y, fontsize=8)
