@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from platformdirs import user_data_path
-from pydantic import AliasChoices, Field, PositiveFloat, SecretStr, ValidationError
+from pydantic import AliasChoices, Field, NonNegativeInt, PositiveFloat, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ragknn.errors import ConfigurationError
@@ -46,6 +46,11 @@ class Settings(BaseSettings):
     )
     protocol: int = Field(
         3, ge=2, le=3, description="RESP version; with 2 the server cannot report that it ran out of time"
+    )
+    bulk_bytes: NonNegativeInt = Field(
+        2**30,
+        description="most memory for the vectors of one index, so that many searches at once need not ask the server; "
+        "0: none",
     )
     redis_server: Path | None = Field(None, description="redis-server program (8 or later) for the embedded server")
     search_module: Path | None = Field(None, description="search module (redisearch.so) for the embedded server")

@@ -26,7 +26,7 @@ LAYERS = [
     *("version", "errors", "_ids", "filters", "_checks", "_lazy", "_plain"),
     "text._",  # the private modules of `text` are about strings alone, and below the records, which show themselves
     *("_display", "records", "reports", "settings"),
-    *("text", "embedding", "_protocol", "server", "indexing", "retrieval", "voting", "files"),
+    *("text", "embedding", "_nearest", "_protocol", "server", "indexing", "retrieval", "voting", "files"),
     "__init__",
     *("estimators", "evaluation", "cli", "__main__"),
 ]
@@ -43,6 +43,7 @@ PURE = {
     "reports",
     "text",
     "embedding",
+    "_nearest",
     "_protocol",
 }
 IO = {"redis", "socket", "subprocess", "asyncio", "psutil", "threading", "multiprocessing", "urllib"}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from ragknn._protocol.kept import Kept
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.schema import FORMAT, Schema
 from ragknn._protocol.watch import Watch
 
 OnIncomplete: TypeAlias = Literal["raise", "return"]
+Bulk: TypeAlias = Literal["auto", "always", "never"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,9 @@ class Place:
         timeout: seconds that one search may take on the server.
         on_incomplete: "raise", or "return" what came.
         version: of Redis; empty if it is not known.
+        bulk: whether many searches at once may be made in memory.
+        kept: the vectors that are in memory already.
+        most_bytes: memory that they may take.
     """
 
     keys: Keys
@@ -31,6 +36,9 @@ class Place:
     timeout: float
     on_incomplete: OnIncomplete = "raise"
     version: tuple[int, ...] = ()
+    bulk: Bulk = "never"
+    kept: Kept = field(default_factory=Kept)
+    most_bytes: int = 0
 
     def records(self, document_id: str) -> tuple[str, ...]:
         """Return the keys of the hashes that may hold the record of a document, the first that does being right."""

@@ -219,6 +219,7 @@ class SearchIndexInfo:
     Attributes:
         name: the search index's own name, not its alias.
         passages: number of passages indexed.
+        last_number: number of the last change to a passage, each of which the server gives a new one.
         building: whether the server is still reading what is stored; until then searches miss some of it.
         percent_indexed: share of what is stored that can be found, 0 to 1.
         failures: passages that the server could not index.
@@ -229,6 +230,7 @@ class SearchIndexInfo:
 
     name: str
     passages: int
+    last_number: int
     building: bool
     percent_indexed: float
     failures: int
@@ -252,6 +254,7 @@ def parse_info(reply: Any) -> SearchIndexInfo:
     return SearchIndexInfo(
         name=as_text(parts["index_name"]),
         passages=int(_number(parts["num_docs"])),
+        last_number=int(_number(parts.get("max_doc_id", 0))),
         building=building,
         percent_indexed=min(share, 0.99) if building else 1.0,
         failures=int(_number(parts.get("hash_indexing_failures", 0))),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -118,6 +118,17 @@ def from_bytes(blob: bytes, dtype: DType) -> NDArray[Any]:
     if dtype == "bfloat16":
         return (np.frombuffer(blob, dtype="<u2").astype(np.uint32) << 16).view(np.float32)
     return np.frombuffer(blob, dtype=np.dtype(dtype).newbyteorder("<"))
+
+
+def as_stored(vectors: NDArray[Any], dtype: DType) -> NDArray[Any]:
+    """Return vectors, shape (n, dim), rounded as they are when they are stored."""
+    return from_bytes(b"".join(to_bytes(vectors, dtype)), dtype).reshape(vectors.shape)
+
+
+def rows_from_bytes(blobs: Sequence[bytes], dtype: DType, dim: int) -> NDArray[Any] | None:
+    """Return the vectors, shape (n, dim), that `to_bytes` made blobs of; None where one has another size."""
+    rows = from_bytes(b"".join(blobs), dtype)
+    return rows.reshape(len(blobs), dim) if len(rows) == len(blobs) * dim else None
 
 
 def _round_to_bfloat16(vectors: NDArray[Any]) -> NDArray[np.uint16]:

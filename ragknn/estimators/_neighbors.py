@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from numbers import Integral, Real
 from operator import index as as_integer
-from typing import Any, ClassVar, Literal, Self, TypeAlias
+from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +21,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ragknn._checks import check_number
 from ragknn._protocol.finding import stored_ids
+from ragknn._protocol.place import Bulk
 from ragknn._protocol.schema import Algorithm
 from ragknn._protocol.vectors import find_faults
 from ragknn.embedding._names import READY_VECTORS
@@ -176,12 +177,16 @@ class KNeighborsMixin:
 
     n_neighbors: int
     ef_runtime: int | None
+    bulk: Bulk
     n_samples_fit_: int
     _rows: Rows
     _queries: Any
     _graph: Any
 
-    _neighbors_constraints: ClassVar[dict[str, Any]] = {"n_neighbors": [Interval(Integral, 1, None, closed="left")]}
+    _neighbors_constraints: ClassVar[dict[str, Any]] = {
+        "n_neighbors": [Interval(Integral, 1, None, closed="left")],
+        "bulk": [StrOptions(set(get_args(Bulk)))],
+    }
 
     def kneighbors(
         self, X: ArrayLike | None = None, n_neighbors: int | None = None, return_distance: bool = True
@@ -224,9 +229,8 @@ class KNeighborsMixin:
                 f"Expected n_neighbors {'<' if X is None else '<='} n_samples_fit, but n_neighbors = {n_neighbors}, "
                 f"n_samples_fit = {self.n_samples_fit_}, n_samples = {n_samples}"
             )
-        retrievals = self._rows.nearest(self._rows.vectors() if queries is None else queries, k, self.ef_runtime)
-        pairs = [self._rows.as_arrays(retrieval) for retrieval in retrievals]
-        distances, rows = (np.stack(column) for column in zip(*pairs, strict=True))
+        asked = self._rows.vectors() if queries is None else queries
+        distances, rows = self._rows.nearest(asked, k, self.ef_runtime, self.bulk)
         if queries is not None:
             return distances, rows
         others = rows != np.arange(len(rows))[:, np.newaxis]

@@ -12,14 +12,18 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn._protocol.query import EVERYTHING, LABELLED
+from ragknn._ids import passage_id
+from ragknn._protocol.place import Bulk
+from ragknn._protocol.query import EVERYTHING, LABELLED, Fragment
+from ragknn._protocol.replies import as_text
 from ragknn._protocol.schema import Schema
 from ragknn.errors import ConnectionFailed, IncompleteRetrieval, IndexNotFound, RagKNNError, SchemaMismatch
 from ragknn.estimators._removal import Address, remove_with
 from ragknn.estimators._rows import Spot, fetch_rows, read_mark, store_rows
 from ragknn.indexing.index import Index
-from ragknn.records import Passage, Retrieval
+from ragknn.records import Retrieval
 from ragknn.retrieval._asking import near
+from ragknn.retrieval._bulk import find_in_memory
 from ragknn.retrieval._commands import IDS
 from ragknn.retrieval._pipeline import select
 from ragknn.retrieval._plan import make_plan
@@ -134,9 +138,14 @@ class Rows:
         """Return all rows, shape (n_samples_fit, n_features), in the index's dtype."""
         return self._answered(lambda rows: rows._vectors())
 
-    def nearest(self, X: NDArray[Any], k: int, ef_runtime: int | None) -> list[Retrieval]:
-        """Return the k nearest rows of each row of X, shape (n_queries, n_features)."""
-        return self._answered(lambda rows: rows._nearest(X, k, ef_runtime))
+    def nearest(
+        self, X: NDArray[Any], k: int, ef_runtime: int | None, bulk: Bulk
+    ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """Return the distances and numbers of the k nearest rows of each row of X, shape (n_queries, n_features).
+
+        Both of shape (n_queries, k), sorted by distance and then by row.
+        """
+        return self._answered(lambda rows: rows._nearest(X, k, ef_runtime, bulk))
 
     def within(self, X: NDArray[Any], radius: float) -> list[Retrieval]:
         """Return all rows within the radius of each row of X, shape (n_queries, n_features)."""
@@ -191,17 +200,31 @@ class Rows:
         index = self.index
         return index._run(fetch_rows(index._keys, index.schema, spots))
 
-    def _nearest(self, X: NDArray[Any], k: int, ef_runtime: int | None) -> list[Retrieval]:
+    def _nearest(
+        self, X: NDArray[Any], k: int, ef_runtime: int | None, bulk: Bulk
+    ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        index = self.index
+        hits = index._run(find_in_memory(index._place(bulk=bulk), X, k, self._among))
+        if hits is not None and hits.rows.shape[1] == k:
+            near, inverse = np.unique(hits.rows, return_inverse=True)
+            spots = (index._keys.split_passage(as_text(hits.pulled.keys[row])) for row in near)
+            numbers = np.array([self._row(*spot) for spot in spots], dtype=np.intp)
+            return self._in_order(hits.distances, numbers[inverse].reshape(hits.rows.shape))
         retrievals = self._retrieve(X, k, {"ef_runtime": ef_runtime})
         for retrieval in retrievals:
             if len(retrieval) < k:
                 self._explain(retrieval, k)
-        return retrievals
+        pairs = [self.as_arrays(retrieval) for retrieval in retrievals]
+        distances, rows = (np.stack(column) for column in zip(*pairs, strict=True))
+        return distances, rows
+
+    @property
+    def _among(self) -> Fragment:
+        return EVERYTHING if self.spots is None else LABELLED
 
     def _retrieve(self, X: NDArray[Any], k: int | None, options: Options) -> list[Retrieval]:
         index = self.index
-        among = EVERYTHING if self.spots is None else LABELLED
-        plan = replace(make_plan(index.schema, among, k, options), returned=IDS)
+        plan = replace(make_plan(index.schema, self._among, k, options), returned=IDS)
         return index._run(select(index._place(), near(index, X), plan))
 
     def _explain(self, retrieval: Retrieval, k: int) -> None:
@@ -214,11 +237,17 @@ class Rows:
     def as_arrays(self, retrieval: Retrieval) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Return the distances and rows of the neighbors, sorted by distance and then by row."""
         distances = np.array(retrieval.distances, dtype=np.float64)
+        rows = [self._row(passage.document_id, passage.number or 0) for passage in retrieval.passages]
+        return self._in_order(distances, np.array(rows, dtype=np.intp))
+
+    def _in_order(
+        self, distances: NDArray[np.float64], rows: NDArray[np.intp]
+    ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """Return neighbors, shape (k,) or (n_queries, k), sorted by distance and then by row."""
         if self.schema.metric == "cosine":
             distances[distances < self.cosine_zero] = 0.0
-        rows = np.array([self._row(passage) for passage in retrieval.passages], dtype=np.intp)
         order = np.lexsort((rows, distances))
-        return distances[order], rows[order]
+        return np.take_along_axis(distances, order, axis=-1), np.take_along_axis(rows, order, axis=-1)
 
     @property
     def cosine_zero(self) -> float:
@@ -226,12 +255,12 @@ class Rows:
         schema = self.schema
         return COSINE_ZERO.get(schema.dtype, COSINE_ZERO_ELSEWHERE) if schema.metric == "cosine" else 0.0
 
-    def _row(self, passage: Passage) -> int:
-        document_id, number = passage.document_id, passage.number
+    def _row(self, document_id: str, number: int) -> int:
         if self._row_at is not None:
-            row = self._row_at.get((document_id, number or 0), -1)
+            row = self._row_at.get((document_id, number), -1)
         else:
             row = int(document_id) if document_id.isdecimal() and number == 0 else -1
         if not 0 <= row < self.size:
-            raise SchemaMismatch(self.name, {"rows": (f"the {self.size} that were fitted", f"passage {passage.id}")})
+            there = f"passage {passage_id(document_id, number)}"
+            raise SchemaMismatch(self.name, {"rows": (f"the {self.size} that were fitted", there)})
         return row

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ragknn._protocol.place import Bulk
 from ragknn.estimators._neighbors import KNeighborsMixin, RadiusNeighborsMixin, padded
 from ragknn.estimators._supervised import ZERO_WEIGHTS, Classifying, Supervised
 from ragknn.records import Label
@@ -40,6 +41,8 @@ class KNeighborsClassifier(KNeighborsMixin, Classifying):
             removed with the estimator, even if copies by pickle or clone still exist; only copies that come from a
             worker process, such as those of `n_jobs`, bring their rows along.
         ef_runtime: hnsw only: candidates that a search keeps; None: 100, or twice n_neighbors if that is more.
+        bulk: whether many queries at once may be searched in memory, as `ragknn.Retriever` explains: "auto", "always"
+            or "never".
 
     Attributes:
         classes_: sorted classes, shape (n_classes,); a list of arrays for several outputs.
@@ -72,6 +75,7 @@ class KNeighborsClassifier(KNeighborsMixin, Classifying):
         client: Any = None,
         index: str | None = None,
         ef_runtime: int | None = None,
+        bulk: Bulk = "auto",
     ) -> None:
         self.n_neighbors = n_neighbors
         self.weights = weights
@@ -81,6 +85,7 @@ class KNeighborsClassifier(KNeighborsMixin, Classifying):
         self.client = client
         self.index = index
         self.ef_runtime = ef_runtime
+        self.bulk = bulk
 
     def _shares(self, X: ArrayLike | None) -> list[NDArray[np.float64]]:
         distances, rows = self._find_k(X)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ragknn._protocol.place import Bulk
 from ragknn.estimators._neighbors import KNeighborsMixin, RadiusNeighborsMixin, padded
 from ragknn.estimators._supervised import Averaging
 from ragknn.estimators.classifiers import KNeighborsClassifier, RadiusNeighborsClassifier
@@ -32,6 +33,7 @@ class KNeighborsRegressor(KNeighborsMixin, Averaging):
         client: Any = None,
         index: str | None = None,
         ef_runtime: int | None = None,
+        bulk: Bulk = "auto",
     ) -> None:
         self.n_neighbors = n_neighbors
         self.weights = weights
@@ -41,6 +43,7 @@ class KNeighborsRegressor(KNeighborsMixin, Averaging):
         self.client = client
         self.index = index
         self.ef_runtime = ef_runtime
+        self.bulk = bulk
 
     def predict(self, X: ArrayLike | None) -> NDArray[np.float64]:
         """Return the average of the neighbors' targets for each query.

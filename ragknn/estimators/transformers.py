@@ -16,6 +16,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ragknn._checks import check_embedder, in_order
+from ragknn._protocol.place import Bulk
 from ragknn.embedding._long_texts import LongTexts, checked_choice, embed_documents
 from ragknn.embedding._naming import default_embedder
 from ragknn.embedding.protocols import Embedder
@@ -36,6 +37,7 @@ class KNeighborsTransformer(KNeighborsMixin, ClassNamePrefixFeaturesOutMixin, Tr
         client: a client of redis-py to use.
         index: name of the index.
         ef_runtime: hnsw only: candidates that a search keeps.
+        bulk: as for `KNeighborsClassifier`.
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
@@ -55,6 +57,7 @@ class KNeighborsTransformer(KNeighborsMixin, ClassNamePrefixFeaturesOutMixin, Tr
         client: Any = None,
         index: str | None = None,
         ef_runtime: int | None = None,
+        bulk: Bulk = "auto",
     ) -> None:
         self.mode = mode
         self.n_neighbors = n_neighbors
@@ -64,6 +67,7 @@ class KNeighborsTransformer(KNeighborsMixin, ClassNamePrefixFeaturesOutMixin, Tr
         self.client = client
         self.index = index
         self.ef_runtime = ef_runtime
+        self.bulk = bulk
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
         """Store the rows of X, shape (n_samples, n_features), in Redis; y is ignored.

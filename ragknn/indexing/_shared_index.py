@@ -17,9 +17,10 @@ from ragknn._protocol.counting import (
     index_info,
 )
 from ragknn._protocol.flows import Flow
+from ragknn._protocol.kept import Kept
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.opening import Opened, open_index
-from ragknn._protocol.place import OnIncomplete, Place
+from ragknn._protocol.place import Bulk, OnIncomplete, Place
 from ragknn._protocol.query import Fragment
 from ragknn._protocol.replies import ServerInfo, dotted
 from ragknn._protocol.schema import FORMAT, Algorithm, FieldType, Schema
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
 
 # What an open index has and a copy has not: the copy connects and opens again when it is first used.
-_LIVE = ("_client", "_clients", "_opened", "_closed", "_watch", "_lock", "_settings")
+_LIVE = ("_client", "_clients", "_opened", "_closed", "_watch", "_kept", "_lock", "_settings")
 
 
 class SharedIndex:
@@ -124,6 +125,7 @@ class SharedIndex:
         self._opened: Opened | None = None
         self._closed = False
         self._watch = Watch()
+        self._kept = Kept()
         self._lock = ProcessLock()  # held by the thread that opens the index, or makes the embedder
 
     def _lasting(self) -> dict[str, Any]:
@@ -163,8 +165,13 @@ class SharedIndex:
         """What the index is made of, as its manifest says."""
         return self._state.schema
 
-    def _place(self, on_incomplete: OnIncomplete = "raise") -> Place:
-        return Place(self._keys, self.schema, self._watch, self.timeout, on_incomplete, self.server.version)
+    def _place(self, on_incomplete: OnIncomplete = "raise", bulk: Bulk = "never") -> Place:
+        return Place(
+            *(self._keys, self.schema, self._watch, self.timeout, on_incomplete, self.server.version),
+            bulk=bulk,
+            kept=self._kept,
+            most_bytes=self._settings.bulk_bytes,
+        )
 
     def _filtering(self, where: Where | None = None) -> Flow[Fragment]:
         """Return what `where` means in this index, as the server takes it.

@@ -161,6 +161,7 @@ class Index(SharedIndex):
         """Close the connections; a client passed in stays open."""
         with self._lock:
             self._opened, self._closed = None, True
+            self._kept.drop()
             client, self._client = self._client, self._given
             if client is not None and client is not self._given:
                 close(client)
@@ -418,6 +419,7 @@ class AsyncIndex(SharedIndex):
     async def close(self) -> None:
         """Async twin of `Index.close`."""
         self._opened, self._closed = None, True
+        self._kept.drop()
         await self._clients.close()
 
     async def __aenter__(self) -> Self:

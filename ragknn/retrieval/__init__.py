@@ -4,7 +4,7 @@ Here are the retriever with its options, the ways to fuse, rerank and diversify 
 prompt. What neighbors say of a label is in `ragknn.voting`.
 """
 
-from ragknn._protocol.place import OnIncomplete
+from ragknn._protocol.place import Bulk, OnIncomplete
 from ragknn.retrieval._excerpts import Order, Source
 from ragknn.retrieval.context import Context, Template, abuild_context, build_context, numbered
 from ragknn.retrieval.fusion import Fusion, Ranking, ReciprocalRank, WeightedScores
@@ -14,6 +14,7 @@ from ragknn.retrieval.retriever import AsyncRetriever, Retriever
 
 __all__ = [
     "AsyncRetriever",
+    "Bulk",
     "Context",
     "CrossEncoderReranker",
     "EmbeddingReranker",

@@ -33,7 +33,7 @@ def asking(
     texts = checked_queries(queries)
     plan = yield from planned(retriever.index, k, options)
     questions = yield from posed(retriever, texts, plan, vectors)
-    return (yield from select(retriever.index._place(retriever.on_incomplete), questions, plan))
+    return (yield from select(retriever.index._place(retriever.on_incomplete, retriever.bulk), questions, plan))
 
 
 def asking_any(
@@ -48,7 +48,7 @@ def asking_any(
     phrased = tuple(one for question in questions for one in question.phrasings)
     notes = tuple(note for question in questions for note in question.notes)
     question = Question(texts[0], phrased, notes)
-    return (yield from select(retriever.index._place(retriever.on_incomplete), [question], plan))
+    return (yield from select(retriever.index._place(retriever.on_incomplete, retriever.bulk), [question], plan))
 
 
 def asking_like(
@@ -70,7 +70,7 @@ def asking_like(
     vector, notes = yield Work(embed)
     [row] = _checked(retriever.index, vector)
     question = Question(query, (Phrasing(query, row),), notes)
-    return (yield from select(retriever.index._place(retriever.on_incomplete), [question], plan))
+    return (yield from select(retriever.index._place(retriever.on_incomplete, retriever.bulk), [question], plan))
 
 
 def asking_near(retriever: AnyRetriever, vectors: ArrayLike, k: int | None, options: Options) -> Flow[list[Retrieval]]:
@@ -78,7 +78,7 @@ def asking_near(retriever: AnyRetriever, vectors: ArrayLike, k: int | None, opti
     check_wordless(options)
     plan = yield from planned(retriever.index, k, options)
     questions = near(retriever.index, vectors)
-    return (yield from select(retriever.index._place(retriever.on_incomplete), questions, plan))
+    return (yield from select(retriever.index._place(retriever.on_incomplete, retriever.bulk), questions, plan))
 
 
 def planned(index: Index | AsyncIndex, k: int | None, options: Options) -> Flow[Plan]:

@@ -14,6 +14,7 @@ from ragknn._protocol.query import WITH_VECTOR, intersection
 from ragknn._protocol.replies import Row, SearchReply, checked, parse_info, parse_search
 from ragknn.errors import CommandRefused
 from ragknn.retrieval._answers import Found, read_answer
+from ragknn.retrieval._bulk import search_in_memory
 from ragknn.retrieval._commands import SCORERS, Ask, Knn, Range, Search, Words
 from ragknn.retrieval._effort import counting, take_count
 
@@ -25,12 +26,14 @@ WORTH_A_ROUND_TRIP = 20
 
 
 def search(place: Place, searches: Sequence[Search], ask: Ask) -> Flow[list[Found]]:
-    """Send the searches, a thousand in a round trip, and return what each found.
+    """Return what each search found: in memory where that is quicker, else sent, a thousand in a round trip.
 
     A `Range` that has more than its limit is sent a second time, for all of them. In RESP2 the server cannot say that
     it ran out of time. For the k nearest, the number of passages to expect is known; for a radius or for words it is
     not, so that only a RESP3 connection notices an incomplete answer.
     """
+    if (found := (yield from search_in_memory(place, searches, ask))) is not None:
+        return found
     if place.watch.scorer is None and any(isinstance(one, Words) for one in searches):
         place.watch.scorer = yield from _best_scorer(place)
     answers = yield from _answers(place, searches, ask)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Unpack
+from typing import Unpack, get_args
 
 from numpy.typing import ArrayLike
 
-from ragknn._checks import check_type, shown
-from ragknn._protocol.place import OnIncomplete
+from ragknn._checks import check_choice, check_type, shown
+from ragknn._protocol.place import Bulk, OnIncomplete
 from ragknn.embedding._long_texts import LongTexts, checked_choice
 from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Retrieval
@@ -26,15 +26,25 @@ class Retriever:
         long_queries: what to do with a query that has more tokens than the model reads: "mean" searches with the mean
             of the vectors of its pieces, "cut" with the vector of its beginning, and both say so in `warnings`; "fail"
             raises `TextTooLong`.
+        bulk: whether many searches at once on a flat index may be made in memory, with the same neighbors: all vectors
+            are pulled out of the server once and kept while the index does not change and is open, if they take no more
+            than `RAGKNN_BULK_BYTES`. "auto" does so where it is quicker by far, "always" wherever it is possible.
     """
 
     def __init__(
-        self, index: Index, *, on_incomplete: OnIncomplete = "raise", long_queries: LongTexts = "mean"
+        self,
+        index: Index,
+        *,
+        on_incomplete: OnIncomplete = "raise",
+        long_queries: LongTexts = "mean",
+        bulk: Bulk = "auto",
     ) -> None:
         check_type("index", index, Index)
         self.index = index
         self.on_incomplete = _checked_choice(on_incomplete)
         self.long_queries = checked_choice("long_queries", long_queries)
+        check_choice("bulk", bulk, get_args(Bulk))
+        self.bulk = bulk
 
     def retrieve(
         self, query: str, k: int | None = 5, *, vector: ArrayLike | None = None, **options: Unpack[Options]
@@ -157,12 +167,19 @@ class AsyncRetriever:
     """Async twin of `Retriever`: embedding and reranking run in a thread."""
 
     def __init__(
-        self, index: AsyncIndex, *, on_incomplete: OnIncomplete = "raise", long_queries: LongTexts = "mean"
+        self,
+        index: AsyncIndex,
+        *,
+        on_incomplete: OnIncomplete = "raise",
+        long_queries: LongTexts = "mean",
+        bulk: Bulk = "auto",
     ) -> None:
         check_type("index", index, AsyncIndex)
         self.index = index
         self.on_incomplete = _checked_choice(on_incomplete)
         self.long_queries = checked_choice("long_queries", long_queries)
+        check_choice("bulk", bulk, get_args(Bulk))
+        self.bulk = bulk
 
     async def retrieve(
         self, query: str, k: int | None = 5, *, vector: ArrayLike | None = None, **options: Unpack[Options]

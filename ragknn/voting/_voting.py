@@ -76,7 +76,7 @@ def voting(
     narrowed = (yield from count_labels(index._keys, votable(plan))) if options.get("where") else counts[by_vector]
     check_enough(index.name, narrowed, rules)
     plan = replace(plan, among=only_labelled(plan.among, narrowed))
-    place = index._place(voter.retriever.on_incomplete)
+    place = index._place(voter.retriever.on_incomplete, voter.retriever.bulk)
     polled = yield from poll(place, questions, plan, rules, [excluded] * len(questions))
     if any(neighbor.passage.label not in counts[0].documents for voters in polled for neighbor in voters):
         counts = yield from counting(voter)

@@ -128,6 +128,7 @@ def test_a_vote_brings_the_whole_passages(fill, voter, commands):
 def test_many_texts_are_one_round_trip_of_searches_after_the_labels_are_counted(fill, voter, commands):
     fill(FIVE)
     asked = voter(k=2)
+    asked.retriever.bulk = "never"
     asked.refresh()
     with commands as sent:
         asked.predict([HERE] * 50)

@@ -1,0 +1,102 @@
+"""Streaming all vectors of an index out of the server, into one matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragknn._nearest.matrix import lay_out
+from ragknn._protocol.counting import COUNT_TIMEOUT
+from ragknn._protocol.flows import Flow, Work
+from ragknn._protocol.kept import Pulled
+from ragknn._protocol.place import Place
+from ragknn._protocol.replies import checked
+from ragknn._protocol.vectors import as_stored, rows_from_bytes
+from ragknn._protocol.version import Version, name_birth, read_version
+
+# Bytes of vectors in one part of the stream: larger parts find no room in the processor's cache on their way.
+PART_BYTES = 300_000
+# Parts asked for in one round trip, so that the server reads the next while this one is taken in.
+PARTS_PER_ROUND = 8
+# How often an index that changes while it is pulled is pulled again.
+ATTEMPTS = 2
+
+
+def pull(place: Place, before: Version) -> Flow[Pulled | None]:
+    """Return the vectors of all passages that have one, and keep them.
+
+    The version of the index is read afterwards too, so that a change meanwhile is noticed, and they are pulled again.
+    None is returned where the index does not keep still, or its version is not certain.
+
+    Args:
+        place: the index.
+        before: its version now.
+    """
+    if not before.birth:
+        yield from name_birth(place.keys)
+        before = yield from read_version(place.keys)
+    for _ in range(ATTEMPTS):
+        if not before.is_certain:
+            return None
+        pulled = yield from _stream(place, before)
+        after = yield from read_version(place.keys)
+        if after == before and pulled is not None:
+            place.kept.pulled = pulled
+            return pulled
+        before = after
+    return None
+
+
+def _stream(place: Place, version: Version) -> Flow[Pulled | None]:
+    """Return what the server sends; None where it is more or less than the version has."""
+    schema, alias, most = place.schema, place.keys.alias, version.passages
+    room = np.empty((most, schema.dim + 1), dtype=np.float32)
+    values: NDArray[Any] = np.empty((most, schema.dim)) if schema.dtype == "float64" else room[:, :-1]
+    size = max(1, PART_BYTES // (schema.dim * values.itemsize))
+    names: list[bytes] = []
+    seen = 0
+    commands: list[tuple[Any, ...]] = [
+        (
+            *("FT.AGGREGATE", alias, "*", "LOAD", 2, "@__key", "@vector", "WITHCURSOR", "COUNT", size),
+            *("TIMEOUT", COUNT_TIMEOUT, "DIALECT", 2),
+        )
+    ]
+    cursor = 1
+    while cursor:
+        for reply in (yield commands):
+            rows, cursor = checked(reply)
+            keys, blobs, in_part = _read_part(rows)
+            seen += in_part
+            vectors = rows_from_bytes(blobs, schema.dtype, schema.dim)
+            if vectors is None or seen > most:
+                if cursor:
+                    yield [("FT.CURSOR", "DEL", alias, cursor)]
+                return None
+            values[len(names) : len(names) + len(keys)] = vectors
+            names += keys
+            if not cursor:
+                break  # what was asked for beyond the end is an error
+        parts = min(PARTS_PER_ROUND, max(1, -(-(most - seen) // size)))
+        commands = [("FT.CURSOR", "READ", alias, cursor, "COUNT", size)] * parts
+    if seen != most:
+        return None
+    there = len(names)
+    rounded = (lambda rows: as_stored(rows, schema.dtype)) if schema.dtype in ("float16", "bfloat16") else None
+    matrix = yield Work(lambda: lay_out(values[:there], room[:there], schema.metric, rounded))
+    return Pulled(version, names, matrix)
+
+
+def _read_part(reply: Any) -> tuple[list[bytes], list[bytes], int]:
+    """Return key and vector of each row that has one, and how many rows there are; either wire shape.
+
+    Vectors come as bytes, and so does everything beside them.
+    """
+    if isinstance(reply, Mapping):
+        rows: Sequence[Mapping[bytes, bytes]] = [row[b"extra_attributes"] for row in reply[b"results"]]
+    else:
+        rows = [dict(zip(row[::2], row[1::2], strict=True)) for row in reply[1:]]
+    there = [row for row in rows if b"vector" in row]
+    return [row[b"__key"] for row in there], [row[b"vector"] for row in there], len(rows)

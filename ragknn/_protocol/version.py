@@ -1,0 +1,77 @@
+"""Which state of an index it is: of equal versions nothing was written to it or removed from it in between."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from ragknn._protocol.flows import Flow
+from ragknn._protocol.keys import Keys
+from ragknn._protocol.replies import as_text, checked, parse_info
+
+# Field of the manifest with a name that no other index ever had: one that was dropped and made again may have given as
+# many numbers to as many passages.
+BIRTH = "birth"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A state of an index.
+
+    The server gives each write to a hash of the index a new number, whoever writes and whatever field, and none twice;
+    a hash that is removed, expires or is renamed away is counted out. So the last number and how many hashes there are
+    tell a state from all before it, as long as the same server process has the same search index. Only where a hash is
+    renamed within the index both stay the same: its vector is, too, but its key is another.
+
+    Attributes:
+        birth: name of the index; "" where it has none yet.
+        server: name of the server process; "" where it is not to be known.
+        search_index: name of the search index, another after each rebuild.
+        last_number: the number given last.
+        passages: how many hashes there are.
+        building: whether the server is still reading what is stored.
+    """
+
+    birth: str
+    server: str
+    search_index: str
+    last_number: int
+    passages: int
+    building: bool = False
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether an equal version means an equal index."""
+        return bool(self.birth and self.server) and not self.building
+
+
+def read_version(keys: Keys) -> Flow[Version]:
+    """Return the version of the index as it is now.
+
+    Raises:
+        CommandRefused: there is no search index.
+    """
+    birth, server, search_index = yield [("HGET", keys.manifest, BIRTH), ("INFO", "server"), ("FT.INFO", keys.alias)]
+    info = parse_info(search_index)
+    return Version(
+        birth="" if birth is None or isinstance(birth, Exception) else as_text(birth),
+        server="" if isinstance(server, Exception) else _run_id(server),
+        search_index=info.name,
+        last_number=info.last_number,
+        passages=info.passages,
+        building=info.building,
+    )
+
+
+def name_birth(keys: Keys) -> Flow[None]:
+    """Give the index a name if it has none; one that may only be read stays without."""
+    yield [("HSETNX", keys.manifest, BIRTH, uuid4().hex)]
+
+
+def _run_id(reply: Any) -> str:
+    if isinstance(reply, Mapping):  # as redis-py reads it
+        return next((as_text(value) for key, value in reply.items() if as_text(key) == "run_id"), "")
+    lines = (line.partition(":") for line in as_text(checked(reply)).splitlines())
+    return next((value for key, _, value in lines if key == "run_id"), "")
