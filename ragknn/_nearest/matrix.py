@@ -68,8 +68,9 @@ class Matrix:
 
         None where float32 cannot hold what comes of them.
         """
-        rows = self._directed(queries) - self.center
-        if not (np.linalg.norm(rows, axis=1) <= LONGEST).all():
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is None
+            lengths = np.linalg.norm(rows := self._directed(queries) - self.center, axis=1)
+        if not (lengths <= LONGEST).all():
             return None
         last = np.full((len(rows), 1), self.metric == "l2")
         return np.ascontiguousarray(np.concatenate([rows, last], axis=1), dtype=np.float32)
@@ -124,6 +125,13 @@ def lay_out(
         metric: how near is measured.
         rounded: as `Matrix` has it.
     """
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows does not fit
+        return _laid_out(stored, room, metric, rounded)
+
+
+def _laid_out(
+    stored: NDArray[Any], room: NDArray[np.float32], metric: Metric, rounded: Rounding | None
+) -> Matrix | None:
     values, dim = stored, stored.shape[1]
     center = np.zeros(dim)
     if metric == "l2" and _is_far_from_zero(stored):

@@ -36,7 +36,8 @@ class NumPyProducts:
     def block(self, queries: NDArray[np.float32], rows: NDArray[np.float32], groups: int) -> NDArray[np.float32]:
         """Return the products, shape (n_queries, width, groups): row number `i * groups + j` is at [:, i, j].
 
-        There are no more rows than `ROWS_PER_BLOCK`; missing ones of the last group have minus infinity.
+        There are no more rows than `ROWS_PER_BLOCK`, which is a multiple of the groups. Where rows are missing to make
+        the groups equal, there is minus infinity.
         """
         width = -(-len(rows) // groups)
         room = self._room[: len(queries)]

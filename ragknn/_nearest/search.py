@@ -70,9 +70,9 @@ def _candidates(
     limit = best[:, 0]
     found: list[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]] = []
     count = 0
+    groups = min(ROWS_PER_BLOCK, _power_of_two(max(ROWS_PER_BLOCK // LARGEST_GROUP, GROUPS_PER_K * k)))
     for start in range(0, len(matrix), ROWS_PER_BLOCK):
         rows = matrix.factors[start : start + ROWS_PER_BLOCK]
-        groups = min(len(rows), max(ROWS_PER_BLOCK // LARGEST_GROUP, GROUPS_PER_K * k))
         block = products.block(queries, rows, groups)
         largest = block.max(axis=1)
         better = np.flatnonzero(largest.max(axis=1) > limit - margin)
@@ -92,6 +92,10 @@ def _candidates(
                 return None
     numbers, near, _ = _still_near(found, limit - margin)
     return numbers, near
+
+
+def _power_of_two(least: int) -> int:
+    return 1 << (least - 1).bit_length()
 
 
 def _still_near(

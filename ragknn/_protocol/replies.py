@@ -220,6 +220,7 @@ class SearchIndexInfo:
         name: the search index's own name, not its alias.
         passages: number of passages indexed.
         last_number: number of the last change to a passage, each of which the server gives a new one.
+        milliseconds: that it has taken to index all that was ever written.
         building: whether the server is still reading what is stored; until then searches miss some of it.
         percent_indexed: share of what is stored that can be found, 0 to 1.
         failures: passages that the server could not index.
@@ -231,6 +232,7 @@ class SearchIndexInfo:
     name: str
     passages: int
     last_number: int
+    milliseconds: float
     building: bool
     percent_indexed: float
     failures: int
@@ -255,6 +257,7 @@ def parse_info(reply: Any) -> SearchIndexInfo:
         name=as_text(parts["index_name"]),
         passages=int(_number(parts["num_docs"])),
         last_number=int(_number(parts.get("max_doc_id", 0))),
+        milliseconds=_number(parts.get("total_indexing_time", 0)),
         building=building,
         percent_indexed=min(share, 0.99) if building else 1.0,
         failures=int(_number(parts.get("hash_indexing_failures", 0))),

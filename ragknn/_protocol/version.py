@@ -22,13 +22,15 @@ class Version:
 
     The server gives each write to a hash of the index a new number, whoever writes and whatever field, and none twice;
     a hash that is removed, expires or is renamed away is counted out. So the last number and how many hashes there are
-    tell a state from all before it, as long as the same server process has the same search index. Only where a hash is
-    renamed within the index both stay the same: its vector is, too, but its key is another.
+    tell a state from all before it, as long as the same server process has the same search index. One that others drop
+    and make again under the same name begins at 1 anew, and tells by the time that it took. Only where a hash is
+    renamed within the index all stays the same: so does its vector, but its key is another.
 
     Attributes:
         birth: name of the index; "" where it has none yet.
         server: name of the server process; "" where it is not to be known.
         search_index: name of the search index, another after each rebuild.
+        milliseconds: that it has taken to index all that was ever written.
         last_number: the number given last.
         passages: how many hashes there are.
         building: whether the server is still reading what is stored.
@@ -37,6 +39,7 @@ class Version:
     birth: str
     server: str
     search_index: str
+    milliseconds: float
     last_number: int
     passages: int
     building: bool = False
@@ -59,6 +62,7 @@ def read_version(keys: Keys) -> Flow[Version]:
         birth="" if birth is None or isinstance(birth, Exception) else as_text(birth),
         server="" if isinstance(server, Exception) else _run_id(server),
         search_index=info.name,
+        milliseconds=info.milliseconds,
         last_number=info.last_number,
         passages=info.passages,
         building=info.building,

@@ -24,11 +24,11 @@ from ragknn._protocol.counting import count_passages
 from ragknn._protocol.finding import KEYS_PER_ROUND, matching_passages
 from ragknn._protocol.flows import Flow, Work
 from ragknn._protocol.kept import Pulled, bytes_of
-from ragknn._protocol.layout import passage_of
+from ragknn._protocol.layout import found_passage
 from ragknn._protocol.place import Place
 from ragknn._protocol.pulling import pull
 from ragknn._protocol.query import EVERYTHING, WITH_VECTOR, Fragment, intersection
-from ragknn._protocol.replies import as_text, checked
+from ragknn._protocol.replies import checked
 from ragknn._protocol.vectors import from_bytes, rows_from_bytes
 from ragknn._protocol.version import read_version
 from ragknn.records import Neighbor, Passage
@@ -145,26 +145,26 @@ def find_in_memory(place: Place, queries: NDArray[Any], k: int, among: Fragment 
 def _with_passages(place: Place, hits: Hits, ask: Ask) -> Flow[list[Found] | None]:
     """Return the hits as neighbors; None where the index has changed since they were found."""
     rows = np.unique(hits.rows)
-    names = [hits.pulled.keys[row] for row in rows]
-    replies: list[Any] = [[]] * len(names)
+    keys = [hits.pulled.keys[row] for row in rows]
+    fields = [name.encode() for name in ask.returned]
+    replies: list[Any] = [()] * len(keys)
     if ask.returned:
         replies = []
-        for start in range(0, len(names), KEYS_PER_ROUND):
-            part = names[start : start + KEYS_PER_ROUND]
-            replies += yield [("HMGET", name, *ask.returned) for name in part]
+        for start in range(0, len(keys), KEYS_PER_ROUND):
+            part = keys[start : start + KEYS_PER_ROUND]
+            replies += yield [("HMGET", key, *ask.returned) for key in part]
         if (yield from read_version(place.keys)) != hits.pulled.version:
             return None
     passages: dict[int, Passage] = {}
     vectors: dict[int, NDArray[Any]] = {}
-    for row, name, reply in zip(rows.tolist(), names, replies, strict=True):
-        values = {field: value for field, value in zip(ask.returned, checked(reply), strict=True) if value is not None}
+    for row, key, reply in zip(rows.tolist(), keys, replies, strict=True):
+        values = {name: value for name, value in zip(fields, checked(reply), strict=True) if value is not None}
         if ask.returned and not values:  # gone, and the version does not tell: renamed, or about to expire
             place.kept.drop()
             return None
-        if (blob := values.pop("vector", None)) is not None:
+        if (blob := values.get(b"vector")) is not None:
             vectors[row] = from_bytes(blob, place.schema.dtype)
-        texts = {field: as_text(value) for field, value in values.items()}
-        passages[row] = passage_of(place.keys, as_text(name), texts)
+        passages[row] = found_passage(place.keys, key, values)
     metric = place.schema.metric
     found = []
     for distances, near in zip(hits.distances.tolist(), hits.rows.tolist(), strict=True):
