@@ -10,11 +10,11 @@ from rich.text import Text
 
 from ragknn._display.inert import visible
 from ragknn._protocol.schema import Schema
-from ragknn.cli import terminal
+from ragknn.cli import progress
 from ragknn.cli.options import common, url_option
 from ragknn.cli.reports import print_report
 from ragknn.cli.results import print_retrieval, print_vote
-from ragknn.cli.screen import print_json, stderr, stdout
+from ragknn.cli.screen import print_json, stdout
 from ragknn.files.reader import read_documents
 from ragknn.indexing.index import Index
 from ragknn.indexing.indexer import Indexer
@@ -57,8 +57,8 @@ def demo(url: str | None, as_json: bool) -> None:
                 f"expected nothing but the handbook in index {DEMO_INDEX!r}, got {others} other documents, which would "
                 f"be removed: keep them in an index of another name; `ragknn drop {DEMO_INDEX}` makes room"
             )
-        with terminal.progress_bar(source.expected(), stderr) as progress:
-            report = Indexer(index).sync(source, progress=progress)
+        with progress.ingesting(source.expected()) as tell:
+            report = Indexer(index).sync(source, progress=tell)
         _show_report(report, as_json)
         retriever = Retriever(index)
         for mode, explanation, question in SEARCHES:

@@ -12,13 +12,13 @@ import click
 
 from ragknn._protocol.schema import Algorithm, FieldType
 from ragknn._protocol.vectors import DType
-from ragknn.cli import terminal
+from ragknn.cli import progress
 from ragknn.cli.embedders import chosen_embedder, embedder_option
 from ragknn.cli.options import common, name_argument, url_option, where_option
 from ragknn.cli.program import SOME_FAILED
 from ragknn.cli.reading import reading_options
 from ragknn.cli.reports import print_report
-from ragknn.cli.screen import print_json, stderr, stdout
+from ragknn.cli.screen import print_json, stdout
 from ragknn.embedding.protocols import Embedder
 from ragknn.errors import IndexNotFound
 from ragknn.files._rows import PLACE_FIELDS
@@ -150,9 +150,9 @@ def index(
 
 
 def ingest(write: Callable[..., IngestReport], source: DocumentReader, as_json: bool) -> IngestReport:
-    """Write the documents, with a bar of progress in a terminal, and print the report."""
-    with terminal.progress_bar(source.expected(), stderr) as progress:
-        report = write(source, progress=progress)
+    """Write the documents, showing the progress, and print the report."""
+    with progress.ingesting(source.expected()) as tell:
+        report = write(source, progress=tell)
     if as_json:
         print_json(report.to_dict())
     else:

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
-from rich.progress import Progress
 
 from ragknn._display.inert import visible
 from ragknn._display.lines import Table as Contents
 from ragknn._protocol.schema import Algorithm
-from ragknn.cli import terminal
+from ragknn.cli import progress, terminal
 from ragknn.cli.embedders import chosen_embedder, embedder_option
 from ragknn.cli.options import checked_csv, checked_picture, common, url_option
 from ragknn.cli.program import SOME_FAILED
@@ -116,12 +115,10 @@ def evaluate(
     source = read_documents(folder)
     embedder = chosen_embedder(embedder, model)
     with _opened(name, folder, url=url, embedder=embedder, algorithm=algorithm) as index:
-        total = sum(1 for _ in source.outcomes()) if stderr.is_terminal else None
-        with terminal.progress_bar(total, stderr) as ingesting:
-            report = Indexer(index).add(source, progress=ingesting)
+        with progress.ingesting(source.expected()) as tell:
+            report = Indexer(index).add(source, progress=tell)
         index.wait_until_searchable()
-        with Progress(console=stderr, disable=not stderr.is_terminal) as bar:
-            task = bar.add_task("asking", total=None)
+        with progress.counting("asking", "queries") as told:
             evaluation = evaluate_settings(
                 Retriever(index),
                 questions,
@@ -130,7 +127,7 @@ def evaluate(
                 depth=depth,
                 efs=efs,
                 target=target,
-                progress=lambda done, total: bar.update(task, completed=done, total=total),
+                progress=told,
             )
     if plot is not None:
         evaluation.plot(plot)

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import click
-from rich.progress import Progress
 
-from ragknn.cli import terminal
+from ragknn.cli import progress, terminal
 from ragknn.cli.embedders import embedder_option
 from ragknn.cli.options import (
     COUNT,
@@ -148,15 +147,8 @@ def _ks(ctx: click.Context, parameter: click.Parameter, value: str) -> list[int]
 @common
 def tune(name: str, ks: list[int], count_duplicates: bool, plot: Path | None, url: str | None, as_json: bool) -> None:
     """Find the best k and weights for votes in index NAME, leaving each document out of its own vote."""
-    bar = Progress(console=stderr, disable=not stderr.is_terminal)
-    with Index(name, url=url, create=False) as opened, bar:
-        task = bar.add_task("asking", total=None)
-        tuning = tune_index(
-            opened,
-            ks,
-            rules=Rules(count_duplicates=count_duplicates),
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    with Index(name, url=url, create=False) as opened, progress.counting("asking", "passages") as told:
+        tuning = tune_index(opened, ks, rules=Rules(count_duplicates=count_duplicates), progress=told)
     if plot is not None:
         tuning.plot(plot)
     if as_json:

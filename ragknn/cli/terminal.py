@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.filesize import decimal
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -17,8 +15,7 @@ from ragknn.cli.screen import Screen
 
 if TYPE_CHECKING:  # a command that prints one of them has made it
     from ragknn.cli.doctor import Check
-    from ragknn.indexing._policy import Progress as Report
-    from ragknn.reports import IndexInfo, IngestReport
+    from ragknn.reports import IndexInfo
     from ragknn.voting.scoring import Scores
     from ragknn.voting.tuning import Tuning
 
@@ -124,28 +121,3 @@ def print_check(check: Check, console: Screen) -> None:
     console.print(line, soft_wrap=True)
     if check.advice:
         console.print(Text(visible(f"     → {check.advice}")), soft_wrap=True)
-
-
-@contextmanager
-def progress_bar(total: int | None, console: Screen) -> Iterator[Report]:
-    """Show the progress of an ingest: documents, passages, rate and time left; in a terminal only.
-
-    Args:
-        total: number of documents; None if unknown.
-        console: console to draw on.
-    """
-    columns = (
-        TextColumn("embedding"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("documents, {task.fields[passages]} passages, {task.fields[rate]:.0f} documents/s"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=total, passages=0, rate=0.0)
-
-        def show(report: IngestReport) -> None:
-            rate = report.documents / max(report.seconds, 1e-9)
-            bar.update(task, completed=report.documents, passages=report.passages, rate=rate)
-
-        yield show

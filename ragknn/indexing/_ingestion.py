@@ -43,15 +43,15 @@ def ingest(
     refused_before = (yield from index_info(place.keys)).failures
     total = len(items) if isinstance(items, Sized) else 0
     with notebook_bar("documents") as show:
-        last_told = (0.0, 0)
+        last_told = (0, 0)
 
         def tell() -> None:
             nonlocal last_told
-            if (now := (tally.reached, tally.embedded)) == last_told:
+            if (now := (tally.settled, tally.embedded)) == last_told:
                 return
             last_told = now
             if policy.progress is None:
-                show(tally.reached, total, f"{tally.embedded:,} passages embedded")
+                show(tally.settled + tally.under_way, total, f"{tally.embedded:,} passages embedded")
             else:
                 policy.progress(tally.report())
 

@@ -41,10 +41,9 @@ class Tally:
         self.notes: list[Note] = []
 
     @property
-    def reached(self) -> float:
-        """Number of documents looked at, those under way in shares."""
-        settled = len(self.added) + len(self.updated) + self.unchanged + self.skipped + len(self.failed)
-        return settled + self.under_way
+    def settled(self) -> int:
+        """Number of documents that are counted or have failed."""
+        return len(self.added) + len(self.updated) + self.unchanged + self.skipped + len(self.failed)
 
     def failure(self, document_id: str, reason: str) -> Failure:
         """Return a failure of a document, under the place that it was read from."""

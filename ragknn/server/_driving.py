@@ -144,6 +144,8 @@ class AsyncDriver:
             self._worker.end(wait=False)
         if self._tasks:
             await _ended(*self._tasks)
+        if self._worker is not None:
+            self._worker.end(wait=True)  # of its thread alone, which has nothing left to do
 
     async def run(self, flow: Flow[T], *, ahead: bool = False) -> T:
         """Run the flow to its end; `ahead` says that it was begun by another."""
