@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
-from platformdirs import user_data_path
+from platformdirs import user_cache_path, user_data_path
 from pydantic import AliasChoices, Field, NonNegativeInt, PositiveFloat, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -40,6 +41,13 @@ class Settings(BaseSettings):
         description="server of OpenAIEmbedder; none: OPENAI_BASE_URL, or OpenAI",
     )
     openai_model: str | None = Field(None, description="model of OpenAIEmbedder; none: text-embedding-3-small")
+    backend: Literal["auto", "torch", "openvino"] = Field(
+        "auto", description="what runs the model: torch, openvino, or auto for the quickest that is installed"
+    )
+    cache: Path = Field(
+        default_factory=lambda: user_cache_path("ragknn"),
+        description="folder of what can be made again, such as converted models",
+    )
     device: str | None = Field(None, description="torch device of the model, e.g. cpu, cuda, mps; none: the best one")
     timeout: PositiveFloat = Field(
         10.0, le=_LONGEST_TIMEOUT, description="longest time for one search, or for one reply, in seconds"

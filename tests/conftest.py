@@ -51,12 +51,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
+def _shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that all workers of this run have, so that one of them converts the model for all."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
 @pytest.fixture(autouse=True)
 def clean_environ(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep the developer's settings and data folder out of the tests."""
     for name in [name for name in os.environ if name.startswith("RAGKNN_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("RAGKNN_DATA", str(tmp_path_factory.getbasetemp() / "data"))
+    monkeypatch.setenv("RAGKNN_CACHE", str(_shared_folder(tmp_path_factory) / "cache"))
     monkeypatch.setenv("TERM", "dumb")
 
 

@@ -4,6 +4,7 @@ This package finds and loads models and computes vectors. It does not store or s
 """
 
 from ragknn.embedding._long_texts import LongTexts
+from ragknn.embedding.engines import Backend, Engine
 from ragknn.embedding.function import EmbedFunction, FunctionEmbedder
 from ragknn.embedding.hashing import HashingEmbedder
 from ragknn.embedding.openai import OpenAIEmbedder
@@ -11,8 +12,10 @@ from ragknn.embedding.protocols import Embedder, Identified, Located, Tokenizing
 from ragknn.embedding.sentence import SentenceEmbedder
 
 __all__ = [
+    "Backend",
     "EmbedFunction",
     "Embedder",
+    "Engine",
     "FunctionEmbedder",
     "HashingEmbedder",
     "Identified",

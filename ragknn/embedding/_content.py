@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import BinaryIO
+from uuid import UUID
 
 # What sentence-transformers loads; notes, pictures, checkpoints, and what a training leaves behind it does not.
 _SUFFIXES = frozenset({".json", ".txt", ".model", ".py"})
@@ -17,23 +21,60 @@ _LEFT_BY_TRAINING = ("trainer_state.json", "*_results.json")
 _WHOLE = 128 << 20  # bytes
 _BLOCK = 1 << 12  # bytes
 _BLOCKS = 512
+_TICK = 2_000_000_000  # nanoseconds; the coarsest clock of a file system is that of FAT
 _LONGEST_LIST = 100_000_000  # bytes; safetensors reads no longer list of tensors
 
 
-def content_of(folder: Path) -> str:
+def content_of(folder: Path, remembered: Path | None = None) -> str:
     """Return a digest of the files that a model in a folder is loaded from: equal ones are the same model.
 
     Of weights above 128 MiB, the digest is of the size, the list of tensors, and two blocks of each tensor, since a
     training may have changed only some of them.
 
+    Args:
+        folder: folder of the model.
+        remembered: folder of digests that were made before. One is taken from there if no file has changed since; None:
+            all files are read.
+
     Raises:
         OSError: a file cannot be read.
     """
+    files = sorted(_files(folder))
+    known = None if remembered is None else _known(remembered, folder, files)
+    if known is not None:
+        with suppress(OSError, ValueError):
+            return str(UUID(known.read_text(encoding="ascii")).hex)
     hashed = blake2b(digest_size=16)
-    for path in sorted(_files(folder)):
+    for path in files:
         for part in (path.relative_to(folder).as_posix().encode(), _digest(path)):
             hashed.update(len(part).to_bytes(8, "big") + part)
-    return hashed.hexdigest()
+    content = hashed.hexdigest()
+    if known is not None and known == _known(known.parent, folder, files):
+        _remember(known, content)
+    return content
+
+
+def _known(remembered: Path, folder: Path, files: Iterable[Path]) -> Path | None:
+    """Return the file in which the digest of the files stands, by when they were changed; None if that was just now.
+
+    What is written to a file within one tick of the file system's clock cannot be told by its time.
+    """
+    hashed = blake2b(str(folder.resolve()).encode("utf-8", "surrogateescape"), digest_size=16)
+    changed = 0
+    for path in files:
+        found = path.stat()
+        changed = max(changed, found.st_ctime_ns)
+        one = path.relative_to(folder).as_posix(), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+        hashed.update(repr(one).encode())
+    return remembered / hashed.hexdigest() if changed < time.time_ns() - _TICK else None
+
+
+def _remember(known: Path, content: str) -> None:
+    with suppress(OSError):  # a folder that cannot be written to: then files are read again
+        known.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile("w", dir=known.parent, delete=False, encoding="ascii") as file:
+            file.write(content)
+        Path(file.name).replace(known)
 
 
 def _files(folder: Path) -> set[Path]:

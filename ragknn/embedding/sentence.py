@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn._checks import check_flag, check_mapping, check_str, check_whole, checked_texts, shown
+from ragknn._checks import check_choice, check_flag, check_mapping, check_str, check_whole, checked_texts, shown
+from ragknn.embedding._batches import distinct, size_of
+from ragknn.embedding._choosing import Running, Wish, running_torch, start
 from ragknn.embedding._content import content_of
+from ragknn.embedding._graph_cache import cache_folder
+from ragknn.embedding._joining import Joined
 from ragknn.embedding._loading import DEFAULT_MODEL, survive_forks
 from ragknn.embedding._locks import ProcessLock
-from ragknn.embedding._models import (
-    as_plain,
-    check_model,
-    copy_tokenizer,
-    folder_of,
-    load_sentence_transformer,
-    makes_unit_vectors,
-    source_of,
-)
-from ragknn.embedding._pieces import tokens_beyond
+from ragknn.embedding._models import as_plain, check_model, folder_of, load_sentence_transformer, source_of
+from ragknn.embedding._torch import TorchModel
+from ragknn.embedding.engines import Backend, Engine
 from ragknn.errors import EmbeddingError, ModelNotFound, TextTooLong
 from ragknn.text._folding import fold, folding
+
+# Calls of fewer tokens, about, are joined with others that wait; the texts of a longer one fill the model by themselves.
+_JOINED = 1_024
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -38,8 +37,15 @@ class SentenceEmbedder:
     Options that change the vectors are part of the embedder's identity, which is stored with an index. Texts are
     folded: ligatures, full-width forms and the like are embedded as the letters that they mean.
 
-    A process that was forked after the model was loaded may go on using it on a CPU, with one thread; one that was
-    spawned loads it again.
+    A process that was forked after the model was loaded may go on using it on a CPU; one that was spawned loads it
+    again.
+
+    On a CPU the model is run by OpenVINO where that is installed (`pip install 'ragknn[fast]'`), if its vectors have a
+    mean cosine of at least 0.9995 to those of torch in float32. For this it is converted once, in some seconds, and
+    kept in a cache (`RAGKNN_CACHE`), from which a later process takes it without importing torch. Who runs it changes
+    the last digits of a vector, as the texts beside it do; `engine` tells.
+
+    Questions that several threads or tasks ask at the same time are embedded together.
 
     Args:
         model: a name on the model hub, a folder, or a loaded `SentenceTransformer`. The weights of the default model
@@ -48,8 +54,11 @@ class SentenceEmbedder:
             from modules has no name: choose one, and a new one whenever the model changes. A model in a folder needs
             none: it is known by its content, wherever the folder lies. For an index that an earlier version built
             with a folder, give the path that the index names.
-        device: torch device; None: the first available of cuda, mps and cpu. A loaded model stays on its device.
-        batch_size: texts per call of the model; None: 32 on a CPU, 128 elsewhere.
+        backend: "torch"; "openvino"; or "auto": torch in half precision on a GPU if there is one, else OpenVINO if it is
+            installed and can run the model, else torch. "auto" may be set to another by `RAGKNN_BACKEND`.
+        device: torch device, on which torch runs the model; None: the first available of cuda, mps and cpu. A loaded
+            model stays on its device, and so does not run elsewhere either.
+        batch_size: texts per call of the model; None: by their tokens.
         query_prompt: text before each query; None: the model's own prompt for queries.
         document_prompt: text before each passage; None: the model's own prompt for documents.
         revision: branch, tag or commit on the hub; None: the main branch. For a loaded model: the revision it was
@@ -72,6 +81,7 @@ class SentenceEmbedder:
         model: str | Path | SentenceTransformer = DEFAULT_MODEL,
         *,
         name: str | None = None,
+        backend: Backend = "auto",
         device: str | None = None,
         batch_size: int | None = None,
         query_prompt: str | None = None,
@@ -92,8 +102,10 @@ class SentenceEmbedder:
         ):
             if text is not None:
                 check_str(what, text)
+        check_choice("backend", backend, get_args(Backend))
         if model_kwargs is not None:
             check_mapping("model_kwargs", model_kwargs, '{"dtype": "float16"}')
+        self.backend: Backend = backend
         self.device = device
         self.batch_size = batch_size
         self.revision = revision
@@ -102,11 +114,11 @@ class SentenceEmbedder:
         self.model_kwargs = dict(model_kwargs or {})
         self._plain_kwargs = as_plain(self.model_kwargs, "model_kwargs")
         self._prompts = {"query": query_prompt, "document": document_prompt}
-        self._loaded: Any = None
+        self._running: Running | None = None
         self._content: str | None = None
-        self._tokenizer: Any = None
         self._process = os.getpid()  # that loaded the model
         self._lock = ProcessLock()
+        self._joined = Joined(self._embed_pairs)
         self._can_be_loaded = True
         if name is not None and not name.strip():
             raise ValueError(f"expected a name, got {name!r}")
@@ -128,6 +140,8 @@ class SentenceEmbedder:
 
     def _take(self, model: Any, name: str | None) -> None:
         check_model(model)
+        if self.backend == "openvino":
+            raise ValueError("expected backend='openvino' only with a model that is not yet loaded: pass its folder")
         if self.device is not None or self.truncate_dim or self.trust_remote_code or self.model_kwargs:
             raise ValueError(
                 "expected device, truncate_dim, trust_remote_code and model_kwargs only with a model that is not yet "
@@ -143,8 +157,8 @@ class SentenceEmbedder:
         self._can_be_loaded = name is None
         self.truncate_dim = getattr(model, "truncate_dim", None)
         self.trust_remote_code = bool(getattr(model, "trust_remote_code", False))
-        self._tokenizer = copy_tokenizer(model, self.model)
-        self._loaded = model
+        by_torch = TorchModel(model, self.model, self.batch_size)
+        self._running = running_torch(by_torch, self.model, "the model was loaded by you")
         survive_forks()
 
     def __repr__(self) -> str:
@@ -157,7 +171,11 @@ class SentenceEmbedder:
                 "name: save the model in a folder, and pass the folder"
             )
         # A loaded model cannot be pickled; the other process loads it again.
-        return {**self.__dict__, "_loaded": None, "_content": None, "_tokenizer": None}
+        kept = {name: value for name, value in self.__dict__.items() if name != "_joined"}
+        return {**kept, "_running": None, "_content": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _joined=Joined(self._embed_pairs))
 
     @property
     def name(self) -> str:
@@ -175,7 +193,7 @@ class SentenceEmbedder:
             return None
         if self._content is None:
             try:
-                self._content = content_of(Path(self.model))
+                self._content = content_of(Path(self.model), cache_folder() / "contents")
             except OSError as error:
                 raise ModelNotFound(
                     f"expected a model in {self.model}, got a file that cannot be read: {error}; check it"
@@ -185,16 +203,22 @@ class SentenceEmbedder:
     @property
     def dim(self) -> int:
         """Number of values in a vector; loads the model."""
-        return int(self._load().get_embedding_dimension())
+        dim = self._load().facts.dim
+        return dim if self.truncate_dim is None else min(dim, self.truncate_dim)
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the model, and why; loads the model."""
+        return self._load().engine
 
     @property
     def max_tokens(self) -> int | None:
         """The model's limit in tokens, special tokens and prompt not counted; None for no limit."""
-        limit = self._load().max_seq_length
-        if limit is None or limit == math.inf:  # so for static embeddings
+        running = self._load()
+        if running.facts.limit is None:
             return None
-        prompts = (self._prompt("document"), self._prompt("query"))
-        return int(limit) - self._special_tokens() - max(len(self.token_spans(prompt)) for prompt in prompts)
+        longest = max(running.tokens.count(self._prompt(role)) for role in ("document", "query"))
+        return running.facts.limit - running.tokens.special - longest
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -213,12 +237,7 @@ class SentenceEmbedder:
 
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         """Return (start, end) in characters of the text of each token of the folded text, special tokens left out."""
-        self._load()
-        return list(folding(self._folded_spans)(text))
-
-    def _folded_spans(self, text: str) -> list[tuple[int, int]]:
-        spans: list[tuple[int, int]] = self._tokenizer.encode(text, add_special_tokens=False).offsets
-        return spans
+        return list(folding(self._load().tokens.spans)(text))
 
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return one vector for each passage, shape (n, dim).
@@ -237,47 +256,44 @@ class SentenceEmbedder:
         return self._embed("query", texts)
 
     def _embed(self, role: str, texts: Sequence[str]) -> NDArray[np.float32]:
-        texts = [fold(text) for text in checked_texts(texts, "text")]
-        model = self._load()
+        texts, places = distinct([fold(text) for text in checked_texts(texts, "text")])
+        self._load()
         if not texts:
             return np.empty((0, self.dim), dtype=np.float32)
         self._check_lengths(texts)
-        try:
-            vectors = model.encode(
-                texts,
-                prompt=self._prompt(role),
-                batch_size=self.batch_size or (32 if model.device.type == "cpu" else 128),
-                show_progress_bar=False,
-                convert_to_numpy=True,
-            )
-        except RuntimeError as error:  # torch's class for all errors on a device
-            raise EmbeddingError(
-                f"{self.model} failed on {model.device}: {error}; try a smaller batch_size or device='cpu'"
-            ) from error
-        rows: NDArray[np.float32] = np.asarray(vectors, dtype=np.float32)
-        if self.truncate_dim is not None and makes_unit_vectors(model):
-            # sentence-transformers truncates after it normalizes, and so the vectors are shorter than 1.
-            lengths: NDArray[np.float32] = np.linalg.norm(rows, axis=1, keepdims=True)
-            rows = np.divide(rows, lengths, where=lengths > 0, out=rows)
+        prompt = self._prompt(role)
+        pairs = [(prompt, text) for text in texts]
+        joined = sum(map(size_of, texts)) < _JOINED
+        vectors = self._joined(pairs) if joined else self._embed_pairs(pairs)
+        return vectors[places]
+
+    def _embed_pairs(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
+        running = self._load()
+        rows = running.runner.embed(pairs)
+        if self.truncate_dim is not None:
+            rows = rows[:, : self.truncate_dim]
+            if running.facts.unit:
+                # They were cut after the model had normalized them, and so are shorter than 1.
+                lengths: NDArray[np.float32] = np.linalg.norm(rows, axis=1, keepdims=True)
+                rows = np.divide(rows, lengths, where=lengths > 0, out=rows.copy())
         return rows
 
     def _prompt(self, role: str) -> str:
         own = self._prompts[role]
-        return self._load().prompts.get(role) or "" if own is None else own
+        return self._load().facts.prompts[role] if own is None else own
 
     def _check_lengths(self, texts: Sequence[str]) -> None:
         limit = self.max_tokens
         if limit is None:
             return
+        count = self._load().tokens.count
         for text in texts:
-            if count := tokens_beyond(text, self.token_spans, limit):
+            # An ASCII character is at most one token, and some tokenizers add one before the text.
+            if (len(text) >= limit or not text.isascii()) and (counted := count(text)) > limit:
                 raise TextTooLong(
-                    f"expected at most {limit} tokens, the limit of {self.model}, got {count}: "
+                    f"expected at most {limit} tokens, the limit of {self.model}, got {counted}: "
                     f"shorten or split the text that begins {text[:40]!r}"
                 )
-
-    def _special_tokens(self) -> int:
-        return len(self._tokenizer.encode("", add_special_tokens=True).ids)
 
     @property
     def _loading(self) -> dict[str, Any]:
@@ -293,18 +309,39 @@ class SentenceEmbedder:
         if self.truncate_dim is not None and self.truncate_dim > dim:
             raise ValueError(f"expected truncate_dim <= {dim}, the dim of {self.model}, got {self.truncate_dim}")
 
-    def _load(self) -> Any:
-        if self._loaded is None:
+    def _wish(self) -> Wish:
+        unusual = {
+            f"device is {self.device!r}": self.device is not None,
+            "model_kwargs are given": self.model_kwargs,
+            "code of the model's own is trusted": self.trust_remote_code,
+        }
+        needs_torch = next((reason for reason, applies in unusual.items() if applies), "")
+        return Wish(self.model, self.revision, self._chosen_backend(), needs_torch, self.batch_size)
+
+    def _chosen_backend(self) -> Backend:
+        if self.backend != "auto":
+            return self.backend
+        # Late, because pydantic-settings takes longer to import than all the rest of ragknn.
+        from ragknn.settings import load_settings
+
+        return load_settings().backend
+
+    def _load_model(self, device: str | None) -> Any:
+        return load_sentence_transformer(self.model, **{**self._loading, "device": device or self.device})
+
+    def _load(self) -> Running:
+        running = self._running
+        if running is None:
             with self._lock:
-                if self._loaded is None:
-                    model = load_sentence_transformer(self.model, **self._loading)
-                    self._check_dim(int(model.get_embedding_dimension()))
-                    self._tokenizer = copy_tokenizer(model, self.model)
-                    self._loaded, self._process = model, os.getpid()
-        if self._process != os.getpid() and self._loaded.device.type != "cpu":
+                running = self._running
+                if running is None:
+                    running = start(self._wish(), self._load_model)
+                    self._check_dim(running.facts.dim)
+                    self._running, self._process = running, os.getpid()
+        if self._process != os.getpid() and not running.engine.device.startswith("cpu"):
             raise EmbeddingError(
-                f"expected {self.model} on {self._loaded.device} to be used in the process that loaded it, got one "
+                f"expected {self.model} on {running.engine.device} to be used in the process that loaded it, got one "
                 "forked from it: start processes by spawn, as multiprocessing.get_context('spawn') does, or load the "
                 "model in each"
             )
-        return self._loaded
+        return running

@@ -108,7 +108,7 @@ def reference():
 def prompted(sentence_embedder):
     """The default model with prompts, sharing the loaded weights."""
     embedder = SentenceEmbedder(device="cpu", query_prompt="query: ", document_prompt="passage: ")
-    embedder._loaded, embedder._tokenizer = sentence_embedder._load(), sentence_embedder._tokenizer
+    embedder._running = sentence_embedder._load()
     return embedder
 
 
@@ -192,7 +192,7 @@ def test_an_embedder_travels_to_another_process_without_its_weights(prompted):
     assert len(pickled) < 10_000
     copy = pickle.loads(pickled)
     assert (copy.name, copy.device, copy._prompts) == (prompted.name, prompted.device, prompted._prompts)
-    assert copy._loaded is None
+    assert copy._running is None
     np.testing.assert_array_equal(copy.embed_queries(["cat"]), prompted.embed_queries(["cat"]))
 
 

@@ -56,7 +56,7 @@ def test_the_distance_to_its_question_is_that_of_the_plain_text(sentence_embedde
 def test_a_plain_text_reaches_the_model_as_it_is(sentence_embedder, monkeypatch):
     texts = [TEXT, "x² + H₂O “quoted” – 你好，世界！ 👩‍💻 Съешь ещё", "Café ㅋㅋㅋ"]
     read = []
-    model = sentence_embedder._load()
+    model = sentence_embedder._load().model
     encode = model.encode
     monkeypatch.setattr(model, "encode", lambda texts, **options: read.extend(texts) or encode(texts, **options))
     sentence_embedder.embed_documents(texts)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from ragknn import EmbeddingError, SentenceEmbedder
+from ragknn.embedding import Engine
 
 # Long and many enough that torch divides the work among threads.
 PARENT = """
@@ -105,7 +106,7 @@ thread.join()
 
 def test_a_forked_process_is_told_that_a_gpu_does_not_travel(monkeypatch):
     embedder = SentenceEmbedder()
-    embedder._loaded = SimpleNamespace(device=SimpleNamespace(type="cuda", __str__=lambda self: "cuda:0"))
+    embedder._running = SimpleNamespace(engine=Engine("torch", "cuda:0", "float16", "there is a GPU"))
     monkeypatch.setattr(os, "getpid", lambda: -1)
     with pytest.raises(EmbeddingError, match="forked from it: start processes by spawn"):
         embedder.embed_queries(["pear"])

@@ -351,6 +351,6 @@ def test_short_texts_of_few_characters_can_be_too_long_as_well(sentences):
 
 
 def test_a_prompt_leaves_less_room_for_the_pieces(sentences):
-    prompted = SentenceEmbedder(sentences._load(), query_prompt="query: ")
+    prompted = SentenceEmbedder(sentences._load().model, query_prompt="query: ")
     [[note]] = embed_queries(prompted, ["cat " * 253])[1]
     assert note.startswith("253 tokens are more than the 252 ")

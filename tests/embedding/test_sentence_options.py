@@ -42,6 +42,7 @@ def loads(monkeypatch, model):
         loads.append((source, {key: value for key, value in options.items() if value}))
         return SentenceTransformer(FOLDER, device="cpu", truncate_dim=options["truncate_dim"])
 
+    monkeypatch.setenv("RAGKNN_BACKEND", "torch")
     monkeypatch.setattr(models, "loading_model", lambda *args: nullcontext())  # which asks the hub
     monkeypatch.setattr("sentence_transformers.SentenceTransformer", load)
     return loads
@@ -76,7 +77,7 @@ def test_a_loaded_model_travels_to_another_process_by_its_folder(model):
     pickled = pickle.dumps(SentenceEmbedder(model, query_prompt="query: "))
     assert len(pickled) < 10_000
     copy = pickle.loads(pickled)
-    assert (copy.name, copy._loaded) == (FOLDER, None)
+    assert (copy.name, copy._running) == (FOLDER, None)
     expected = SentenceEmbedder(model, query_prompt="query: ").embed_queries(["cat"])
     np.testing.assert_allclose(copy.embed_queries(["cat"]), expected, atol=1e-6)
 
@@ -231,7 +232,7 @@ def test_a_model_is_loaded_in_the_dtype_that_is_asked_for(model):
     again = embedder_named(embedder.name, json.loads(json.dumps(embedder.identity)), "cpu")
     assert again.identity == embedder.identity == {**PLAIN, "model_kwargs": {"dtype": "float16"}}
     found = again.embed_documents(TEXTS)
-    assert (found.dtype, again._loaded.dtype) == (np.float32, torch.float16)
+    assert (found.dtype, again._load().model.dtype) == (np.float32, torch.float16)
     np.testing.assert_allclose(found, model.encode(TEXTS), atol=5e-3)
 
 

@@ -483,4 +483,4 @@ def test_an_existing_index_is_opened_without_loading_its_model(faces, redis_url,
     with faces.index(index_name, url=redis_url) as index:
         assert index.count() == 0
         assert isinstance(index.embedder, SentenceEmbedder)
-        assert (index.embedder.name, index.embedder._loaded) == ("some/model", None)
+        assert (index.embedder.name, index.embedder._running) == ("some/model", None)
