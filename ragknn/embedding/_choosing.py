@@ -154,21 +154,22 @@ def _by_openvino(made: Converted, wish: Wish) -> Running:
     from ragknn.embedding._converting import ready, tokens_of  # late, as above
 
     tokens = tokens_of(made)
+    return Running(ready(made, wish.texts_per_call, tokens), _engine_of(made), made.facts, tokens)
+
+
+def _engine_of(made: Converted) -> Engine:
     precision = {"f32": "float32", "bf16": "bfloat16"}[made.precision]
-    reason = f"{_QUICKEST}; mean cosine to float32 {made.agreement:.5f}"
-    return Running(ready(made, wish.texts_per_call, tokens), Engine("openvino", "cpu", precision, reason), made.facts, tokens)
+    return Engine("openvino", "cpu", precision, f"{_QUICKEST}; mean cosine to float32 {made.agreement:.5f}")
 
 
-def foreseen(wish: Wish) -> Engine | str:
-    """Return what will run a model, as far as that can be told without loading it; or what is not known yet."""
+def foreseen(wish: Wish) -> str:
+    """Return in words what will run a model, as far as that can be told without loading it."""
     reason = wish.why_torch()
-    if reason:
-        return Engine("torch", "cpu", "float32", reason)
-    if wish.asks_for_gpu:
-        return "torch if there is a GPU that it can use, else OpenVINO"
-    made = wish.kept()
-    if made is None:
-        return "OpenVINO, if it gives the same vectors; the model is converted on first use, in some seconds"
-    if made.refused:
-        return Engine("torch", "cpu", "float32", f"OpenVINO does not run the model: {made.refused}")
-    return _by_openvino(made, wish).engine
+    if not reason and wish.asks_for_gpu:
+        return "torch if there is a GPU that it can use, else openvino"
+    made = None if reason else wish.kept()
+    if made is not None and not made.refused:
+        return str(_engine_of(made))
+    if made is not None:
+        reason = f"openvino does not run the model: {made.refused}"
+    return f"torch: {reason}" if reason else "openvino, once it has converted the model, on first use in some seconds"

@@ -57,8 +57,10 @@ def _tried(model: Any, made: Converted, draft: Path, expected: Any) -> Converted
             if made.agreement >= AGREEMENT:
                 return made
     except Exception as error:  # a model may be of any code, and fail in any way where it is traced
-        return replace(made, graph=None, refused=f"it cannot be converted: {type(error).__name__}: {_first_line(error)}")
-    return replace(made, graph=None, refused=f"its vectors are others, with a mean cosine of {made.agreement:.5f}")
+        refused = f"it cannot be converted: {type(error).__name__}: {_first_line(error)}"
+    else:
+        refused = f"its vectors would be others, with a mean cosine of {made.agreement:.5f}"
+    return replace(made, graph=None, refused=refused)
 
 
 def ready(made: Converted, texts_per_call: int | None = None, tokens: Tokens | None = None) -> OpenVinoModel:

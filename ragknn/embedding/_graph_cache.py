@@ -108,7 +108,9 @@ def _is_as_written(path: Path, written: dict[str, Any]) -> bool:
     found = path.stat()
     if found.st_size != written["size"]:
         return False
-    return found.st_mtime_ns == written["changed"] or _digest(path) == written["digest"]  # copied, perhaps
+    if found.st_mtime_ns == written["changed"]:
+        return True
+    return bool(_digest(path) == written["digest"])  # copied, perhaps
 
 
 def _digest(path: Path) -> str:

@@ -275,7 +275,6 @@ class OpenVinoModel:
         return core.compile_model(graph, "CPU", options)
 
 
-
 _MODELS: WeakSet[OpenVinoModel] = WeakSet()
 
 

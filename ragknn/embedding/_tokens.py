@@ -55,9 +55,7 @@ class Tokens:
     def ids(self, text: str) -> NDArray[np.int32]:
         """Return the numbers of the tokens that the model reads of the text, shape (n,)."""
         ids = self._encoded(text).ids
-        if self._limit is None or len(ids) <= self._limit:
-            return ids
-        return self._cut(text)
+        return ids if self._limit is None or len(ids) <= self._limit else self._cut(text, self._limit)
 
     def _encoded(self, text: str) -> _Encoded:
         return self._remembered(text) if len(text) <= _LONGEST_REMEMBERED else self._encode(text)
@@ -69,9 +67,9 @@ class Tokens:
         spans = np.asarray(encoding.offsets, dtype=np.int32).reshape(-1, 2)[~own]
         return _Encoded(np.asarray(encoding.ids, dtype=np.int32), spans)
 
-    def _cut(self, text: str) -> NDArray[np.int32]:
+    def _cut(self, text: str, limit: int) -> NDArray[np.int32]:
         from tokenizers import Tokenizer  # late, since an index of ready vectors needs none
 
         cutting = Tokenizer.from_str(self._tokenizer.to_str())
-        cutting.enable_truncation(self._limit)
+        cutting.enable_truncation(limit)
         return np.asarray(cutting.encode(text).ids, dtype=np.int32)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ragknn._checks import check_choice, check_flag, check_mapping, check_str, check_whole, checked_texts, shown
 from ragknn.embedding._batches import distinct, size_of
-from ragknn.embedding._choosing import Running, Wish, running_torch, start
+from ragknn.embedding._choosing import Running, Wish, foreseen, running_torch, start
 from ragknn.embedding._content import content_of
 from ragknn.embedding._graph_cache import cache_folder
 from ragknn.embedding._joining import Joined
@@ -24,7 +24,7 @@ from ragknn.embedding.engines import Backend, Engine
 from ragknn.errors import EmbeddingError, ModelNotFound, TextTooLong
 from ragknn.text._folding import fold, folding
 
-# Calls of fewer tokens, about, are joined with others that wait; the texts of a longer one fill the model by themselves.
+# Calls of fewer tokens, about, are joined with others that wait; the texts of a longer one fill the model alone.
 _JOINED = 1_024
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ class SentenceEmbedder:
             from modules has no name: choose one, and a new one whenever the model changes. A model in a folder needs
             none: it is known by its content, wherever the folder lies. For an index that an earlier version built
             with a folder, give the path that the index names.
-        backend: "torch"; "openvino"; or "auto": torch in half precision on a GPU if there is one, else OpenVINO if it is
-            installed and can run the model, else torch. "auto" may be set to another by `RAGKNN_BACKEND`.
+        backend: "torch"; "openvino"; or "auto": torch in half precision on a GPU if there is one, else OpenVINO if it
+            is installed and can run the model, else torch. For "auto", `RAGKNN_BACKEND` may name one of them.
         device: torch device, on which torch runs the model; None: the first available of cuda, mps and cpu. A loaded
             model stays on its device, and so does not run elsewhere either.
         batch_size: texts per call of the model; None: by their tokens.
@@ -155,6 +155,7 @@ class SentenceEmbedder:
             )
         self.model = name or folder_of(str(source)) or str(source)
         self._can_be_loaded = name is None
+        self.backend = "torch"
         self.truncate_dim = getattr(model, "truncate_dim", None)
         self.trust_remote_code = bool(getattr(model, "trust_remote_code", False))
         by_torch = TorchModel(model, self.model, self.batch_size)
@@ -210,6 +211,10 @@ class SentenceEmbedder:
     def engine(self) -> Engine:
         """What runs the model, and why; loads the model."""
         return self._load().engine
+
+    def foresee(self) -> str:
+        """Return in words what will run the model, and why, without loading it."""
+        return foreseen(self._wish()) if self._running is None else str(self._running.engine)
 
     @property
     def max_tokens(self) -> int | None:

@@ -217,8 +217,8 @@ def test_threads_that_need_the_model_at_once_load_it_once(monkeypatch):
         thread.join()
     assert loads == [DEFAULT_MODEL]
     assert len(found) == 4
-    for vectors in found:
-        np.testing.assert_array_equal(vectors, found[0])
+    for vectors in found:  # some of them were embedded together
+        np.testing.assert_allclose(vectors, found[0], atol=1e-5)
 
 
 def test_a_folder_that_holds_no_model_is_told(tmp_path):
