@@ -50,10 +50,10 @@ def test_contenders_take_turns_and_each_call_is_another():
     racing = importlib.import_module("benchmarks.measuring.racing")
     calls = []
     pair = [racing.Contender(name, lambda call, name=name: calls.append((name, call))) for name in ("ragknn", "other")]
-    racing.race("a race", pair, runs=2, calls=2)
+    racing.race("a race", pair, runs=2, calls=15)
     assert calls[:2] == [("ragknn", 0), ("other", 0)]  # to warm up
-    assert sorted(calls[2:]) == sorted((name, call) for call in range(4) for name in ("ragknn", "other"))
-    assert [name for name, _ in calls[2:]] == ["ragknn", "other", "other", "ragknn"] * 2
+    assert sorted(calls[2:]) == sorted((name, call) for call in range(30) for name in ("ragknn", "other"))
+    assert [name for name, _ in calls[2:]] == (["ragknn"] * 10 + ["other"] * 15 + ["ragknn"] * 5) * 2
 
 
 def test_a_ratio_above_one_says_that_ragknn_is_quicker():

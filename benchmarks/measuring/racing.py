@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 
 OURS = "ragknn"
 RUNS = 5
+TURN = 10  # calls that a contender makes before it is the next one's turn: the processor's caches are its own by then
 
 # ragknn; a library that does the same, on the same server where it uses one; the least that can be done, such as the
 # bare command; something that does less, such as an engine in the process, without a server.
@@ -110,7 +111,7 @@ class Race:
 def race(
     name: str, contenders: Sequence[Contender], *, runs: int = RUNS, calls: int = 1, work: int = 1, unit: str = ""
 ) -> Race:
-    """Time the contenders, who take turns at each call, after a warm-up of each.
+    """Time the contenders, who take turns, after a warm-up of each.
 
     Args:
         name: what is done.
@@ -127,10 +128,11 @@ def race(
     for run in range(runs):
         for contender in contenders:
             seconds[contender.name].append([])
-        for call in range(run * calls, (run + 1) * calls):
-            start = call % len(contenders)  # nobody always follows the same one
+        for turn, first in enumerate(range(run * calls, (run + 1) * calls, TURN)):
+            start = turn % len(contenders)  # nobody always follows the same one
             for contender in (*contenders[start:], *contenders[:start]):
-                seconds[contender.name][run].append(_timed(contender, call))
+                own = seconds[contender.name][run]
+                own += [_timed(contender, call) for call in range(first, min(first + TURN, (run + 1) * calls))]
     times = []
     for contender in contenders:
         own = seconds[contender.name]
