@@ -98,14 +98,14 @@ def text_hash(*parts: str | bytes) -> str:
     Raises:
         ValueError: a part holds what UTF-8 cannot.
     """
-    try:
-        blobs = [part.encode() if isinstance(part, str) else part for part in parts]
-    except UnicodeEncodeError:
-        for part in parts:
-            check_unicode(part if isinstance(part, str) else "", "the document")
-        raise
-    # With their lengths, so that no two different rows of parts look alike.
-    framed = [piece for blob in blobs for piece in (len(blob).to_bytes(8, "big"), blob)]
+    framed: list[bytes] = []
+    for part in parts:
+        try:
+            blob = part.encode() if isinstance(part, str) else part
+        except UnicodeEncodeError:
+            check_unicode(str(part), "the document")
+            raise
+        framed += (len(blob).to_bytes(8, "big"), blob)  # so that no two different rows of parts look alike
     return blake2b(b"".join(framed), digest_size=16).hexdigest()
 
 

@@ -93,8 +93,10 @@ def not_everywhere(names: Iterable[str], details: Iterable[Details]) -> list[str
 
 def details_hash(dumped: Sequence[Dumped]) -> str:
     """Return a digest of what `dump_details` made of each passage of a document, or of one where all have the same."""
-    alike = dumped[:1] if len(dumped) == 1 or len(set(dumped)) == 1 else dumped
-    return text_hash(*(part or "" for pair in alike for part in pair))
+    if len(dumped) == 1 or len(set(dumped)) == 1:
+        label, metadata = dumped[0]
+        return text_hash(label or "", metadata)
+    return text_hash(*(part or "" for pair in dumped for part in pair))
 
 
 def passage_fields(schema: Schema, passage: Passage, vector: bytes | None, details: Details) -> Command:

@@ -92,6 +92,7 @@ def drafting_documents(
         cut: makes the passages of a document.
         embedded_text: makes what is embedded for a passage.
     """
+    fingerprint = splitter.fingerprint
 
     def draft(document: Document, on_bad_field: OnBadField) -> Draft:
         encode_tag(document.id, "the id")  # refuses one that is too long
@@ -102,7 +103,7 @@ def drafting_documents(
         dumped = [dump_details(document.label, document.metadata)]
         return Draft(
             id=document.id,
-            text_hash=text_hash(*whole, splitter.fingerprint, *newer),
+            text_hash=text_hash(*whole, fingerprint, *newer),
             details_hash=details_hash(dumped),
             details=lambda: _details(schema, dumped, [document], on_bad_field),
             cut=lambda: cut(document),
@@ -261,7 +262,7 @@ def _placed(passages: Sequence[Passage]) -> list[Passage]:
 
 def _folding(texts: Sequence[str]) -> list[str]:
     """Return what goes into the digest of texts that are folded before they are embedded, and of no others."""
-    return [FOLDING] if any(fold(text) != text for text in texts) else []
+    return [FOLDING] if [text for text in texts if fold(text) is not text] else []
 
 
 def _blob(row: NDArray[Any] | None) -> bytes:
