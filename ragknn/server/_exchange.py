@@ -13,6 +13,7 @@ import redis
 import redis.asyncio
 
 from ragknn._protocol.flows import Command
+from ragknn.server._packing import packed
 
 # Commands sent before the replies to those before them are read: enough to keep the server at work.
 PORTION = 50
@@ -36,11 +37,11 @@ def exchange(client: Any, commands: list[Command], read: Read | None = None) -> 
     def attempt() -> list[Any]:
         replies: list[Any] = []
         portions = _portions(commands)
-        connection.send_packed_command(_packed(connection, portions[0]))
+        connection.send_packed_command(packed(connection, portions[0]))
         for portion, following in zip(portions, [*portions[1:], None], strict=True):
             if following:
                 # A look at the connection's health would take a reply of the others for its own.
-                connection.send_packed_command(_packed(connection, following), check_health=False)
+                connection.send_packed_command(packed(connection, following), check_health=False)
             for command in portion:
                 try:
                     reply = connection.read_response(disable_decoding=True)
@@ -73,10 +74,10 @@ async def aexchange(client: Any, commands: list[Command], read: Read | None = No
     async def attempt() -> list[Any]:
         replies: list[Any] = []
         portions = _portions(commands)
-        await connection.send_packed_command(_packed(connection, portions[0]))
+        await connection.send_packed_command(packed(connection, portions[0]))
         for portion, following in zip(portions, [*portions[1:], None], strict=True):
             if following:
-                await connection.send_packed_command(_packed(connection, following), check_health=False)
+                await connection.send_packed_command(packed(connection, following), check_health=False)
             for command in portion:
                 try:
                     reply = await connection.read_response(disable_decoding=True)
@@ -119,7 +120,3 @@ def _portions(commands: list[Command]) -> list[list[Command]]:
     if len(commands) <= PORTION:
         return [commands]
     return [commands[start : start + PORTION] for start in range(0, len(commands), PORTION)]
-
-
-def _packed(connection: Any, commands: list[Command]) -> Any:
-    return connection.pack_command(*commands[0]) if len(commands) == 1 else connection.pack_commands(commands)

@@ -11,6 +11,7 @@ import redis
 
 from ragknn._protocol.flows import Command
 from ragknn.server._exchange import exchange
+from ragknn.server._packing import packed
 from ragknn.server._translation import translated
 
 
@@ -49,9 +50,9 @@ class Lane:
                 self._connection = self._client.connection_pool.get_connection()
             self._under_way.append(letter)
             with self._trying_again():
-                packed = self._connection.pack_commands(commands)
+                pieces = packed(self._connection, commands)
                 # A look at the connection's health would take a reply of the others for its own.
-                self._connection.send_packed_command(packed, check_health=len(self._under_way) == 1)
+                self._connection.send_packed_command(pieces, check_health=len(self._under_way) == 1)
         return letter
 
     def replies(self, letter: Letter) -> list[Any]:

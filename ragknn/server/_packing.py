@@ -1,0 +1,24 @@
+"""Commands as the bytes that go to the server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ragknn._protocol.flows import Command
+
+try:
+    import hiredis
+except ImportError:  # it is a dependency, and redis-py goes without it all the same
+    hiredis = None  # type: ignore[assignment]
+
+
+def packed(connection: Any, commands: Sequence[Command]) -> list[bytes]:
+    """Return commands as a connection, sync or async, sends them.
+
+    The same as redis-py makes of them, in less than half of the time: their arguments need no look, and one piece is
+    sent at once.
+    """
+    if hiredis is None:
+        return list(connection.pack_commands(commands))
+    return [b"".join(map(hiredis.pack_command, commands))]  # type: ignore[arg-type]  # its stubs know one argument
