@@ -138,14 +138,14 @@ def hybrid(size: int, queries: int, runs: int) -> Iterator[Race | LeftOut]:
         ]
         for store in given.stores:
             if isinstance(store, RedisVL):
-                contenders.append(Contender("redisvl", partial(redisvl_hybrid, store, given, queries)))
+                contenders.append(Contender("redisvl", partial(redisvl_hybrid, store, given, queries), kind="other"))
         yield race(
             f"one hybrid question, {CANDIDATES} candidates", contenders, runs=runs, calls=max(1, queries // runs)
         )
 
 
 def redisvl_hybrid(store: RedisVL, given: Setting, queries: int, call: int) -> Any:
-    """Ask as redisvl does on a server that has no FT.HYBRID."""
+    """Ask as redisvl does on a server without FT.HYBRID: it weighs the words of the k nearest, and finds no others."""
     from redisvl.query import AggregateHybridQuery
 
     at = call % queries

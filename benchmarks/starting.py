@@ -55,19 +55,19 @@ def helping(runs: int) -> Iterator[Race]:
     yield race("ragknn --help", _contenders(commands), runs=runs)
 
 
-def searching(runs: int) -> Iterator[Race]:
-    """Yield the race of one question from the shell, by meaning and by words."""
+def searching(mode: str, runs: int) -> Iterator[Race]:
+    """Yield the race of one question from the shell, by meaning or by words."""
     with server() as url:
         with ragknn.Index(NAME, url=url) as index:
             ragknn.Indexer(index).sync(ragknn.read_documents(HANDBOOK))
             alias = index._keys.alias
-        ask = (sys.executable, "-m", "ragknn", "search", NAME, *QUESTION.split())
-        script = (sys.executable, "-c", SCRIPT, url, alias, str(find_weights(MODEL) or MODEL), QUESTION)
-        theirs = "a script with sentence-transformers"
-        environment = {"RAGKNN_URL": url}
-        yield race("ragknn search", _contenders({OURS: ask, theirs: script}, environment, kind="peer"), runs=runs)
-        by_words = {OURS: (*ask, "--mode", "text"), theirs: script}
-        yield race("ragknn search --mode text", _contenders(by_words, environment, kind="peer"), runs=runs)
+        commands = {
+            OURS: (sys.executable, "-m", "ragknn", "search", NAME, *QUESTION.split(), "--mode", mode),
+            "a script with sentence-transformers": (
+                *(sys.executable, "-c", SCRIPT, url, alias, str(find_weights(MODEL) or MODEL), QUESTION),
+            ),
+        }
+        yield race(f"ragknn search, {mode} mode", _contenders(commands, {"RAGKNN_URL": url}, kind="peer"), runs=runs)
 
 
 def _contenders(
@@ -85,7 +85,12 @@ def _process(command: Sequence[str], environment: dict[str, str], call: int) -> 
         raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
 
 
-PARTS = {"import": importing, "help": helping, "search": searching}
+PARTS = {
+    "import": importing,
+    "help": helping,
+    "search": partial(searching, "vector"),
+    "words": partial(searching, "text"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

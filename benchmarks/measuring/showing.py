@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 KINDS: dict[Kind, str] = {
     "peer": "same work",
     "floor": "bare, the least there is",
-    "other": "another engine, does less",
+    "other": "does less",
 }
 _MARKS: dict[Kind, str] = {"peer": "o", "floor": "^", "other": "x"}
 _COLORS: dict[Kind, str] = {"peer": "#c2410c", "floor": "#64748b", "other": "#a3a3a3"}
