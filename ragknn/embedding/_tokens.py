@@ -40,6 +40,7 @@ class Tokens:
     def __init__(self, tokenizer: Tokenizer, limit: int | None) -> None:
         self._tokenizer = tokenizer
         self._limit = limit
+        self._cutting: Tokenizer | None = None  # one that truncates
         self._remembered = lru_cache(maxsize=_REMEMBERED)(self._encode)
         self.special = len(self._encode("").ids)
 
@@ -68,8 +69,10 @@ class Tokens:
         return _Encoded(np.asarray(encoding.ids, dtype=np.int32), spans)
 
     def _cut(self, text: str, limit: int) -> NDArray[np.int32]:
-        from tokenizers import Tokenizer  # late, since an index of ready vectors needs none
+        if self._cutting is None:
+            from tokenizers import Tokenizer  # late, since an index of ready vectors needs none
 
-        cutting = Tokenizer.from_str(self._tokenizer.to_str())
-        cutting.enable_truncation(limit)
-        return np.asarray(cutting.encode(text).ids, dtype=np.int32)
+            cutting = Tokenizer.from_str(self._tokenizer.to_str())
+            cutting.enable_truncation(limit)
+            self._cutting = cutting
+        return np.asarray(self._cutting.encode(text).ids, dtype=np.int32)
