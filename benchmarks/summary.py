@@ -30,6 +30,7 @@ SELECTION: dict[str, Sequence[str]] = {
     "searching": ("--size", "5000", "--queries", "500"),
     "starting": ("--part", "help", "--part", "search"),
     "syncing": ("--size", "5000", "--texts", "100", "--documents", "20000"),
+    "classifying": ("--size", "10000"),
     "growth": ("--size", "2000", "--largest", "10000", "--runs", "3"),
 }
 

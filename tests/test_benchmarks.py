@@ -17,6 +17,7 @@ SMALLEST = [
     ("searching", "tasks", "--size", "40", "--queries", "8"),
     ("searching", "hybrid", "--size", "40", "--queries", "4"),
     ("syncing", "unchanged", "--size", "40"),
+    ("classifying", "pulled", "--size", "60", "--queries", "20"),
     ("growth", "documents", "--largest", "1000"),
 ]
 
