@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ragknn.records import Metric
 
+T = TypeVar("T")
 Rounding: TypeAlias = Callable[[NDArray[np.float64]], NDArray[Any]]
 
 # Lengths, of the longest row or query, whose squares float32 holds with room for sums.
 SHORTEST, LONGEST = 1e-12, 1e12
+
+# Rows that are multiplied at once.
+ROWS_PER_BLOCK = 4096
 
 # Values of rows that are worked on at once.
 VALUES_AT_ONCE = 1 << 21
@@ -44,20 +48,22 @@ class Matrix:
     center: NDArray[np.float64]
     longest: float
     rounded: Rounding | None = None
+    _forms: dict[str, Any] = field(default_factory=dict)
+
+    def kept(self, name: str, make: Callable[[Matrix], T]) -> T:
+        """Return another form of the factors, which is made once."""
+        if name not in self._forms:
+            self._forms[name] = make(self)
+        return cast(T, self._forms[name])
 
     def __len__(self) -> int:
         return len(self.factors)
-
-    @property
-    def bytes(self) -> int:
-        """Memory that it takes."""
-        return self.factors.nbytes + (0 if self._is_shared else self.values.nbytes)
 
     def only(self, rows: NDArray[np.intp]) -> Matrix:
         """Return a matrix of some of the rows, a copy."""
         factors = self.factors[rows]
         values = factors[:, :-1] if self._is_shared else self.values[rows]
-        return replace(self, factors=factors, values=values)
+        return replace(self, factors=factors, values=values, _forms={})
 
     @property
     def _is_shared(self) -> bool:

@@ -1,6 +1,6 @@
 """The k nearest rows of each query, exactly.
 
-Products in float32 tell which rows may be among the k nearest, with a margin for their errors; the distances of these
+Rounded products tell which rows may be among the k nearest, with a margin for their errors; the distances of these
 few are computed in float64 and put in order. Most products are looked at in groups only: the largest of a group tells
 whether one of it can be near enough, and the k-th largest of all groups' largest is a limit below which none is.
 """
@@ -12,8 +12,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn._nearest.matrix import Matrix
-from ragknn._nearest.products import QUERIES_PER_BLOCK, ROWS_PER_BLOCK, NumPyProducts
+from ragknn._nearest.bfloat16 import products_of
+from ragknn._nearest.matrix import ROWS_PER_BLOCK, Matrix
+from ragknn._nearest.products import QUERIES_PER_BLOCK, Products
 
 # Rows of a block that are looked at together: many, but some groups for each of the k.
 LARGEST_GROUP = 64
@@ -40,7 +41,7 @@ def nearest(
         rows are equally near, or a query is too long for float32: then every row must be looked at.
     """
     distances, rows = np.empty((len(queries), k)), np.empty((len(queries), k), dtype=np.intp)
-    products = NumPyProducts()
+    products = products_of(matrix, len(queries))
     for part in _parts(len(queries), k):
         factors = matrix.as_factors(queries[part])
         found = None if factors is None else _candidates(matrix, products, factors, k)
@@ -62,18 +63,18 @@ def _parts(n_queries: int, k: int) -> Iterator[slice]:
 
 
 def _candidates(
-    matrix: Matrix, products: NumPyProducts, queries: NDArray[np.float32], k: int
+    matrix: Matrix, products: Products, queries: NDArray[np.float32], k: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]] | None:
     """Return pairs of a query and a row, among them the k nearest of each query; None where they are too many."""
-    margin = (2 * products.error(queries, matrix.longest)).astype(np.float32)
+    asked, error = products.take(queries)
+    margin = (2 * error).astype(np.float32)
     best = np.full((len(queries), k), -np.inf, dtype=np.float32)  # products of k different rows
     limit = best[:, 0]
     found: list[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]] = []
     count = 0
     groups = min(ROWS_PER_BLOCK, _power_of_two(max(ROWS_PER_BLOCK // LARGEST_GROUP, GROUPS_PER_K * k)))
     for start in range(0, len(matrix), ROWS_PER_BLOCK):
-        rows = matrix.factors[start : start + ROWS_PER_BLOCK]
-        block = products.block(queries, rows, groups)
+        block = products.block(asked, start, groups)
         largest = block.max(axis=1)
         better = np.flatnonzero(largest.max(axis=1) > limit - margin)
         together = np.concatenate([best[better], largest[better]], axis=1)

@@ -49,5 +49,5 @@ class Kept:
 
 
 def bytes_of(schema: Schema, passages: int) -> int:
-    """Return the memory in bytes that the vectors of so many passages take."""
-    return passages * ((schema.dim + 1) * 4 + (schema.dim * 8 if schema.dtype == "float64" else 0))
+    """Return the memory in bytes that so many vectors take: as they are stored, in float32 and in bfloat16."""
+    return passages * ((schema.dim + 3) * 6 + (schema.dim * 8 if schema.dtype == "float64" else 0))

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ragknn._nearest.bfloat16 import to_bfloat16
 from ragknn.errors import InvalidVectors
 from ragknn.records import Metric
 
@@ -107,7 +108,7 @@ def check_vectors(values: ArrayLike, dim: int, metric: Metric, dtype: DType) -> 
 def to_bytes(vectors: NDArray[Any], dtype: DType) -> list[bytes]:
     """Return each row of `vectors`, shape (n, dim), as the little-endian bytes that the server stores."""
     if dtype == "bfloat16":
-        rows = _round_to_bfloat16(vectors)
+        rows = to_bfloat16(vectors).astype("<u2")
     else:
         rows = np.ascontiguousarray(vectors, dtype=np.dtype(dtype).newbyteorder("<"))
     return [row.tobytes() for row in rows]
@@ -129,12 +130,6 @@ def rows_from_bytes(blobs: Sequence[bytes], dtype: DType, dim: int) -> NDArray[A
     """Return the vectors, shape (n, dim), that `to_bytes` made blobs of; None where one has another size."""
     rows = from_bytes(b"".join(blobs), dtype)
     return rows.reshape(len(blobs), dim) if len(rows) == len(blobs) * dim else None
-
-
-def _round_to_bfloat16(vectors: NDArray[Any]) -> NDArray[np.uint16]:
-    # The upper half of a float32, rounded to nearest with ties to even; numpy has no bfloat16 of its own.
-    bits = np.ascontiguousarray(vectors, dtype=np.float32).view(np.uint32)
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
 
 
 def true_distance(answered: float, metric: Metric) -> float:

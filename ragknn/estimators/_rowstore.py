@@ -17,13 +17,14 @@ from ragknn._protocol.place import Bulk
 from ragknn._protocol.query import EVERYTHING, LABELLED, Fragment
 from ragknn._protocol.replies import as_text
 from ragknn._protocol.schema import Schema
+from ragknn._protocol.version import Version
 from ragknn.errors import ConnectionFailed, IncompleteRetrieval, IndexNotFound, RagKNNError, SchemaMismatch
 from ragknn.estimators._removal import Address, remove_with
 from ragknn.estimators._rows import Spot, fetch_rows, read_mark, store_rows
 from ragknn.indexing.index import Index
 from ragknn.records import Retrieval
 from ragknn.retrieval._asking import near
-from ragknn.retrieval._bulk import find_in_memory
+from ragknn.retrieval._bulk import Hits, find_in_memory
 from ragknn.retrieval._commands import IDS
 from ragknn.retrieval._pipeline import select
 from ragknn.retrieval._plan import make_plan
@@ -95,11 +96,12 @@ class Rows:
         self._client = client
         self._index: Index | None = None
         self._stand_in: Rows | None = None
+        self._known: tuple[Version, NDArray[np.intp]] | None = None
         self._row_at = None if spots is None else {spot: row for row, spot in enumerate(spots)}
 
     def __getstate__(self) -> dict[str, Any]:
         client = None if self._client is None else Address(self._client)
-        return {**self.__dict__, "_index": None, "_client": client, "_stand_in": None}
+        return {**self.__dict__, "_index": None, "_client": client, "_stand_in": None, "_known": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -206,10 +208,7 @@ class Rows:
         index = self.index
         hits = index._run(find_in_memory(index._place(bulk=bulk), X, k, self._among))
         if hits is not None and hits.rows.shape[1] == k:
-            near, inverse = np.unique(hits.rows, return_inverse=True)
-            spots = (index._keys.split_passage(as_text(hits.pulled.keys[row])) for row in near)
-            numbers = np.array([self._row(*spot) for spot in spots], dtype=np.intp)
-            return self._in_order(hits.distances, numbers[inverse].reshape(hits.rows.shape))
+            return self._in_order(hits.distances, self._numbers_of(hits))
         retrievals = self._retrieve(X, k, {"ef_runtime": ef_runtime})
         for retrieval in retrievals:
             if len(retrieval) < k:
@@ -239,6 +238,16 @@ class Rows:
         distances = np.array(retrieval.distances, dtype=np.float64)
         rows = [self._row(passage.document_id, passage.number or 0) for passage in retrieval.passages]
         return self._in_order(distances, np.array(rows, dtype=np.intp))
+
+    def _numbers_of(self, hits: Hits) -> NDArray[np.intp]:
+        """Return which rows the hits are; what was found once need not be read again from its key."""
+        pulled, known = hits.pulled, self._known
+        if known is None or known[0] != pulled.version:
+            self._known = known = pulled.version, np.full(len(pulled.keys), -1)
+        keys, (_, numbers) = self.index._keys, known
+        for place in np.unique(hits.rows[numbers[hits.rows] < 0]).tolist():
+            numbers[place] = self._row(*keys.split_passage(as_text(pulled.keys[place])))
+        return numbers[hits.rows]
 
     def _in_order(
         self, distances: NDArray[np.float64], rows: NDArray[np.intp]

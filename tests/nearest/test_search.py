@@ -1,16 +1,31 @@
 """The nearest rows of a matrix, against every distance computed and sorted."""
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragknn._nearest import search
+from ragknn._nearest import bfloat16, search
+from ragknn._nearest.bfloat16 import BFloat16Products
 from ragknn._nearest.matrix import lay_out
 from ragknn._nearest.search import nearest
 from ragknn._protocol.vectors import as_stored, distances_to
 
 METRICS = ["cosine", "l2", "ip"]
+
+
+@pytest.fixture(params=["numpy", "bfloat16"], autouse=True, scope="module")
+def products(request):
+    """Each test runs with products in float32 and, where OpenVINO and the processor have them, in bfloat16."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "bfloat16":
+            if not bfloat16._is_able(os.getpid()):
+                pytest.skip("no OpenVINO, or no bfloat16 in the processor")
+            patch.setattr(bfloat16, "WORTH_AN_IMPORT", 0)
+            assert isinstance(bfloat16.products_of(matrix_of(np.eye(3), "l2"), 1), BFloat16Products)
+        yield
 
 
 def matrix_of(rows, metric, rounded=None):
@@ -131,3 +146,20 @@ def test_some_rows_are_searched_as_if_there_were_no_others():
             expected = nearest(matrix_of(rows[some].astype(dtype), metric), queries, 5)
             found = nearest(matrix.only(some), queries, 5)
             assert [array.tolist() for array in found] == [array.tolist() for array in expected]
+
+
+def test_errors_of_products_are_within_their_bounds():
+    rng = np.random.default_rng(6)
+    rows, queries = (rng.normal(size=(n, 200)) * rng.uniform(0.1, 10, size=(n, 1)) for n in (4_200, 50))
+    for metric in METRICS:
+        matrix = matrix_of(rows, metric)
+        factors = matrix.as_factors(queries)
+        ways = bfloat16.products_of(matrix, len(queries))
+        asked, bounds = ways.take(factors)
+        exact = factors.astype(float) @ matrix.factors.astype(float).T
+        for start in (0, 4_096):
+            block = ways.block(asked, start, 64)
+            there = block.reshape(len(block), -1)[:, : len(rows) - start]
+            errors = np.abs(there - exact[:, start : start + 4_096]).max(axis=1)
+            assert (errors <= bounds).all()
+            assert errors.max() > bounds.min() / 1_000
