@@ -5,10 +5,10 @@ They tell three digits, which is enough to see which few rows may be near; the s
 
 from __future__ import annotations
 
+import ctypes
 import os
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from importlib.util import find_spec
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 from ragknn._nearest.matrix import ROWS_PER_BLOCK, Matrix
 from ragknn._nearest.products import NumPyProducts, Products, error_of_sums, lengths
+from ragknn._nearest.rounding import from_bfloat16, to_bfloat16
+from ragknn.embedding._forks import Unforkable
+from ragknn.embedding._openvino import is_installed, load_openvino, quickest_precisions
 
 # Products, each of a query's value and a row's, that a process must have asked for before OpenVINO is imported: to do
 # them quicker then makes up for the import, half a second.
@@ -27,47 +30,55 @@ PARTS = 3
 NOT_THERE = -3e38
 
 
+_running = Unforkable()
+
+
+class _Compiled:
+    """What a process has asked for, and the graphs that it has compiled, by the number of columns."""
+
+    def __init__(self) -> None:
+        self.asked_for = 0.0
+        self._graphs: dict[int, Any] = {}
+
+    def request(self, columns: int) -> Any:
+        """Return what multiplies factors with so many columns, for one thread at a time."""
+        if columns not in self._graphs:
+            self._graphs[columns] = self._compile(columns)
+        return self._graphs[columns].create_infer_request()
+
+    @staticmethod
+    def _compile(columns: int) -> Any:
+        openvino = load_openvino()
+        operations = openvino.opset13
+        queries, rows = (operations.parameter([-1, columns], openvino.Type.bf16) for _ in range(2))
+        wide = [operations.convert(one, "f32") for one in (queries, rows)]  # added up in float32
+        graph = openvino.Model([operations.matmul(*wide, False, True)], [queries, rows])
+        options = {"INFERENCE_PRECISION_HINT": "bf16", "PERFORMANCE_HINT": "LATENCY"}
+        return openvino.Core().compile_model(graph, "CPU", options)
+
+    def enter_fork(self) -> None:
+        """Begin anew in a forked process, where the threads of the graphs do not exist, and which must not end them."""
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._graphs))
+        self._graphs = {}
+
+
+_compiled = _Compiled()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_compiled.enter_fork)
+
+
 def products_of(matrix: Matrix, n_queries: int) -> Products:
     """Return the quickest way to multiply so many queries with the rows."""
-    _asked_for.add(n_queries * matrix.factors.size)
-    if _asked_for.products >= WORTH_AN_IMPORT and _is_able(os.getpid()):
+    _compiled.asked_for += n_queries * matrix.factors.size
+    if _compiled.asked_for >= WORTH_AN_IMPORT and is_able():
         return BFloat16Products(matrix)
     return NumPyProducts(matrix)
 
 
-class _AskedFor:
-    """How many products the process has asked for."""
-
-    def __init__(self) -> None:
-        self.products, self.process = 0.0, os.getpid()
-
-    def add(self, products: int) -> None:
-        self.products += products
-
-
-_asked_for = _AskedFor()
-
-
 @cache
-def _is_able(process: int) -> bool:
-    """Tell whether OpenVINO is there and the processor has bfloat16; in a forked process its threads are missing."""
-    if process != _asked_for.process or find_spec("openvino") is None:
-        return False
-    import openvino  # late, as it is optional and takes a while
-
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
-@lru_cache(maxsize=4)
-def _compiled(columns: int) -> Any:
-    import openvino
-    from openvino import opset13
-
-    queries, rows = (opset13.parameter([-1, columns], openvino.Type.bf16) for _ in range(2))
-    wide = [opset13.convert(one, "f32") for one in (queries, rows)]
-    model = openvino.Model([opset13.matmul(*wide, False, True)], [queries, rows])
-    precisely = {"INFERENCE_PRECISION_HINT": "bf16", "PERFORMANCE_HINT": "LATENCY"}
-    return openvino.Core().compile_model(model, "CPU", precisely)
+def is_able() -> bool:
+    """Tell whether OpenVINO is installed and the processor has bfloat16."""
+    return is_installed() and quickest_precisions()[0] == "bf16"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,26 +125,12 @@ def _lost(factors: NDArray[np.float32], bits: NDArray[np.uint16]) -> NDArray[np.
     return lengths(lost)
 
 
-def to_bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Return the bits in bfloat16, which NumPy does not have: the upper half of a float32, rounded to nearest."""
-    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)  # ties to even
-
-
-def from_bfloat16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """Return the numbers that have these bits in bfloat16."""
-    return (bits.astype(np.uint32) << 16).view(np.float32)
-
-
 class BFloat16Products:
     """Products in bfloat16, added up in float32."""
 
     def __init__(self, matrix: Matrix) -> None:
-        import openvino
-
         self._matrix, self._halves = matrix, matrix.kept("bfloat16", halved)
-        self._openvino = openvino
-        self._request = _compiled(self._halves.rows.shape[1]).create_infer_request()
+        self._request = _compiled.request(self._halves.rows.shape[1])
 
     def take(self, queries: NDArray[np.float32]) -> tuple[Any, NDArray[np.float64]]:
         """Return the queries in bfloat16."""
@@ -147,9 +144,12 @@ class BFloat16Products:
     def block(self, queries: Any, start: int, groups: int) -> NDArray[np.float32]:
         """Multiply."""
         rows = self._tensor(self._halves.rows[start : start + ROWS_PER_BLOCK])
-        [products] = self._request.infer([queries, rows], share_inputs=True, share_outputs=True).values()
+        with _running:
+            [products] = self._request.infer([queries, rows], share_inputs=True, share_outputs=True).values()
         shaped: NDArray[np.float32] = products.reshape(len(products), -1, groups)
         return shaped
 
-    def _tensor(self, bits: NDArray[np.uint16]) -> Any:
-        return self._openvino.Tensor(bits, bits.shape, self._openvino.Type.bf16)
+    @staticmethod
+    def _tensor(bits: NDArray[np.uint16]) -> Any:
+        openvino = load_openvino()
+        return openvino.Tensor(bits, bits.shape, openvino.Type.bf16)

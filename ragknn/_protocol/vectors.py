@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ragknn._nearest.bfloat16 import to_bfloat16
+from ragknn._nearest.rounding import from_bfloat16, to_bfloat16
 from ragknn.errors import InvalidVectors
 from ragknn.records import Metric
 
@@ -117,7 +117,7 @@ def to_bytes(vectors: NDArray[Any], dtype: DType) -> list[bytes]:
 def from_bytes(blob: bytes, dtype: DType) -> NDArray[Any]:
     """Return the vector, shape (dim,), that `to_bytes` made a blob of; bfloat16 comes back as float32."""
     if dtype == "bfloat16":
-        return (np.frombuffer(blob, dtype="<u2").astype(np.uint32) << 16).view(np.float32)
+        return from_bfloat16(np.frombuffer(blob, dtype="<u2"))
     return np.frombuffer(blob, dtype=np.dtype(dtype).newbyteorder("<"))
 
 

@@ -1,7 +1,5 @@
 """The nearest rows of a matrix, against every distance computed and sorted."""
 
-import os
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,7 +19,7 @@ def products(request):
     """Each test runs with products in float32 and, where OpenVINO and the processor have them, in bfloat16."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "bfloat16":
-            if not bfloat16._is_able(os.getpid()):
+            if not bfloat16.is_able():
                 pytest.skip("no OpenVINO, or no bfloat16 in the processor")
             patch.setattr(bfloat16, "WORTH_AN_IMPORT", 0)
             assert isinstance(bfloat16.products_of(matrix_of(np.eye(3), "l2"), 1), BFloat16Products)
