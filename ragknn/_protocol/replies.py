@@ -219,26 +219,26 @@ class SearchIndexInfo:
     Attributes:
         name: the search index's own name, not its alias.
         passages: number of passages indexed.
-        last_number: number of the last change to a passage, each of which the server gives a new one.
-        milliseconds: that it has taken to index all that was ever written.
         building: whether the server is still reading what is stored; until then searches miss some of it.
         percent_indexed: share of what is stored that can be found, 0 to 1.
         failures: passages that the server could not index.
         last_failure: the server's words on the last of them, and its key.
         memory_bytes: what the index takes, without the hashes.
         attributes: for each field, by the name that queries call it, its type and the separator of its tags.
+        last_number: number of the last change to a passage, each of which the server gives a new one.
+        milliseconds: that it has taken to index all that was ever written.
     """
 
     name: str
     passages: int
-    last_number: int
-    milliseconds: float
     building: bool
     percent_indexed: float
     failures: int
     last_failure: tuple[str, str]
     memory_bytes: int
     attributes: Mapping[str, tuple[str, str]]
+    last_number: int = 0
+    milliseconds: float = 0.0
 
 
 def parse_info(reply: Any) -> SearchIndexInfo:

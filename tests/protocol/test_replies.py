@@ -198,6 +198,8 @@ def test_a_release_candidate_is_not_read_as_an_older_version():
 INFO = {
     b"index_name": b"ragknn:x:v1",
     b"num_docs": 12,
+    b"max_doc_id": 40,
+    b"total_indexing_time": b"1.75",
     b"indexing": 1,
     b"percent_indexed": b"0.5",
     b"hash_indexing_failures": 1,
@@ -231,6 +233,8 @@ EXPECTED_INFO = SearchIndexInfo(
     last_failure=("Could not add vector with blob size 3 (expected size 8)", "p:0"),
     memory_bytes=3 * 2**19,
     attributes={"t": ("tag", "\x1f"), "_bb37": ("tag", " "), "year": ("numeric", ""), "vector": ("vector", "")},
+    last_number=40,
+    milliseconds=1.75,
 )
 
 
