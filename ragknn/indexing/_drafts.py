@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -29,39 +30,72 @@ _APART = 2  # characters
 
 
 @dataclass(slots=True)
-class Draft:
+class Draft(ABC):
     """A document on its way into the index.
 
     Attributes:
         id: the document's id.
         text_hash: digest of what decides its passages and vectors; equal ones are not stored again.
-        earlier_hash: makes the digest that an earlier release gave it, which counts as equal too; empty for none.
         details_hash: digest of labels and metadata.
-        details: makes labels, metadata and fields as they are stored, once for all passages or one for each, and tells
-            which fields were left out and why; called only if they are to be stored. Raises ValueError where they
-            cannot be.
-        cut: makes its passages; called only if they are to be stored. Those with a vector keep it.
+        dumped: labels and metadata as they are stored, once for all passages or one for each.
+        schema: the index's schema.
+        on_bad_field: whether a value that does not fit its field is an error, or left out.
         embeds: whether passages without a vector are embedded, or stored without one.
-        gaps: of the passages, what of the text is in none of them.
         page_starts: offset of each page's first character in the text.
-        embedded_text: of a passage, what is embedded for it.
     """
 
     id: str
     text_hash: str
     details_hash: str
-    details: Callable[[], tuple[Sequence[Details], Sequence[str]]]
-    cut: Callable[[], Sequence[Passage]]
-    embeds: bool = True
-    gaps: Callable[[Sequence[Passage]], str] = lambda passages: ""
-    page_starts: tuple[int, ...] = ()
-    embedded_text: Callable[[Passage], str] = lambda passage: passage.text
-    earlier_hash: Callable[[], str] = lambda: ""
+    dumped: Sequence[Dumped]
+    schema: Schema
+    on_bad_field: OnBadField
+    embeds: bool
+    page_starts: tuple[int, ...]
+
+    @property
+    @abstractmethod
+    def owners(self) -> Sequence[Document | Passage]:
+        """What labels and metadata are of, in the order of `dumped`."""
+
+    @abstractmethod
+    def cut(self) -> Sequence[Passage]:
+        """Make its passages; called only if they are to be stored. Those with a vector keep it.
+
+        Raises:
+            ValueError: they cannot be made.
+        """
+
+    def details(self) -> tuple[Sequence[Details], Sequence[str]]:
+        """Return labels, metadata and fields as they are stored, and which fields were left out and why.
+
+        Called only if they are to be stored.
+
+        Raises:
+            ValueError: they cannot be.
+        """
+        pairs = [
+            details_of(self.schema, dumped, owner.metadata, self.on_bad_field)
+            for dumped, owner in zip(self.dumped, self.owners, strict=True)
+        ]
+        return [details for details, _ in pairs], tuple({reason: None for _, some in pairs for reason in some})
+
+    def gaps(self, passages: Sequence[Passage]) -> str:
+        """Return what of the text is in none of the passages."""
+        return ""
+
+    def embedded_text(self, passage: Passage) -> str:
+        """Return what is embedded for a passage."""
+        return passage.text
+
+    def earlier_hash(self) -> str:
+        """Return the text hash that an earlier release gave it, which counts as equal too; empty for none."""
+        return ""
 
     def as_stored(self, text_hash: str) -> Draft:
         """Return the draft with the text hash that is stored, if that is the one of an earlier release."""
         if text_hash and text_hash != self.text_hash and text_hash == self.earlier_hash():
-            return replace(self, text_hash=text_hash)
+            self.text_hash = text_hash
         return self
 
 
@@ -76,6 +110,42 @@ class ReadyDocument:
 
 Drafting: TypeAlias = Callable[[Any, OnBadField], Draft]
 """Makes a draft of an item, such as a document; raises ValueError where it cannot be stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Cutting:
+    """How documents are cut, and what of their passages is embedded."""
+
+    splitter: Splitter
+    cut: Callable[[Document], Sequence[Passage]]
+    embedded_text: Callable[[Passage], str]
+
+
+@dataclass(slots=True)
+class _ToCut(Draft):
+    """Of a document that is cut and embedded."""
+
+    document: Document
+    cutting: _Cutting
+
+    @property
+    def owners(self) -> Sequence[Document]:
+        return [self.document]
+
+    def cut(self) -> Sequence[Passage]:
+        return self.cutting.cut(self.document)
+
+    def gaps(self, passages: Sequence[Passage]) -> str:
+        return find_gaps(self.document.text, passages)
+
+    def embedded_text(self, passage: Passage) -> str:
+        return self.cutting.embedded_text(passage)
+
+    def earlier_hash(self) -> str:
+        document = self.document
+        if _newer_parts(document):
+            return ""
+        return text_hash("document", document.id, document.text, self.cutting.splitter.earlier_fingerprint)
 
 
 def drafting_documents(
@@ -93,27 +163,41 @@ def drafting_documents(
         embedded_text: makes what is embedded for a passage.
     """
     fingerprint = splitter.fingerprint
+    cutting = _Cutting(splitter, cut, embedded_text)
 
     def draft(document: Document, on_bad_field: OnBadField) -> Draft:
         encode_tag(document.id, "the id")  # refuses one that is too long
         check_unicode(document.text, "the text")
-        whole = ("document", document.id, document.text)
-        newer = [json.dumps(document.page_starts)] if document.page_starts else []
-        newer += _folding([document.text])
+        hashed = text_hash("document", document.id, document.text, fingerprint, *_newer_parts(document))
         dumped = [dump_details(document.label, document.metadata)]
-        return Draft(
-            id=document.id,
-            text_hash=text_hash(*whole, fingerprint, *newer),
-            details_hash=details_hash(dumped),
-            details=lambda: _details(schema, dumped, [document], on_bad_field),
-            cut=lambda: cut(document),
-            gaps=lambda passages: find_gaps(document.text, passages),
-            page_starts=document.page_starts,
-            embedded_text=embedded_text,
-            earlier_hash=lambda: "" if newer else text_hash(*whole, splitter.earlier_fingerprint),
+        return _ToCut(
+            *(document.id, hashed, details_hash(dumped), dumped, schema, on_bad_field, True, document.page_starts),
+            document,
+            cutting,
         )
 
     return draft
+
+
+def _newer_parts(document: Document) -> list[str]:
+    """Return what an earlier release did not put into the digest of a document."""
+    return [*([json.dumps(document.page_starts)] if document.page_starts else ()), *_folding([document.text])]
+
+
+@dataclass(slots=True)
+class _WithVector(Draft):
+    """Of a document of one passage with a ready vector, or none."""
+
+    document: Document
+    row: NDArray[Any] | None
+
+    @property
+    def owners(self) -> Sequence[Document]:
+        return [self.document]
+
+    def cut(self) -> Sequence[Passage]:
+        text = self.document.text
+        return [Passage(passage_id(self.id, 0), self.id, text, 0, len(text), vector=self.row)]
 
 
 def drafting_vectors(schema: Schema, rows: dict[str, NDArray[Any] | None]) -> Drafting:
@@ -125,18 +209,27 @@ def drafting_vectors(schema: Schema, rows: dict[str, NDArray[Any] | None]) -> Dr
         row = rows[document.id]
         if row is None and not document.text:
             raise ValueError("expected a text or a vector, got neither")
-        passage = Passage(passage_id(document.id, 0), document.id, document.text, 0, len(document.text), vector=row)
+        hashed = vector_hash(document.id, document.text, _blob(row))
         dumped = [dump_details(document.label, document.metadata)]
-        return Draft(
-            id=document.id,
-            text_hash=vector_hash(document.id, document.text, _blob(row)),
-            details_hash=details_hash(dumped),
-            details=lambda: _details(schema, dumped, [document], on_bad_field),
-            cut=lambda: [passage],
-            embeds=False,
+        return _WithVector(
+            document.id, hashed, details_hash(dumped), dumped, schema, on_bad_field, False, (), document, row
         )
 
     return draft
+
+
+@dataclass(slots=True)
+class _Ready(Draft):
+    """Of ready passages."""
+
+    passages: Sequence[Passage]
+
+    @property
+    def owners(self) -> Sequence[Passage]:
+        return self.passages
+
+    def cut(self) -> Sequence[Passage]:
+        return self.passages
 
 
 def drafting_ready(schema: Schema, embeds: bool) -> Drafting:
@@ -157,26 +250,10 @@ def drafting_ready(schema: Schema, embeds: bool) -> Drafting:
         if embeds:
             parts += _folding([one.text for one in passages if one.vector is None])
         dumped = [dump_details(one.label, one.metadata) for one in passages]
-        return Draft(
-            id=document.id,
-            text_hash=text_hash(*parts),
-            details_hash=details_hash(dumped),
-            details=lambda: _details(schema, dumped, passages, on_bad_field),
-            cut=lambda: passages,
-            embeds=embeds,
-        )
+        hashed = text_hash(*parts)
+        return _Ready(document.id, hashed, details_hash(dumped), dumped, schema, on_bad_field, embeds, (), passages)
 
     return draft
-
-
-def _details(
-    schema: Schema,
-    dumped: Sequence[Dumped],
-    owners: Sequence[Document | Passage],
-    on_bad_field: OnBadField,
-) -> tuple[Sequence[Details], Sequence[str]]:
-    pairs = [details_of(schema, each, one.metadata, on_bad_field) for each, one in zip(dumped, owners, strict=True)]
-    return [details for details, _ in pairs], list({reason: None for _, some in pairs for reason in some})
 
 
 def by_document(passages: Iterable[Passage]) -> Iterator[ReadyDocument]:
