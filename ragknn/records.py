@@ -77,7 +77,7 @@ class Document(Plain):
                 f"expected the metadata of document {self.id!r} as a mapping such as a dict, got "
                 f"{type(self.metadata).__name__}"
             )
-        if self.page_starts != ():
+        if not isinstance(self.page_starts, tuple) or self.page_starts:
             object.__setattr__(self, "page_starts", _checked_pages(self))
 
     def _repr_html_(self) -> str:
