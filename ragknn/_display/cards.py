@@ -190,6 +190,7 @@ def info_html(info: IndexInfo) -> str:
     facts = {
         "embedder": info.embedder,
         "vectors": f"{info.dim} × {info.dtype}, {info.metric}, {info.algorithm}",
+        "storage": info.storage or "unknown",
         "splitter": ", ".join(f"{name} {value}" for name, value in info.splitter.items()) or "none",
         "words": ", ".join(f"{name} {value}" for name, value in info.words.items()) or "not indexed",
         "fields": ", ".join(f"{name} ({kind})" for name, kind in info.fields.items()) or "none",
@@ -198,6 +199,8 @@ def info_html(info: IndexInfo) -> str:
         "server": f"Redis {info.redis_version}"
         + (f" with search {info.search_version}" if info.search_version else ""),
     }
+    if info.recall:
+        facts["recall"] = "; ".join(f"{k}: {found}" for k, found in info.recall.items())
     if info.indexing_failures:
         facts["not indexed"] = f"{info.indexing_failures:,} passages that the server could not index"
     return sheet(card(head, facts_table(facts)))

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from ragknn._checks import LARGEST, check_choice, check_flag, check_mapping, check_unicode, shown
 from ragknn._protocol.encoding import ENCODERS, any_field_tags, lookup
 from ragknn._protocol.keys import stored_name
-from ragknn._protocol.vectors import DType
+from ragknn._protocol.vectors import BYTES_PER_VALUE, DType
 from ragknn.embedding._names import READY_VECTORS
 from ragknn.errors import SchemaMismatch
 from ragknn.records import Metric
@@ -132,6 +132,26 @@ class Schema:
             raise SchemaMismatch(name, {"format": (FORMAT, found)})
         kept = values.pop("splitter", None)
         return cls(**values, splitter=None if kept is None else Splitter(**kept))
+
+    @property
+    def suggested_dtype(self) -> DType:
+        """The shortest dtype that is known to leave the rankings of such an index as they are.
+
+        By cosine only the directions of vectors count, which float16 keeps to within 0.0003; the passages that then
+        change places are as good as equally near. Of ready vectors nobody knows the scale, which float16 may not hold,
+        and by the other metrics their lengths count too.
+        """
+        return "float16" if self.embedder != READY_VECTORS and self.metric == "cosine" else "float32"
+
+    @property
+    def storage(self) -> str:
+        """What the stored vectors take, and whether another dtype would take less."""
+        size, suggested = self.dim * BYTES_PER_VALUE[self.dtype], self.suggested_dtype
+        takes = f"{size:,} bytes a vector in its hash, and as many in the search index"
+        if BYTES_PER_VALUE[suggested] >= BYTES_PER_VALUE[self.dtype]:
+            return takes
+        share = BYTES_PER_VALUE[suggested] / BYTES_PER_VALUE[self.dtype]
+        return f"{takes}; a new index with dtype='auto' takes {share:.0%} ({suggested}), with the same rankings"
 
     @property
     def analyzer(self) -> Analyzer:

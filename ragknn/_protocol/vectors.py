@@ -14,6 +14,7 @@ from ragknn.errors import InvalidVectors
 from ragknn.records import Metric
 
 DType: TypeAlias = Literal["float32", "float16", "bfloat16", "float64"]
+BYTES_PER_VALUE: Mapping[DType, int] = {"float32": 4, "float16": 2, "bfloat16": 2, "float64": 8}
 
 LARGEST_VALUE: Mapping[DType, float] = {
     "float32": float(np.finfo(np.float32).max),

@@ -6,6 +6,7 @@ import math
 import time
 from typing import TypeAlias
 
+from ragknn._protocol.measured import Measured
 from ragknn._protocol.query import Fragment
 from ragknn._protocol.replies import SearchIndexInfo
 
@@ -24,17 +25,29 @@ class Watch:
     """Remembers what the server said of itself: how much it has, whether it still builds it, how it scores words.
 
     Attributes:
-        passages: number of passages in the index when it was last asked; None: it was not yet.
-        percent_indexed: share of what is stored that could be found then.
+        info: what it said when it was last asked; None: it was not yet.
+        measured: what is known of the recall, by k.
+        measuring: each k whose recall is being measured.
         scorer: the best way to score words that the server has; None: it was not asked yet.
     """
 
     def __init__(self) -> None:
         self._asked_at = -math.inf
         self._passing: dict[_Filter, tuple[int | None, float]] = {}
-        self.passages: int | None = None
-        self.percent_indexed = 1.0
+        self.info: SearchIndexInfo | None = None
+        self.measured: dict[int, Measured] = {}
+        self.measuring: set[int] = set()
         self.scorer: str | None = None
+
+    @property
+    def passages(self) -> int | None:
+        """Number of passages in the index when it was last asked; None: it was not yet."""
+        return None if self.info is None else self.info.passages
+
+    @property
+    def percent_indexed(self) -> float:
+        """Share of what is stored that could be found when it was last asked."""
+        return 1.0 if self.info is None else self.info.percent_indexed
 
     @property
     def is_due(self) -> bool:
@@ -44,8 +57,7 @@ class Watch:
     def take(self, info: SearchIndexInfo) -> None:
         """Remember what the server said."""
         self._asked_at = time.monotonic()
-        self.percent_indexed = info.percent_indexed
-        self.passages = info.passages
+        self.info = info
 
     def passing(self, among: Fragment) -> int | None:
         """Return how many passages passed the filter when they were last counted; None: nobody knows."""

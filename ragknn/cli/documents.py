@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import click
 
@@ -25,6 +25,7 @@ from ragknn.files._rows import PLACE_FIELDS
 from ragknn.files.reader import DocumentReader, read_documents
 from ragknn.indexing._ingestion import all_new
 from ragknn.indexing._policy import Progress
+from ragknn.indexing._shared_index import AUTO
 from ragknn.indexing._splitters import splitter_of
 from ragknn.indexing.index import Index, list_indexes
 from ragknn.indexing.indexer import Indexer
@@ -59,7 +60,11 @@ def _with_place(name: str, url: str | None, fields: dict[str, FieldType] | None)
 @click.option("--model", metavar="NAME", help="sentence-transformers model of a new index.")
 @click.option("--metric", type=click.Choice(get_args(Metric)), help="Metric of a new index.  [default: cosine]")
 @click.option("--algorithm", type=click.Choice(get_args(Algorithm)), help="Algorithm of a new index.  [default: flat]")
-@click.option("--dtype", type=click.Choice(get_args(DType)), help="Dtype of stored vectors.  [default: float32]")
+@click.option(
+    "--dtype",
+    type=click.Choice([AUTO, *get_args(DType)]),
+    help="Dtype of stored vectors; auto takes float16 where that changes no ranking.  [default: float32]",
+)
 @click.option(
     "--field",
     "fields",
@@ -100,7 +105,7 @@ def index(
     model: str | None,
     metric: Metric | None,
     algorithm: Algorithm | None,
-    dtype: DType | None,
+    dtype: DType | Literal["auto"] | None,
     fields: dict[str, FieldType] | None,
     required_filter: str | None,
     language: str | None,

@@ -19,7 +19,7 @@ from ragknn._display.lines import Table as Contents
 from ragknn._protocol.schema import Algorithm
 from ragknn.cli import progress, terminal
 from ragknn.cli.embedders import chosen_embedder, embedder_option
-from ragknn.cli.options import checked_csv, checked_picture, common, url_option
+from ragknn.cli.options import checked_csv, checked_picture, common, recall_option, url_option
 from ragknn.cli.program import SOME_FAILED
 from ragknn.cli.screen import Screen, print_json, stderr, stdout
 from ragknn.embedding.protocols import Embedder
@@ -84,6 +84,7 @@ def _efs(ctx: click.Context, parameter: click.Parameter, value: str | None) -> l
 @click.option(
     "--per-query", type=click.Path(path_type=Path), callback=checked_csv, help="Save results per query: .csv file."
 )
+@recall_option
 @embedder_option
 @url_option
 @common
@@ -100,6 +101,7 @@ def evaluate(
     target: float,
     plot: Path | None,
     per_query: Path | None,
+    recall: float | None,
     embedder: Embedder | None,
     url: str | None,
     as_json: bool,
@@ -114,6 +116,10 @@ def evaluate(
     questions = read_questions(folder, split)
     source = read_documents(folder)
     embedder = chosen_embedder(embedder, model)
+    settings: dict[str, dict[str, Any]] = {mode: {"mode": mode} for mode in modes}
+    for mode, options in settings.items():
+        options.update({"candidates": depth} if mode == "hybrid" else {})
+        options.update({"recall": recall} if recall is not None else {})
     with _opened(name, folder, url=url, embedder=embedder, algorithm=algorithm) as index:
         with progress.ingesting(source.expected()) as tell:
             report = Indexer(index).add(source, progress=tell)
@@ -122,7 +128,7 @@ def evaluate(
             evaluation = evaluate_settings(
                 Retriever(index),
                 questions,
-                {mode: {"mode": mode, **({"candidates": depth} if mode == "hybrid" else {})} for mode in modes},
+                settings,
                 k=k,
                 depth=depth,
                 efs=efs,

@@ -34,6 +34,9 @@ COUNT = _Count()
 
 url_option = click.option("--url", metavar="URL", help="Redis to use.  [default: RAGKNN_URL, or the embedded server]")
 name_argument = click.argument("name")
+recall_option = click.option(
+    "--recall", type=click.FloatRange(0, 1, min_open=True), help="Share of the true neighbors to find, such as 0.99."
+)
 
 
 def where_option(help_: str) -> Callable[[F], F]:

@@ -11,7 +11,7 @@ from rich.text import Text
 from ragknn._display.inert import visible
 from ragknn.cli import terminal
 from ragknn.cli.embedders import embedder_option
-from ragknn.cli.options import COUNT, common, name_argument, several_texts, url_option, where_option
+from ragknn.cli.options import COUNT, common, name_argument, recall_option, several_texts, url_option, where_option
 from ragknn.cli.results import LINES, print_retrieval
 from ragknn.cli.screen import print_json, stderr, stdout
 from ragknn.embedding.protocols import Embedder
@@ -38,6 +38,7 @@ from ragknn.settings import load_settings
 @click.option("--rerank", metavar="MODEL", help="Cross-encoder that reorders the candidates.")
 @click.option("--candidates", type=COUNT, help="Number of passages to fuse, rerank or diversify.")
 @click.option("--ef-runtime", type=COUNT, help="hnsw only: candidates that a search keeps.")
+@recall_option
 @click.option("--whole", is_flag=True, help="Print all of each passage; in a pipe this is so without it.")
 @click.option("--context", type=int, metavar="TOKENS", help="Print prompt context of at most this many tokens.")
 @embedder_option

@@ -22,14 +22,10 @@ from ragknn._protocol.flows import Flow, Progress, Work
 from ragknn._protocol.query import WITH_VECTOR
 from ragknn._protocol.vectors import check_vectors, to_bytes
 from ragknn.embedding._long_texts import embed_queries
-from ragknn.errors import IncompleteRetrieval
 from ragknn.evaluation._charts import draw_scan
 from ragknn.evaluation._latency import Latency, in_even_steps
-from ragknn.indexing.index import AsyncIndex, Index
-from ragknn.records import Retrieval
 from ragknn.retrieval._asking import asking_near, checked_queries
-from ragknn.retrieval._commands import IDS, Ask, Knn
-from ragknn.retrieval._sending import search
+from ragknn.retrieval._recall import found_within, furthest_neighbors
 from ragknn.retrieval.retriever import AsyncRetriever, Retriever
 
 if TYPE_CHECKING:
@@ -44,9 +40,6 @@ ROUNDS = 3
 
 # Exact searches in one round trip: each looks at every vector, and may take 25 ms with 100,000 passages.
 SEARCHES_PER_ROUND = 50
-
-# A passage as near as the last true neighbor counts as found; distances are float32.
-TIE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,10 +223,12 @@ def scanning(
     passages = yield from count_passages(index._keys, WITH_VECTOR)
     if not passages:
         raise ValueError(f"expected passages in index {index.name!r}, got none; index documents first")
+    count = min(k, passages)
     total, done = len(asked) * (ROUNDS * len(choices) + 1), 0
     furthest: list[float] = []
     for start in range(0, len(asked), SEARCHES_PER_ROUND):
-        furthest += yield from _exact(index, vectors[start : start + SEARCHES_PER_ROUND], min(k, passages))
+        part = to_bytes(vectors[start : start + SEARCHES_PER_ROUND], schema.dtype)
+        furthest += yield from furthest_neighbors(index._place(), part, count)
         done = len(furthest)
         progress(done, total)
     shares = np.zeros((len(choices), len(asked)))
@@ -247,16 +242,11 @@ def scanning(
             began = time.perf_counter()
             [retrieval] = yield from asking_near(retriever, vectors[row], k, {"ef_runtime": ef})
             seconds[number, turn, row] = time.perf_counter() - began
-            shares[number, row] = _share_found(retrieval, furthest[row], min(k, passages))
+            shares[number, row] = found_within(retrieval.distances, furthest[row]) / count
         done += len(choices)
         progress(done, total)
     points = [RecallPoint(ef, float(shares[n].mean()), Latency.of(seconds[n])) for n, ef in enumerate(choices)]
     return RecallScan(index.name, schema.algorithm, k, len(asked), passages, target, tuple(points))
-
-
-def _share_found(retrieval: Retrieval, furthest: float, count: int) -> float:
-    limit = furthest + TIE * max(1.0, abs(furthest))
-    return sum(distance <= limit for distance in retrieval.distances) / count
 
 
 def _embedding(retriever: Retriever | AsyncRetriever, texts: list[str]) -> Flow[NDArray[Any]]:
@@ -264,15 +254,3 @@ def _embedding(retriever: Retriever | AsyncRetriever, texts: list[str]) -> Flow[
     embedder = index.embedder
     vectors, _ = yield Work(lambda: embed_queries(embedder, texts, retriever.long_queries))
     return check_vectors(vectors, index.schema.dim, index.schema.metric, index.schema.dtype)
-
-
-def _exact(index: Index | AsyncIndex, vectors: NDArray[Any], count: int) -> Flow[list[float]]:
-    """Return the distance of the `count`-th true neighbor of each row of `vectors`, shape (n, dim)."""
-    searches = [Knn(blob, exact=True) for blob in to_bytes(vectors, index.schema.dtype)]
-    furthest = []
-    for found in (yield from search(index._place(), searches, Ask(count, returned=IDS))):
-        if found.warnings or len(found.neighbors) < count:
-            reasons = [*found.warnings, f"{len(found.neighbors)} of {count} true neighbors were found"]
-            raise IncompleteRetrieval(Retrieval((), complete=False, warnings=reasons))
-        furthest.append(found.neighbors[-1].distance)
-    return furthest

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ragknn._checks import check_embedder, check_flag, check_mapping, check_timeout
 from ragknn._protocol.counting import (
@@ -19,6 +19,7 @@ from ragknn._protocol.counting import (
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.kept import Kept
 from ragknn._protocol.keys import Keys
+from ragknn._protocol.measured import all_measured
 from ragknn._protocol.opening import Opened, open_index
 from ragknn._protocol.place import Bulk, OnIncomplete, Place
 from ragknn._protocol.query import Fragment
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 # What an open index has and a copy has not: the copy connects and opens again when it is first used.
 _LIVE = ("_client", "_clients", "_opened", "_closed", "_watch", "_kept", "_lock", "_settings")
 
+AUTO = "auto"  # of the dtype: chosen when the index is made
+
 
 class SharedIndex:
     """What both faces share: everything but the waiting. The arguments are explained at `Index`."""
@@ -67,7 +70,7 @@ class SharedIndex:
         algorithm: Algorithm | None = None,
         m: int | None = None,
         ef_construction: int | None = None,
-        dtype: DType | None = None,
+        dtype: DType | Literal["auto"] | None = None,
         fields: Mapping[str, FieldType] | None = None,
         any_field: bool | None = None,
         text_search: bool | None = None,
@@ -97,7 +100,7 @@ class SharedIndex:
             "algorithm": algorithm,
             "m": m,
             "ef_construction": ef_construction,
-            "dtype": dtype,
+            "dtype": None if dtype == AUTO else dtype,
             "fields": None if fields is None else dict(fields),
             "any_field": any_field,
             "text_search": text_search,
@@ -113,6 +116,7 @@ class SharedIndex:
         self._embedder = embedder
         self._embedder_is_ours = embedder is None
         self._dim = dim
+        self._chooses_dtype = dtype == AUTO
         named = {key: value for key, value in named.items() if value is not None}
         schema = Schema(embedder=READY_VECTORS, dim=1 if dim is None else dim, **named)  # refuses bad choices here
         self._named = {key: getattr(schema, key) for key in named}  # as the manifest has them
@@ -244,11 +248,13 @@ class SharedIndex:
 
     def _new_schema(self) -> Schema:
         if self._dim is not None:
-            return Schema(embedder=READY_VECTORS, dim=self._dim, **self._named)
-        with self._lock:
-            if self._embedder is None:
-                self._embedder = default_embedder(self._settings.model, self._settings.device)
-        return Schema(**embedder_properties(self._embedder), **self._named)
+            schema = Schema(embedder=READY_VECTORS, dim=self._dim, **self._named)
+        else:
+            with self._lock:
+                if self._embedder is None:
+                    self._embedder = default_embedder(self._settings.model, self._settings.device)
+            schema = Schema(**embedder_properties(self._embedder), **self._named)
+        return replace(schema, dtype=schema.suggested_dtype) if self._chooses_dtype else schema
 
     def _counting(self, where: Where | None) -> Flow[int]:
         return (yield from count_passages(self._keys, (yield from self._filtering(where))))
@@ -279,6 +285,7 @@ class SharedIndex:
     def _describing(self) -> Flow[IndexInfo]:
         schema, server = self.schema, self.server
         info = yield from index_info(self._keys)
+        measured = (yield from all_measured(self._keys)) if schema.algorithm == "hnsw" else []
         return IndexInfo(
             name=self.name,
             documents=(yield from count_documents(self._keys)),
@@ -296,6 +303,8 @@ class SharedIndex:
             search_version=dotted(server.search or ()),
             splitter=splitter_of(schema).settings,
             words=_words_of(schema),
+            storage=schema.storage,
+            recall={f"@{one.k}": str(one) for one in measured},
         )
 
 

@@ -43,12 +43,14 @@ class Ask:
         ef_runtime: candidates that an HNSW search keeps; None chooses a number that fits k.
         returned: `WHOLE`, `LABELS` or `IDS`; what is not brought back stays empty.
         among: which passages to look among.
+        demanding: whether a search beside a filter is to be exact wherever that does not take long.
     """
 
     k: int
     ef_runtime: int | None = None
     returned: tuple[str, ...] = WHOLE
     among: Fragment = EVERYTHING
+    demanding: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Knn:
         if self.exact and ask.among == EVERYTHING:
             # The server lets a search say so only beside a filter; this one lets all passages through.
             among = f"(-{NOWHERE})"
-        tried = EXACT if self.exact else effort(place, ask.among, ask.k, ask.ef_runtime)
+        tried = EXACT if self.exact else effort(place, ask.among, ask.k, ask.ef_runtime, demanding=ask.demanding)
         query = f"{among}=>[KNN $k @vector $vector{tried} AS distance]"
         return _by_distance(place, query, {"k": ask.k, "vector": self.vector}, ask, ask.k)
 

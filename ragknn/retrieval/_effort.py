@@ -44,22 +44,31 @@ def is_exact_quicker(distances: int, candidates: float) -> bool:
     return distances <= DISTANCES_PER_CANDIDATE * candidates
 
 
-def effort(place: Place, among: Fragment, k: int, ef_runtime: int | None) -> str:
-    """Return how far a search is to look, as the server takes it."""
+def effort(place: Place, among: Fragment, k: int, ef_runtime: int | None, *, demanding: bool = False) -> str:
+    """Return how far a search is to look, as the server takes it.
+
+    Args:
+        place: where it looks.
+        among: what it looks among.
+        k: passages that it looks for.
+        ef_runtime: candidates that it keeps; None chooses a number that fits k.
+        demanding: whether it is to be exact beside every filter whose passages could be counted.
+    """
     if place.schema.algorithm != "hnsw":
         return ""
     candidates = ef_runtime or default_ef(k)
-    way = _way(place, among, k, candidates)
+    way = _way(place, among, k, candidates, demanding)
     return EXACT if way == EXACT else f" EF_RUNTIME {candidates}{way}"
 
 
-def _way(place: Place, among: Fragment, k: int, candidates: int) -> str:
+def _way(place: Place, among: Fragment, k: int, candidates: int, demanding: bool) -> str:
     """Return the quicker way beside a filter; empty where there is none, or where the server is to choose."""
     passing, passages = place.watch.passing(among), place.watch.passages
     if among == EVERYTHING or passing is None or passages is None:
         return ""
     kept = max(candidates, k * passages / max(passing, 1))
-    return EXACT if passing <= MOST_COUNTED and is_exact_quicker(passing, kept) else " HYBRID_POLICY BATCHES"
+    exact = passing <= MOST_COUNTED and (demanding or is_exact_quicker(passing, kept))
+    return EXACT if exact else " HYBRID_POLICY BATCHES"
 
 
 def counting(place: Place, among: Fragment) -> list[Command]:

@@ -24,6 +24,7 @@ from ragknn.retrieval._answers import NOTHING, Found, settled
 from ragknn.retrieval._commands import RADIUS_PORTION, Ask, Knn, Range, Search, Words
 from ragknn.retrieval._diversity import maximal_marginal_relevance
 from ragknn.retrieval._plan import Plan
+from ragknn.retrieval._recall import with_recall
 from ragknn.retrieval._scores import checked_scores, rerank, scaled
 from ragknn.retrieval._sending import search
 from ragknn.retrieval.fusion import Fusion, Ranking, ReciprocalRank
@@ -102,6 +103,7 @@ def _gather(
 
     Questions for which fewer than k count are asked again for more candidates, together, until there are enough.
     """
+    plan = yield from with_recall(place, plan)
     found = [NOTHING] * len(questions)
     left: list[Sequence[Neighbor]] = [()] * len(questions)
     pending, breadth = list(range(len(questions))), plan.breadth
@@ -117,7 +119,7 @@ def _gather(
 
 def _candidates(place: Place, questions: Sequence[Question], plan: Plan, breadth: int) -> Flow[list[Found]]:
     returned = (*plan.returned, "vector") if plan.diversity or plan.with_vectors else plan.returned
-    ask = Ask(breadth, plan.ef_runtime, returned, plan.among)
+    ask = Ask(breadth, plan.ef_for(breadth), returned, plan.among, demanding=plan.recall is not None)
     phrasings = [phrasing for question in questions for phrasing in question.phrasings]
     legs = [list(_searches(place.schema, phrasing, plan)) for phrasing in phrasings]
     searches = [one for each in legs for one in each]
@@ -132,7 +134,7 @@ def _searches(schema: Schema, phrasing: Phrasing, plan: Plan) -> Iterator[Search
         if plan.k is None and plan.max_distance is not None:
             yield Range(blob, plan.max_distance, RADIUS_PORTION)
         else:
-            yield Knn(blob)
+            yield Knn(blob, plan.exact)
     text = phrasing.text if plan.mode != "vector" else None
     if text is not None and (terms := schema.analyzer.terms(text)):
         yield Words(tuple(terms), phrasing.vector, plan.max_distance)

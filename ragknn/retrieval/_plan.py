@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import ceil
 from typing import Any, NamedTuple, get_args
 
 from ragknn._checks import check_choice, check_flag, check_number, check_whole, described, shown
@@ -32,6 +33,7 @@ class Plan:
         breadth: candidates that are asked for first.
         returned: fields that are brought back of each passage; `retrieval._commands` has the choices.
         measured: whether distances are needed, though the mode finds passages without them.
+        exact: whether an hnsw index computes every distance, as a flat one does.
 
     The others are explained at `Retriever.retrieve`.
     """
@@ -49,6 +51,14 @@ class Plan:
     with_vectors: bool
     returned: tuple[str, ...] = WHOLE
     measured: bool = False
+    recall: float | None = None
+    exact: bool = False
+
+    def ef_for(self, breadth: int) -> int | None:
+        """Return the ef_runtime of a search for so many candidates, which may be more than at first."""
+        if self.recall is None or self.ef_runtime is None:
+            return self.ef_runtime
+        return ceil(self.ef_runtime * breadth / self.breadth)
 
     @property
     def needs_vectors(self) -> bool:
@@ -106,6 +116,7 @@ def _planned(traits: Traits, k: int | None, /, **options: Any) -> Plan:
         breadth=1,
         fusion=options.get("fusion", WeightedScores()),
         ef_runtime=_checked_effort(traits, options.get("ef_runtime")),
+        recall=_checked_recall(options.get("recall")),
         with_vectors=check_flag("with_vectors", options.get("with_vectors", False)),
     )
     if max_distance is not None and not max_distance >= 0 and traits.metric != "ip":
@@ -114,6 +125,13 @@ def _planned(traits: Traits, k: int | None, /, **options: Any) -> Plan:
         raise ValueError(
             "expected k >= 1, got None, which means all passages within max_distance and needs max_distance and "
             f"mode='vector': got max_distance={max_distance}, mode={plan.mode!r}"
+        )
+    if plan.recall is not None and plan.ef_runtime is not None:
+        raise ValueError(f"expected either recall or ef_runtime, got both: {plan.recall} and {plan.ef_runtime}")
+    if plan.recall is not None and k is None and traits.algorithm == "hnsw":
+        raise ValueError(
+            f"expected k with recall={plan.recall}, got None: an hnsw index can miss passages within max_distance, and "
+            "nobody knows how many; name a k, or leave recall out"
         )
     check_diversity(plan.diversity)
     return replace(plan, breadth=_breadth(plan, options.get("candidates")))
@@ -144,6 +162,12 @@ def _checked_effort(traits: Traits, ef_runtime: int | None) -> int | None:
     if traits.algorithm != "hnsw":
         raise ValueError(f"expected ef_runtime with an hnsw index only, got it with {traits.algorithm}, which is exact")
     return check_whole("ef_runtime", ef_runtime)
+
+
+def _checked_recall(recall: float | None) -> float | None:
+    if recall is not None and not 0 < (recall := check_number("recall", recall)) <= 1:
+        raise ValueError(f"expected a recall above 0 and at most 1, such as 0.99, got {recall}")
+    return recall
 
 
 def _checked_most(per_document: int | None) -> int | None:

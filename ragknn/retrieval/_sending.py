@@ -66,7 +66,7 @@ def _answers(place: Place, searches: Sequence[Search], ask: Ask) -> Flow[list[Se
         looking: list[Command] = [("FT.INFO", place.keys.alias)] if place.watch.is_due else []
         counts = counting(place, ask.among) if any(isinstance(one, Knn) and not one.exact for one in part) else []
         aside = [*looking, *counts]
-        if counts and len(part) >= WORTH_A_ROUND_TRIP:
+        if counts and (ask.demanding or len(part) >= WORTH_A_ROUND_TRIP):
             _learn(place, ask, aside, (yield aside))
             aside = []
         commands = [*aside, *(one.command(place, ask) for one in part)]

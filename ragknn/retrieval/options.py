@@ -20,6 +20,7 @@ class SearchOptions(TypedDict, total=False):
     rerank: Reranker | None
     candidates: int | None
     ef_runtime: int | None
+    recall: float | None
 
 
 class Options(SearchOptions, total=False):

@@ -147,8 +147,9 @@ class LabelVoter(_VoterBase):
             text: what to label; or a vector in its place, shape (dim,).
             vector: the text as a ready vector, shape (dim,); None embeds it. Without a text the mode must be "vector".
             exclude: ids of documents that may not vote, such as the text's own.
-            options: `where`, `mode`, `fusion`, `rerank`, `candidates` and `ef_runtime` as for `Retriever.retrieve`. The
-                first k neighbors in that order that may vote do. `where` holds beside the voter's own.
+            options: `where`, `mode`, `fusion`, `rerank`, `candidates`, `ef_runtime` and `recall` as for
+                `Retriever.retrieve`. The first k neighbors in that order that may vote do. `where` holds beside the
+                voter's own.
 
         Raises:
             ValueError: no document has a label, fewer than k have one, or strings and numbers are mixed; an invalid
