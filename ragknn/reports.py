@@ -165,7 +165,7 @@ class IndexInfo(Plain):
         words: how words are found: the language of their stems, whether accents are folded, and the number of stop
             words; empty where they are not indexed.
         storage: what the stored vectors take, and whether another dtype would take less.
-        recall: hnsw only: what was measured for searches with `recall=`, by the number of neighbors: "@10" and so on.
+        measured_recall: what was measured for searches with `recall=`, by the number of neighbors: "@10" and so on.
     """
 
     name: str
@@ -185,7 +185,7 @@ class IndexInfo(Plain):
     splitter: Mapping[str, Any] = field(default_factory=dict, compare=False)
     words: Mapping[str, Any] = field(default_factory=dict, compare=False)
     storage: str = field(default="", compare=False)
-    recall: Mapping[str, str] = field(default_factory=dict, compare=False)
+    measured_recall: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def _repr_html_(self) -> str:
         """Show the facts as a card in a notebook."""

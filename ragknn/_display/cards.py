@@ -199,8 +199,8 @@ def info_html(info: IndexInfo) -> str:
         "server": f"Redis {info.redis_version}"
         + (f" with search {info.search_version}" if info.search_version else ""),
     }
-    if info.recall:
-        facts["recall"] = "; ".join(f"{k}: {found}" for k, found in info.recall.items())
+    if info.measured_recall:
+        facts["recall"] = "; ".join(f"{k}: {found}" for k, found in info.measured_recall.items())
     if info.indexing_failures:
         facts["not indexed"] = f"{info.indexing_failures:,} passages that the server could not index"
     return sheet(card(head, facts_table(facts)))

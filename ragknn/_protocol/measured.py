@@ -26,14 +26,14 @@ class Measured:
     Attributes:
         k: number of neighbors.
         passages: number of passages when it was measured.
-        stored: number of passages that the search index had taken in until then, replaced ones included.
+        last_number: number of the last change to a passage until then.
         queries: number of queries.
         points: ef_runtime, recall and its standard error, smallest first.
     """
 
     k: int
     passages: int
-    stored: int
+    last_number: int
     queries: int
     points: tuple[_Point, ...]
 
@@ -43,7 +43,7 @@ class Measured:
 
     def holds_for(self, info: SearchIndexInfo) -> bool:
         """Whether the index is still much as it was."""
-        replaced = max(0, info.stored - self.stored) - max(0, info.passages - self.passages)
+        replaced = max(0, info.last_number - self.last_number) - max(0, info.passages - self.passages)
         grown = 1 / LARGEST_CHANGE <= info.passages / max(self.passages, 1) <= LARGEST_CHANGE
         return grown and replaced <= self.passages * (LARGEST_CHANGE - 1)
 
@@ -54,13 +54,13 @@ class Measured:
 
     def dumps(self) -> str:
         """Return it as the JSON text that is kept."""
-        return json.dumps([self.passages, self.stored, self.queries, self.points])
+        return json.dumps([self.passages, self.last_number, self.queries, self.points])
 
     @classmethod
     def loads(cls, k: int, text: str) -> Measured:
         """Return what `dumps` made a text of."""
-        passages, stored, queries, points = json.loads(text)
-        return cls(k, passages, stored, queries, tuple(map(tuple, points)))
+        passages, last_number, queries, points = json.loads(text)
+        return cls(k, passages, last_number, queries, tuple(map(tuple, points)))
 
 
 def asking_for_measured(keys: Keys, k: int) -> Command:

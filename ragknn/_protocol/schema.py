@@ -146,12 +146,10 @@ class Schema:
     @property
     def storage(self) -> str:
         """What the stored vectors take, and whether another dtype would take less."""
-        size, suggested = self.dim * BYTES_PER_VALUE[self.dtype], self.suggested_dtype
-        takes = f"{size:,} bytes a vector in its hash, and as many in the search index"
-        if BYTES_PER_VALUE[suggested] >= BYTES_PER_VALUE[self.dtype]:
-            return takes
-        share = BYTES_PER_VALUE[suggested] / BYTES_PER_VALUE[self.dtype]
-        return f"{takes}; a new index with dtype='auto' takes {share:.0%} ({suggested}), with the same rankings"
+        takes, suggested = self.dim * BYTES_PER_VALUE[self.dtype], self.suggested_dtype
+        less = self.dim * BYTES_PER_VALUE[suggested]
+        advice = f"; {less:,} in a new index with dtype='auto' ({suggested}), with the same rankings" * (less < takes)
+        return f"{takes:,} bytes a vector, in its hash and in the search index{advice}"
 
     @property
     def analyzer(self) -> Analyzer:

@@ -304,7 +304,7 @@ class SharedIndex:
             splitter=splitter_of(schema).settings,
             words=_words_of(schema),
             storage=schema.storage,
-            recall={f"@{one.k}": str(one) for one in measured},
+            measured_recall={f"@{one.k}": str(one) for one in measured},
         )
 
 

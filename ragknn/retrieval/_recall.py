@@ -123,7 +123,7 @@ def measure_recall(place: Place, info: SearchIndexInfo, k: int, recall: float) -
             if points[-1][1] - error >= recall:
                 break
             ef_runtime = _next_ef(k, ef_runtime)
-    return Measured(k, info.passages, info.stored, len(blobs), tuple(points))
+    return Measured(k, info.passages, info.last_number, len(blobs), tuple(points))
 
 
 def _new_vectors(place: Place, most: int) -> Flow[list[bytes]]:

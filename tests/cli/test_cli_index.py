@@ -196,3 +196,19 @@ def test_a_new_index_can_be_filtered_by_where_its_documents_come_from(
         found = report(run_here(search, "", tmp_path, {"RAGKNN_URL": redis_url, "COLUMNS": "120"}))
         assert {neighbor["document_id"] for neighbor in found["neighbors"]} == ids
     assert report(index("notes", "--json"))["unchanged"] == 3
+
+
+def test_a_dtype_may_be_left_to_the_command(index, tmp_path, redis_url, index_name):
+    (tmp_path / "a.txt").write_text("some text")
+    assert index("a.txt", "--dtype", "auto").returncode == 0
+    [info] = rows(run_here(["info", index_name, "--json"], "", tmp_path, {"RAGKNN_URL": redis_url}))
+    assert (info["dtype"], info["storage"]) == (
+        "float16",
+        "128 bytes a vector, in its hash and in the search index",
+    )
+    [found] = rows(
+        run_here(["search", index_name, "text", "--recall", "0.99", "--json"], "", tmp_path, {"RAGKNN_URL": redis_url})
+    )
+    assert len(found["neighbors"]) == 1
+    refused = run_here(["search", index_name, "text", "--recall", "1.5"], "", tmp_path, {"RAGKNN_URL": redis_url})
+    assert refused.returncode == 2

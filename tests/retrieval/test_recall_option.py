@@ -92,7 +92,7 @@ def test_each_k_has_its_own_which_describe_tells(opened, client, index_name, com
         retriever.kneighbors(clustered(2, 1), k, recall=0.8)
     assert kept(client, index_name) == [b"recall@1", b"recall@10"]
     [(ef_runtime, *_), *_] = opened._watch.measured[K].points
-    told = opened.describe().recall
+    told = opened.describe().measured_recall
     assert sorted(told) == ["@1", "@10"]
     assert f"with ef_runtime {ef_runtime}, " in told["@10"]
     assert told["@10"].endswith("(200 of 1,500 passages)")
@@ -123,7 +123,7 @@ def test_an_index_that_has_grown_is_measured_again(opened, redis_url, index_name
 
 
 @pytest.mark.parametrize(
-    ("passages", "stored", "holds"),
+    ("passages", "last_number", "holds"),
     [
         (1_000, 5_000, True),
         (1_400, 5_400, True),
@@ -135,9 +135,9 @@ def test_an_index_that_has_grown_is_measured_again(opened, redis_url, index_name
         (1_000, 1_000, True),  # the server was started again
     ],
 )
-def test_what_was_measured_holds_until_half_as_much_is_other(passages, stored, holds):
+def test_what_was_measured_holds_until_half_as_much_is_other(passages, last_number, holds):
     measured = Measured(10, 1_000, 5_000, 200, ((10, 0.9, 0.01), (15, 0.99, 0.002)))
-    info = SearchIndexInfo("", passages, False, 1.0, 0, ("", ""), 0, {}, stored)
+    info = SearchIndexInfo("", passages, last_number, 0.0, False, 1.0, 0, ("", ""), 0, {})
     assert measured.holds_for(info) == holds
     assert Measured.loads(10, measured.dumps()) == measured
     assert [measured.ef_runtime(recall) for recall in (0.5, 0.895, 0.988, 0.99)] == [10, 15, 15, None]
@@ -153,7 +153,7 @@ def test_a_small_index_and_a_graph_that_never_finds_enough_are_searched_exactly(
     with commands as sent:
         retriever.kneighbors(queries[:1], 400, recall=0.99)  # to keep 400 candidates takes longer
     assert by_name(sent) == ["FT.INFO", "HGET", "EVAL", "HEXISTS", "HSET", "FT.SEARCH"]
-    assert opened.describe().recall["@400"] == "an exact search is quicker (1,500 passages)"
+    assert opened.describe().measured_recall["@400"] == "an exact search is quicker (1,500 passages)"
 
 
 def test_a_flat_index_needs_nothing(faces, redis_url, index_name, commands):
@@ -164,7 +164,7 @@ def test_a_flat_index_needs_nothing(faces, redis_url, index_name, commands):
             retriever.kneighbors(clustered(2, 1), K, recall=0.99)
             assert len(retriever.kneighbors(clustered(2, 1), None, recall=0.99, max_distance=100.0)[0]) == 50
         assert {words[0] for words in sent} == {"FT.INFO", "FT.SEARCH"}
-        assert index.describe().recall == {}
+        assert index.describe().measured_recall == {}
 
 
 def test_threads_that_begin_at_once_measure_once(opened, commands):
