@@ -95,12 +95,13 @@ class SharedIndex:
         check_flag("create", create)
         if embedder is not None and dim is not None:
             raise ValueError("expected either embedder or dim, got both: the embedder knows its dimension")
+        self._chooses_dtype = isinstance(dtype, str) and dtype == AUTO
         named: dict[str, Any] = {
             "metric": metric,
             "algorithm": algorithm,
             "m": m,
             "ef_construction": ef_construction,
-            "dtype": None if dtype == AUTO else dtype,
+            "dtype": None if self._chooses_dtype else dtype,
             "fields": None if fields is None else dict(fields),
             "any_field": any_field,
             "text_search": text_search,
@@ -116,7 +117,6 @@ class SharedIndex:
         self._embedder = embedder
         self._embedder_is_ours = embedder is None
         self._dim = dim
-        self._chooses_dtype = dtype == AUTO
         named = {key: value for key, value in named.items() if value is not None}
         schema = Schema(embedder=READY_VECTORS, dim=1 if dim is None else dim, **named)  # refuses bad choices here
         self._named = {key: getattr(schema, key) for key in named}  # as the manifest has them
