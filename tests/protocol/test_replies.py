@@ -227,8 +227,6 @@ INFO = {
 EXPECTED_INFO = SearchIndexInfo(
     name="ragknn:x:v1",
     passages=12,
-    last_number=0,
-    milliseconds=0.0,
     building=True,
     percent_indexed=0.5,
     failures=1,
@@ -266,7 +264,7 @@ def test_only_an_index_that_is_not_being_built_is_whole(building, answered, shar
 
 def test_index_info_of_a_module_that_tells_less_is_read():
     told = {b"index_name": b"i", b"num_docs": b"3"}
-    assert parse_info(told) == SearchIndexInfo("i", 3, 0, 0.0, False, 1.0, 0, ("", ""), 0, {})
+    assert parse_info(told) == SearchIndexInfo("i", 3, False, 1.0, 0, ("", ""), 0, {})
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def made(seed, count=COUNT):
 def place(passages=None, passing=None, algorithm="hnsw"):
     known = watch.Watch()
     if passages is not None:
-        known.take(SearchIndexInfo("", passages, 0, 0.0, False, 1.0, 0, ("", ""), 0, {}))
+        known.take(SearchIndexInfo("", passages, False, 1.0, 0, ("", ""), 0, {}))
     if passing is not None:
         known.take_count(FILTER, passing)
     return Place(Keys("name"), Schema("e", DIM, algorithm=algorithm), known, 1.0)

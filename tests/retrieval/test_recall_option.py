@@ -137,7 +137,7 @@ def test_an_index_that_has_grown_is_measured_again(opened, redis_url, index_name
 )
 def test_what_was_measured_holds_until_half_as_much_is_other(passages, last_number, holds):
     measured = Measured(10, 1_000, 5_000, 200, ((10, 0.9, 0.01), (15, 0.99, 0.002)))
-    info = SearchIndexInfo("", passages, last_number, 0.0, False, 1.0, 0, ("", ""), 0, {})
+    info = SearchIndexInfo("", passages, False, 1.0, 0, ("", ""), 0, {}, last_number)
     assert measured.holds_for(info) == holds
     assert Measured.loads(10, measured.dumps()) == measured
     assert [measured.ef_runtime(recall) for recall in (0.5, 0.895, 0.988, 0.99)] == [10, 15, 15, None]
