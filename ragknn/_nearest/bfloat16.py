@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -20,9 +19,17 @@ from ragknn._nearest.rounding import from_bfloat16, to_bfloat16
 from ragknn.embedding._forks import Unforkable
 from ragknn.embedding._openvino import is_installed, load_openvino, quickest_precisions
 
+# Queries that make up for rounding the rows.
+WORTH_ROUNDING = 256
 # Products, each of a query's value and a row's, that a process must have asked for before OpenVINO is imported: to do
 # them quicker then makes up for the import, half a second.
 WORTH_AN_IMPORT = 4e10
+
+# The largest relative error of rounding to bfloat16, with room for numbers that are too small for the processor.
+LOST = 2.0**-9 + 2.0**-20
+# Rows that are rounded at once, in the processor's cache.
+ROWS_AT_ONCE = 256
+NAME = "bfloat16"  # of the form of a matrix
 
 # Columns that the last one becomes, so that nothing of it is lost.
 PARTS = 3
@@ -68,9 +75,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def products_of(matrix: Matrix, n_queries: int) -> Products:
-    """Return the quickest way to multiply so many queries with the rows."""
+    """Return the quickest way to multiply so many queries with the rows; for one of them, these are rounded first."""
     _compiled.asked_for += n_queries * matrix.factors.size
-    if _compiled.asked_for >= WORTH_AN_IMPORT and is_able():
+    is_much = n_queries >= WORTH_ROUNDING or matrix.has(NAME)
+    if is_much and _compiled.asked_for >= WORTH_AN_IMPORT and is_able():
         return BFloat16Products(matrix)
     return NumPyProducts(matrix)
 
@@ -81,69 +89,46 @@ def is_able() -> bool:
     return is_installed() and quickest_precisions()[0] == "bf16"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Halves:
-    """Rows in bfloat16.
-
-    Attributes:
-        rows: the bits, shape (n, dim + 3), uint16; n is filled up to a multiple of `ROWS_PER_BLOCK`.
-        error: the largest length of what rounding took from a row.
-    """
-
-    rows: NDArray[np.uint16]
-    error: float
-
-
-def halved(matrix: Matrix) -> Halves:
-    """Return the factors of a matrix in bfloat16."""
+def halved(matrix: Matrix) -> NDArray[np.uint16]:
+    """Return the factors of a matrix in bfloat16, shape (n, dim + 3), n filled up to a multiple of `ROWS_PER_BLOCK`."""
     n, columns = matrix.factors.shape
-    room = np.zeros((-(-n // ROWS_PER_BLOCK) * ROWS_PER_BLOCK, columns - 1 + PARTS), dtype=np.uint16)
-    room[n:, -1] = to_bfloat16(np.full(1, NOT_THERE, dtype=np.float32))
-    error = 0.0
-    for start in range(0, n, ROWS_PER_BLOCK):
-        factors = matrix.factors[start : start + ROWS_PER_BLOCK]
-        bits = _split(factors)
-        room[start : start + len(bits)] = bits
-        error = max(error, float(_lost(factors, bits).max()))
-    return Halves(room, error)
+    bits = np.zeros((-(-n // ROWS_PER_BLOCK) * ROWS_PER_BLOCK, columns - 1 + PARTS), dtype=np.uint16)
+    bits[n:, -1] = to_bfloat16(np.full(1, NOT_THERE, dtype=np.float32))
+    for start in range(0, n, ROWS_AT_ONCE):
+        factors = matrix.factors[start : start + ROWS_AT_ONCE]
+        _split(factors, bits[start : start + len(factors)])
+    return bits
 
 
-def _split(factors: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Return factors in bfloat16, with the last column in parts that add up to it."""
-    bits = np.empty((len(factors), factors.shape[1] - 1 + PARTS), dtype=np.uint16)
+def _split(factors: NDArray[np.float32], bits: NDArray[np.uint16]) -> None:
+    """Fill in the bits of factors, with the last column in parts that add up to it."""
     bits[:, :-PARTS] = to_bfloat16(factors[:, :-1])
     rest = factors[:, -1].copy()
     for part in range(-PARTS, 0):
         bits[:, part] = to_bfloat16(rest)
         rest -= from_bfloat16(bits[:, part])
-    return bits
-
-
-def _lost(factors: NDArray[np.float32], bits: NDArray[np.uint16]) -> NDArray[np.float64]:
-    lost = factors.copy()
-    lost[:, :-1] -= from_bfloat16(bits[:, :-PARTS])
-    return lengths(lost)
 
 
 class BFloat16Products:
     """Products in bfloat16, added up in float32."""
 
     def __init__(self, matrix: Matrix) -> None:
-        self._matrix, self._halves = matrix, matrix.kept("bfloat16", halved)
-        self._request = _compiled.request(self._halves.rows.shape[1])
+        self._matrix, self._rows = matrix, matrix.kept(NAME, halved)
+        self._request = _compiled.request(self._rows.shape[1])
 
     def take(self, queries: NDArray[np.float32]) -> tuple[Any, NDArray[np.float64]]:
         """Return the queries in bfloat16."""
-        ones = np.concatenate([queries[:, :-1], np.zeros_like(queries[:, :1])], axis=1)
-        bits = _split(ones)
-        bits[:, -PARTS:] = to_bfloat16(np.ones(1, dtype=np.float32))
+        bits = np.empty((len(queries), queries.shape[1] - 1 + PARTS), dtype=np.uint16)
+        _split(queries, bits)
+        bits[:, -PARTS:] = to_bfloat16(np.ones(1, dtype=np.float32))  # for rows that are not there, in any metric
         longest = self._matrix.longest
-        error = lengths(queries) * self._halves.error + _lost(queries, bits) * (longest + self._halves.error)
+        # Both factors are rounded: each loses at most that share of its length (by the inequality of Cauchy-Schwarz).
+        error = lengths(queries) * longest * LOST * (2 + LOST)
         return self._tensor(bits), error + 2 * error_of_sums(queries, longest)
 
     def block(self, queries: Any, start: int, groups: int) -> NDArray[np.float32]:
         """Multiply."""
-        rows = self._tensor(self._halves.rows[start : start + ROWS_PER_BLOCK])
+        rows = self._tensor(self._rows[start : start + ROWS_PER_BLOCK])
         with _running:
             [products] = self._request.infer([queries, rows], share_inputs=True, share_outputs=True).values()
         shaped: NDArray[np.float32] = products.reshape(len(products), -1, groups)

@@ -20,6 +20,9 @@ SHORTEST, LONGEST = 1e-12, 1e12
 # Rows that are multiplied at once.
 ROWS_PER_BLOCK = 4096
 
+# Rows that tell where all are.
+SAMPLE = 1_000
+
 # Values of rows that are worked on at once.
 VALUES_AT_ONCE = 1 << 21
 
@@ -55,6 +58,10 @@ class Matrix:
         if name not in self._forms:
             self._forms[name] = make(self)
         return cast(T, self._forms[name])
+
+    def has(self, name: str) -> bool:
+        """Tell whether a form was made."""
+        return name in self._forms
 
     def __len__(self) -> int:
         return len(self.factors)
@@ -140,9 +147,8 @@ def _laid_out(
 ) -> Matrix | None:
     values, dim = stored, stored.shape[1]
     center = np.zeros(dim)
-    if metric == "l2" and _is_far_from_zero(stored):
-        center = stored.mean(axis=0, dtype=np.float64)
-        values = np.array(stored)
+    if metric == "l2" and (mean := _mean_far_from_zero(stored)) is not None:
+        center, values = mean, np.array(stored)
     longest = 0.0
     step = max(1, VALUES_AT_ONCE // dim)
     for start in range(0, len(stored), step):
@@ -152,18 +158,20 @@ def _laid_out(
             rows = _of_length_1(rows, rounded)
         elif center.any():
             rows = rows - center
+        if not np.may_share_memory(rows, room):
+            room[part, :dim] = rows
         squares = np.einsum("nd,nd->n", rows, rows, dtype=np.float64)
-        room[part, :dim] = rows
         room[part, dim] = -squares / 2 if metric == "l2" else 0.0
         longest = max(longest, float(np.sqrt(squares.max(initial=0.0))))
     fits = longest <= LONGEST and (longest >= SHORTEST or not longest)
     return Matrix(metric, room, values, center, longest, rounded) if fits else None
 
 
-def _is_far_from_zero(rows: NDArray[Any]) -> bool:
-    """Tell whether rows are nearer to each other than to zero, so that their products lose what tells them apart."""
-    if not len(rows):
-        return False
-    mean = rows.mean(axis=0, dtype=np.float64)
-    sample = rows[:: max(1, len(rows) // 1_000)] - mean
-    return float(mean @ mean) > float(np.mean(np.einsum("nd,nd->n", sample, sample)))
+def _mean_far_from_zero(rows: NDArray[Any]) -> NDArray[np.float64] | None:
+    """Return the mean of rows that are nearer to it than to zero: their products lose what tells them apart."""
+    sample = rows[:: max(1, len(rows) // SAMPLE)].astype(np.float64)
+    if not len(sample):
+        return None
+    mean: NDArray[np.float64] = sample.mean(axis=0)
+    sample -= mean
+    return mean if float(mean @ mean) > float(np.mean(np.einsum("nd,nd->n", sample, sample))) else None

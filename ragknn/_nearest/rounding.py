@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 def to_bfloat16(values: NDArray[Any]) -> NDArray[np.uint16]:
     """Return the bits of numbers in bfloat16: the upper half of those in float32, rounded to nearest."""
     bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)  # ties to even
+    rounded = bits >> 16
+    rounded &= 1  # ties to even
+    rounded += 0x7FFF
+    rounded += bits
+    rounded >>= 16
+    return rounded.astype(np.uint16)
 
 
 def from_bfloat16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:

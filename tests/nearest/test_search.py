@@ -22,6 +22,7 @@ def products(request):
             if not bfloat16.is_able():
                 pytest.skip("no OpenVINO, or no bfloat16 in the processor")
             patch.setattr(bfloat16, "WORTH_AN_IMPORT", 0)
+            patch.setattr(bfloat16, "WORTH_ROUNDING", 1)
             assert isinstance(bfloat16.products_of(matrix_of(np.eye(3), "l2"), 1), BFloat16Products)
         yield
 
