@@ -13,7 +13,6 @@ from ragknn._protocol.counting import COUNT_TIMEOUT
 from ragknn._protocol.flows import Flow, Work
 from ragknn._protocol.kept import Pulled
 from ragknn._protocol.place import Place
-from ragknn._protocol.replies import checked
 from ragknn._protocol.vectors import as_stored, rows_from_bytes
 from ragknn._protocol.version import Version, name_birth, read_version
 
@@ -67,7 +66,9 @@ def _stream(place: Place, version: Version) -> Flow[Pulled | None]:
     cursor = 1
     while cursor:
         for reply in (yield commands):
-            rows, cursor = checked(reply)
+            if isinstance(reply, Exception):  # not allowed, or out of time
+                return None
+            rows, cursor = reply
             keys, blobs, in_part = _read_part(rows)
             seen += in_part
             vectors = rows_from_bytes(blobs, schema.dtype, schema.dim)

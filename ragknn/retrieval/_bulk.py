@@ -28,9 +28,9 @@ from ragknn._protocol.layout import found_passage
 from ragknn._protocol.place import Place
 from ragknn._protocol.pulling import pull
 from ragknn._protocol.query import EVERYTHING, WITH_VECTOR, Fragment, intersection
-from ragknn._protocol.replies import checked
 from ragknn._protocol.vectors import from_bytes, rows_from_bytes
 from ragknn._protocol.version import read_version
+from ragknn.errors import CommandRefused
 from ragknn.records import Neighbor, Passage
 from ragknn.retrieval._answers import Found
 from ragknn.retrieval._commands import Ask, Knn, Search
@@ -129,9 +129,13 @@ def find_in_memory(place: Place, queries: NDArray[Any], k: int, among: Fragment 
         return None
     matrix, rows = pulled.matrix, None
     if filtered:
-        rows = pulled.rows_of((yield from matching_passages(place.keys, among)))
+        try:
+            names = yield from matching_passages(place.keys, among)
+        except CommandRefused:  # a search may be allowed, or be quick enough, where this is not
+            return None
         if (yield from read_version(place.keys)) != pulled.version:
             return None
+        rows = pulled.rows_of(names)
         matrix = matrix.only(rows)
     if not len(matrix):
         return Hits(pulled, np.empty((len(queries), 0)), np.empty((len(queries), 0), dtype=np.intp))
@@ -153,12 +157,14 @@ def _with_passages(place: Place, hits: Hits, ask: Ask) -> Flow[list[Found] | Non
         for start in range(0, len(keys), KEYS_PER_ROUND):
             part = keys[start : start + KEYS_PER_ROUND]
             replies += yield [("HMGET", key, *ask.returned) for key in part]
+        if any(isinstance(reply, Exception) for reply in replies):  # a user who may search may not read
+            return None
         if (yield from read_version(place.keys)) != hits.pulled.version:
             return None
     passages: dict[int, Passage] = {}
     vectors: dict[int, NDArray[Any]] = {}
     for row, key, reply in zip(rows.tolist(), keys, replies, strict=True):
-        values = {name: value for name, value in zip(fields, checked(reply), strict=True) if value is not None}
+        values = {name: value for name, value in zip(fields, reply, strict=True) if value is not None}
         if ask.returned and not values:  # gone, and the version does not tell: renamed, or about to expire
             place.kept.drop()
             return None

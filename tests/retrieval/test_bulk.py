@@ -291,18 +291,20 @@ def test_the_numbers_of_writes_are_never_given_twice(redis_url, index_name, clie
         assert len({(one.birth, one.server) for one in seen}) == 1
 
 
-def test_a_user_who_may_only_read_is_answered_by_the_server(redis_url, index_name, client):
+@pytest.mark.parametrize("command", ["HSETNX", "INFO", "HMGET", "FT.AGGREGATE", "FT.CURSOR"])
+def test_a_user_who_may_search_only_is_answered_by_the_server(redis_url, index_name, client, command, monkeypatch):
+    monkeypatch.setattr(pulling, "PART_BYTES", 4 * DIM * 7)
     user = f"reader-{index_name}"
     with Index(index_name, url=redis_url, dim=DIM, text_search=False) as index:
         fill(Indexer(index))
         expected = Retriever(index, bulk="never").kneighbors(QUERIES)
-    client.execute_command("ACL", "SETUSER", user, "on", ">pw", "~*", "+@all", "-HSETNX", "-INFO")
+    client.execute_command("ACL", "SETUSER", user, "on", ">pw", "~*", "+@all", f"-{command}")
     try:
         with (
             redis.Redis.from_url(redis_url, username=user, password="pw") as reader,
             Index(index_name, client=reader) as index,
         ):
             same(Retriever(index, bulk="always").kneighbors(QUERIES), expected)
-            assert index._kept.pulled is None
+            assert (index._kept.pulled is None) == (command != "HMGET")
     finally:
         client.execute_command("ACL", "DELUSER", user)
