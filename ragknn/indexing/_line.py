@@ -238,10 +238,11 @@ def _in_writes(pending: Sequence[Pending], most: int) -> Iterator[list[Pending]]
     part: list[Pending] = []
     size = 0
     for one in pending:
-        if part and (len(part) == most or size + one.size > BYTES_PER_WRITE):
+        own = one.size
+        if part and (len(part) == most or size + own > BYTES_PER_WRITE):
             yield part
             part, size = [], 0
         part.append(one)
-        size += one.size
+        size += own
     if part:
         yield part

@@ -67,8 +67,10 @@ class Pending:
     @property
     def size(self) -> int:
         """Bytes that its texts and vectors take, about."""
-        vectors = sum(0 if vector is None else vector.nbytes for vector in self.vectors)
-        return sum(len(passage.text) for passage in self.passages) + vectors
+        size = 0
+        for passage, vector in zip(self.passages, self.vectors, strict=True):
+            size += len(passage.text) + (0 if vector is None else vector.nbytes)
+        return size
 
     def count(self, tally: Tally) -> None:
         """Count it as stored."""

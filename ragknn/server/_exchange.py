@@ -6,7 +6,7 @@ neither waits for the other. Replies are left undecoded, as decoding would fail 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import redis
@@ -43,13 +43,7 @@ def exchange(client: Any, commands: list[Command], read: Read | None = None) -> 
                 # A look at the connection's health would take a reply of the others for its own.
                 connection.send_packed_command(packed(connection, following), check_health=False)
             for command in portion:
-                try:
-                    reply = connection.read_response(disable_decoding=True)
-                except redis.ResponseError as error:
-                    reply = error
-                else:
-                    if command[0] in callbacks:
-                        reply = callbacks[command[0]](reply)
+                reply = read_reply(connection, callbacks, command)
                 replies.append(read(len(replies), reply) if read else reply)
         return replies
 
@@ -60,6 +54,15 @@ def exchange(client: Any, commands: list[Command], read: Read | None = None) -> 
         raise
     finally:
         pool.release(connection)
+
+
+def read_reply(connection: Any, callbacks: Mapping[Any, Callable[[Any], Any]], command: Command) -> Any:
+    """Return the next reply, which is that to the command, as the client's callbacks make it; an error as a value."""
+    try:
+        reply = connection.read_response(disable_decoding=True)
+    except redis.ResponseError as error:
+        return error
+    return callbacks[command[0]](reply) if command[0] in callbacks else reply
 
 
 async def aexchange(client: Any, commands: list[Command], read: Read | None = None) -> list[Any]:

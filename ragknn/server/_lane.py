@@ -10,7 +10,7 @@ from typing import Any, cast
 import redis
 
 from ragknn._protocol.flows import Command
-from ragknn.server._exchange import exchange
+from ragknn.server._exchange import exchange, read_reply
 from ragknn.server._packing import packed
 from ragknn.server._translation import translated
 
@@ -75,14 +75,8 @@ class Lane:
             self._release()
 
     def _read(self) -> None:
-        letter, client = self._under_way[0], cast(Any, self._client)
-        replies: list[Any] = []
-        for command in letter.commands:
-            try:
-                replies.append(client.parse_response(self._connection, command[0], NEVER_DECODE=True))
-            except redis.ResponseError as error:
-                replies.append(error)
-        letter.replies = replies
+        letter, callbacks = self._under_way[0], cast(Any, self._client).response_callbacks
+        letter.replies = [read_reply(self._connection, callbacks, command) for command in letter.commands]
         self._under_way.popleft()
 
     @contextmanager
