@@ -11,6 +11,7 @@ from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
 from hashlib import blake2b
+from json.encoder import encode_basestring
 from pathlib import PurePath
 from typing import Any
 from uuid import UUID
@@ -45,8 +46,8 @@ def encode_tag(value: str | int | float | bool, what: str = "the id, label or ta
     Raises:
         ValueError: it is longer than the server indexes, NaN or infinite, or no text that UTF-8 can hold.
     """
-    if isinstance(value, str) and len(value) <= _SURELY_FITTING and value.isascii():
-        return _as_tag(value)
+    if isinstance(value, str) and len(value) <= _SURELY_FITTING and value.isascii():  # as nearly all are
+        return _escaped(encode_basestring(value))
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"expected a finite number as a label or tag, got {shown(value)}")
     if isinstance(value, str):
@@ -71,6 +72,10 @@ def _as_tag(value: Any) -> str:
         text = _TAGS.encode(value)
     except ValueError:  # Python writes no number of more than some thousand digits
         raise ValueError(f"expected a label or tag of at most {LONGEST_TAG} bytes, got {shown(value)}") from None
+    return _escaped(text)
+
+
+def _escaped(text: str) -> str:
     return text.replace("%", "%25").replace("\\", "%5C")
 
 
