@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -25,8 +26,8 @@ WORTH_ROUNDING = 256
 # them quicker then makes up for the import, half a second.
 WORTH_AN_IMPORT = 4e10
 
-# The largest relative error of rounding to bfloat16, with room for numbers that are too small for the processor.
-LOST = 2.0**-9 + 2.0**-20
+# Of a product of lengths, what numbers add that are too small for the processor, and the rounding of errors.
+TOO_SMALL = 2.0**-20
 # Rows that are rounded at once, in the processor's cache.
 ROWS_AT_ONCE = 256
 NAME = "bfloat16"  # of the form of a matrix
@@ -89,46 +90,67 @@ def is_able() -> bool:
     return is_installed() and quickest_precisions()[0] == "bf16"
 
 
-def halved(matrix: Matrix) -> NDArray[np.uint16]:
-    """Return the factors of a matrix in bfloat16, shape (n, dim + 3), n filled up to a multiple of `ROWS_PER_BLOCK`."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Halves:
+    """Rows in bfloat16.
+
+    Attributes:
+        bits: shape (n, dim + 3), uint16; n is filled up to a multiple of `ROWS_PER_BLOCK`.
+        lost: the largest length of what rounding took from a row.
+    """
+
+    bits: NDArray[np.uint16]
+    lost: float
+
+
+def halved(matrix: Matrix) -> Halves:
+    """Return the factors of a matrix in bfloat16."""
     n, columns = matrix.factors.shape
     bits = np.zeros((-(-n // ROWS_PER_BLOCK) * ROWS_PER_BLOCK, columns - 1 + PARTS), dtype=np.uint16)
     bits[n:, -1] = to_bfloat16(np.full(1, NOT_THERE, dtype=np.float32))
+    lost = 0.0
     for start in range(0, n, ROWS_AT_ONCE):
         factors = matrix.factors[start : start + ROWS_AT_ONCE]
-        _split(factors, bits[start : start + len(factors)])
-    return bits
+        lost = max(lost, float(_split(factors, bits[start : start + len(factors)]).max()))
+    return Halves(bits, lost)
 
 
-def _split(factors: NDArray[np.float32], bits: NDArray[np.uint16]) -> None:
-    """Fill in the bits of factors, with the last column in parts that add up to it."""
+def _split(factors: NDArray[np.float32], bits: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """Fill in the bits of factors, with the last column in parts that add up to it.
+
+    Returns:
+        The length of what rounding took from each, shape (n,).
+    """
     bits[:, :-PARTS] = to_bfloat16(factors[:, :-1])
+    lost = factors[:, :-1] - from_bfloat16(bits[:, :-PARTS])
     rest = factors[:, -1].copy()
     for part in range(-PARTS, 0):
         bits[:, part] = to_bfloat16(rest)
         rest -= from_bfloat16(bits[:, part])
+    lengths_lost: NDArray[np.float32] = np.sqrt(np.einsum("nd,nd->n", lost, lost))
+    return lengths_lost
 
 
 class BFloat16Products:
     """Products in bfloat16, added up in float32."""
 
     def __init__(self, matrix: Matrix) -> None:
-        self._matrix, self._rows = matrix, matrix.kept(NAME, halved)
-        self._request = _compiled.request(self._rows.shape[1])
+        self._matrix, self._halves = matrix, matrix.kept(NAME, halved)
+        self._request = _compiled.request(self._halves.bits.shape[1])
 
     def take(self, queries: NDArray[np.float32]) -> tuple[Any, NDArray[np.float64]]:
         """Return the queries in bfloat16."""
         bits = np.empty((len(queries), queries.shape[1] - 1 + PARTS), dtype=np.uint16)
-        _split(queries, bits)
+        lost = _split(queries, bits)
         bits[:, -PARTS:] = to_bfloat16(np.ones(1, dtype=np.float32))  # for rows that are not there, in any metric
-        longest = self._matrix.longest
-        # Both factors are rounded: each loses at most that share of its length (by the inequality of Cauchy-Schwarz).
-        error = lengths(queries) * longest * LOST * (2 + LOST)
+        longest, most = self._matrix.longest, self._halves.lost
+        long = lengths(queries)
+        error = long * most + lost * (longest + most) + long * longest * TOO_SMALL  # by Cauchy and Schwarz
         return self._tensor(bits), error + 2 * error_of_sums(queries, longest)
 
     def block(self, queries: Any, start: int, groups: int) -> NDArray[np.float32]:
         """Multiply."""
-        rows = self._tensor(self._rows[start : start + ROWS_PER_BLOCK])
+        rows = self._tensor(self._halves.bits[start : start + ROWS_PER_BLOCK])
         with _running:
             [products] = self._request.infer([queries, rows], share_inputs=True, share_outputs=True).values()
         shaped: NDArray[np.float32] = products.reshape(len(products), -1, groups)

@@ -26,7 +26,8 @@ def test_numbers_are_rounded_to_the_nearest_with_eight_bits():
     rng = np.random.default_rng(1)
     values = (rng.normal(size=2_000) * 10.0 ** rng.integers(-30, 30, size=2_000)).astype(np.float32)
     rounded = from_bfloat16(to_bfloat16(values)).astype(float)
-    assert (np.abs(rounded - values) <= np.abs(values.astype(float)) * 2.0**-8 / 2).all()
+    assert (np.abs(rounded - values) <= np.abs(values.astype(float)) * 2.0**-8).all()
+    assert (np.abs(rounded - values) > np.abs(values.astype(float)) * 2.0**-9).any()
     assert (to_bfloat16(rounded) == to_bfloat16(values)).all()
 
 
