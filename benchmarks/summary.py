@@ -31,6 +31,7 @@ SELECTION: dict[str, Sequence[str]] = {
     "starting": ("--part", "help", "--part", "search"),
     "syncing": ("--size", "5000", "--texts", "100", "--documents", "20000"),
     "classifying": ("--size", "10000"),
+    "classifying": (),
     "growth": ("--size", "2000", "--largest", "10000", "--runs", "3"),
 }
 
