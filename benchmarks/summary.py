@@ -26,12 +26,12 @@ from benchmarks.measuring.showing import KINDS, draw_races, save_figure, short
 RESULTS = Path(__file__).parent / "results"
 # What is quick enough to be waited for.
 SELECTION: dict[str, Sequence[str]] = {
+    "embedding": ("--texts", "64", "--queries", "100"),
     "storing": ("--size", "2000"),
     "searching": ("--size", "5000", "--queries", "500"),
     "starting": ("--part", "help", "--part", "search"),
     "syncing": ("--size", "5000", "--texts", "100", "--documents", "20000"),
     "classifying": ("--size", "10000"),
-    "classifying": (),
     "growth": ("--size", "2000", "--largest", "10000", "--runs", "3"),
 }
 
