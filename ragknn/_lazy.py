@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Self
 
 
@@ -16,22 +16,27 @@ class Lazy:
     __slots__ = ("_source",)
 
     @classmethod
-    def from_source(cls, read: Callable[[str, Any], Any], source: Any) -> Self:
-        """Return a record whose fields are `read(name, source)`."""
-        record = cls.__new__(cls)
-        _set_source(record, (read, source))
-        return record
+    def from_sources(cls, read: Callable[[str, Any], Any], sources: Iterable[Any]) -> list[Self]:
+        """Return records whose fields are `read(name, source)`."""
+        new, set_source = cls.__new__, _set_source
+        records = []
+        for source in sources:
+            record = new(cls)
+            set_source(record, (read, source))
+            records.append(record)
+        return records
 
     if not TYPE_CHECKING:  # which would take any name for one that there is
 
         def __getattr__(self, name: str) -> Any:
             # Python asks here for what is not there: the slots that are not filled yet.
-            if name not in type(self).__dataclass_fields__:
+            if name not in self.__dataclass_fields__:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
             read, source = self._source
             value = read(name, source)
-            object.__setattr__(self, name, value)
+            _set(self, name, value)
             return value
 
 
-_set_source = Lazy._source.__set__  # type: ignore[attr-defined]  # quicker than to go around what forbids to set
+_set = object.__setattr__
+_set_source = Lazy.__dict__["_source"].__set__  # past what forbids to set, and quicker than to go around it

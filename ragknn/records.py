@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from operator import index as as_integer
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
@@ -162,6 +162,31 @@ class Neighbor(Plain):
                 below = 1 / (2 * (1 + abs(product)))  # the same as above, and right for an infinite product
                 return 1 - below if product > 0 else below
 
+    @classmethod
+    def _many(
+        cls,
+        passages: Iterable[Passage],
+        distances: Iterable[float],
+        scores: Iterable[float | None],
+        vector_ranks: Iterable[int | None],
+        text_ranks: Iterable[int | None],
+        metric: Metric,
+    ) -> list[Neighbor]:
+        """Return what the class makes of the same values, in a third of the time: a search makes many of them."""
+        new, (to_passage, to_distance, to_score, to_vector_rank, to_text_rank, to_metric) = cls.__new__, _NEIGHBOR
+        neighbors = []
+        columns = zip(passages, distances, scores, vector_ranks, text_ranks, strict=False)  # some repeat without end
+        for passage, distance, score, vector_rank, text_rank in columns:
+            neighbor = new(cls)
+            to_passage(neighbor, passage)
+            to_distance(neighbor, distance)
+            to_score(neighbor, score)
+            to_vector_rank(neighbor, vector_rank)
+            to_text_rank(neighbor, text_rank)
+            to_metric(neighbor, metric)
+            neighbors.append(neighbor)
+        return neighbors
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything in it as plain values, for JSON: its figures, and beside them those of the passage.
 
@@ -174,6 +199,10 @@ class Neighbor(Plain):
     def _repr_html_(self) -> str:
         """Show the passage and its distance as a card in a notebook."""
         return neighbor_html(self)
+
+
+# What fills its slots, past what forbids to set them.
+_NEIGHBOR = tuple(Neighbor.__dict__[one.name].__set__ for one in fields(Neighbor))
 
 
 class Retrieval(Plain, Sequence[Neighbor]):

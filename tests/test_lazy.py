@@ -3,12 +3,13 @@
 import copy
 import pickle
 from dataclasses import FrozenInstanceError, asdict, fields, replace
+from itertools import repeat
 
 import pytest
 
-from ragknn import Passage
+from ragknn import Neighbor, Passage
 from ragknn._protocol.keys import Keys
-from ragknn._protocol.layout import found_passage, passage_of
+from ragknn._protocol.layout import found_passages, passage_of
 
 STORED = {
     b"text": "Ünïcode and 中文".encode(),
@@ -29,7 +30,8 @@ EAGER = Passage(
 
 
 def lazy(fields=STORED):
-    return found_passage(Keys("name"), KEY, fields)
+    [passage] = found_passages(Keys("name"), [(KEY, fields)])
+    return passage
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Passage)])
@@ -71,3 +73,11 @@ def test_it_has_no_other_names_and_cannot_be_changed():
 def test_what_was_read_is_kept():
     passage = lazy()
     assert passage.metadata is passage.metadata
+
+
+def test_many_neighbors_are_made_of_columns():
+    made = Neighbor._many([lazy(), EAGER], [0.25, 0.5], repeat(None), [1, None], (None, 2), "l2")
+    assert made == [Neighbor(EAGER, 0.25, vector_rank=1), Neighbor(EAGER, 0.5, text_rank=2)]
+    assert [one.metric for one in made] == ["l2", "l2"]
+    assert pickle.loads(pickle.dumps(made)) == made
+    assert Neighbor._many([], [], repeat(None), repeat(None), repeat(None), "ip") == []

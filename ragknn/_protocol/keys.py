@@ -108,8 +108,9 @@ class Keys:
 
     def split_passage(self, passage_key: str) -> tuple[str, int]:
         """Return the document's id and the passage's number from the key that `passage` made."""
-        encoded, _, number = passage_key.removeprefix(self.passage_prefix).rpartition(":")
-        return _decode_percent(encoded[1:-1]), int(number)
+        # Neither the name of an index nor an encoded id has braces.
+        encoded, _, number = passage_key[passage_key.index("{") + 1 :].rpartition("}:")
+        return _decode_percent(encoded) if "%" in encoded else encoded, int(number)
 
 
 def field_alias(field_name: str) -> str:
@@ -141,6 +142,4 @@ def _encode_key(document_id: str) -> str:
 
 
 def _decode_percent(encoded: str) -> str:
-    if "%" not in encoded:
-        return encoded
     return re.sub(r"%([0-9A-F]{2})", lambda match: chr(int(match[1], 16)), encoded)

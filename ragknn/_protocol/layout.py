@@ -137,26 +137,30 @@ def record_fields(hashed: str, details: str, passages: int, gaps: str = "", page
 
 def passage_of(keys: Keys, key: str, fields: Mapping[str, str]) -> Passage:
     """Return the passage that is stored under a key; fields that were not read stay empty."""
-    return found_passage(keys, key.encode(), {name.encode(): value.encode() for name, value in fields.items()})
+    [passage] = found_passages(
+        keys, [(key.encode(), {name.encode(): value.encode() for name, value in fields.items()})]
+    )
+    return passage
 
 
-def found_passage(keys: Keys, key: bytes, fields: Mapping[bytes, bytes]) -> Passage:
-    """Do the same with what the server sent; a field is decoded when it is first looked at."""
-    return Passage.from_source(_read_field, (keys, key, fields))
+def found_passages(keys: Keys, stored: Iterable[tuple[bytes, Mapping[bytes, bytes]]]) -> list[Passage]:
+    """Do the same for keys and what the server sent of them; a field is decoded when it is first looked at."""
+    return Passage.from_sources(_read_field, ((keys, key, fields) for key, fields in stored))
 
 
 def _read_field(name: str, source: tuple[Keys, bytes, Mapping[bytes, bytes]]) -> Any:
     keys, key, fields = source
+    if name == "id":  # the one that is read of every candidate
+        own = fields.get(b"id")
+        return passage_id(*keys.split_passage(as_text(key))) if own is None else decode_tag(as_text(own))
     if name in _STORED:
         stored, read, absent = _STORED[name]
         value = fields.get(stored)
         return absent() if value is None else read(as_text(value))
-    if name == "id" and (own := fields.get(b"id")) is not None:
-        return decode_tag(as_text(own))
     if name == "vector":
         return None
     document_id, number = keys.split_passage(as_text(key))
-    return {"document_id": document_id, "number": number, "id": passage_id(document_id, number)}[name]
+    return document_id if name == "document_id" else number
 
 
 # Of the fields of a passage: the name in the hash, what reads it, and what stands for one that is not there.

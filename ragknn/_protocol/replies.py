@@ -92,7 +92,8 @@ def parse_search(reply: Any, *, scored: bool = False) -> SearchReply:
     if isinstance(checked(reply), Mapping):
         parts = reply if b"results" in reply else _as_bytes(reply)
         # A search that ran out of time before its first result sends one without key and fields.
-        rows = [_row(one) for one in parts.get(b"results", ()) if b"id" in one]
+        results = [one for one in parts.get(b"results", ()) if b"id" in one]
+        rows = [Row(one[b"id"], one.get(b"extra_attributes"), _score(one) if scored else None) for one in results]
         warnings = [as_text(warning) for warning in parts.get(b"warning", ())]
         return SearchReply(int(parts.get(b"total_results", len(rows))), rows, warnings, reports_timeouts=True)
     total, *rest = reply if len(reply) < 2 or isinstance(reply[1], bytes) else _as_bytes(reply)
@@ -106,9 +107,8 @@ def parse_search(reply: Any, *, scored: bool = False) -> SearchReply:
     return SearchReply(int(total), rows, (), reports_timeouts=False)
 
 
-def _row(result: Mapping[bytes, Any]) -> Row:
-    score = result.get(b"score")
-    return Row(result[b"id"], result.get(b"extra_attributes"), None if score is None else float(score))
+def _score(result: Mapping[bytes, Any]) -> float | None:
+    return None if (score := result.get(b"score")) is None else float(score)
 
 
 def _as_bytes(reply: Any) -> Any:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn._protocol.layout import found_passage
+from ragknn._protocol.layout import found_passages
 from ragknn._protocol.place import OnIncomplete, Place
 from ragknn._protocol.query import SMALLEST_SCORE
 from ragknn._protocol.replies import Row, SearchReply
 from ragknn._protocol.schema import Schema
-from ragknn._protocol.vectors import distances_to, from_bytes, true_distance
+from ragknn._protocol.vectors import distances_to, from_bytes, true_distance, true_distances
 from ragknn.errors import IncompleteRetrieval
 from ragknn.records import Neighbor, Passage, Retrieval
 from ragknn.retrieval._commands import Ask, Knn, Range, Search, Words
@@ -51,7 +52,7 @@ def read_answer(place: Place, one: Search, answer: SearchReply, ask: Ask, expect
         ask: how it was made.
         expected: for a `Knn`, the number of neighbors to expect; 0 if the reply itself reports a timeout.
     """
-    rows = [row for row in answer.rows if _is_there(row, one)]
+    rows = _there(answer.rows, one)
     warnings = list(answer.warnings)
     if place.watch.percent_indexed < 1:
         warnings.append(f"the server is still building the index, {place.watch.percent_indexed:.0%} of it can be found")
@@ -70,20 +71,25 @@ def read_answer(place: Place, one: Search, answer: SearchReply, ask: Ask, expect
         case Words():
             rows = [row for row in rows if row.score is not None and row.score > SMALLEST_SCORE]
             is_all = len(rows) < ask.k
-    keys, metric = place.keys, place.schema.metric
-    passages = [found_passage(keys, key, fields or {}) for key, fields, _ in rows]
-    vectors = (
-        stored_vectors(place.schema, passages, rows) if "vector" in ask.returned or not isinstance(one, Knn) else {}
-    )
+    if isinstance(one, Knn) and "vector" not in ask.returned:
+        return Found(tuple(_told(place, rows)), {}, tuple(warnings), is_all)
+    passages = found_passages(place.keys, [(key, fields or {}) for key, fields, _ in rows])
+    vectors = stored_vectors(place.schema, passages, rows)
     distances = _distances(place.schema, one, passages, rows, vectors)
-    neighbors = [
-        Neighbor(passage, distance, row.score, metric=metric)
-        for passage, distance, row in zip(passages, distances, rows, strict=True)
-        if not isinstance(one, Range) or distance <= one.radius
-    ]
+    metric, scores = place.schema.metric, [row.score for row in rows]
+    neighbors = Neighbor._many(passages, distances, scores, repeat(None), repeat(None), metric)
     if isinstance(one, Range):
-        neighbors.sort(key=lambda neighbor: neighbor.distance)
+        near = [neighbor for neighbor in neighbors if neighbor.distance <= one.radius]
+        neighbors = sorted(near, key=lambda neighbor: neighbor.distance)
     return Found(tuple(neighbors), vectors, tuple(warnings), is_all)
+
+
+def _told(place: Place, rows: Sequence[Row]) -> list[Neighbor]:
+    """Return the neighbors of which the server tells all that is asked: most, so that this one is quick."""
+    stored = [(key, fields) for key, fields, _ in rows if fields is not None]
+    passages = found_passages(place.keys, stored)
+    distances = true_distances([fields[b"distance"] for _, fields in stored], place.schema.metric)
+    return Neighbor._many(passages, distances, repeat(None), repeat(None), repeat(None), place.schema.metric)
 
 
 def stored_vectors(schema: Schema, passages: Sequence[Passage], rows: Sequence[Row]) -> dict[str, NDArray[Any]]:
@@ -95,32 +101,31 @@ def stored_vectors(schema: Schema, passages: Sequence[Passage], rows: Sequence[R
     }
 
 
-def _is_there(row: Row, one: Search) -> bool:
-    # A passage that was removed during the search comes without fields.
-    if row.fields is None:
-        return False
-    match one:
-        case Knn():
-            return b"distance" in row.fields
-        case Range():
-            return b"distance" in row.fields or b"vector" in row.fields
-        case Words():
-            return bool(row.fields)
+def _there(rows: Sequence[Row], one: Search) -> list[Row]:
+    """Return the rows without those of passages that were removed during the search, which come without fields."""
+    if isinstance(one, Words):
+        return [row for row in rows if row.fields]
+    if isinstance(one, Knn):
+        return [row for row in rows if row.fields is not None and b"distance" in row.fields]
+    return [row for row in rows if row.fields is not None and (b"distance" in row.fields or b"vector" in row.fields)]
 
 
 def _distances(
     schema: Schema, one: Search, passages: Sequence[Passage], rows: Sequence[Row], vectors: Mapping[str, NDArray[Any]]
 ) -> list[float]:
     told = [(fields or {}).get(b"distance") for _, fields, _ in rows]
+    if None not in told:
+        return [true_distance(float(answered), schema.metric) for answered in told if answered is not None]
     computed: dict[str, float] = {}
-    if vectors and None in told:
-        query = one.vector if isinstance(one, Words) else from_bytes(one.vector, schema.dtype)
-        if query is not None:
-            stored = np.stack(list(vectors.values()))
-            computed = dict(zip(vectors, map(float, distances_to(query, stored, schema.metric)), strict=True))
+    query = one.vector if isinstance(one, Words) else from_bytes(one.vector, schema.dtype)
+    if query is not None and vectors:
+        stored = np.stack(list(vectors.values()))
+        computed = dict(zip(vectors, map(float, distances_to(query, stored, schema.metric)), strict=True))
     return [
-        computed.get(passage.id, math.nan) if answered is None else true_distance(float(answered), schema.metric)
-        for passage, answered in zip(passages, told, strict=True)  # a passage that words found may have no vector
+        (computed.get(passage.id, math.nan) if computed else math.nan)  # what words found may have no vector
+        if answered is None
+        else true_distance(float(answered), schema.metric)
+        for passage, answered in zip(passages, told, strict=True)
     ]
 
 

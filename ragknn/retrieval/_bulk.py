@@ -24,7 +24,7 @@ from ragknn._protocol.counting import count_passages
 from ragknn._protocol.finding import KEYS_PER_ROUND, matching_passages
 from ragknn._protocol.flows import Flow, Work
 from ragknn._protocol.kept import Pulled, bytes_of
-from ragknn._protocol.layout import found_passage
+from ragknn._protocol.layout import found_passages
 from ragknn._protocol.place import Place
 from ragknn._protocol.pulling import pull
 from ragknn._protocol.query import EVERYTHING, WITH_VECTOR, Fragment, intersection
@@ -170,7 +170,7 @@ def _with_passages(place: Place, hits: Hits, ask: Ask) -> Flow[list[Found] | Non
             return None
         if (blob := values.get(b"vector")) is not None:
             vectors[row] = from_bytes(blob, place.schema.dtype)
-        passages[row] = found_passage(place.keys, key, values)
+        [passages[row]] = found_passages(place.keys, [(key, values)])
     metric = place.schema.metric
     found = []
     for distances, near in zip(hits.distances.tolist(), hits.rows.tolist(), strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -27,9 +27,10 @@ LARGEST_RADIUS = 1e300  # stands for infinity
 # How well passages fit words, the best first; a server has at least the last.
 SCORERS = ("BM25STD", "BM25")
 
-# Fields to return of a passage: all that a user reads; what a vote needs; or the key only, which holds the ids.
-# "vector" may be added to each.
+# Fields to return of a passage: all that a user reads; what candidates are chosen by; what a vote needs; or the key
+# only, which holds the ids. "vector" may be added to each.
 WHOLE = ("id", "text", "start", "end", "label", "metadata", "digest", PAGE, HEADINGS)
+CANDIDATE = ("id", "digest")
 LABELS = ("label", "digest")
 IDS: tuple[str, ...] = ()
 
@@ -135,6 +136,12 @@ class Words:
 
 
 Search: TypeAlias = Knn | Range | Words
+
+
+def reading(place: Place, keys: Sequence[str], fields: tuple[str, ...], among: Fragment) -> Command:
+    """Return the command that reads fields of those of some passages that a filter finds."""
+    query = (among.query, *params(among.params), "INKEYS", len(keys), *keys)
+    return ("FT.SEARCH", place.keys.alias, *query, *_returning(fields, len(keys), place.timeout))
 
 
 def _by_distance(place: Place, query: str, values: Mapping[str, Any], ask: Ask, limit: int) -> Command:

@@ -8,7 +8,7 @@ left, the search is made again for more: for a retrieval, a vote and an estimato
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -21,8 +21,9 @@ from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import to_bytes
 from ragknn.records import Neighbor, Retrieval
 from ragknn.retrieval._answers import NOTHING, Found, settled
-from ragknn.retrieval._commands import RADIUS_PORTION, Ask, Knn, Range, Search, Words
+from ragknn.retrieval._commands import CANDIDATE, RADIUS_PORTION, Ask, Knn, Range, Search, Words
 from ragknn.retrieval._diversity import maximal_marginal_relevance
+from ragknn.retrieval._later import read_whole
 from ragknn.retrieval._plan import Plan
 from ragknn.retrieval._recall import with_recall
 from ragknn.retrieval._scores import checked_scores, rerank, scaled
@@ -79,21 +80,36 @@ def select(place: Place, questions: Sequence[Question], plan: Plan, kept: Kept |
         IncompleteRetrieval: a search was cut short, and `on_incomplete` is "raise".
         ValueError: a reranker returns other than one finite number a passage.
     """
-    kept = kept or (lambda row, neighbors: plan.thinned(neighbors))
+    keeps = kept or (lambda row, neighbors: plan.thinned(neighbors))
+    found = [NOTHING] * len(questions)
+    chosen: list[Sequence[Neighbor] | None] = [None] * len(questions)
+    if plan.reads_later and kept is None and all(len(question.phrasings) == 1 for question in questions):
+        found, candidates = yield from _chosen(place, questions, replace(plan, returned=CANDIDATE), keeps)
+        vectors = [question.phrasings[0].vector for question in questions]
+        chosen = yield from read_whole(place, candidates, vectors, plan)
+    # What was changed meanwhile is asked for anew, all in one.
+    rows = [row for row, neighbors in enumerate(chosen) if neighbors is None]
+    if rows:
+        own = yield from _chosen(
+            place, [questions[row] for row in rows], plan, lambda number, neighbors: keeps(rows[number], neighbors)
+        )
+        for row, one, neighbors in zip(rows, *own, strict=True):
+            found[row], chosen[row] = one, neighbors
+    return [
+        settled(neighbors or (), question.text, one.warnings, place.on_incomplete, question.notes)
+        for question, one, neighbors in zip(questions, found, chosen, strict=True)
+    ]
+
+
+def _chosen(
+    place: Place, questions: Sequence[Question], plan: Plan, kept: Kept
+) -> Flow[tuple[list[Found], list[Sequence[Neighbor]]]]:
+    """Return what was found for each question, and the neighbors that are its result."""
     found, left = yield from _gather(place, questions, plan, kept)
     if plan.rerank:
         found = yield Work(lambda: [_reranked(plan, *pair) for pair in zip(questions, found, strict=True)])
         left = [kept(row, one.neighbors) for row, one in enumerate(found)]
-    return [
-        settled(
-            _first(place.schema, one, neighbors, plan),
-            question.text,
-            one.warnings,
-            place.on_incomplete,
-            question.notes,
-        )
-        for question, one, neighbors in zip(questions, found, left, strict=True)
-    ]
+    return found, [_first(place.schema, one, neighbors, plan) for one, neighbors in zip(found, left, strict=True)]
 
 
 def _gather(
@@ -118,7 +134,8 @@ def _gather(
 
 
 def _candidates(place: Place, questions: Sequence[Question], plan: Plan, breadth: int) -> Flow[list[Found]]:
-    returned = (*plan.returned, "vector") if plan.diversity or plan.with_vectors else plan.returned
+    with_vectors = plan.diversity or (plan.with_vectors and plan.returned != CANDIDATE)
+    returned = (*plan.returned, "vector") if with_vectors else plan.returned
     ask = Ask(breadth, plan.ef_for(breadth), returned, plan.among, demanding=plan.recall is not None)
     phrasings = [phrasing for question in questions for phrasing in question.phrasings]
     legs = [list(_searches(place.schema, phrasing, plan)) for phrasing in phrasings]
@@ -137,7 +154,9 @@ def _searches(schema: Schema, phrasing: Phrasing, plan: Plan) -> Iterator[Search
             yield Knn(blob, plan.exact)
     text = phrasing.text if plan.mode != "vector" else None
     if text is not None and (terms := schema.analyzer.terms(text)):
-        yield Words(tuple(terms), phrasing.vector, plan.max_distance)
+        # Without the vectors of all candidates, the distances of those that are returned are computed later.
+        later = plan.returned == CANDIDATE and plan.max_distance is None and not plan.diversity
+        yield Words(tuple(terms), None if later else phrasing.vector, plan.max_distance)
 
 
 def _of_phrasing(legs: Sequence[Found], plan: Plan) -> Found:
@@ -149,11 +168,9 @@ def _of_phrasing(legs: Sequence[Found], plan: Plan) -> Found:
         [(neighbor.passage.id, neighbor.score or 0.0) for neighbor in by_words.neighbors],
     ]
     ranks = [{key: rank for rank, (key, _) in enumerate(ranking, start=1)} for ranking in rankings]
-    neighbors = [
-        replace(neighbor, vector_rank=ranks[0].get(neighbor.passage.id), text_rank=ranks[1].get(neighbor.passage.id))
-        for neighbor in _fused(plan.fusion, rankings, (by_vector, by_words))
-    ]
-    return _cut(_together(neighbors, (by_vector, by_words)), plan)
+    # Of those that both have found, the distance is the one that the server tells.
+    named = {**_named(rankings[1], by_words), **_named(rankings[0], by_vector)}
+    return _cut(_together(_fused(plan.fusion, rankings, named, ranks), (by_vector, by_words)), plan)
 
 
 def _of_question(phrasings: Sequence[Found], plan: Plan) -> Found:
@@ -161,17 +178,37 @@ def _of_question(phrasings: Sequence[Found], plan: Plan) -> Found:
         return phrasings[0]
     rankings = [[(neighbor.passage.id, 0.0) for neighbor in one.neighbors] for one in phrasings]
     fusion = ReciprocalRank(plan.fusion.constant if isinstance(plan.fusion, ReciprocalRank) else 60.0)
-    return _together(_fused(fusion, rankings, phrasings), phrasings)
-
-
-def _fused(fusion: Fusion, rankings: Sequence[Ranking], found: Sequence[Found]) -> list[Neighbor]:
     nearest: dict[str, Neighbor] = {}
-    for one in found:
-        for neighbor in one.neighbors:
-            known = nearest.get(neighbor.passage.id)
+    for ranking, one in zip(rankings, phrasings, strict=True):
+        for key, neighbor in _named(ranking, one).items():
+            known = nearest.get(key)
             if known is None or neighbor.distance < known.distance:
-                nearest[neighbor.passage.id] = neighbor
-    return [replace(nearest[key], score=score) for key, score in fusion.fuse(rankings)]
+                nearest[key] = neighbor
+    return _together(_fused(fusion, rankings, nearest), phrasings)
+
+
+def _named(ranking: Ranking, found: Found) -> dict[str, Neighbor]:
+    return {key: neighbor for (key, _), neighbor in zip(ranking, found.neighbors, strict=True)}
+
+
+def _fused(
+    fusion: Fusion,
+    rankings: Sequence[Ranking],
+    named: Mapping[str, Neighbor],
+    ranks: Sequence[Mapping[str, int]] = ({}, {}),
+) -> list[Neighbor]:
+    """Return each neighbor once, best first; `ranks` are those in the search by vector and in that for words."""
+    by_vector, by_words = ranks
+    scores = fusion.fuse(rankings)
+    neighbors = [named[key] for key, _ in scores]
+    return Neighbor._many(
+        [neighbor.passage for neighbor in neighbors],
+        [neighbor.distance for neighbor in neighbors],
+        [score for _, score in scores],
+        [by_vector.get(key, named[key].vector_rank) for key, _ in scores],
+        [by_words.get(key, named[key].text_rank) for key, _ in scores],
+        neighbors[0].metric if neighbors else "cosine",
+    )
 
 
 def _together(neighbors: Sequence[Neighbor], found: Sequence[Found]) -> Found:
@@ -206,7 +243,7 @@ def _first(schema: Schema, found: Found, neighbors: Sequence[Neighbor], plan: Pl
         order = maximal_marginal_relevance(_relevance(schema, neighbors), vectors, plan.diversity, plan.k)
         neighbors = [neighbors[row] for row in order]
     first = neighbors[: plan.k]
-    if plan.with_vectors:
+    if plan.with_vectors and plan.returned != CANDIDATE:
         first = [
             replace(neighbor, passage=replace(neighbor.passage, vector=found.vectors.get(neighbor.passage.id)))
             for neighbor in first

@@ -21,6 +21,8 @@ from ragknn.retrieval.reranking import Reranker
 # Passages that are fused, reranked or made diverse where the caller does not say how many.
 CANDIDATES = 50
 CANDIDATES_PER_K = 4
+# To read so many passages, with 800 characters each, takes as long as one more round trip.
+WORTH_A_ROUND_TRIP = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,14 @@ class Plan:
     def needs_vectors(self) -> bool:
         """Whether the questions must be embedded."""
         return self.mode != "text" or self.max_distance is not None or self.measured
+
+    @property
+    def reads_later(self) -> bool:
+        """Whether candidates come without what is read of passages, which follows for those alone that are returned."""
+        if self.k is None or self.rerank is not None or self.returned != WHOLE:
+            return False
+        candidates = self.breadth * (2 if self.mode == "hybrid" else 1)
+        return candidates - self.k >= WORTH_A_ROUND_TRIP
 
     def thinned(self, neighbors: Sequence[Neighbor]) -> Sequence[Neighbor]:
         """Return the neighbors without those that the plan has too many of."""

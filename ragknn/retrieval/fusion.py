@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol, TypeAlias
 
 from ragknn._checks import check_number, check_several, shown
@@ -131,10 +132,11 @@ def _checked(rankings: Sequence[Ranking]) -> list[Ranking]:
     checked: list[Ranking] = [
         check_several("each ranking", one, example) for one in check_several("rankings", rankings, f"[{example}]")
     ]
-    for pair in (pair for ranking in checked for pair in ranking):
+    for pair in chain.from_iterable(checked):
         if not isinstance(pair, tuple | list) or len(pair) != 2 or not isinstance(pair[0], str):
             raise TypeError(f"expected rankings of pairs of an id and its score, got {shown(pair)}")
-        check_number("each score", pair[1])
+        if type(pair[1]) is not float:
+            check_number("each score", pair[1])
     return checked
 
 
@@ -151,8 +153,11 @@ def _added_up(rankings: Sequence[Ranking]) -> list[tuple[str, float]]:
     places: dict[str, tuple[int, int]] = {}
     for number, ranking in enumerate(rankings):
         for rank, (key, part) in enumerate(ranking):
-            places[key] = min(places.get(key, (rank, number)), (rank, number))
-            parts.setdefault(key, []).append(part)
+            if key in parts:
+                places[key] = min(places[key], (rank, number))
+                parts[key].append(part)
+            else:
+                places[key], parts[key] = (rank, number), [part]
         if len({key for key, _ in ranking}) < len(ranking):
             raise ValueError(f"expected each key once in a ranking, got one of them twice in ranking {number}")
     # Exact, so that two keys with the same ranks in another order of rankings are equal.

@@ -62,7 +62,8 @@ class Retriever:
                 where: look only among passages that match, such as `{"label": "billing", "year": {"$gte": 2020}}`;
                     `ragknn.filters` explains.
                 mode: "vector" for the nearest passages; "text" for those that have the words of the query (BM25),
-                    without embedding, with NaN as distances; "hybrid" for both in one round trip, fused.
+                    without embedding, with NaN as distances; "hybrid" for both in one round trip, fused; what is
+                    read of the passages that are returned takes another.
                 fusion: hybrid only: `WeightedScores()`, the default, or `ReciprocalRank()`.
                 max_distance: leave out passages further away. With k=None, an hnsw index may miss some of the others.
                 rerank: gives the candidates new scores, such as `CrossEncoderReranker()`: a callable from the query

@@ -111,7 +111,7 @@ def pipeline_of(client: Any, commands: list[Command]) -> Any:
 
 def _is_plain(client: Any, kind: type, pipelines: type[Any]) -> bool:
     # What others derive from the client, or put around its methods to watch them, is to see every command.
-    return type(client) is kind and not hasattr(pipelines.execute, "__wrapped__")
+    return type(client) is kind and "pipeline" not in vars(client) and not hasattr(pipelines.execute, "__wrapped__")
 
 
 def all_read(replies: list[Any], read: Read | None) -> list[Any]:
