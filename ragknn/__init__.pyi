@@ -4,6 +4,7 @@ from ._protocol.schema import (
     Schema as Schema,
 )
 from ._protocol.vectors import DType as DType
+from .embedding.caching import CachedEmbedder as CachedEmbedder, VectorCache as VectorCache
 from .embedding.function import FunctionEmbedder as FunctionEmbedder
 from .embedding.hashing import HashingEmbedder as HashingEmbedder
 from .embedding.openai import OpenAIEmbedder as OpenAIEmbedder

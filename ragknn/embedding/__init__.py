@@ -4,6 +4,7 @@ This package finds and loads models and computes vectors. It does not store or s
 """
 
 from ragknn.embedding._long_texts import LongTexts
+from ragknn.embedding.caching import CachedEmbedder, VectorCache
 from ragknn.embedding.engines import Backend, Engine
 from ragknn.embedding.function import EmbedFunction, FunctionEmbedder
 from ragknn.embedding.hashing import HashingEmbedder
@@ -13,6 +14,7 @@ from ragknn.embedding.sentence import SentenceEmbedder
 
 __all__ = [
     "Backend",
+    "CachedEmbedder",
     "EmbedFunction",
     "Embedder",
     "Engine",
@@ -24,4 +26,5 @@ __all__ = [
     "OpenAIEmbedder",
     "SentenceEmbedder",
     "Tokenizing",
+    "VectorCache",
 ]

@@ -7,7 +7,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,10 +17,12 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ragknn._checks import check_embedder, in_order
+from ragknn._checks import check_embedder, described, in_order
+from ragknn._display.bars import Told, bar_in_notebook
 from ragknn._protocol.place import Bulk
 from ragknn.embedding._long_texts import LongTexts, checked_choice, embed_documents
 from ragknn.embedding._naming import default_embedder
+from ragknn.embedding.caching import CachedEmbedder, VectorCache
 from ragknn.embedding.protocols import Embedder
 from ragknn.estimators._neighbors import KNeighborsMixin, NeighborsBase, checked_data, clone_sharing
 from ragknn.settings import load_settings
@@ -105,15 +109,25 @@ class TextEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         long_texts: what to do with a text that has more tokens than the model reads: "mean" for the mean of the vectors
             of its pieces, "cut" for the vector of its beginning, both with a `UserWarning` that says how many texts are
             too long; "fail" for an error.
+        cache: where vectors are kept, so that each text is embedded once, in however many folds of a search over
+            parameters it stands: True for the memory of this process, in which all that have the same embedder share
+            them; a folder, which processes share (`n_jobs`), and which a later run finds again; False for nowhere.
 
     Example:
         >>> from sklearn.pipeline import make_pipeline
         >>> model = make_pipeline(TextEmbedder(), KNeighborsClassifier(metric="cosine"))
     """
 
-    def __init__(self, embedder: Embedder | None = None, *, long_texts: LongTexts = "mean") -> None:
+    def __init__(
+        self,
+        embedder: Embedder | None = None,
+        *,
+        long_texts: LongTexts = "mean",
+        cache: bool | str | Path = True,
+    ) -> None:
         self.embedder = embedder
         self.long_texts = long_texts
+        self.cache = cache
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -142,6 +156,14 @@ class TextEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         settings = load_settings()
         return _shared_embedder(settings.model, settings.device)
 
+    def _caching(self, progress: Told) -> Embedder:
+        embedder = self._embedder
+        if self.cache is False:
+            return embedder
+        if not isinstance(self.cache, bool | str | Path):
+            raise TypeError(f"expected cache as True, False or a folder, got {described(self.cache)}")
+        return CachedEmbedder(embedder, _shared_cache(embedder, self.cache), progress=progress)
+
     def fit(self, X: Iterable[str], y: Any = None) -> Self:
         """Check the texts; there is nothing to learn, and y is ignored."""
         checked_choice("long_texts", self.long_texts)
@@ -158,11 +180,13 @@ class TextEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         """Return one vector for each text, shape (n_samples, dim), dtype float32.
 
         Raises:
+            TypeError: no cache.
             ValueError: not an iterable of texts, or an unknown `long_texts`.
             EmbeddingError: the model is missing, or cannot embed a text.
         """
         choice = checked_choice("long_texts", self.long_texts)
-        vectors, notes = embed_documents(self._embedder, _check_texts(X), choice)
+        with bar_in_notebook("texts") as progress:
+            vectors, notes = embed_documents(self._caching(progress), _check_texts(X), choice)
         if told := [note for each in notes for note in each]:
             warnings.warn(f"{len(told)} of {len(notes)} texts are too long for the model; {told[0]}", stacklevel=2)
         return vectors
@@ -171,6 +195,19 @@ class TextEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 @cache
 def _shared_embedder(model: str | None, device: str | None) -> Embedder:
     return default_embedder(model, device)
+
+
+# An embedder that is gone leaves no vectors behind.
+_CACHES: WeakKeyDictionary[Embedder, dict[str, VectorCache]] = WeakKeyDictionary()
+
+
+def _shared_cache(embedder: Embedder, place: bool | str | Path) -> VectorCache:
+    folder = None if isinstance(place, bool) else str(place)
+    try:
+        caches = _CACHES.setdefault(embedder, {})
+    except TypeError:  # an embedder that can be no key
+        caches = {}
+    return caches.setdefault(folder or "", VectorCache(folder))
 
 
 def _check_texts(X: Iterable[str]) -> list[str]:
