@@ -20,13 +20,13 @@ from ragknn.embedding._locks import ProcessLock
 from ragknn.embedding.protocols import Embedder, Identified, Located, Tokenizing
 
 # Vectors in memory; of 384 values, these are 75 MB.
-SIZE = 50_000
+_SIZE = 50_000
 # Texts embedded in one call: enough to keep a model's batches full; then they are kept, whatever comes.
 _TEXTS_PER_CALL = 256
 _KEYS_PER_QUERY = 500  # SQLite takes 999 at least
 _PATIENCE = 600.0  # seconds to wait for another process, which may be embedding the same texts
 
-Progress: TypeAlias = Callable[[int, int], None]
+_Progress: TypeAlias = Callable[[int, int], None]
 """Called with how many texts have their vectors, and how many different texts there are."""
 
 
@@ -44,7 +44,7 @@ class VectorCache:
         ValueError: size < 1.
     """
 
-    def __init__(self, folder: str | Path | None = None, *, size: int = SIZE) -> None:
+    def __init__(self, folder: str | Path | None = None, *, size: int = _SIZE) -> None:
         self.folder = None if folder is None else Path(folder).expanduser().absolute()
         self.size = check_whole("size", size)
         self._memory: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
@@ -57,7 +57,7 @@ class VectorCache:
         return {**self.__dict__, "_memory": OrderedDict()}
 
     def vectors(
-        self, keys: Sequence[bytes], make: Callable[[Sequence[int]], NDArray[np.float32]], progress: Progress
+        self, keys: Sequence[bytes], make: Callable[[Sequence[int]], NDArray[np.float32]], progress: _Progress
     ) -> list[NDArray[np.float32]]:
         """Return the vector of each key; those that are missing are made, some at a time, and kept.
 
@@ -184,7 +184,7 @@ class CachedEmbedder:
         embedder: Embedder,
         cache: VectorCache | str | Path | None = None,
         *,
-        progress: Progress | None = None,
+        progress: _Progress | None = None,
     ) -> None:
         check_embedder(embedder)
         self.embedder = embedder

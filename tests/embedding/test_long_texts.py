@@ -315,7 +315,7 @@ def test_a_transformer_cuts_or_refuses_where_it_is_told_to():
     with pytest.raises(TextTooLong, match="embed it in pieces with long_texts='mean'"):
         TextEmbedder(Same(), long_texts="fail").transform([LONG])
     wrong = TextEmbedder(Same(), long_texts="split")
-    assert wrong.get_params() == {"embedder": wrong.embedder, "long_texts": "split"}
+    assert wrong.get_params() == {"embedder": wrong.embedder, "long_texts": "split", "cache": True}
     for method in (wrong.fit, wrong.transform):
         with pytest.raises(ValueError, match="expected long_texts to be 'mean', 'cut' or 'fail', got 'split'"):
             method(["blue"])
