@@ -33,11 +33,11 @@ def place(passages=None, passing=None, algorithm="hnsw"):
 @pytest.mark.parametrize(
     ("passages", "k", "ef", "crossover"),
     [
-        (20_000, 1, None, 1_000),
-        (20_000, 10, None, 1_414),
-        (100_000, 10, None, 3_162),
-        (100_000, 10, 400, 4_000),
-        (20_000, 100, None, 4_472),
+        (20_000, 1, None, 2_000),
+        (20_000, 10, None, 2_000),
+        (100_000, 10, None, 4_472),
+        (100_000, 10, 400, 8_000),
+        (20_000, 100, None, 6_324),
         (100_000_000, 10, None, MOST_COUNTED),
     ],
 )

@@ -57,9 +57,12 @@ def kept(client, index_name):
 def test_as_many_of_the_neighbors_are_found_as_were_asked_for(faces, index):
     retriever, vectors, queries = faces.retriever(index), clustered(1, COUNT), clustered(2, 100)
     few = recall_of(retriever.kneighbors(queries, K, ef_runtime=10), queries, vectors)
-    most = recall_of(retriever.kneighbors(queries, K, recall=0.9), queries, vectors)
-    assert few < 0.8
-    assert 0.88 < most < 1.0
+    most = recall_of(retriever.kneighbors(queries, K, recall=0.7), queries, vectors)
+    ef_runtime = index._watch.measured[K].ef_runtime(0.7)
+    assert ef_runtime is not None
+    assert 10 < ef_runtime < COUNT / 20
+    assert few < most
+    assert 0.7 < most < 1.0
     assert recall_of(retriever.kneighbors(queries, K, recall=1.0), queries, vectors) == 1.0
 
 
@@ -148,7 +151,7 @@ def test_a_small_index_and_a_graph_that_never_finds_enough_are_searched_exactly(
     with commands as sent:
         found = retriever.kneighbors(queries, K, recall=0.9999999)
     assert recall_of(found, queries, vectors) == 1.0
-    assert max(ef for ef, _, _ in opened._watch.measured[K].points) < COUNT / 10
+    assert max(ef for ef, _, _ in opened._watch.measured[K].points) < COUNT / 20
     assert all("ADHOC_BF" in words for words in sent[-30:])
     with commands as sent:
         retriever.kneighbors(queries[:1], 400, recall=0.99)  # to keep 400 candidates takes longer
