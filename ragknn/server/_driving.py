@@ -19,7 +19,7 @@ import redis
 import redis.asyncio
 
 from ragknn._protocol.flows import Ahead, Begun, Command, Each, Flow, Pause, Step, Work
-from ragknn.server._exchange import Read, aexchange, all_read, exchange
+from ragknn.server._exchange import Read, aexchange, all_read, exchange, is_plain
 from ragknn.server._lane import Lane
 from ragknn.server._translation import translated
 
@@ -99,6 +99,9 @@ class Driver:
                 self._worker = self._worker or _Worker()
                 future = self._worker.submit(call)
                 return _Sent(flow, future.result, future.done)
+            case list() if not is_plain(self._client):
+                replies = self._replies(step)
+                return _Sent(flow, lambda: replies, lambda: True)
             case list():
                 lane = self._lane = self._lane or Lane(cast(redis.Redis, self._client))
                 letter = lane.send(step)

@@ -29,7 +29,7 @@ def exchange(client: Any, commands: list[Command], read: Read | None = None) -> 
     """
     if not commands:
         return []
-    if not _is_plain(client, redis.Redis, redis.client.Pipeline):
+    if not is_plain(client):
         return all_read(pipeline_of(client, commands).execute(raise_on_error=False), read)
     pool, callbacks = client.connection_pool, client.response_callbacks
     connection = pool.get_connection()
@@ -109,8 +109,15 @@ def pipeline_of(client: Any, commands: list[Command]) -> Any:
     return pipeline
 
 
+def is_plain(client: Any) -> bool:
+    """Whether commands may go round the methods of a sync client.
+
+    What others derive from it, or put around its methods to watch them, is to see every command.
+    """
+    return _is_plain(client, redis.Redis, redis.client.Pipeline)
+
+
 def _is_plain(client: Any, kind: type, pipelines: type[Any]) -> bool:
-    # What others derive from the client, or put around its methods to watch them, is to see every command.
     return type(client) is kind and "pipeline" not in vars(client) and not hasattr(pipelines.execute, "__wrapped__")
 
 

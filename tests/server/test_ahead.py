@@ -215,3 +215,25 @@ def test_a_cancelled_task_ends_when_what_it_lent_out_or_began_has_ended(redis_ur
             assert ended == [True]
 
     asyncio.run(cancelling())
+
+
+def test_a_client_that_others_derive_sees_every_command_in_order(redis_url, index_name):
+    seen = []
+
+    class Watching(redis.Redis):
+        def pipeline(self, *args, **options):
+            pipeline = super().pipeline(*args, **options)
+            add = pipeline.execute_command
+            pipeline.execute_command = lambda *command, **more: seen.append(command) or add(*command, **more)
+            return pipeline
+
+    key = f"ragknn:{index_name}:x"
+
+    def flow():
+        first = yield Ahead(asking(("APPEND", key, "1")))
+        second = yield Ahead(asking(("APPEND", key, "2"), ("DEL", key)))
+        return (yield second), (yield first)
+
+    with Watching.from_url(redis_url) as client:
+        assert run(client, flow()) == ([2, 1], [1])
+    assert seen == [("APPEND", key, "1"), ("APPEND", key, "2"), ("DEL", key)]
