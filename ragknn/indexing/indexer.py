@@ -54,7 +54,8 @@ class Indexer:
         is a document without passages: what the index has of it is removed, and the report's `notes` tell it.
 
         Args:
-            documents: taken a batch at a time.
+            documents: read as they are needed, a few batches ahead of what is written, while the model embeds others.
+                Where reading them fails, what came before is stored.
             options:
                 on_existing: what to do with a document whose id is in the index already: "replace" it, "skip" it, or
                     "fail", which lists it in the report.
@@ -62,8 +63,10 @@ class Indexer:
                     or the "last".
                 on_bad_field: what to do with a value that does not fit the type of its declared field: "fail" the
                     document, or "leave_out" the field, which the report lists.
-                batch_size: documents looked up and written in one round trip; 64.
-                progress: called with the report so far after each batch; None: in a notebook, a bar.
+                batch_size: documents looked up and written in one round trip at most; 64. Passages of several batches
+                    are embedded together.
+                progress: called with the report so far whenever passages were embedded or documents written, so that
+                    it moves within a long document too (`embedded`, `under_way`); None: in a notebook, a bar.
                 dry_run: whether to write nothing and only report what would be added and updated (`report.ids`);
                     nothing is embedded.
 
@@ -225,7 +228,7 @@ class Indexer:
 
 
 class AsyncIndexer:
-    """Async twin of `Indexer`: reading, splitting and embedding run in a thread."""
+    """Async twin of `Indexer`: reading, splitting and embedding run in threads, with which a cancelled task ends."""
 
     def __init__(self, index: AsyncIndex, splitter: Splitter | None = None) -> None:
         check_type("index", index, AsyncIndex)
