@@ -78,8 +78,10 @@ class Retriever:
                 recall: in place of ef_runtime: share of the k true neighbors to find on average, such as 0.99. The
                     first search for a k measures which ef_runtime that takes, by exact searches for 50 to 200 of the
                     stored vectors: some 3 seconds with 100,000 passages, half a minute with a million. That is kept
-                    with the index, for other processes too, until it has changed by half. 1.0 is exact, and so is a
-                    small index or a filter that up to 10,000 passages pass. A flat index always is.
+                    with the index, for other processes too, until it has changed by half. It is measured with vectors
+                    between those of passages: where passages fall into groups far apart, questions find more than was
+                    asked for, and take longer than they need to. 1.0 is exact, and so is a small index or a filter that
+                    up to 10,000 passages pass. A flat index always is.
                 with_vectors: whether each passage brings its stored vector, as `neighbor.passage.vector`.
 
         Raises:
