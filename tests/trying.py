@@ -47,6 +47,7 @@ from ragknn import (
     score_votes,
     tune,
 )
+from ragknn.embedding import CachedEmbedder, VectorCache
 from ragknn.errors import RagKNNError
 from ragknn.evaluation import Questions, aevaluate, ascan_recall, evaluate, rank_documents, read_questions, scan_recall
 from ragknn.retrieval import numbered
@@ -58,7 +59,7 @@ DOCUMENTS = [Document(f"d{n}", f"text number {n} of pears", "ab"[n % 2], {"n": n
 # Classes of which one gets objects, and makes none.
 RESULTS = {"Context", "Failure", "IndexInfo", "IndexMap", "IngestReport", "Note", "Scores", "Setting", "Source"}
 RESULTS |= {"Tuning", "Comparison", "Estimate", "Evaluation", "Latency", "RecallPoint", "RecallScan", "SettingResult"}
-RESULTS |= {"DocumentReader", "ServerInfo"}
+RESULTS |= {"DocumentReader", "Engine", "ServerInfo"}
 SETTINGS = {"Settings", "load_settings", "RedisServer"}  # which other tests try
 
 
@@ -159,8 +160,10 @@ def callables(world):
         "candidates": 10,
         "fusion": WeightedScores(),
         "with_vectors": False,
+        "recall": None,
     }
     options = {"where": {"t": "x"}, "mode": "vector", "rerank": None, "candidates": 10, "fusion": WeightedScores()}
+    options |= {"recall": None}
     ingest = {
         "on_existing": "replace",
         "on_repeated": "first",
@@ -225,9 +228,13 @@ def callables(world):
             {
                 **{"model": "a/model", "name": None, "device": "cpu", "batch_size": 4, "query_prompt": "query: "},
                 **{"document_prompt": "passage: ", "revision": "main", "truncate_dim": 8, "trust_remote_code": False},
-                "model_kwargs": {"dtype": "float16"},
+                **{"model_kwargs": {"dtype": "float16"}, "backend": "torch"},
             },
         ),
+        "VectorCache": (VectorCache, {"folder": None, "size": 5}),
+        "CachedEmbedder": (CachedEmbedder, {"embedder": HashingEmbedder(DIM), "cache": None, "progress": None}),
+        "CachedEmbedder.embed_documents": (CachedEmbedder(HashingEmbedder(DIM)).embed_documents, {"texts": ["a"]}),
+        "CachedEmbedder.embed_queries": (CachedEmbedder(HashingEmbedder(DIM)).embed_queries, {"texts": ["a"]}),
         "Schema": (Schema, {**{k: named[k] for k in ("metric", "m", "dtype", "fields")}, "embedder": "e", "dim": 3}),
         "ReciprocalRank": (ReciprocalRank, {"constant": 60.0}),
         "ReciprocalRank.fuse": (ReciprocalRank().fuse, {"rankings": [[("a", 1.0)]]}),
@@ -250,8 +257,11 @@ def callables(world):
         "alist_indexes": (alist_indexes, {"url": world.url}),
         "Indexer": (Indexer, {"index": index, "splitter": Splitter()}),
         "AsyncIndexer": (AsyncIndexer, {"index": aindex, "splitter": Splitter()}),
-        "Retriever": (Retriever, {"index": index, "on_incomplete": "raise", "long_queries": "mean"}),
-        "AsyncRetriever": (AsyncRetriever, {"index": aindex, "on_incomplete": "raise", "long_queries": "mean"}),
+        "Retriever": (Retriever, {"index": index, "on_incomplete": "raise", "long_queries": "mean", "bulk": "auto"}),
+        "AsyncRetriever": (
+            AsyncRetriever,
+            {"index": aindex, "on_incomplete": "raise", "long_queries": "mean", "bulk": "auto"},
+        ),
         "LabelVoter": (LabelVoter, dict(retriever=retriever, where={"n": 1}, **rules)),
         "AsyncLabelVoter": (AsyncLabelVoter, dict(retriever=aretriever, where={"n": 1}, **rules)),
     }

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn._checks import check_embedder, check_whole, checked_texts
+from ragknn._checks import check_call, check_embedder, check_whole, checked_texts, described
 from ragknn.embedding._batches import distinct
 from ragknn.embedding._locks import ProcessLock
 from ragknn.embedding.protocols import Embedder, Identified, Located, Tokenizing
@@ -41,10 +41,13 @@ class VectorCache:
         size: vectors kept in memory at most.
 
     Raises:
+        TypeError: a folder of another type.
         ValueError: size < 1.
     """
 
     def __init__(self, folder: str | Path | None = None, *, size: int = _SIZE) -> None:
+        if not isinstance(folder, str | Path | None):
+            raise TypeError(f"expected a folder as a str or a Path, or None, got {described(folder)}")
         self.folder = None if folder is None else Path(folder).expanduser().absolute()
         self.size = check_whole("size", size)
         self._memory: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
@@ -187,6 +190,8 @@ class CachedEmbedder:
         progress: _Progress | None = None,
     ) -> None:
         check_embedder(embedder)
+        if progress is not None:
+            check_call("progress", progress, "print")
         self.embedder = embedder
         self.cache = cache if isinstance(cache, VectorCache) else VectorCache(cache)
         self.progress = progress
