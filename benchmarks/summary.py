@@ -27,12 +27,15 @@ RESULTS = Path(__file__).parent / "results"
 # What is quick enough to be waited for.
 SELECTION: dict[str, Sequence[str]] = {
     "embedding": ("--texts", "64", "--queries", "100"),
-    "storing": ("--size", "2000"),
-    "searching": ("--size", "5000", "--queries", "500"),
+    "storing": ("--part", "flat-words", "--part", "flat", "--part", "hnsw", "--size", "2000"),
+    "searching": (
+        *("--part", "one-words", "--part", "many", "--part", "tasks", "--part", "hybrid"),
+        *("--size", "2000", "--queries", "500"),
+    ),
     "starting": ("--part", "help", "--part", "search"),
-    "syncing": ("--size", "5000", "--texts", "100", "--documents", "20000"),
+    "syncing": ("--size", "5000", "--texts", "64", "--documents", "20000"),
     "classifying": ("--size", "10000"),
-    "growth": ("--size", "2000", "--largest", "10000", "--runs", "3"),
+    "growth": ("--part", "k", "--part", "tasks", "--size", "1000", "--runs", "3"),
 }
 
 
