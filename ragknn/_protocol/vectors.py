@@ -66,7 +66,7 @@ def find_faults(vectors: NDArray[Any], metric: Metric, dtype: DType) -> dict[int
         metric: metric of the index; only cosine has no distance to the zero vector.
         dtype: dtype of the stored vectors; float16 overflows beyond 65,504.
     """
-    if vectors.dtype.itemsize >= 4 and _are_ordinary(np.einsum("ij,ij->i", vectors, vectors), vectors.shape[1]):
+    if vectors.dtype.itemsize >= 4 and _are_ordinary(vectors):
         return {}
     with np.errstate(invalid="ignore", over="ignore"):
         # As float64, because the limits are infinite in a shorter dtype.
@@ -85,13 +85,17 @@ def find_faults(vectors: NDArray[Any], metric: Metric, dtype: DType) -> dict[int
     return dict(sorted(faults.items()))
 
 
-def _are_ordinary(squares: NDArray[Any], dim: int) -> bool:
-    """Tell whether the sums of squares of rows of `dim` values leave no doubt that each row has a distance.
+def _are_ordinary(vectors: NDArray[Any]) -> bool:
+    """Tell whether the sums of the squares of rows leave no doubt that each row has a distance.
 
     No value is larger than the root of the sum, and the largest is no smaller than the root of the mean; NaN is not
     between any two numbers. Both roots are then far within what every dtype holds.
     """
-    return bool(len(squares)) and dim * 1e-8 <= squares.min() and squares.max() <= 1e8
+    least, most = vectors.shape[1] * 1e-8, 1e8
+    if len(vectors) == 1:  # a single question, for which all else in NumPy takes several times as long
+        return bool(least <= vectors[0].dot(vectors[0]) <= most)
+    squares = np.einsum("ij,ij->i", vectors, vectors)
+    return bool(len(squares)) and bool(least <= squares.min() and squares.max() <= most)
 
 
 def check_vectors(values: ArrayLike, dim: int, metric: Metric, dtype: DType) -> NDArray[Any]:
