@@ -69,10 +69,6 @@ class IngestReport(Plain):
         unchanged: documents that the index has as they are; they were not embedded again.
         deleted: documents removed because the input no longer has them.
         passages: passages written.
-        embedded: passages embedded by the model; while the work goes on, also those of documents that are not written
-            yet.
-        under_way: while the work goes on, documents of which some passages are embedded and which are not written yet,
-            each counted by the share of them: with `documents`, how far the work is. 0 at its end.
         failed: what did not get in, and why; what the index held of it stays as it was.
         kept: documents that the input no longer has and that were kept all the same, because part of the
             input could not be read and they may come from there.
@@ -82,6 +78,10 @@ class IngestReport(Plain):
         ids: ids of the documents "added", "updated" and "deleted", in this order.
         dry_run: whether nothing was written: the report tells what would have been.
         seconds: how long it took.
+        embedded: passages embedded by the model; while the work goes on, also those of documents that are not written
+            yet.
+        under_way: while the work goes on, documents of which some passages are embedded and which are not written yet,
+            each counted by the share of them: with `documents`, how far the work is. 0 at its end.
     """
 
     added: int = 0
@@ -89,8 +89,6 @@ class IngestReport(Plain):
     unchanged: int = 0
     deleted: int = 0
     passages: int = 0
-    embedded: int = 0
-    under_way: float = 0.0
     failed: tuple[Failure, ...] = ()
     kept: int = 0
     skipped: int = 0
@@ -99,6 +97,8 @@ class IngestReport(Plain):
     ids: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False, compare=False)
     dry_run: bool = False
     seconds: float = 0.0
+    embedded: int = 0
+    under_way: float = 0.0
 
     @property
     def documents(self) -> int:
