@@ -24,7 +24,7 @@ from ragknn.estimators._rows import Spot, fetch_rows, read_mark, store_rows
 from ragknn.indexing.index import Index
 from ragknn.records import Retrieval
 from ragknn.retrieval._asking import near
-from ragknn.retrieval._bulk import Hits, find_in_memory
+from ragknn.retrieval._bulk import Nearest, find_in_memory
 from ragknn.retrieval._commands import IDS
 from ragknn.retrieval._pipeline import select
 from ragknn.retrieval._plan import make_plan
@@ -206,9 +206,9 @@ class Rows:
         self, X: NDArray[Any], k: int, ef_runtime: int | None, bulk: Bulk
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         index = self.index
-        hits = index._run(find_in_memory(index._place(bulk=bulk), X, k, self._among))
-        if hits is not None and hits.rows.shape[1] == k:
-            return self._in_order(hits.distances, self._numbers_of(hits))
+        those = index._run(find_in_memory(index._place(bulk=bulk), X, k, self._among))
+        if those is not None and those.rows.shape[1] == k:
+            return self._in_order(those.distances, self._numbers_of(those))
         retrievals = self._retrieve(X, k, {"ef_runtime": ef_runtime})
         for retrieval in retrievals:
             if len(retrieval) < k:
@@ -239,15 +239,15 @@ class Rows:
         rows = [self._row(passage.document_id, passage.number or 0) for passage in retrieval.passages]
         return self._in_order(distances, np.array(rows, dtype=np.intp))
 
-    def _numbers_of(self, hits: Hits) -> NDArray[np.intp]:
-        """Return which rows the hits are; what was found once need not be read again from its key."""
-        pulled, known = hits.pulled, self._known
+    def _numbers_of(self, those: Nearest) -> NDArray[np.intp]:
+        """Return which rows they are; what was found once need not be read again from its key."""
+        pulled, known = those.pulled, self._known
         if known is None or known[0] != pulled.version:
             self._known = known = pulled.version, np.full(len(pulled.keys), -1)
         keys, (_, numbers) = self.index._keys, known
-        for place in np.unique(hits.rows[numbers[hits.rows] < 0]).tolist():
+        for place in np.unique(those.rows[numbers[those.rows] < 0]).tolist():
             numbers[place] = self._row(*keys.split_passage(as_text(pulled.keys[place])))
-        return numbers[hits.rows]
+        return numbers[those.rows]
 
     def _in_order(
         self, distances: NDArray[np.float64], rows: NDArray[np.intp]

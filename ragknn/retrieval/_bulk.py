@@ -54,7 +54,7 @@ BEGINNING = 2e-3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Hits:
+class Nearest:
     """The nearest passages of each query.
 
     Attributes:
@@ -95,11 +95,11 @@ def search_in_memory(place: Place, searches: Sequence[Search], ask: Ask) -> Flow
     if not searches or len(vectors) < len(searches):
         return None
     queries = rows_from_bytes(vectors, place.schema.dtype, place.schema.dim)
-    hits = None if queries is None else (yield from find_in_memory(place, queries, ask.k, ask.among))
-    return None if hits is None else (yield from _with_passages(place, hits, ask))
+    those = None if queries is None else (yield from find_in_memory(place, queries, ask.k, ask.among))
+    return None if those is None else (yield from _with_passages(place, those, ask))
 
 
-def find_in_memory(place: Place, queries: NDArray[Any], k: int, among: Fragment = EVERYTHING) -> Flow[Hits | None]:
+def find_in_memory(place: Place, queries: NDArray[Any], k: int, among: Fragment = EVERYTHING) -> Flow[Nearest | None]:
     """Return the k nearest passages of each query, shape (n_queries, dim); None where the server is to be asked.
 
     There are fewer than k where no more have a vector.
@@ -138,18 +138,18 @@ def find_in_memory(place: Place, queries: NDArray[Any], k: int, among: Fragment 
         rows = pulled.rows_of(names)
         matrix = matrix.only(rows)
     if not len(matrix):
-        return Hits(pulled, np.empty((len(queries), 0)), np.empty((len(queries), 0), dtype=np.intp))
+        return Nearest(pulled, np.empty((len(queries), 0)), np.empty((len(queries), 0), dtype=np.intp))
     found = yield Work(lambda: nearest(matrix, queries, min(k, len(matrix))))
     if found is None:
         return None
     distances, near = found
-    return Hits(pulled, distances, near if rows is None else rows[near])
+    return Nearest(pulled, distances, near if rows is None else rows[near])
 
 
-def _with_passages(place: Place, hits: Hits, ask: Ask) -> Flow[list[Found] | None]:
-    """Return the hits as neighbors; None where the index has changed since they were found."""
-    rows = np.unique(hits.rows)
-    keys = [hits.pulled.keys[row] for row in rows]
+def _with_passages(place: Place, those: Nearest, ask: Ask) -> Flow[list[Found] | None]:
+    """Return them as neighbors; None where the index has changed since they were found."""
+    rows = np.unique(those.rows)
+    keys = [those.pulled.keys[row] for row in rows]
     fields = [name.encode() for name in ask.returned]
     replies: list[Any] = [()] * len(keys)
     if ask.returned:
@@ -159,7 +159,7 @@ def _with_passages(place: Place, hits: Hits, ask: Ask) -> Flow[list[Found] | Non
             replies += yield [("HMGET", key, *ask.returned) for key in part]
         if any(isinstance(reply, Exception) for reply in replies):  # a user who may search may not read
             return None
-        if (yield from read_version(place.keys)) != hits.pulled.version:
+        if (yield from read_version(place.keys)) != those.pulled.version:
             return None
     passages: dict[int, Passage] = {}
     vectors: dict[int, NDArray[Any]] = {}
@@ -173,7 +173,7 @@ def _with_passages(place: Place, hits: Hits, ask: Ask) -> Flow[list[Found] | Non
         [passages[row]] = found_passages(place.keys, [(key, values)])
     metric = place.schema.metric
     found = []
-    for distances, near in zip(hits.distances.tolist(), hits.rows.tolist(), strict=True):
+    for distances, near in zip(those.distances.tolist(), those.rows.tolist(), strict=True):
         neighbors = [
             Neighbor(passages[row], distance, None, metric=metric)
             for distance, row in zip(distances, near, strict=True)
