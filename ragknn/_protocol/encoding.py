@@ -255,19 +255,28 @@ def _short_tag(parts: list[Any]) -> str:
 
 def any_field_tags(metadata: Mapping[str, Any]) -> str:
     """Return the tags of all scalar entries, those within others by their dotted names, joined by the separator."""
-    return TAG_SEPARATOR.join(dict.fromkeys(_each_tag(metadata, "")))
+    tags: dict[Any, str] = {}
+    for key, item in _each_entry(metadata, ""):
+        if key not in tags:
+            tags[key] = has_field_tag(key)
+        if isinstance(item, str | int | float):
+            tags.setdefault((key, *_identity(item)), any_field_tag(key, item))
+    return TAG_SEPARATOR.join(tags.values())
 
 
-def _each_tag(entries: Mapping[str, Any], prefix: str) -> Iterator[str]:
+def _each_entry(entries: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
     for name, value in entries.items():
         key, entry = f"{prefix}{name}", _as_json(value)
         if isinstance(entry, Mapping):
-            yield from _each_tag(entry, f"{key}.")
+            yield from _each_entry(entry, f"{key}.")
         elif entry is not None:
-            yield has_field_tag(key)
-            for item in map(_as_json, entry if isinstance(entry, list | tuple) else [entry]):
-                if isinstance(item, str | int | float):
-                    yield any_field_tag(key, item)
+            items = entry if isinstance(entry, list | tuple) else [entry]
+            yield from ((key, _as_json(item)) for item in items or [None])
+
+
+def _identity(value: str | int | float) -> tuple[bool, str | int | float]:
+    """Return what equal tags have in common: 1 and 1.0 are one value, 1 and True are two."""
+    return isinstance(value, bool), value
 
 
 def _as_json(value: Any) -> Any:
@@ -288,7 +297,8 @@ def _encode_tags(name: str, value: Any) -> str:
             raise ValueError(  # noqa: TRY004  # a document's content is wrong, not an argument's type
                 f"field {name!r}: expected a str, a number, a bool or a list of them, got {shown(item)}"
             )
-    return TAG_SEPARATOR.join(encode_tag(item, _field(name)) for item in values)
+    once = {_identity(item): item for item in reversed(values)}  # of equal ones the first
+    return TAG_SEPARATOR.join(encode_tag(item, _field(name)) for item in reversed(once.values()))
 
 
 @lru_cache

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragknn import Document, HashingEmbedder, Index, Indexer
+from ragknn._protocol.encoding import ENCODERS, TAG_SEPARATOR
 from ragknn._protocol.finding import matching_ids
 
 DECLARED = {
@@ -161,6 +162,14 @@ def test_the_values_of_any_field_are_counted(server, several):
             alike = {one: len(ids) for (_, one), ids in expected.items()}
             assert {key: count for key, count in found.items() if count != alike.get(key)} == {}
             assert found.keys() == alike.keys()
+
+
+def test_a_document_counts_once_for_equal_numbers(server):
+    several = [(None, {"k": [1, 1.0, True, 1]}), (None, {"a": {"k": 2}, "a.k": [2.0, "2"]})]
+    server.hold(documents_of(several))
+    assert server.index.values("a.k") == {2: 1, "2": 1}
+    assert server.find({"k": 1.0}) == server.find({"k": True}) == {"n0"}
+    assert ENCODERS["tag"]("declared", [1, 1.0, True, 1]) == TAG_SEPARATOR.join(["1", "true"])
 
 
 def test_an_entry_of_another_kind_is_another_value(server):
