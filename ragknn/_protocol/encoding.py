@@ -297,8 +297,10 @@ def _encode_tags(name: str, value: Any) -> str:
             raise ValueError(  # noqa: TRY004  # a document's content is wrong, not an argument's type
                 f"field {name!r}: expected a str, a number, a bool or a list of them, got {shown(item)}"
             )
-    once = {_identity(item): item for item in reversed(values)}  # of equal ones the first
-    return TAG_SEPARATOR.join(encode_tag(item, _field(name)) for item in reversed(once.values()))
+    tags: dict[Any, str] = {}
+    for item in values:
+        tags.setdefault(_identity(item), encode_tag(item, _field(name)))
+    return TAG_SEPARATOR.join(tags.values())
 
 
 @lru_cache
