@@ -56,7 +56,7 @@ def test_describe_says_what_vectors_take_and_whether_less_would_do(faces, redis_
     with faces.index(index_name, url=redis_url, embedder=embedder) as index:
         assert index.describe().storage == (
             "256 bytes a vector, in its hash and in the search index; 128 in a new index with dtype='auto' (float16), "
-            "with the same rankings"
+            "with the same rankings but for near ties"
         )
         index.drop()
     with faces.index(index_name, url=redis_url, embedder=embedder, dtype="auto") as index:
@@ -64,5 +64,5 @@ def test_describe_says_what_vectors_take_and_whether_less_would_do(faces, redis_
         index.drop()
     with faces.index(index_name, url=redis_url, dim=8, dtype="float64") as index:
         assert index.describe().storage.endswith(
-            "; 32 in a new index with dtype='auto' (float32), with the same rankings"
+            "; 32 in a new index with dtype='auto' (float32), with the same rankings but for near ties"
         )
