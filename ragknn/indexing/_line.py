@@ -74,6 +74,7 @@ class Line:
         self._writing: deque[tuple[Sequence[Pending], Begun]] = deque()
         self._changed: list[Any] = []  # documents that another writer changed meanwhile
         self._attempts: Counter[str] = Counter()
+        self._failure: BaseException | None = None  # of the model
 
     def bring_in(self, items: Iterable[Any]) -> Flow[None]:
         """Bring all items in; where the input breaks off, what it gave, before the error is raised."""
@@ -135,16 +136,21 @@ class Line:
             self._embedding.append((passages, (yield Ahead(self._embedded(passages)))))
 
     def _embedded(self, passages: Sequence[tuple[Pending, int]]) -> Flow[NDArray[Any]]:
-        texts = [one.draft.embedded_text for one, _ in passages]
-        made = yield Work(
-            lambda: self._embed(
-                [text(one.passages[number]) for text, (one, number) in zip(texts, passages, strict=True)]
-            )
-        )
+        made = yield Work(partial(self._made, passages))
         rows = as_vectors(made, self._place.schema.dim)
         if len(rows) != len(passages):
             raise InvalidVectors(f"expected one vector for each of {len(passages)} passages, got {len(rows)}")
         return rows
+
+    def _made(self, passages: Sequence[tuple[Pending, int]]) -> Any:
+        """Let the model embed passages, unless it has failed: then it is not called again."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            return self._embed([one.text_of(number) for one, number in passages])
+        except BaseException as error:
+            self._failure = error
+            raise
 
     def _take_vectors(self) -> Flow[None]:
         """Wait for the call of the model that was begun first, and write the documents that it completes."""
