@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ragknn._checks import checked_texts, shown
 from ragknn._protocol.flows import Flow, Work
+from ragknn._protocol.place import Place
 from ragknn._protocol.vectors import check_vectors
 from ragknn.embedding._long_texts import Notes, embed_documents, embed_queries
 from ragknn.errors import InvalidVectors
@@ -33,7 +34,7 @@ def asking(
     texts = checked_queries(queries)
     plan = yield from planned(retriever.index, k, options)
     questions = yield from posed(retriever, texts, plan, vectors)
-    return (yield from select(retriever.index._place(retriever.on_incomplete, retriever.bulk), questions, plan))
+    return (yield from select(place_of(retriever), questions, plan))
 
 
 def asking_any(
@@ -48,7 +49,7 @@ def asking_any(
     phrased = tuple(one for question in questions for one in question.phrasings)
     notes = tuple(note for question in questions for note in question.notes)
     question = Question(texts[0], phrased, notes)
-    return (yield from select(retriever.index._place(retriever.on_incomplete, retriever.bulk), [question], plan))
+    return (yield from select(place_of(retriever), [question], plan))
 
 
 def asking_like(
@@ -70,7 +71,7 @@ def asking_like(
     vector, notes = yield Work(embed)
     [row] = _checked(retriever.index, vector)
     question = Question(query, (Phrasing(query, row),), notes)
-    return (yield from select(retriever.index._place(retriever.on_incomplete, retriever.bulk), [question], plan))
+    return (yield from select(place_of(retriever), [question], plan))
 
 
 def asking_near(retriever: AnyRetriever, vectors: ArrayLike, k: int | None, options: Options) -> Flow[list[Retrieval]]:
@@ -78,7 +79,12 @@ def asking_near(retriever: AnyRetriever, vectors: ArrayLike, k: int | None, opti
     check_wordless(options)
     plan = yield from planned(retriever.index, k, options)
     questions = near(retriever.index, vectors)
-    return (yield from select(retriever.index._place(retriever.on_incomplete, retriever.bulk), questions, plan))
+    return (yield from select(place_of(retriever), questions, plan))
+
+
+def place_of(retriever: AnyRetriever) -> Place:
+    """Return where a retriever looks, and what it does about answers that are not complete."""
+    return retriever.index._place(retriever.on_incomplete, retriever.bulk)
 
 
 def planned(index: Index | AsyncIndex, k: int | None, options: Options) -> Flow[Plan]:

@@ -15,7 +15,7 @@ from ragknn._protocol.counting import LabelCensus, count_labels
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.query import WITH_VECTOR, intersection
 from ragknn.records import Vote
-from ragknn.retrieval._asking import check_wordless, checked_queries, near, posed
+from ragknn.retrieval._asking import check_wordless, checked_queries, near, place_of, posed
 from ragknn.retrieval.options import SearchOptions
 from ragknn.voting._polling import Excluded, check_enough, most_votes, only_labelled, plan_vote, poll, votable
 
@@ -76,7 +76,7 @@ def voting(
     narrowed = (yield from count_labels(index._keys, votable(plan))) if options.get("where") else counts[by_vector]
     check_enough(index.name, narrowed, rules)
     plan = replace(plan, among=only_labelled(plan.among, narrowed))
-    place = index._place(voter.retriever.on_incomplete, voter.retriever.bulk)
+    place = place_of(voter.retriever)
     polled = yield from poll(place, questions, plan, rules, [excluded] * len(questions))
     if any(neighbor.passage.label not in counts[0].documents for voters in polled for neighbor in voters):
         counts = yield from counting(voter)
