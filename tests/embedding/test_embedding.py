@@ -1,13 +1,11 @@
-import os
 import pickle
-import subprocess
-import sys
 import threading
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scripts import run_python
 from sentence_transformers import SentenceTransformer
 
 from ragknn import (
@@ -25,20 +23,6 @@ from ragknn.embedding._naming import embedder_named
 from ragknn.embedding.protocols import Identified, Tokenizing
 
 TEXTS = ["How do I reset my password?", "The cat sat on the mat.", "", "Straße 🏷️ 名前"]
-
-
-def run_python(script, *arguments, **environ):
-    """Run a script in a process of its own and return what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script, *arguments],
-        env={**os.environ, **environ},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 # ---- the hashing embedder --------------------------------------------------------------------------------------

@@ -3,11 +3,10 @@
 import os
 import pickle
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from scripts import run_python
 from small_models import small_model
 from test_moved_models import saved  # noqa: F401  # a small model of another kind
 
@@ -36,16 +35,7 @@ print(about, embedder.engine.backend, embedder.token_spans("a cat"), float(vecto
 
 def asked(*arguments, **environ):
     """Return what a process of its own says of an embedder: a line of imports, a line of answers."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", ASKING, *arguments],
-        env={**os.environ, **environ},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+    return run_python(ASKING, *arguments, **environ).splitlines()
 
 
 @pytest.fixture(scope="module")
