@@ -19,7 +19,7 @@ from ragknn._protocol.flows import Ahead, Begun, Flow, Work
 from ragknn._protocol.place import Place
 from ragknn._protocol.vectors import as_vectors
 from ragknn._protocol.writing import stored_hashes, write_documents
-from ragknn.errors import InvalidVectors
+from ragknn.errors import EmbeddingError, InvalidVectors
 from ragknn.indexing._drafts import Drafting, ReadyDocument
 from ragknn.indexing._pending import Pending, pending_of, writes_of
 from ragknn.indexing._policy import Policy
@@ -74,7 +74,7 @@ class Line:
         self._writing: deque[tuple[Sequence[Pending], Begun]] = deque()
         self._changed: list[Any] = []  # documents that another writer changed meanwhile
         self._attempts: Counter[str] = Counter()
-        self._failure: BaseException | None = None  # of the model
+        self._model_failed = False
 
     def bring_in(self, items: Iterable[Any]) -> Flow[None]:
         """Bring all items in; where the input breaks off, what it gave, before the error is raised."""
@@ -144,12 +144,12 @@ class Line:
 
     def _made(self, passages: Sequence[tuple[Pending, int]]) -> Any:
         """Let the model embed passages, unless it has failed: then it is not called again."""
-        if self._failure is not None:
-            raise self._failure
+        if self._model_failed:  # the error of before is the one that is raised
+            raise EmbeddingError("the model failed at other passages before it came to these")
         try:
             return self._embed([one.text_of(number) for one, number in passages])
-        except BaseException as error:
-            self._failure = error
+        except BaseException:
+            self._model_failed = True
             raise
 
     def _take_vectors(self) -> Flow[None]:
