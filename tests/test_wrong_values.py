@@ -102,7 +102,8 @@ def test_whatever_is_public_and_can_be_called_is_tried(package):
     assert made - only_named - errors - set(vars(trying)) <= trying.RESULTS | trying.SETTINGS
 
 
-def test_what_is_tried_works_with_what_it_takes(world):
+def test_what_is_tried_works_with_what_it_takes(world, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # for the pictures that it draws
     missing = {"read_questions", "read_documents"}  # which find nothing there
     for name, (call, given) in callables(world).items():
         if name not in missing:
