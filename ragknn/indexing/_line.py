@@ -32,8 +32,11 @@ PASSAGES_PER_CALL = 128
 CALLS_AHEAD = 2
 # Batches that are written at a time: while the server works at one, the next is packed.
 WRITES_AHEAD = 2
-# Characters after which a batch is read no further, and bytes after which what is written goes in another batch.
-CHARACTERS_PER_BATCH = BYTES_PER_WRITE = 2_000_000
+# Characters after which a batch is read no further.
+CHARACTERS_PER_BATCH = 2_000_000
+# Of texts and vectors that are written at a time. A socket takes some 200 kB before it makes who sends wait until the
+# server has nearly all of them behind it; what is written ahead fits, so that neither waits for the other.
+BYTES_PER_WRITE = 64_000
 # Times that a document is looked up again because another writer changed it meanwhile.
 ATTEMPTS = 3
 
