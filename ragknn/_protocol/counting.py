@@ -39,7 +39,7 @@ def count_passages(keys: Keys, among: Fragment = EVERYTHING) -> Flow[int]:
     [reply] = yield [
         (
             *("FT.SEARCH", keys.alias, among.query, *params(among.params)),
-            *("LIMIT", 0, 0, "TIMEOUT", COUNT_TIMEOUT, "DIALECT", 2),
+            *("LIMIT", "0", "0", "TIMEOUT", str(COUNT_TIMEOUT), "DIALECT", "2"),
         )
     ]
     return parse_complete(reply).total
@@ -50,8 +50,8 @@ def count_documents(keys: Keys, among: Fragment = EVERYTHING) -> Flow[int]:
     [reply] = yield [
         (
             *("FT.AGGREGATE", keys.alias, among.query, *params(among.params)),
-            *("GROUPBY", 0, "REDUCE", "COUNT_DISTINCT", 1, "@document_id", "AS", "n"),
-            *("TIMEOUT", COUNT_TIMEOUT, "DIALECT", 2),
+            *("GROUPBY", "0", "REDUCE", "COUNT_DISTINCT", "1", "@document_id", "AS", "n"),
+            *("TIMEOUT", str(COUNT_TIMEOUT), "DIALECT", "2"),
         )
     ]
     rows = parse_aggregate(reply)
@@ -78,8 +78,9 @@ def count_labels(keys: Keys, among: Fragment = EVERYTHING) -> Flow[LabelCensus]:
     labelled_only = intersection(among, LABELLED)
     [reply] = yield [
         (
-            *("FT.AGGREGATE", keys.alias, labelled_only.query, *params(labelled_only.params), "GROUPBY", 1, "@label"),
-            *("REDUCE", "COUNT_DISTINCT", 1, "@document_id", "AS", "n", "TIMEOUT", COUNT_TIMEOUT, "DIALECT", 2),
+            *("FT.AGGREGATE", keys.alias, labelled_only.query, *params(labelled_only.params), "GROUPBY", "1", "@label"),
+            *("REDUCE", "COUNT_DISTINCT", "1", "@document_id", "AS", "n"),
+            *("TIMEOUT", str(COUNT_TIMEOUT), "DIALECT", "2"),
         )
     ]
     counts: Counter[Label] = Counter()

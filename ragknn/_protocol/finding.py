@@ -18,7 +18,7 @@ KEYS_PER_ROUND = 1_000  # keys looked for or removed in one round trip
 
 def scan(prefix: str, cursor: int, ending: str = "") -> Flow[tuple[int, list[str]]]:
     """Return the next cursor, 0 at the end, and some of the keys with prefix and ending; a key may come twice."""
-    [reply] = yield [("SCAN", cursor, "MATCH", f"{prefix}*{ending}", "COUNT", KEYS_PER_ROUND)]
+    [reply] = yield [("SCAN", str(cursor), "MATCH", f"{prefix}*{ending}", "COUNT", str(KEYS_PER_ROUND))]
     following, found = checked(reply)
     return int(following), [as_text(key) for key in found]
 
@@ -47,8 +47,8 @@ def matching_passages(keys: Keys, among: Fragment) -> Flow[list[str]]:
     """Return the keys of all passages that the fragment finds, sorted."""
     [reply] = yield [
         (
-            *("FT.AGGREGATE", keys.alias, among.query, *params(among.params), "LOAD", 1, "@__key"),
-            *("WITHCURSOR", "COUNT", KEYS_PER_ROUND, "TIMEOUT", COUNT_TIMEOUT, "DIALECT", 2),
+            *("FT.AGGREGATE", keys.alias, among.query, *params(among.params), "LOAD", "1", "@__key"),
+            *("WITHCURSOR", "COUNT", str(KEYS_PER_ROUND), "TIMEOUT", str(COUNT_TIMEOUT), "DIALECT", "2"),
         )
     ]
     found: set[str] = set()
@@ -57,7 +57,7 @@ def matching_passages(keys: Keys, among: Fragment) -> Flow[list[str]]:
         found.update(row["__key"] for row in parse_aggregate(rows))
         if not int(cursor):
             return sorted(found)
-        [reply] = yield [("FT.CURSOR", "READ", keys.alias, cursor, "COUNT", KEYS_PER_ROUND)]
+        [reply] = yield [("FT.CURSOR", "READ", keys.alias, str(cursor), "COUNT", str(KEYS_PER_ROUND))]
 
 
 def matching_ids(keys: Keys, among: Fragment) -> Flow[list[str]]:

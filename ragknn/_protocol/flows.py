@@ -10,7 +10,7 @@ An operation is a generator. It yields what it waits for and is sent what came o
     a `Begun`             the end of that flow; what it returned comes back, or its error is raised
 
 `connection.run` drives it in sync and `connection.arun` in async code. Each command is a tuple that could be
-typed into redis-cli.
+typed into redis-cli; numbers are text by then, since what packs commands cannot be interrupted while it makes them so.
 
 Flows that were begun work one at a time, in the order in which they were begun, and so do their commands reach the
 server: those of one flow after those of the flows begun before. When a flow ends, however it ends, nothing of what it
@@ -24,7 +24,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
-Command: TypeAlias = tuple[str | bytes | int | float, ...]
+Command: TypeAlias = tuple[str | bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)

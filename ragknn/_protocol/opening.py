@@ -150,13 +150,13 @@ def field_definitions(fields: Mapping[str, FieldType]) -> Command:
 
 def create_command(keys: Keys, schema: Schema, search_index: str | None = None) -> Command:
     """Return the command that makes a search index of everything that is stored; its name is that of the first one."""
-    vector: list[str | int] = ["TYPE", schema.dtype.upper(), "DIM", schema.dim]
+    vector = ["TYPE", schema.dtype.upper(), "DIM", str(schema.dim)]
     vector += ["DISTANCE_METRIC", schema.metric.upper()]
     if schema.algorithm == "hnsw":
-        vector += ["M", schema.m, "EF_CONSTRUCTION", schema.ef_construction]
+        vector += ["M", str(schema.m), "EF_CONSTRUCTION", str(schema.ef_construction)]
     return (
-        *("FT.CREATE", search_index or keys.search_index(), "ON", "HASH", "PREFIX", 1, keys.passage_prefix),
-        *("STOPWORDS", 0, "SCHEMA"),
+        *("FT.CREATE", search_index or keys.search_index(), "ON", "HASH", "PREFIX", "1", keys.passage_prefix),
+        *("STOPWORDS", "0", "SCHEMA"),
         *("document_id", *_TAG),
         *("label", *_TAG, "INDEXMISSING"),  # so that a search can leave out what has no label
         *("id", "AS", "passage_id", *_TAG),
@@ -164,7 +164,7 @@ def create_command(keys: Keys, schema: Schema, search_index: str | None = None) 
         *((ANY_FIELD, *_TAG) if schema.any_field else ()),
         *((TERMS, "AS", TERMS_ALIAS, "TEXT", "NOSTEM") if schema.text_search else ()),
         *field_definitions(schema.fields),
-        *("vector", "VECTOR", schema.algorithm.upper(), len(vector), *vector),
+        *("vector", "VECTOR", schema.algorithm.upper(), str(len(vector)), *vector),
     )
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ragknn._nearest.matrix import lay_out
 from ragknn._protocol.counting import COUNT_TIMEOUT
-from ragknn._protocol.flows import Flow, Work
+from ragknn._protocol.flows import Command, Flow, Work
 from ragknn._protocol.kept import Pulled
 from ragknn._protocol.place import Place
 from ragknn._protocol.vectors import as_stored, rows_from_bytes
@@ -57,10 +57,10 @@ def _stream(place: Place, version: Version) -> Flow[Pulled | None]:
     size = max(1, PART_BYTES // (schema.dim * values.itemsize))
     names: list[bytes] = []
     seen = 0
-    commands: list[tuple[Any, ...]] = [
+    commands: list[Command] = [
         (
-            *("FT.AGGREGATE", alias, "*", "LOAD", 2, "@__key", "@vector", "WITHCURSOR", "COUNT", size),
-            *("TIMEOUT", COUNT_TIMEOUT, "DIALECT", 2),
+            *("FT.AGGREGATE", alias, "*", "LOAD", "2", "@__key", "@vector", "WITHCURSOR", "COUNT", str(size)),
+            *("TIMEOUT", str(COUNT_TIMEOUT), "DIALECT", "2"),
         )
     ]
     cursor = 1
@@ -74,14 +74,14 @@ def _stream(place: Place, version: Version) -> Flow[Pulled | None]:
             vectors = rows_from_bytes(blobs, schema.dtype, schema.dim)
             if vectors is None or seen > most:
                 if cursor:
-                    yield [("FT.CURSOR", "DEL", alias, cursor)]
+                    yield [("FT.CURSOR", "DEL", alias, str(cursor))]
                 return None
             values[len(names) : len(names) + len(keys)] = vectors
             names += keys
             if not cursor:
                 break  # what was asked for beyond the end is an error
         parts = min(PARTS_PER_ROUND, max(1, -(-(most - seen) // size)))
-        commands = [("FT.CURSOR", "READ", alias, cursor, "COUNT", size)] * parts
+        commands = [("FT.CURSOR", "READ", alias, str(cursor), "COUNT", str(size))] * parts
     if seen != most:
         return None
     there = len(names)

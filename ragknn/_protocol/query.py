@@ -89,6 +89,6 @@ LABELLED = Fragment(all_but("ismissing(@label)"), {})
 WITH_VECTOR = Fragment(all_but("@no_vector:{1}"), {})
 
 
-def params(values: Mapping[str, str | int | float | bytes]) -> Command:
+def params(values: Mapping[str, str | bytes]) -> Command:
     """Return the part of a command that hands values to a query; values never become syntax."""
-    return ("PARAMS", 2 * len(values), *(part for pair in values.items() for part in pair)) if values else ()
+    return ("PARAMS", str(2 * len(values)), *(part for pair in values.items() for part in pair)) if values else ()

@@ -74,7 +74,7 @@ class Knn:
             among = f"(-{NOWHERE})"
         tried = EXACT if self.exact else effort(place, ask.among, ask.k, ask.ef_runtime, demanding=ask.demanding)
         query = f"{among}=>[KNN $k @vector $vector{tried} AS distance]"
-        return _by_distance(place, query, {"k": ask.k, "vector": self.vector}, ask, ask.k)
+        return _by_distance(place, query, {"k": str(ask.k), "vector": self.vector}, ask, ask.k)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Range:
         among = "" if ask.among == EVERYTHING else f" ({ask.among.query})"
         # Before the filter, as behind a negation the server forgets the distance.
         query = f"@vector:[VECTOR_RANGE $radius $vector]=>{{$YIELD_DISTANCE_AS: distance}}{among}"
-        values = {"radius": _reach(self.radius, place.schema), "vector": self.vector}
+        values: dict[str, str | bytes] = {"radius": str(_reach(self.radius, place.schema)), "vector": self.vector}
         return _by_distance(place, query, values, ask, self.limit)
 
 
@@ -124,13 +124,13 @@ class Words:
             *_returning(fields, ask.k, place.timeout),
         )
 
-    def _query(self, schema: Schema, among: Fragment) -> tuple[str, dict[str, Any]]:
+    def _query(self, schema: Schema, among: Fragment) -> tuple[str, dict[str, str | bytes]]:
         narrow = [] if among == EVERYTHING else [among.query]
-        values: dict[str, Any] = dict(among.params)
+        values: dict[str, str | bytes] = dict(among.params)
         if self.vector is not None and self.radius is not None:
             narrow.insert(0, "@vector:[VECTOR_RANGE $radius $vector]")
             [blob] = to_bytes(self.vector[np.newaxis], schema.dtype)
-            values |= {"radius": _reach(self.radius, schema), "vector": blob}
+            values |= {"radius": str(_reach(self.radius, schema)), "vector": blob}
         found = any_of_among(self.terms, " ".join(narrow)) if narrow else any_of(self.terms)
         return found.query, {**values, **found.params}
 
@@ -140,11 +140,11 @@ Search: TypeAlias = Knn | Range | Words
 
 def reading(place: Place, keys: Sequence[str], fields: tuple[str, ...], among: Fragment) -> Command:
     """Return the command that reads fields of those of some passages that a filter finds."""
-    query = (among.query, *params(among.params), "INKEYS", len(keys), *keys)
+    query = (among.query, *params(among.params), "INKEYS", str(len(keys)), *keys)
     return ("FT.SEARCH", place.keys.alias, *query, *_returning(fields, len(keys), place.timeout))
 
 
-def _by_distance(place: Place, query: str, values: Mapping[str, Any], ask: Ask, limit: int) -> Command:
+def _by_distance(place: Place, query: str, values: Mapping[str, str | bytes], ask: Ask, limit: int) -> Command:
     return (
         *("FT.SEARCH", place.keys.alias, query, *params({**values, **ask.among.params}), "SORTBY", "distance"),
         *_returning((*ask.returned, "distance"), limit, place.timeout),
@@ -152,8 +152,8 @@ def _by_distance(place: Place, query: str, values: Mapping[str, Any], ask: Ask, 
 
 
 def _returning(fields: tuple[str, ...], limit: int, timeout: float) -> Command:
-    milliseconds = max(1, round(timeout * 1000))
-    return ("RETURN", len(fields), *fields, "LIMIT", 0, limit, "TIMEOUT", milliseconds, "DIALECT", 2)
+    milliseconds = str(max(1, round(timeout * 1000)))
+    return ("RETURN", str(len(fields)), *fields, "LIMIT", "0", str(limit), "TIMEOUT", milliseconds, "DIALECT", "2")
 
 
 def _reach(radius: float, schema: Schema) -> float:

@@ -81,7 +81,7 @@ def counting(place: Place, among: Fragment) -> list[Command]:
     return [
         (
             *("FT.AGGREGATE", place.keys.alias, among.query, *params(among.params)),
-            *("LIMIT", MOST_COUNTED, 1, "DIALECT", 2),
+            *("LIMIT", str(MOST_COUNTED), "1", "DIALECT", "2"),
         )
     ]
 

@@ -52,7 +52,7 @@ def search(place: Place, searches: Sequence[Search], ask: Ask) -> Flow[list[Foun
 
 
 def _best_scorer(place: Place) -> Flow[str]:
-    replies = yield [("FT.SEARCH", place.keys.alias, "*", "SCORER", scorer, "LIMIT", 0, 0) for scorer in SCORERS]
+    replies = yield [("FT.SEARCH", place.keys.alias, "*", "SCORER", scorer, "LIMIT", "0", "0") for scorer in SCORERS]
     for scorer, reply in zip(SCORERS, replies, strict=True):
         if not isinstance(reply, Exception):
             return scorer

@@ -48,12 +48,12 @@ SETTING = [
 TAG = ("TAG", "SEPARATOR", "\x1f", "CASESENSITIVE")
 CREATING = [
     (
-        *("FT.CREATE", "ragknn:doc:v1", "ON", "HASH", "PREFIX", 1, "ragknn:doc:p:"),
-        *("STOPWORDS", 0, "SCHEMA"),
+        *("FT.CREATE", "ragknn:doc:v1", "ON", "HASH", "PREFIX", "1", "ragknn:doc:p:"),
+        *("STOPWORDS", "0", "SCHEMA"),
         *("document_id", *TAG, "label", *TAG, "INDEXMISSING"),
         *("id", "AS", "passage_id", *TAG, "no_vector", *TAG, "terms", "AS", "_terms", "TEXT", "NOSTEM"),
         *("f:topic", "AS", "topic", *TAG, "INDEXMISSING", "f:year", "AS", "year", "NUMERIC", "INDEXMISSING"),
-        *("vector", "VECTOR", "FLAT", 6, "TYPE", "FLOAT32", "DIM", 2, "DISTANCE_METRIC", "COSINE"),
+        *("vector", "VECTOR", "FLAT", "6", "TYPE", "FLOAT32", "DIM", "2", "DISTANCE_METRIC", "COSINE"),
     ),
     ("FT.ALIASADD", "ragknn:doc", "ragknn:doc:v1"),
 ]
@@ -298,7 +298,7 @@ def test_what_a_server_says_of_itself_is_read(as_lines):
 def test_passages_and_documents_are_counted_on_the_server():
     steps, passages = play(count_passages(KEYS), [{b"total_results": 7, b"results": []}])
     assert (steps, passages) == (
-        [[("FT.SEARCH", "ragknn:doc", "*", "LIMIT", 0, 0, "TIMEOUT", 60_000, "DIALECT", 2)]],
+        [[("FT.SEARCH", "ragknn:doc", "*", "LIMIT", "0", "0", "TIMEOUT", "60000", "DIALECT", "2")]],
         7,
     )
     _, documents = play(count_documents(KEYS), [[1, [b"n", b"3"]]])
@@ -312,8 +312,8 @@ def test_the_stored_ids_are_scanned_to_the_end_and_each_is_told_once():
         stored_ids(KEYS), [[b"17", [b"ragknn:doc:p:{a}:0", b"ragknn:doc:p:{%7B}:0"]]], [[b"0", [b"ragknn:doc:p:{a}:0"]]]
     )
     assert [command for [command] in steps] == [
-        ("SCAN", 0, "MATCH", "ragknn:doc:p:*}:0", "COUNT", KEYS_PER_ROUND),
-        ("SCAN", 17, "MATCH", "ragknn:doc:p:*}:0", "COUNT", KEYS_PER_ROUND),
+        ("SCAN", "0", "MATCH", "ragknn:doc:p:*}:0", "COUNT", str(KEYS_PER_ROUND)),
+        ("SCAN", "17", "MATCH", "ragknn:doc:p:*}:0", "COUNT", str(KEYS_PER_ROUND)),
     ]
     assert sorted(ids) == ["a", "{"]
 
