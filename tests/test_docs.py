@@ -1,4 +1,4 @@
-"""What the project shows is run: the README's code, the notebooks; and the corpora are what they say they are."""
+"""What the project shows is run: the README's code, the pages, the notebooks; and the corpora are what they say."""
 
 import csv
 import json
@@ -19,6 +19,8 @@ from nbclient import NotebookClient
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+SHOWN = "\n".join([README, *(page.read_text(encoding="utf-8") for page in PAGES)])
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # What the README takes for the reader's own folder.
 NOTES = {
@@ -44,8 +46,8 @@ HANDBOOK = ROOT / "corpora" / "handbook"
 TICKETS = ROOT / "corpora" / "tickets"
 
 
-def code_blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+def code_blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture
@@ -61,9 +63,28 @@ def vectors(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFa
     monkeypatch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
 
 
-def shell_lines() -> list[str]:
-    """Return the lines of the README's shell blocks."""
-    return [line for block in code_blocks("sh") for line in block.splitlines() if line.strip()]
+def shell_lines(page: str = README) -> list[str]:
+    """Return the lines of a page's shell blocks."""
+    return [line for block in code_blocks("sh", page) for line in block.splitlines() if line.strip()]
+
+
+def run_python(page: str, folder: Path) -> None:
+    """Run the Python of a page as one program, which must print what the page shows."""
+    program = "\n".join(["import remembering", *code_blocks("python", page)])
+    result = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=380)
+    assert result.returncode == 0, result.stderr
+    shown = "".join(code_blocks("text", page)).splitlines()
+    assert [line for line in shown if line not in result.stdout.splitlines()] == []
+
+
+def run_commands(lines: list[str], folder: Path) -> str:
+    """Run commands word for word and in their order, none of which may fail; return what they print."""
+    options = {"cwd": folder, "capture_output": True, "text": True, "timeout": 380}
+    result = subprocess.run([sys.executable, "-c", RUN_COMMANDS], input="\n".join(lines), **options)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    codes = re.findall(r"^=== (\d+) (.*)$", result.stdout, re.MULTILINE)
+    assert codes == [("0", line) for line in lines], result.stderr[-3000:]
+    return result.stdout
 
 
 @pytest.fixture
@@ -114,12 +135,8 @@ def test_the_readme_and_the_notebooks_share_no_index():
 @pytest.mark.timeout(400)  # likewise
 @pytest.mark.usefixtures("vectors")
 def test_the_python_of_the_readme_runs_and_prints_what_it_shows(checkout: Path):
-    program = "\n".join(["import remembering", *code_blocks("python")])
-    result = subprocess.run([sys.executable, "-c", program], cwd=checkout, capture_output=True, text=True, timeout=380)
-    assert result.returncode == 0, result.stderr
-    shown = "".join(code_blocks("text")).splitlines()
-    assert shown
-    assert [line for line in shown if line not in result.stdout.splitlines()] == []
+    assert code_blocks("text")
+    run_python(README, checkout)
 
 
 @pytest.mark.long
@@ -134,30 +151,44 @@ def test_the_commands_of_the_readme_run_word_for_word_in_their_order(checkout: P
     about_server = [line for line in ours if line.startswith("ragknn server ")]
     assert ours[-len(about_server) :] == about_server
     here = ours[: -len(about_server)]
-    result = subprocess.run(
-        [sys.executable, "-c", RUN_COMMANDS],
-        input="\n".join(here),
-        cwd=checkout,
-        capture_output=True,
-        text=True,
-        timeout=380,
-    )
-    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-    codes = re.findall(r"^=== (\d+) (.*)$", result.stdout, re.MULTILINE)
-    assert codes == [("0", line) for line in here], result.stderr[-3000:]
+    printed = run_commands(here, checkout)
     for line in about_server:
         done = run_in_a_process(shlex.split(line, comments=True)[1:], "", checkout, {})
         assert done.returncode == 0, done.stderr
-    assert "letters/rent.md" in result.stdout
+    assert "letters/rent.md" in printed
     assert (checkout / "k.png").is_file()
     names = {words[2] for words in map(str.split, ours) if words[1] in ("index", "drop", "classify", "tune", "info")}
     assert names == {"mine", "tickets"}
 
 
-def test_every_command_stands_in_the_readme():
+def test_every_command_stands_in_the_readme_or_on_a_page():
     from ragknn.cli import COMMANDS
 
-    assert [name for name in COMMANDS if not any(line.startswith(f"ragknn {name}") for line in shell_lines())] == []
+    lines = shell_lines(SHOWN)
+    assert [name for name in COMMANDS if not any(line.startswith(f"ragknn {name}") for line in lines)] == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(400)
+@pytest.mark.usefixtures("vectors")
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_what_a_page_shows_is_run(checkout: Path, path: Path):
+    """First all of its Python as one program, then its commands."""
+    page = path.read_text(encoding="utf-8")
+    if code_blocks("python", page):
+        run_python(page, checkout)
+    if lines := [line for line in shell_lines(page) if line.startswith("ragknn ")]:
+        run_commands(lines, checkout)
+    known = {"python", "text", "sh", "redis", "toml", "yaml"}
+    assert set(re.findall(r"^```(\w*)\n.*?^```$", page, re.DOTALL | re.MULTILINE)) <= known
+
+
+def test_every_page_is_in_the_list_of_pages_and_leads_somewhere():
+    listed = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    assert [page.name for page in PAGES if page.name != "README.md" and f"({page.name})" not in listed] == []
+    for page in PAGES:
+        links = re.findall(r"\]\(([^)#:]+)[^)]*\)", page.read_text(encoding="utf-8"))
+        assert [link for link in links if not (page.parent / link).exists()] == [], page.name
 
 
 def test_every_extra_that_the_readme_names_is_one():
@@ -227,7 +258,7 @@ def test_each_corpus_says_where_it_comes_from(folder: Path):
     assert "written for this project" in " ".join((folder / "README.md").read_text(encoding="utf-8").split())
 
 
-def test_every_setting_stands_in_the_readme():
+def test_every_setting_stands_in_the_readme_or_on_a_page():
     from ragknn.settings import Settings
 
-    assert [name for name in Settings.model_fields if f"`RAGKNN_{name.upper()}`" not in README] == []
+    assert [name for name in Settings.model_fields if f"`RAGKNN_{name.upper()}`" not in SHOWN] == []

@@ -67,7 +67,7 @@ def checked(reply: Any) -> Any:
 def _advice(words: str) -> str:
     # By the words, because redis-py takes the code (NOPERM, OOM, READONLY) off.
     if "no permissions" in words.lower():
-        return "; give the user the commands and keys that it names"
+        return "; give the user the commands and keys that it names, as `ragknn acl` prints them"
     if "maxmemory" in words:
         return "; raise the server's maxmemory, or delete what is not needed"
     if "read only replica" in words:

@@ -1,15 +1,14 @@
 """Indexes that an earlier release made: what they answer, and how they are moved."""
 
-import json
 import threading
 from dataclasses import replace
 
 import pytest
 import redis
+from earlier import part_records, set_manifest
 
 from ragknn import Document, HashingEmbedder, Index, Indexer, Retriever, Splitter
 from ragknn._protocol.encoding import text_hash
-from ragknn._protocol.keys import FIRST
 from ragknn._protocol.opening import create_command
 from ragknn.indexing._moving import moved
 from ragknn.server._connection import run
@@ -24,7 +23,6 @@ DOCUMENTS = [
 ]
 LONG = Document("long", "One printer. \n\n Another printer. \n\n The last one.", page_starts=(0, 14))
 CUT = Splitter(size=2, overlap=0, unit="words")
-RECORD = ("text_hash", "details_hash", "passages", "gaps", "page_starts")
 QUERY = "printing pages in cafes"
 
 
@@ -36,20 +34,6 @@ class Counting(HashingEmbedder):
     def embed_documents(self, texts):
         self.embedded += len(texts)
         return super().embed_documents(texts)
-
-
-def part_records(client, keys):
-    """Put the records of documents into hashes of their own."""
-    for key in client.scan_iter(f"{keys.passage_prefix}*{FIRST}"):
-        record = {name: value for name in RECORD if (value := client.hget(key, name)) is not None}
-        client.hset(keys.earlier_record(keys.split_passage(key.decode())[0]), mapping=record)
-        client.hdel(key, *RECORD)
-
-
-def set_manifest(client, keys, **values):
-    manifest = {**json.loads(client.hget(keys.manifest, "schema")), **values}
-    kept = {name: value for name, value in manifest.items() if value is not None}
-    client.hset(keys.manifest, "schema", json.dumps(kept))
 
 
 def leave_words_to_the_server(client, keys, schema):

@@ -409,7 +409,7 @@ def test_a_refused_document_is_told_in_the_words_of_the_server():
     refused = redis.exceptions.NoPermissionError("User x has no permissions to run the 'eval' command")
     told = (
         "the server refused a command: User x has no permissions to run the 'eval' command; "
-        "give the user the commands and keys that it names"
+        "give the user the commands and keys that it names, as `ragknn acl` prints them"
     )
     documents = [replacement("a"), replacement("b", 1), replacement("c", 3), replacement("d")]
     assert play(write_documents(PLACE, documents), [1, OOM, refused, 0])[1] == [True, REFUSED_OOM, told, False]

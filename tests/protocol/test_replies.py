@@ -295,7 +295,7 @@ def test_bytes_that_are_no_text_do_not_stop_the_reading():
 
 
 RAISE_MEMORY = "; raise the server's maxmemory, or delete what is not needed"
-GIVE_RIGHTS = "; give the user the commands and keys that it names"
+GIVE_RIGHTS = "; give the user the commands and keys that it names, as `ragknn acl` prints them"
 
 
 @pytest.mark.parametrize(
