@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Sequence
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, Self
 
 
 class Lazy:
     """What a slotted dataclass inherits to be made of a source, out of which each field is read at its first use.
 
-    In all else such a record is like one that was made of its values: it is equal to it, and is printed, copied and
-    pickled in the same way.
+    A source is a tuple: of what reads each field, by its name, called with the source; and of what that needs. In all
+    else such a record is like one that was made of its values: it is equal to it, and is printed, copied and pickled
+    in the same way.
     """
 
     __slots__ = ("_source",)
 
     @classmethod
-    def from_sources(cls, read: Callable[[str, Any], Any], sources: Iterable[Any]) -> list[Self]:
-        """Return records whose fields are `read(name, source)`."""
-        new, set_source = cls.__new__, _set_source
-        records = []
-        for source in sources:
-            record = new(cls)
-            set_source(record, (read, source))
-            records.append(record)
+    def from_sources(cls, sources: Sequence[tuple[Any, ...]]) -> list[Self]:
+        """Return a record of each source, without a step of Python's for each: a search makes many."""
+        records = list(map(cls.__new__, repeat(cls, len(sources))))
+        deque(map(_set_source, records, sources), maxlen=0)
         return records
 
     if not TYPE_CHECKING:  # which would take any name for one that there is
@@ -32,8 +31,8 @@ class Lazy:
             # Python asks here for what is not there: the slots that are not filled yet.
             if name not in self.__dataclass_fields__:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
-            read, source = self._source
-            value = read(name, source)
+            source = self._source
+            value = source[0][name](source)
             _set(self, name, value)
             return value
 

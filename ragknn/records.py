@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from itertools import pairwise
+from itertools import pairwise, repeat
 from operator import index as as_integer
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
@@ -165,26 +166,18 @@ class Neighbor(Plain):
     @classmethod
     def _many(
         cls,
-        passages: Iterable[Passage],
+        passages: Sequence[Passage],
         distances: Iterable[float],
         scores: Iterable[float | None],
         vector_ranks: Iterable[int | None],
         text_ranks: Iterable[int | None],
         metric: Metric,
     ) -> list[Neighbor]:
-        """Return what the class makes of the same values, in a third of the time: a search makes many of them."""
-        new, (to_passage, to_distance, to_score, to_vector_rank, to_text_rank, to_metric) = cls.__new__, _NEIGHBOR
-        neighbors = []
-        columns = zip(passages, distances, scores, vector_ranks, text_ranks, strict=False)  # some repeat without end
-        for passage, distance, score, vector_rank, text_rank in columns:
-            neighbor = new(cls)
-            to_passage(neighbor, passage)
-            to_distance(neighbor, distance)
-            to_score(neighbor, score)
-            to_vector_rank(neighbor, vector_rank)
-            to_text_rank(neighbor, text_rank)
-            to_metric(neighbor, metric)
-            neighbors.append(neighbor)
+        """Return what the class makes of the same values, without a step of Python's for each: a search makes many."""
+        neighbors = list(map(cls.__new__, repeat(cls, len(passages))))
+        columns = (passages, distances, scores, vector_ranks, text_ranks, repeat(metric))
+        for to_slot, values in zip(_NEIGHBOR, columns, strict=True):
+            deque(map(to_slot, neighbors, values), maxlen=0)
         return neighbors
 
     def to_dict(self) -> dict[str, Any]:
@@ -233,6 +226,16 @@ class Retrieval(Plain, Sequence[Neighbor]):
         self.complete = complete
         self.warnings = tuple(check_several("warnings", warnings, '["the server ran out of time"]'))
 
+    @classmethod
+    def _of(
+        cls, neighbors: tuple[Neighbor, ...], query: str | None, complete: bool, warnings: tuple[str, ...]
+    ) -> Retrieval:
+        """Return what the class makes of the same values, without a look at their types."""
+        retrieval = cls.__new__(cls)
+        retrieval.neighbors, retrieval.query = neighbors, query
+        retrieval.complete, retrieval.warnings = complete, warnings
+        return retrieval
+
     @property
     def passages(self) -> tuple[Passage, ...]:
         """The passages, the best first."""
@@ -252,6 +255,9 @@ class Retrieval(Plain, Sequence[Neighbor]):
             part = self.neighbors[index]
             return Retrieval(part, query=self.query, complete=self.complete, warnings=self.warnings)
         return self.neighbors[index]
+
+    def __iter__(self) -> Iterator[Neighbor]:
+        return iter(self.neighbors)
 
     def __len__(self) -> int:
         return len(self.neighbors)

@@ -139,7 +139,7 @@ def find_range(place: Place, field: str, among: Fragment) -> Flow[tuple[float, f
         )
         for order in ("ASC", "DESC")
     ]
-    ends = [float((row.fields or {})[stored.encode()]) for reply in replies for row in parse_complete(reply).rows]
+    ends = [float((fields or {})[stored.encode()]) for reply in replies for _, fields, _ in parse_complete(reply).rows]
     return (ends[0], ends[1]) if len(ends) == 2 else None
 
 

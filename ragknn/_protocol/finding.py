@@ -108,5 +108,5 @@ def spots_with(place: Place, field: str, values: Sequence[str], among: Fragment)
 
 def _keys_of(reply: Any) -> list[str]:
     if isinstance(checked(reply), Mapping):
-        return [as_text(row.key) for row in parse_complete(reply).rows]
+        return [as_text(key) for key, _, _ in parse_complete(reply).rows]
     return [as_text(key) for key in reply[1:]]  # RESP2: the number of all, and their keys

@@ -4,23 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 from ragknn.errors import CommandRefused
 
-
-class Row(NamedTuple):
-    """One result of a search, as it came: a search has many, and little of each is looked at.
-
-    Attributes:
-        key: key of the passage.
-        fields: those that were asked for; None where the passage vanished while it was read.
-        score: of a search for words.
-    """
-
-    key: bytes
-    fields: Mapping[bytes, bytes] | None
-    score: float | None = None
+Row: TypeAlias = tuple[bytes, Mapping[bytes, bytes] | None, float | None]
+"""One result of a search: the key of the passage; the fields that were asked for, or None where the passage vanished
+while it was read; and the score, of a search for words. A plain tuple, as a search has many and most are read once.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +78,17 @@ def parse_search(reply: Any, *, scored: bool = False) -> SearchReply:
     Raises:
         CommandRefused: the reply is an error.
     """
-    if ran_out_of_time(reply):
-        return SearchReply(0, (), (as_text(reply),), reports_timeouts=True)
-    if isinstance(checked(reply), Mapping):
+    if isinstance(reply, Exception):
+        if ran_out_of_time(reply):
+            return SearchReply(0, (), (as_text(reply),), reports_timeouts=True)
+        checked(reply)
+    if isinstance(reply, dict):
         parts = reply if b"results" in reply else _as_bytes(reply)
-        # A search that ran out of time before its first result sends one without key and fields.
-        results = [one for one in parts.get(b"results", ()) if b"id" in one]
-        rows = [Row(one[b"id"], one.get(b"extra_attributes"), _score(one) if scored else None) for one in results]
+        rows: list[Row] = [
+            (one[b"id"], one.get(b"extra_attributes"), _score(one) if scored else None)
+            for one in parts.get(b"results", ())
+            if b"id" in one  # a search that ran out of time before its first result sends one without key and fields
+        ]
         warnings = [as_text(warning) for warning in parts.get(b"warning", ())]
         return SearchReply(int(parts.get(b"total_results", len(rows))), rows, warnings, reports_timeouts=True)
     total, *rest = reply if len(reply) < 2 or isinstance(reply[1], bytes) else _as_bytes(reply)
@@ -101,7 +96,7 @@ def parse_search(reply: Any, *, scored: bool = False) -> SearchReply:
     keys = rest[::width]
     scores = map(float, rest[1::width]) if scored else [None] * len(keys)
     rows = [
-        Row(key, None if values is None else dict(zip(values[::2], values[1::2], strict=True)), score)
+        (key, None if values is None else dict(zip(values[::2], values[1::2], strict=True)), score)
         for key, values, score in zip(keys, rest[width - 1 :: width], scores, strict=True)
     ]
     return SearchReply(int(total), rows, (), reports_timeouts=False)

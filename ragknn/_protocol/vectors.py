@@ -31,6 +31,14 @@ SMALLEST_VALUE: Mapping[DType, float] = {
     "float64": math.sqrt(np.finfo(np.float64).tiny),
 }
 
+# As the server keeps a value, which NumPy does not know as a bfloat16.
+_STORED: Mapping[DType, np.dtype[Any]] = {
+    "float32": np.dtype("<f4"),
+    "float16": np.dtype("<f2"),
+    "bfloat16": np.dtype("<u2"),
+    "float64": np.dtype("<f8"),
+}
+
 
 def as_vectors(values: ArrayLike, dim: int) -> NDArray[Any]:
     """Return the values as a float array of shape (n, dim); one vector of shape (dim,) becomes (1, dim).
@@ -93,7 +101,7 @@ def _are_ordinary(vectors: NDArray[Any]) -> bool:
     """
     least, most = vectors.shape[1] * 1e-8, 1e8
     if len(vectors) == 1:  # a single question, for which all else in NumPy takes several times as long
-        return bool(least <= np.einsum("ij,ij->", vectors, vectors) <= most)
+        return bool(least <= np.vdot(vectors, vectors) <= most)
     squares = np.einsum("ij,ij->i", vectors, vectors)
     return bool(len(squares)) and bool(least <= squares.min() and squares.max() <= most)
 
@@ -113,17 +121,16 @@ def check_vectors(values: ArrayLike, dim: int, metric: Metric, dtype: DType) -> 
 def to_bytes(vectors: NDArray[Any], dtype: DType) -> list[bytes]:
     """Return each row of `vectors`, shape (n, dim), as the little-endian bytes that the server stores."""
     if dtype == "bfloat16":
-        rows = to_bfloat16(vectors).astype("<u2")
-    else:
-        rows = np.ascontiguousarray(vectors, dtype=np.dtype(dtype).newbyteorder("<"))
-    return [row.tobytes() for row in rows]
+        vectors = to_bfloat16(vectors)
+    rows = vectors.astype(_STORED[dtype], copy=False)
+    return [rows.tobytes()] if len(rows) == 1 else [row.tobytes() for row in rows]
 
 
 def from_bytes(blob: bytes, dtype: DType) -> NDArray[Any]:
     """Return the vector, shape (dim,), that `to_bytes` made a blob of; bfloat16 comes back as float32."""
     if dtype == "bfloat16":
-        return from_bfloat16(np.frombuffer(blob, dtype="<u2"))
-    return np.frombuffer(blob, dtype=np.dtype(dtype).newbyteorder("<"))
+        return from_bfloat16(np.frombuffer(blob, dtype=_STORED[dtype]))
+    return np.frombuffer(blob, dtype=_STORED[dtype])
 
 
 def as_stored(vectors: NDArray[Any], dtype: DType) -> NDArray[Any]:

@@ -22,7 +22,7 @@ from ragknn._protocol.keys import Keys
 from ragknn._protocol.measured import all_measured
 from ragknn._protocol.opening import Opened, open_index
 from ragknn._protocol.place import Bulk, OnIncomplete, Place
-from ragknn._protocol.query import Fragment
+from ragknn._protocol.query import EVERYTHING, Fragment
 from ragknn._protocol.replies import ServerInfo, dotted
 from ragknn._protocol.schema import FORMAT, Algorithm, FieldType, Schema
 from ragknn._protocol.vectors import DType
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 
 # What an open index has and a copy has not: the copy connects and opens again when it is first used.
-_LIVE = ("_client", "_clients", "_opened", "_closed", "_watch", "_kept", "_lock", "_settings")
+_LIVE = ("_client", "_clients", "_opened", "_closed", "_watch", "_kept", "_places", "_lock", "_settings")
 
 AUTO = "auto"  # of the dtype: chosen when the index is made
 
@@ -130,6 +130,7 @@ class SharedIndex:
         self._closed = False
         self._watch = Watch()
         self._kept = Kept()
+        self._places: dict[tuple[OnIncomplete, Bulk], tuple[Opened, Place]] = {}
         self._lock = ProcessLock()  # held by the thread that opens the index, or makes the embedder
 
     def _lasting(self) -> dict[str, Any]:
@@ -170,12 +171,18 @@ class SharedIndex:
         return self._state.schema
 
     def _place(self, on_incomplete: OnIncomplete = "raise", bulk: Bulk = "never") -> Place:
-        return Place(
-            *(self._keys, self.schema, self._watch, self.timeout, on_incomplete, self.server.version),
-            bulk=bulk,
-            kept=self._kept,
-            most_bytes=self._settings.bulk_bytes,
-        )
+        """Return the index as the protocol sees it: made once, since every search asks for it."""
+        of, place = self._places.get((on_incomplete, bulk), (None, None))
+        if place is None or of is not self._opened:
+            opened = self._state
+            place = Place(
+                *(self._keys, opened.schema, self._watch, self.timeout, on_incomplete, opened.server.version),
+                bulk=bulk,
+                kept=self._kept,
+                most_bytes=self._settings.bulk_bytes,
+            )
+            self._places[on_incomplete, bulk] = opened, place
+        return place
 
     def _filtering(self, where: Where | None = None) -> Flow[Fragment]:
         """Return what `where` means in this index, as the server takes it.
@@ -185,9 +192,10 @@ class SharedIndex:
             ValueError: it means nothing here (`ragknn.filters` explains), or leaves out the filter that the index
                 requires.
         """
-        if (field := self.schema.required_filter) is not None:
-            check_required(where, field)
-        return (yield from compiling(self._keys, where, self.schema))
+        schema = self.schema
+        if schema.required_filter is not None:
+            check_required(where, schema.required_filter)
+        return EVERYTHING if where is None else (yield from compiling(self._keys, where, schema))
 
     @property
     def server(self) -> ServerInfo:

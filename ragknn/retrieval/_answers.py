@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ragknn._protocol.layout import found_passages
 from ragknn._protocol.place import OnIncomplete, Place
 from ragknn._protocol.query import SMALLEST_SCORE
-from ragknn._protocol.replies import Row, SearchReply
+from ragknn._protocol.replies import SearchReply
 from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import distances_to, from_bytes, true_distance, true_distances
 from ragknn.errors import IncompleteRetrieval
@@ -31,18 +31,24 @@ class Found:
         vectors: the stored vectors by passage id, shape (dim,) each, where they were asked for and are there.
         warnings: reasons why the answer may be incomplete.
         is_all: whether nothing more can be found.
+        untold: where fewer came than were asked for, and the reply cannot tell whether there are more: how many came.
     """
 
     neighbors: tuple[Neighbor, ...]
     vectors: Mapping[str, NDArray[Any]]
     warnings: tuple[str, ...]
     is_all: bool
+    untold: int | None = None
 
 
 NOTHING = Found((), {}, (), is_all=True)
 
 
-def read_answer(place: Place, one: Search, answer: SearchReply, ask: Ask, expected: int) -> Found:
+Stored: TypeAlias = tuple[bytes, Mapping[bytes, bytes]]
+"""The key of a passage, and the fields that were brought back of it."""
+
+
+def read_answer(place: Place, one: Search, answer: SearchReply, ask: Ask) -> Found:
     """Return what one search found.
 
     Args:
@@ -50,77 +56,94 @@ def read_answer(place: Place, one: Search, answer: SearchReply, ask: Ask, expect
         one: the search.
         answer: the reply to it.
         ask: how it was made.
-        expected: for a `Knn`, the number of neighbors to expect; 0 if the reply itself reports a timeout.
     """
-    rows = _there(answer.rows, one)
-    warnings = list(answer.warnings)
-    if place.watch.percent_indexed < 1:
-        warnings.append(f"the server is still building the index, {place.watch.percent_indexed:.0%} of it can be found")
-    if vanished := len(answer.rows) - len(rows):
-        warnings.append(f"{vanished} passages were removed while they were read")
     match one:
         case Knn():
-            if not answer.reports_timeouts and (came := len(answer.rows)) < expected:
-                warnings.append(f"{came} of {expected} neighbors came; the server may have run out of time")
-            is_all = len(answer.rows) < ask.k
+            return _nearest(place, answer, ask)
         case Range():
-            if (missing := answer.total - len(answer.rows)) and not warnings:
-                reason = f"the server left out {missing} of {answer.total} passages; see its MAXSEARCHRESULTS"
-                warnings.append(reason)
-            is_all = True
+            return _within(place, one, answer)
         case Words():
-            rows = [row for row in rows if row.score is not None and row.score > SMALLEST_SCORE]
-            is_all = len(rows) < ask.k
-    if isinstance(one, Knn) and "vector" not in ask.returned:
-        return Found(tuple(_told(place, rows)), {}, tuple(warnings), is_all)
-    passages = found_passages(place.keys, [(key, fields or {}) for key, fields, _ in rows])
-    vectors = stored_vectors(place.schema, passages, rows)
-    distances = _distances(place.schema, one, passages, rows, vectors)
-    metric, scores = place.schema.metric, [row.score for row in rows]
-    neighbors = Neighbor._many(passages, distances, scores, repeat(None), repeat(None), metric)
-    if isinstance(one, Range):
-        near = [neighbor for neighbor in neighbors if neighbor.distance <= one.radius]
-        neighbors = sorted(near, key=lambda neighbor: neighbor.distance)
-    return Found(tuple(neighbors), vectors, tuple(warnings), is_all)
+            return _worded(place, one, answer, ask)
 
 
-def _told(place: Place, rows: Sequence[Row]) -> list[Neighbor]:
-    """Return the neighbors of which the server tells all that is asked: most, so that this one is quick."""
-    stored = [(key, fields) for key, fields, _ in rows if fields is not None]
+def _nearest(place: Place, answer: SearchReply, ask: Ask) -> Found:
+    rows, metric = answer.rows, place.schema.metric
+    stored = [(key, fields) for key, fields, _ in rows if fields is not None and b"distance" in fields]
     passages = found_passages(place.keys, stored)
-    distances = true_distances([fields[b"distance"] for _, fields in stored], place.schema.metric)
-    return Neighbor._many(passages, distances, repeat(None), repeat(None), repeat(None), place.schema.metric)
+    vectors = stored_vectors(place.schema, passages, stored) if "vector" in ask.returned else {}
+    distances = true_distances([fields[b"distance"] for _, fields in stored], metric)
+    neighbors = Neighbor._many(passages, distances, repeat(None), repeat(None), repeat(None), metric)
+    is_all = len(rows) < ask.k
+    untold = len(rows) if is_all and not answer.reports_timeouts else None
+    return Found(tuple(neighbors), vectors, _doubts(place, answer, len(stored)), is_all, untold)
 
 
-def stored_vectors(schema: Schema, passages: Sequence[Passage], rows: Sequence[Row]) -> dict[str, NDArray[Any]]:
-    """Return the vectors, shape (dim,) each, that came with the rows of passages, by passage id."""
+def _within(place: Place, one: Range, answer: SearchReply) -> Found:
+    stored = [
+        (key, fields)
+        for key, fields, _ in answer.rows
+        if fields is not None and (b"distance" in fields or b"vector" in fields)
+    ]
+    warnings = _doubts(place, answer, len(stored))
+    if (missing := answer.total - len(answer.rows)) and not warnings:
+        warnings = (f"the server left out {missing} of {answer.total} passages; see its MAXSEARCHRESULTS",)
+    passages = found_passages(place.keys, stored)
+    vectors = stored_vectors(place.schema, passages, stored)
+    query = from_bytes(one.vector, place.schema.dtype)
+    distances, metric = _distances(place.schema, query, passages, stored, vectors), place.schema.metric
+    neighbors = Neighbor._many(passages, distances, repeat(None), repeat(None), repeat(None), metric)
+    near = [neighbor for neighbor in neighbors if neighbor.distance <= one.radius]
+    near.sort(key=lambda neighbor: neighbor.distance)
+    return Found(tuple(near), vectors, warnings, is_all=True)
+
+
+def _worded(place: Place, one: Words, answer: SearchReply, ask: Ask) -> Found:
+    there = [(key, fields, score) for key, fields, score in answer.rows if fields]
+    warnings = _doubts(place, answer, len(there))
+    there = [row for row in there if row[2] is not None and row[2] > SMALLEST_SCORE]
+    stored = [(key, fields) for key, fields, _ in there]
+    passages = found_passages(place.keys, stored)
+    vectors = stored_vectors(place.schema, passages, stored)
+    distances = _distances(place.schema, one.vector, passages, stored, vectors)
+    scores, metric = [score for _, _, score in there], place.schema.metric
+    neighbors = Neighbor._many(passages, distances, scores, repeat(None), repeat(None), metric)
+    return Found(tuple(neighbors), vectors, warnings, is_all=len(there) < ask.k)
+
+
+def _doubts(place: Place, answer: SearchReply, there: int) -> tuple[str, ...]:
+    """Return why the answer may not be complete, of which so many passages were there when they were read."""
+    warnings, share = tuple(answer.warnings), place.watch.percent_indexed
+    if share < 1:
+        warnings += (f"the server is still building the index, {share:.0%} of it can be found",)
+    if vanished := len(answer.rows) - there:
+        warnings += (f"{vanished} passages were removed while they were read",)
+    return warnings
+
+
+def stored_vectors(schema: Schema, passages: Sequence[Passage], stored: Sequence[Stored]) -> dict[str, NDArray[Any]]:
+    """Return the vectors, shape (dim,) each, that were brought back with passages, by passage id."""
     return {
         passage.id: from_bytes(fields[b"vector"], schema.dtype)
-        for passage, (_, fields, _) in zip(passages, rows, strict=True)
-        if fields and b"vector" in fields
+        for passage, (_, fields) in zip(passages, stored, strict=True)
+        if b"vector" in fields
     }
 
 
-def _there(rows: Sequence[Row], one: Search) -> list[Row]:
-    """Return the rows without those of passages that were removed during the search, which come without fields."""
-    if isinstance(one, Words):
-        return [row for row in rows if row.fields]
-    if isinstance(one, Knn):
-        return [row for row in rows if row.fields is not None and b"distance" in row.fields]
-    return [row for row in rows if row.fields is not None and (b"distance" in row.fields or b"vector" in row.fields)]
-
-
 def _distances(
-    schema: Schema, one: Search, passages: Sequence[Passage], rows: Sequence[Row], vectors: Mapping[str, NDArray[Any]]
+    schema: Schema,
+    query: NDArray[Any] | None,
+    passages: Sequence[Passage],
+    stored: Sequence[Stored],
+    vectors: Mapping[str, NDArray[Any]],
 ) -> list[float]:
-    told = [(fields or {}).get(b"distance") for _, fields, _ in rows]
+    """Return the distances that the server tells; those that it does not are computed, or NaN without a vector."""
+    told = [fields.get(b"distance") for _, fields in stored]
     if None not in told:
-        return [true_distance(float(answered), schema.metric) for answered in told if answered is not None]
+        return true_distances([answered for answered in told if answered is not None], schema.metric)
     computed: dict[str, float] = {}
-    query = one.vector if isinstance(one, Words) else from_bytes(one.vector, schema.dtype)
     if query is not None and vectors:
-        stored = np.stack(list(vectors.values()))
-        computed = dict(zip(vectors, map(float, distances_to(query, stored, schema.metric)), strict=True))
+        rows = np.stack(list(vectors.values()))
+        computed = dict(zip(vectors, map(float, distances_to(query, rows, schema.metric)), strict=True))
     return [
         (computed.get(passage.id, math.nan) if computed else math.nan)  # what words found may have no vector
         if answered is None
@@ -141,7 +164,7 @@ def settled(
     Raises:
         IncompleteRetrieval: it is not complete, and `on_incomplete` is "raise".
     """
-    retrieval = Retrieval(neighbors, query=query, complete=not warnings, warnings=(*warnings, *notes))
+    retrieval = Retrieval._of(tuple(neighbors), query, not warnings, (*warnings, *notes))
     if warnings and on_incomplete == "raise":
         raise IncompleteRetrieval(retrieval)
     return retrieval

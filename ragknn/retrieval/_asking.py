@@ -156,7 +156,8 @@ def one_row(vector: ArrayLike | None) -> ArrayLike | None:
 
 
 def _checked(index: Index | AsyncIndex, vectors: ArrayLike) -> NDArray[np.float64]:
-    return check_vectors(vectors, index.schema.dim, index.schema.metric, index.schema.dtype)
+    schema = index.schema
+    return check_vectors(vectors, schema.dim, schema.metric, schema.dtype)
 
 
 def checked_queries(queries: Iterable[str], what: str = "query") -> list[str]:

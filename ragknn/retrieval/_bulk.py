@@ -91,6 +91,8 @@ def seconds_in_memory(searches: int, passages: int, dim: int, *, pulled: int, fi
 
 def search_in_memory(place: Place, searches: Sequence[Search], ask: Ask) -> Flow[list[Found] | None]:
     """Return what the searches find; None where the server is to be asked."""
+    if place.bulk == "never" or place.schema.algorithm != "flat":
+        return None
     vectors = [one.vector for one in searches if isinstance(one, Knn)]
     if not searches or len(vectors) < len(searches):
         return None

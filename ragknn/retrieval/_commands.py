@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -68,13 +69,10 @@ class Knn:
 
     def command(self, place: Place, ask: Ask) -> Command:
         """Return the command that asks for it."""
-        among = "*" if ask.among == EVERYTHING else f"({ask.among.query})"
-        if self.exact and ask.among == EVERYTHING:
-            # The server lets a search say so only beside a filter; this one lets all passages through.
-            among = f"(-{NOWHERE})"
         tried = EXACT if self.exact else effort(place, ask.among, ask.k, ask.ef_runtime, demanding=ask.demanding)
-        query = f"{among}=>[KNN $k @vector $vector{tried} AS distance]"
-        return _by_distance(place, query, {"k": str(ask.k), "vector": self.vector}, ask, ask.k)
+        among, values = ask.among.query, tuple(ask.among.params.items())
+        before, after = _around_vector(place.keys.alias, among, values, tried, ask.k, ask.returned, place.timeout)
+        return (*before, self.vector, *after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +91,15 @@ class Range:
 
     def command(self, place: Place, ask: Ask) -> Command:
         """Return the command that asks for it."""
-        among = "" if ask.among == EVERYTHING else f" ({ask.among.query})"
+        among = "" if ask.among is EVERYTHING else f" ({ask.among.query})"
         # Before the filter, as behind a negation the server forgets the distance.
         query = f"@vector:[VECTOR_RANGE $radius $vector]=>{{$YIELD_DISTANCE_AS: distance}}{among}"
-        values: dict[str, str | bytes] = {"radius": str(_reach(self.radius, place.schema)), "vector": self.vector}
-        return _by_distance(place, query, values, ask, self.limit)
+        radius = str(_reach(self.radius, place.schema))
+        values: dict[str, str | bytes] = {"radius": radius, "vector": self.vector, **ask.among.params}
+        return (
+            *("FT.SEARCH", place.keys.alias, query, *params(values), "SORTBY", "distance"),
+            *_returning((*ask.returned, "distance"), self.limit, place.timeout),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ class Words:
         )
 
     def _query(self, schema: Schema, among: Fragment) -> tuple[str, dict[str, str | bytes]]:
-        narrow = [] if among == EVERYTHING else [among.query]
+        narrow = [] if among is EVERYTHING else [among.query]
         values: dict[str, str | bytes] = dict(among.params)
         if self.vector is not None and self.radius is not None:
             narrow.insert(0, "@vector:[VECTOR_RANGE $radius $vector]")
@@ -144,11 +146,26 @@ def reading(place: Place, keys: Sequence[str], fields: tuple[str, ...], among: F
     return ("FT.SEARCH", place.keys.alias, *query, *_returning(fields, len(keys), place.timeout))
 
 
-def _by_distance(place: Place, query: str, values: Mapping[str, str | bytes], ask: Ask, limit: int) -> Command:
-    return (
-        *("FT.SEARCH", place.keys.alias, query, *params({**values, **ask.among.params}), "SORTBY", "distance"),
-        *_returning((*ask.returned, "distance"), limit, place.timeout),
-    )
+@lru_cache(maxsize=256)  # searches differ in their vectors; all else is the same for most
+def _around_vector(
+    alias: str,
+    among: str,
+    values: tuple[tuple[str, str], ...],
+    tried: str,
+    k: int,
+    returned: tuple[str, ...],
+    timeout: float,
+) -> tuple[Command, Command]:
+    """Return what stands before the vector in the command of a search for the nearest passages, and behind it."""
+    if among == EVERYTHING.query and tried == EXACT:
+        # The server lets a search say so only beside a filter; this one lets all passages through.
+        among = f"(-{NOWHERE})"
+    elif among != EVERYTHING.query:
+        among = f"({among})"
+    query = f"{among}=>[KNN $k @vector $vector{tried} AS distance]"
+    *handed, _ = params({"k": str(k), **dict(values), "vector": b""})
+    behind = ("SORTBY", "distance", *_returning((*returned, "distance"), k, timeout))
+    return ("FT.SEARCH", alias, query, *handed), behind
 
 
 def _returning(fields: tuple[str, ...], limit: int, timeout: float) -> Command:

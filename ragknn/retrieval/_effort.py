@@ -65,8 +65,10 @@ def effort(place: Place, among: Fragment, k: int, ef_runtime: int | None, *, dem
 
 def _way(place: Place, among: Fragment, k: int, candidates: int, demanding: bool) -> str:
     """Return the quicker way beside a filter; empty where there is none, or where the server is to choose."""
+    if among is EVERYTHING:
+        return ""
     passing, passages = place.watch.passing(among), place.watch.passages
-    if among == EVERYTHING or passing is None or passages is None:
+    if passing is None or passages is None:
         return ""
     kept = max(candidates, k * passages / max(passing, 1))
     exact = passing <= MOST_COUNTED and (demanding or is_exact_quicker(passing, kept))
@@ -75,7 +77,7 @@ def _way(place: Place, among: Fragment, k: int, candidates: int, demanding: bool
 
 def counting(place: Place, among: Fragment) -> list[Command]:
     """Return the command that counts what passes a filter, if searches go by that and it is to be counted again."""
-    if place.schema.algorithm != "hnsw" or among == EVERYTHING or not place.watch.is_to_count(among):
+    if place.schema.algorithm != "hnsw" or among is EVERYTHING or not place.watch.is_to_count(among):
         return []
     # The only kind of search that ends where its LIMIT does; it then tells how many it has looked at.
     return [

@@ -8,7 +8,7 @@ left, the search is made again for more: for a retrieval, a vote and an estimato
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -29,6 +29,7 @@ from ragknn.retrieval._recall import with_recall
 from ragknn.retrieval._scores import checked_scores, rerank, scaled
 from ragknn.retrieval._sending import search
 from ragknn.retrieval.fusion import Fusion, Ranking, ReciprocalRank
+from ragknn.retrieval.options import Mode
 
 # A question with too few neighbors left is asked again for this many times as many.
 WIDER = 4
@@ -80,57 +81,74 @@ def select(place: Place, questions: Sequence[Question], plan: Plan, kept: Kept |
         IncompleteRetrieval: a search was cut short, and `on_incomplete` is "raise".
         ValueError: a reranker returns other than one finite number a passage.
     """
-    keeps = kept or (lambda row, neighbors: plan.thinned(neighbors))
-    found = [NOTHING] * len(questions)
-    chosen: list[Sequence[Neighbor] | None] = [None] * len(questions)
     if plan.reads_later and kept is None and all(len(question.phrasings) == 1 for question in questions):
-        found, candidates = yield from _chosen(place, questions, replace(plan, returned=CANDIDATE), keeps)
-        vectors = [question.phrasings[0].vector for question in questions]
-        chosen = yield from read_whole(place, candidates, vectors, plan)
-    # What was changed meanwhile is asked for anew, all in one.
-    rows = [row for row, neighbors in enumerate(chosen) if neighbors is None]
-    if rows:
-        own = yield from _chosen(
-            place, [questions[row] for row in rows], plan, lambda number, neighbors: keeps(rows[number], neighbors)
-        )
-        for row, one, neighbors in zip(rows, *own, strict=True):
-            found[row], chosen[row] = one, neighbors
+        found, chosen = yield from _read_later(place, questions, plan)
+    else:
+        found, chosen = yield from _chosen(place, questions, plan, kept)
     return [
-        settled(neighbors or (), question.text, one.warnings, place.on_incomplete, question.notes)
+        settled(neighbors, question.text, one.warnings, place.on_incomplete, question.notes)
         for question, one, neighbors in zip(questions, found, chosen, strict=True)
     ]
 
 
+def _read_later(
+    place: Place, questions: Sequence[Question], plan: Plan
+) -> Flow[tuple[list[Found], list[Sequence[Neighbor]]]]:
+    """Return the same as `_chosen`: candidates come without what is read of passages, which follows for the chosen."""
+    found, candidates = yield from _chosen(place, questions, replace(plan, returned=CANDIDATE), None)
+    vectors = [question.phrasings[0].vector for question in questions]
+    chosen = yield from read_whole(place, candidates, vectors, plan)
+    # What was changed meanwhile is asked for anew, all in one.
+    rows = [row for row, neighbors in enumerate(chosen) if neighbors is None]
+    if rows:
+        own = yield from _chosen(place, [questions[row] for row in rows], plan, None)
+        for row, one, neighbors in zip(rows, *own, strict=True):
+            found[row], chosen[row] = one, neighbors
+    return found, [neighbors or () for neighbors in chosen]
+
+
 def _chosen(
-    place: Place, questions: Sequence[Question], plan: Plan, kept: Kept
+    place: Place, questions: Sequence[Question], plan: Plan, kept: Kept | None
 ) -> Flow[tuple[list[Found], list[Sequence[Neighbor]]]]:
     """Return what was found for each question, and the neighbors that are its result."""
+    if plan.recall is not None:
+        plan = yield from with_recall(place, plan)
     found, left = yield from _gather(place, questions, plan, kept)
     if plan.rerank:
         found = yield Work(lambda: [_reranked(plan, *pair) for pair in zip(questions, found, strict=True)])
-        left = [kept(row, one.neighbors) for row, one in enumerate(found)]
-    return found, [_first(place.schema, one, neighbors, plan) for one, neighbors in zip(found, left, strict=True)]
+        left = _left(plan, kept, range(len(questions)), found)
+    if plan.diversity:
+        left = [_diverse(place.schema, one, neighbors, plan) for one, neighbors in zip(found, left, strict=True)]
+    left = [neighbors[: plan.k] for neighbors in left]
+    if plan.with_vectors and plan.returned != CANDIDATE:
+        left = [_with_vectors(one, neighbors) for one, neighbors in zip(found, left, strict=True)]
+    return found, left
 
 
 def _gather(
-    place: Place, questions: Sequence[Question], plan: Plan, kept: Kept
+    place: Place, questions: Sequence[Question], plan: Plan, kept: Kept | None
 ) -> Flow[tuple[list[Found], list[Sequence[Neighbor]]]]:
     """Find candidates for each question, and return with them those that count.
 
     Questions for which fewer than k count are asked again for more candidates, together, until there are enough.
     """
-    plan = yield from with_recall(place, plan)
-    found = [NOTHING] * len(questions)
-    left: list[Sequence[Neighbor]] = [()] * len(questions)
-    pending, breadth = list(range(len(questions))), plan.breadth
-    while pending:
-        candidates = yield from _candidates(place, [questions[row] for row in pending], plan, breadth)
-        for row, candidate in zip(pending, candidates, strict=True):
-            found[row], left[row] = candidate, kept(row, candidate.neighbors)
-        wanted = 0 if plan.k is None else plan.k
-        pending = [row for row in pending if not found[row].is_all and len(left[row]) < wanted]
+    wanted, breadth = 0 if plan.k is None else plan.k, plan.breadth
+    found = yield from _candidates(place, questions, plan, breadth)
+    left = _left(plan, kept, range(len(questions)), found)
+    while pending := [row for row, one in enumerate(found) if len(left[row]) < wanted and not one.is_all]:
         breadth *= WIDER
+        candidates = yield from _candidates(place, [questions[row] for row in pending], plan, breadth)
+        counting = _left(plan, kept, pending, candidates)
+        for row, candidate, neighbors in zip(pending, candidates, counting, strict=True):
+            found[row], left[row] = candidate, neighbors
     return found, left
+
+
+def _left(plan: Plan, kept: Kept | None, rows: Iterable[int], found: Sequence[Found]) -> list[Sequence[Neighbor]]:
+    """Return the neighbors that count, of those that were found for the questions of these numbers."""
+    if kept is not None:
+        return [kept(row, one.neighbors) for row, one in zip(rows, found, strict=True)]
+    return [plan.thinned(one.neighbors) for one in found]
 
 
 def _candidates(place: Place, questions: Sequence[Question], plan: Plan, breadth: int) -> Flow[list[Found]]:
@@ -138,30 +156,38 @@ def _candidates(place: Place, questions: Sequence[Question], plan: Plan, breadth
     returned = (*plan.returned, "vector") if with_vectors else plan.returned
     ask = Ask(breadth, plan.ef_for(breadth), returned, plan.among, demanding=plan.recall is not None)
     phrasings = [phrasing for question in questions for phrasing in question.phrasings]
-    legs = [list(_searches(place.schema, phrasing, plan)) for phrasing in phrasings]
-    searches = [one for each in legs for one in each]
-    found = iter((yield from search(place, searches, ask)))
-    of_phrasings = iter([_of_phrasing([next(found) for _ in each], plan) for each in legs])
-    return [_of_question([next(of_phrasings) for _ in question.phrasings], plan) for question in questions]
+    legs = [_searches(place.schema, phrasing, plan) for phrasing in phrasings]
+    found = yield from search(place, [one for each in legs for one in each], ask)
+    if plan.mode != "vector":  # which makes one search of each phrasing
+        rest = iter(found)
+        found = [_of_phrasing([next(rest) for _ in each], plan) for each in legs]
+    if plan.max_distance is not None:
+        found = [_cut(one, plan.max_distance, plan.mode) for one in found]
+    if len(phrasings) > len(questions):
+        rest = iter(found)
+        found = [_of_question([next(rest) for _ in question.phrasings], plan) for question in questions]
+    return found
 
 
-def _searches(schema: Schema, phrasing: Phrasing, plan: Plan) -> Iterator[Search]:
+def _searches(schema: Schema, phrasing: Phrasing, plan: Plan) -> list[Search]:
+    searches: list[Search] = []
     if plan.mode != "text" and phrasing.vector is not None:
         [blob] = to_bytes(phrasing.vector[np.newaxis], schema.dtype)
         if plan.k is None and plan.max_distance is not None:
-            yield Range(blob, plan.max_distance, RADIUS_PORTION)
+            searches.append(Range(blob, plan.max_distance, RADIUS_PORTION))
         else:
-            yield Knn(blob, plan.exact)
+            searches.append(Knn(blob, plan.exact))
     text = phrasing.text if plan.mode != "vector" else None
     if text is not None and (terms := schema.analyzer.terms(text)):
         # Without the vectors of all candidates, the distances of those that are returned are computed later.
         later = plan.returned == CANDIDATE and plan.max_distance is None and not plan.diversity
-        yield Words(tuple(terms), None if later else phrasing.vector, plan.max_distance)
+        searches.append(Words(tuple(terms), None if later else phrasing.vector, plan.max_distance))
+    return searches
 
 
 def _of_phrasing(legs: Sequence[Found], plan: Plan) -> Found:
-    if plan.mode != "hybrid":
-        return _cut(legs[0] if legs else NOTHING, plan)
+    if plan.mode == "text":
+        return legs[0] if legs else NOTHING
     by_vector, by_words = legs if len(legs) == 2 else (legs[0], NOTHING)
     rankings = [
         [(neighbor.passage.id, -neighbor.distance) for neighbor in by_vector.neighbors],
@@ -170,7 +196,7 @@ def _of_phrasing(legs: Sequence[Found], plan: Plan) -> Found:
     ranks = [{key: rank for rank, (key, _) in enumerate(ranking, start=1)} for ranking in rankings]
     # Of those that both have found, the distance is the one that the server tells.
     named = {**_named(rankings[1], by_words), **_named(rankings[0], by_vector)}
-    return _cut(_together(_fused(plan.fusion, rankings, named, ranks), (by_vector, by_words)), plan)
+    return _together(_fused(plan.fusion, rankings, named, ranks), (by_vector, by_words))
 
 
 def _of_question(phrasings: Sequence[Found], plan: Plan) -> Found:
@@ -219,12 +245,10 @@ def _together(neighbors: Sequence[Neighbor], found: Sequence[Found]) -> Found:
     return Found(tuple(neighbors), vectors, tuple(warnings), all(one.is_all for one in found))
 
 
-def _cut(found: Found, plan: Plan) -> Found:
-    if plan.max_distance is None:
-        return found
-    near = tuple(neighbor for neighbor in found.neighbors if neighbor.distance <= plan.max_distance)
+def _cut(found: Found, max_distance: float, mode: Mode) -> Found:
+    near = tuple(neighbor for neighbor in found.neighbors if neighbor.distance <= max_distance)
     # Nearest first: if one is too far away, all that follow are.
-    all_seen = plan.mode == "vector" and len(near) < len(found.neighbors)
+    all_seen = mode == "vector" and len(near) < len(found.neighbors)
     return replace(found, neighbors=near, is_all=found.is_all or all_seen)
 
 
@@ -236,19 +260,20 @@ def _reranked(plan: Plan, question: Question, found: Found) -> Found:
     return replace(found, neighbors=tuple(rerank(found.neighbors, scores)))
 
 
-def _first(schema: Schema, found: Found, neighbors: Sequence[Neighbor], plan: Plan) -> Sequence[Neighbor]:
-    if plan.diversity and neighbors:
-        unlike_any = np.zeros(schema.dim)  # for passages without a vector
-        vectors = np.stack([found.vectors.get(neighbor.passage.id, unlike_any) for neighbor in neighbors])
-        order = maximal_marginal_relevance(_relevance(schema, neighbors), vectors, plan.diversity, plan.k)
-        neighbors = [neighbors[row] for row in order]
-    first = neighbors[: plan.k]
-    if plan.with_vectors and plan.returned != CANDIDATE:
-        first = [
-            replace(neighbor, passage=replace(neighbor.passage, vector=found.vectors.get(neighbor.passage.id)))
-            for neighbor in first
-        ]
-    return first
+def _diverse(schema: Schema, found: Found, neighbors: Sequence[Neighbor], plan: Plan) -> Sequence[Neighbor]:
+    if not neighbors:
+        return neighbors
+    unlike_any = np.zeros(schema.dim)  # for passages without a vector
+    vectors = np.stack([found.vectors.get(neighbor.passage.id, unlike_any) for neighbor in neighbors])
+    order = maximal_marginal_relevance(_relevance(schema, neighbors), vectors, plan.diversity, plan.k)
+    return [neighbors[row] for row in order]
+
+
+def _with_vectors(found: Found, neighbors: Sequence[Neighbor]) -> list[Neighbor]:
+    return [
+        replace(neighbor, passage=replace(neighbor.passage, vector=found.vectors.get(neighbor.passage.id)))
+        for neighbor in neighbors
+    ]
 
 
 def _relevance(schema: Schema, neighbors: Sequence[Neighbor]) -> NDArray[np.float64]:

@@ -101,11 +101,12 @@ def make_plan(schema: Schema, among: Fragment, k: int | None, options: Options) 
         ValueError: an invalid value, or one that does not go with another or with the index.
     """
     traits = Traits(schema.metric, schema.algorithm, schema.text_search, schema.has_terms)
-    chosen = {name: value for name, value in options.items() if name != "where"}
+    chosen: dict[str, Any] = dict(options)
+    chosen.pop("where", None)
     # Only plain values are remembered: a reranker may be large, and must not be kept.
-    is_plain = type(k) in _PLAIN and all(type(value) in _PLAIN for value in chosen.values())
+    is_plain = type(k) in _PLAIN and _PLAIN.issuperset(map(type, chosen.values()))
     plan = (_remembered if is_plain else _planned)(traits, k, **chosen)
-    return plan if among == EVERYTHING else replace(plan, among=among)
+    return plan if among is EVERYTHING else replace(plan, among=among)
 
 
 def _planned(traits: Traits, k: int | None, /, **options: Any) -> Plan:
@@ -147,7 +148,7 @@ def _planned(traits: Traits, k: int | None, /, **options: Any) -> Plan:
     return replace(plan, breadth=_breadth(plan, options.get("candidates")))
 
 
-_PLAIN = (int, float, str, bool, type(None))
+_PLAIN = frozenset({int, float, str, bool, type(None)})
 _remembered = lru_cache(maxsize=256, typed=True)(_planned)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from ragknn._protocol.counting import count_passages
 from ragknn._protocol.flows import Command, Each, Flow
@@ -24,6 +24,8 @@ SEARCHES_PER_ROUND = 1_000
 # So many searches beside a filter that was not counted wait for the count, by which the way of all is chosen.
 WORTH_A_ROUND_TRIP = 20
 
+T = TypeVar("T")
+
 
 def search(place: Place, searches: Sequence[Search], ask: Ask) -> Flow[list[Found]]:
     """Return what each search found: in memory where that is quicker, else sent, a thousand in a round trip.
@@ -34,21 +36,36 @@ def search(place: Place, searches: Sequence[Search], ask: Ask) -> Flow[list[Foun
     """
     if (found := (yield from search_in_memory(place, searches, ask))) is not None:
         return found
-    if place.watch.scorer is None and any(isinstance(one, Words) for one in searches):
+    kinds = set(map(type, searches))
+    if Range in kinds:  # a plan makes no others beside it
+        return (yield from _search_within(place, cast(Sequence[Range], searches), ask))
+    if Words in kinds and place.watch.scorer is None:
         place.watch.scorer = yield from _best_scorer(place)
-    answers = yield from _answers(place, searches, ask)
+
+    def read(one: Search, reply: Any) -> Found:
+        return read_answer(place, one, parse_search(reply, scored=isinstance(one, Words)), ask)
+
+    found = yield from _sent(place, searches, ask, read, counted=Knn in kinds)
+    return (yield from _told_of_expected(place, found, ask))
+
+
+def _search_within(place: Place, searches: Sequence[Range], ask: Ask) -> Flow[list[Found]]:
+    answers = yield from _sent(place, searches, ask, _parsed)
     more = {
         row: replace(one, limit=answer.total)
         for row, (one, answer) in enumerate(zip(searches, answers, strict=True))
-        if isinstance(one, Range) and answer.total > len(answer.rows) >= one.limit
+        if answer.total > len(answer.rows) >= one.limit
     }
     if more:
-        again = yield from _answers(place, list(more.values()), ask)
+        again = yield from _sent(place, list(more.values()), ask, _parsed)
         for row, answer in zip(more, again, strict=True):
             answers[row] = answer
-    answers = yield from _with_vectors(searches, answers)
-    expected = yield from _expected_count(place, searches, answers, ask)
-    return [read_answer(place, one, answer, ask, expected) for one, answer in zip(searches, answers, strict=True)]
+    answers = yield from _with_vectors(answers)
+    return [read_answer(place, one, answer, ask) for one, answer in zip(searches, answers, strict=True)]
+
+
+def _parsed(one: Search, reply: Any) -> SearchReply:
+    return parse_search(reply)
 
 
 def _best_scorer(place: Place) -> Flow[str]:
@@ -59,63 +76,93 @@ def _best_scorer(place: Place) -> Flow[str]:
     raise CommandRefused(f"expected a server that scores words by {' or '.join(SCORERS)}, got: {replies[-1]}")
 
 
-def _answers(place: Place, searches: Sequence[Search], ask: Ask) -> Flow[list[SearchReply]]:
-    answers: list[SearchReply] = []
+def _sent(
+    place: Place, searches: Sequence[Search], ask: Ask, read: Callable[[Search, Any], T], *, counted: bool = False
+) -> Flow[list[T]]:
+    """Return what is read of the reply to each search; each is read while the server works on those behind it.
+
+    Args:
+        place: where to search.
+        searches: what is sent.
+        ask: how.
+        read: what is called with each search and its reply.
+        counted: whether the way of a search depends on how many passages pass the filter.
+    """
+    found: list[T] = []
     for start in range(0, len(searches), SEARCHES_PER_ROUND):
         part = searches[start : start + SEARCHES_PER_ROUND]
-        looking: list[Command] = [("FT.INFO", place.keys.alias)] if place.watch.is_due else []
-        counts = counting(place, ask.among) if any(isinstance(one, Knn) and not one.exact for one in part) else []
-        aside = [*looking, *counts]
+        aside: list[Command] = [("FT.INFO", place.keys.alias)] if place.watch.is_due else []
+        counts = counting(place, ask.among) if counted else []
+        aside += counts
         if counts and (ask.demanding or len(part) >= WORTH_A_ROUND_TRIP):
-            _learn(place, ask, aside, (yield aside))
+            for command, reply in zip(aside, (yield aside), strict=True):
+                _learn(place, ask, command, reply)
             aside = []
-        commands = [*aside, *(one.command(place, ask) for one in part)]
-        replies = yield Each(commands, partial(_read, [*(None for _ in aside), *part]))
-        _learn(place, ask, aside, replies)
-        answers += replies[len(aside) :]
-    return answers
+        commands = [*aside, *[one.command(place, ask) for one in part]]
+        replies = yield Each(commands, partial(_read, place, ask, aside, part, read))
+        found += replies[len(aside) :]
+    return found
 
 
-def _read(asked: Sequence[Search | None], number: int, reply: Any) -> SearchReply | Any:
-    """Return the reply to a command; to a search, parsed."""
-    one = asked[number]
-    return reply if one is None else parse_search(reply, scored=isinstance(one, Words))
+def _read(
+    place: Place,
+    ask: Ask,
+    aside: Sequence[Command],
+    searches: Sequence[Search],
+    read: Callable[[Search, Any], T],
+    number: int,
+    reply: Any,
+) -> T | None:
+    """Read the reply to a command: to one of those beside the searches, or to a search."""
+    if number < len(aside):
+        _learn(place, ask, aside[number], reply)
+        return None
+    return read(searches[number - len(aside)], reply)
 
 
-def _learn(place: Place, ask: Ask, aside: Sequence[Command], replies: Sequence[Any]) -> None:
-    """Remember what the server said of the index and of the filter, beside the searches."""
-    for command, reply in zip(aside, replies, strict=False):
-        if command[0] == "FT.INFO":
-            place.watch.take(parse_info(reply))
-        else:
-            take_count(place, ask.among, reply)
+def _learn(place: Place, ask: Ask, command: Command, reply: Any) -> None:
+    """Remember what the server said of the index or of the filter, beside the searches."""
+    if command[0] == "FT.INFO":
+        place.watch.take(parse_info(reply))
+    else:
+        take_count(place, ask.among, reply)
 
 
-def _with_vectors(searches: Sequence[Search], answers: Sequence[SearchReply]) -> Flow[list[SearchReply]]:
+def _with_vectors(answers: Sequence[SearchReply]) -> Flow[list[SearchReply]]:
     """Return the answers with the vectors of the passages whose distance the server forgot.
 
     That happens within a radius, beside filters that deny something.
     """
     forgotten = [
-        row.key
-        for one, answer in zip(searches, answers, strict=True)
-        for row in answer.rows
-        if isinstance(one, Range) and row.fields is not None and not row.fields.keys() & {b"distance", b"vector"}
+        key
+        for answer in answers
+        for key, fields, _ in answer.rows
+        if fields is not None and not fields.keys() & {b"distance", b"vector"}
     ]
     if not forgotten:
         return list(answers)
     replies = yield [("HGET", key, "vector") for key in forgotten]
     vectors = dict(zip(forgotten, map(checked, replies), strict=True))
-    return [replace(answer, rows=[_with(row, vectors.get(row.key)) for row in answer.rows]) for answer in answers]
+    return [replace(answer, rows=[_with(row, vectors.get(row[0])) for row in answer.rows]) for answer in answers]
 
 
 def _with(row: Row, vector: bytes | None) -> Row:
-    return row if vector is None else row._replace(fields={**(row.fields or {}), b"vector": vector})
+    key, fields, score = row
+    return row if vector is None else (key, {**(fields or {}), b"vector": vector}, score)
 
 
-def _expected_count(place: Place, searches: Sequence[Search], answers: Sequence[SearchReply], ask: Ask) -> Flow[int]:
-    """Return how many neighbors a search should find at least; 0 where the replies themselves tell (RESP3)."""
-    pairs = zip(searches, answers, strict=True)
-    if any(isinstance(one, Knn) and not answer.reports_timeouts and len(answer.rows) < ask.k for one, answer in pairs):
-        return min(ask.k, (yield from count_passages(place.keys, intersection(ask.among, WITH_VECTOR))))
-    return 0
+def _told_of_expected(place: Place, found: list[Found], ask: Ask) -> Flow[list[Found]]:
+    """Return what was found, with a warning where it is less than there is and the replies cannot tell (RESP2)."""
+    if all(one.untold is None for one in found):
+        return found
+    expected = min(ask.k, (yield from count_passages(place.keys, intersection(ask.among, WITH_VECTOR))))
+    return [
+        one
+        if one.untold is None or one.untold >= expected
+        else replace(one, warnings=(*one.warnings, _too_few(one.untold, expected)))
+        for one in found
+    ]
+
+
+def _too_few(came: int, expected: int) -> str:
+    return f"{came} of {expected} neighbors came; the server may have run out of time"

@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 
 from ragknn import CommandRefused
 from ragknn._protocol.replies import (
-    Row,
     SearchIndexInfo,
     SearchReply,
     ServerInfo,
@@ -63,7 +62,10 @@ RESP3 = {
 @pytest.mark.parametrize("form", [lambda reply: reply, decoded], ids=["bytes", "str"])
 @pytest.mark.parametrize(("reply", "tells"), [(RESP2, False), (RESP3, True)], ids=["RESP2", "RESP3"])
 def test_a_search_reply_is_read_in_either_shape(reply, tells, form):
-    rows = [Row(b"p:0", {b"distance": b"0", b"text": b"one"}), Row(b"p:1", {b"distance": b"0.25", b"text": b"two"})]
+    rows = [
+        (b"p:0", {b"distance": b"0", b"text": b"one"}, None),
+        (b"p:1", {b"distance": b"0.25", b"text": b"two"}, None),
+    ]
     found = parse_search(form(reply))
     assert found == SearchReply(2, rows, found.warnings, tells)
     assert list(found.warnings) == []
@@ -78,14 +80,14 @@ def test_the_same_result_in_both_shapes_is_read_as_the_same_rows(total, rows):
         vanished = {b"id": key.encode(), b"values": []}
         resp3.append(vanished if fields is None else {**vanished, b"extra_attributes": encoded(fields)})
     old, new = parse_search(resp2), parse_search({b"total_results": total, b"results": resp3, b"warning": []})
-    expected = [Row(key.encode(), None if fields is None else encoded(fields)) for key, fields in rows]
+    expected = [(key.encode(), None if fields is None else encoded(fields), None) for key, fields in rows]
     assert (old.total, old.rows) == (new.total, new.rows) == (total, expected)
 
 
 def test_a_passage_that_vanished_while_it_was_read_is_a_row_without_fields():
-    assert parse_search([1, b"p:0", None]).rows == [Row(b"p:0", None)]
-    assert parse_search({b"results": [{b"id": b"p:0", b"extra_attributes": None}]}).rows == [Row(b"p:0", None)]
-    assert parse_search({b"results": [{b"id": b"p:0"}]}).rows == [Row(b"p:0", None)]
+    assert parse_search([1, b"p:0", None]).rows == [(b"p:0", None, None)]
+    assert parse_search({b"results": [{b"id": b"p:0", b"extra_attributes": None}]}).rows == [(b"p:0", None, None)]
+    assert parse_search({b"results": [{b"id": b"p:0"}]}).rows == [(b"p:0", None, None)]
 
 
 def test_warnings_of_the_server_are_kept():
