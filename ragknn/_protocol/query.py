@@ -25,6 +25,11 @@ class Fragment:
     query: str
     params: Mapping[str, str]
 
+    @property
+    def is_everything(self) -> bool:
+        """Whether it finds all passages."""
+        return self.query == "*"
+
 
 EVERYTHING = Fragment("*", {})
 

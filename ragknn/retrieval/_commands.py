@@ -91,7 +91,7 @@ class Range:
 
     def command(self, place: Place, ask: Ask) -> Command:
         """Return the command that asks for it."""
-        among = "" if ask.among is EVERYTHING else f" ({ask.among.query})"
+        among = "" if ask.among.is_everything else f" ({ask.among.query})"
         # Before the filter, as behind a negation the server forgets the distance.
         query = f"@vector:[VECTOR_RANGE $radius $vector]=>{{$YIELD_DISTANCE_AS: distance}}{among}"
         radius = str(_reach(self.radius, place.schema))
@@ -127,7 +127,7 @@ class Words:
         )
 
     def _query(self, schema: Schema, among: Fragment) -> tuple[str, dict[str, str | bytes]]:
-        narrow = [] if among is EVERYTHING else [among.query]
+        narrow = [] if among.is_everything else [among.query]
         values: dict[str, str | bytes] = dict(among.params)
         if self.vector is not None and self.radius is not None:
             narrow.insert(0, "@vector:[VECTOR_RANGE $radius $vector]")

@@ -16,7 +16,7 @@ from typing import Any
 
 from ragknn._protocol.flows import Command
 from ragknn._protocol.place import Place
-from ragknn._protocol.query import EVERYTHING, Fragment, params
+from ragknn._protocol.query import Fragment, params
 from ragknn._protocol.replies import parse_total
 
 # How far an HNSW search looks when the caller does not say. The server's own 10 loses every sixth neighbor at
@@ -65,7 +65,7 @@ def effort(place: Place, among: Fragment, k: int, ef_runtime: int | None, *, dem
 
 def _way(place: Place, among: Fragment, k: int, candidates: int, demanding: bool) -> str:
     """Return the quicker way beside a filter; empty where there is none, or where the server is to choose."""
-    if among is EVERYTHING:
+    if among.is_everything:
         return ""
     passing, passages = place.watch.passing(among), place.watch.passages
     if passing is None or passages is None:
@@ -77,7 +77,7 @@ def _way(place: Place, among: Fragment, k: int, candidates: int, demanding: bool
 
 def counting(place: Place, among: Fragment) -> list[Command]:
     """Return the command that counts what passes a filter, if searches go by that and it is to be counted again."""
-    if place.schema.algorithm != "hnsw" or among is EVERYTHING or not place.watch.is_to_count(among):
+    if place.schema.algorithm != "hnsw" or among.is_everything or not place.watch.is_to_count(among):
         return []
     # The only kind of search that ends where its LIMIT does; it then tells how many it has looked at.
     return [

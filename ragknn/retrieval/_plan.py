@@ -106,7 +106,7 @@ def make_plan(schema: Schema, among: Fragment, k: int | None, options: Options) 
     # Only plain values are remembered: a reranker may be large, and must not be kept.
     is_plain = type(k) in _PLAIN and _PLAIN.issuperset(map(type, chosen.values()))
     plan = (_remembered if is_plain else _planned)(traits, k, **chosen)
-    return plan if among is EVERYTHING else replace(plan, among=among)
+    return plan if among.is_everything else replace(plan, among=among)
 
 
 def _planned(traits: Traits, k: int | None, /, **options: Any) -> Plan:
