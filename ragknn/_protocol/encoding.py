@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import date, datetime, time
@@ -110,8 +111,11 @@ def text_hash(*parts: str | bytes) -> str:
         except UnicodeEncodeError:
             check_unicode(str(part), "the document")
             raise
-        framed += (len(blob).to_bytes(8, "big"), blob)  # so that no two different rows of parts look alike
+        framed += (_framed_length(len(blob)), blob)  # so that no two different rows of parts look alike
     return blake2b(b"".join(framed), digest_size=16).hexdigest()
+
+
+_framed_length = struct.Struct(">Q").pack
 
 
 def vector_hash(document_id: str, text: str, vector: bytes) -> str:
@@ -143,7 +147,7 @@ def dump_metadata(metadata: Mapping[str, Any]) -> str:
 def _is_surely_fine(dumped: str) -> bool:
     """Tell whether metadata is no deeper than its brackets can make it, and text that UTF-8 can hold."""
     try:
-        dumped.encode()
+        dumped.isascii() or dumped.encode()
     except UnicodeEncodeError:
         return False
     return dumped.count("{") + dumped.count("[") <= DEEPEST_METADATA

@@ -14,7 +14,7 @@ from operator import methodcaller
 from typing import Any, TypeAlias
 
 from ragknn._ids import passage_id
-from ragknn._protocol.encoding import decode_tag, digest, dump_metadata, encode_tag, text_hash
+from ragknn._protocol.encoding import decode_tag, digest, dump_metadata, encode_tag, text_hash, vector_hash
 from ragknn._protocol.flows import Command
 from ragknn._protocol.keys import HEADINGS, PAGE, Keys, stored_name
 from ragknn._protocol.query import TERMS
@@ -105,18 +105,55 @@ def passage_fields(schema: Schema, passage: Passage, vector: bytes | None, detai
     Raises:
         ValueError: an id that is too long.
     """
-    fields: list[str | bytes] = ["document_id", encode_tag(passage.document_id), "text", passage.text]
-    fields += ["start", str(passage.start), "end", str(passage.end), "digest", digest(passage.text, vector or b"")]
-    fields += ["no_vector", "1"] if vector is None else ["vector", vector]
+    fields = _text_fields(schema, passage.document_id, passage.text, passage.start, passage.end, vector)
     if passage.id != passage_id(passage.document_id, passage.number or 0):
         fields += ["id", encode_tag(passage.id)]
     if passage.page is not None:
         fields += [PAGE, str(passage.page)]
     if passage.headings:
         fields += [HEADINGS, json.dumps(passage.headings, ensure_ascii=False)]
-    if schema.has_terms and (terms := schema.analyzer.terms(passage.text)):
-        fields += [TERMS, " ".join(terms)]
     return (*fields, *details.as_fields())
+
+
+def whole_fields(
+    schema: Schema,
+    document_id: str,
+    text: str,
+    label: Label | None,
+    metadata: Mapping[str, Any],
+    vector: bytes,
+    given: bytes,
+) -> Command:
+    """Return names and values of the one hash of a document that is one passage with a ready vector: all that it has.
+
+    Args:
+        schema: the index's schema.
+        document_id: the document's id.
+        text: its text.
+        label: its label.
+        metadata: its metadata.
+        vector: as it is stored.
+        given: as it came, which decides whether the document has changed.
+
+    Raises:
+        ValueError: an id that is too long, or text, label, metadata or fields that cannot be stored.
+    """
+    fields = _text_fields(schema, document_id, text, 0, len(text), vector)
+    label, dumped = dump_details(label, metadata)
+    details = Details(label, dumped, schema.field_values(metadata)[0])
+    record = record_fields(vector_hash(document_id, text, given), details_hash([(label, dumped)]), 1)
+    return (*fields, *details.as_fields(), *record)
+
+
+def _text_fields(
+    schema: Schema, document_id: str, text: str, start: int, end: int, vector: bytes | None
+) -> list[str | bytes]:
+    fields: list[str | bytes] = ["document_id", encode_tag(document_id, "the id"), "text", text]
+    fields += ("start", str(start), "end", str(end), "digest", digest(text, vector or b""))
+    fields += ("no_vector", "1") if vector is None else ("vector", vector)
+    if schema.has_terms and (terms := schema.analyzer.terms(text)):
+        fields += (TERMS, " ".join(terms))
+    return fields
 
 
 def record_fields(hashed: str, details: str, passages: int, gaps: str = "", page_starts: Sequence[int] = ()) -> Command:

@@ -89,8 +89,17 @@ end
 return found
 """
 
-# With HSETEX, which stores a hash only where it is not there yet, in one step and without a script.
 _FIRST_WITH_NEW_HASHES = (8,)  # of Redis
+
+
+def stores_new_hashes(place: Place) -> bool:
+    """Tell whether the server can store a hash only where it is not there yet, in one step and without a script."""
+    return place.version >= _FIRST_WITH_NEW_HASHES
+
+
+def store_if_new(keys: Keys, document_id: str, fields: Command) -> Command:
+    """Return the command that stores a document of one passage, unless there is something of it."""
+    return ("HSETEX", keys.record(document_id), "FNX", "FIELDS", str(len(fields) // 2), *fields)
 
 
 @dataclass(slots=True)
@@ -120,10 +129,9 @@ class Replacement:
 
     def quick_command(self, place: Place) -> Command | None:
         """Return the command that stores it if it is not there, where that can be had without a script."""
-        if not self.seems_new or len(self.passages) != 1 or place.version < _FIRST_WITH_NEW_HASHES:
+        if not self.seems_new or len(self.passages) != 1 or not stores_new_hashes(place):
             return None
-        fields = (*self.passages[0], *self.record)
-        return ("HSETEX", place.keys.record(self.id), "FNX", "FIELDS", str(len(fields) // 2), *fields)
+        return store_if_new(place.keys, self.id, (*self.passages[0], *self.record))
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +196,11 @@ def write_documents(place: Place, documents: Sequence[Replacement | Change]) -> 
         for number, reply in zip(there, replies, strict=True):
             outcomes[number] = _outcome(reply)
     return outcomes
+
+
+def write_new(commands: list[Command]) -> Flow[list[bool | str]]:
+    """Send commands that `store_if_new` made; return for each what `write_documents` does."""
+    return [_outcome(reply) for reply in (yield commands)]
 
 
 def _outcome(reply: Any) -> bool | str:

@@ -10,16 +10,15 @@ from numpy.typing import NDArray
 
 from ragknn._ids import passage_id
 from ragknn._protocol.counting import index_info
-from ragknn._protocol.encoding import vector_hash
 from ragknn._protocol.finding import KEYS_PER_ROUND, scan
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.keys import Keys
-from ragknn._protocol.layout import details_hash, details_of, dump_details, passage_fields, record_fields
+from ragknn._protocol.layout import whole_fields
 from ragknn._protocol.replies import as_text, checked
 from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import from_bytes, to_bytes
 from ragknn.errors import CommandRefused, SchemaMismatch
-from ragknn.records import Label, Passage
+from ragknn.records import Label
 
 # Rows written in one step on the server, which does nothing else meanwhile.
 ROWS_PER_COMMAND = 200
@@ -121,12 +120,7 @@ def _clear(keys: Keys, mark: str) -> Flow[bool]:
 
 
 def _row_values(keys: Keys, schema: Schema, row: str, blob: bytes, label: Label | None) -> Iterator[Any]:
-    dumped = dump_details(label, {})
-    details, _ = details_of(schema, dumped, {})
-    passage = Passage(passage_id(row, 0), row, "", 0, 0, number=0)
-    hashed = vector_hash(row, "", blob)
-    record = record_fields(hashed, details_hash([dumped]), 1)
-    fields = (*passage_fields(schema, passage, blob, details), *record)
+    fields = whole_fields(schema, row, "", label, {}, vector=blob, given=blob)
     yield keys.record(row)
     yield str(len(fields))
     yield from fields

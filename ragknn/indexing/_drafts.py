@@ -200,13 +200,18 @@ class _WithVector(Draft):
         return [Passage(passage_id(self.id, 0), self.id, text, 0, len(text), vector=self.row)]
 
 
-def drafting_vectors(schema: Schema, rows: dict[str, NDArray[Any] | None]) -> Drafting:
-    """Draft documents of one passage each with a ready vector of shape (dim,), or None for none, given by the ids."""
+def drafting_vectors(schema: Schema, row_of: Callable[[str], NDArray[Any] | None]) -> Drafting:
+    """Draft documents of one passage each with a ready vector of shape (dim,), or None for none.
+
+    Args:
+        schema: the index's schema.
+        row_of: returns the vector of a document of an id.
+    """
 
     def draft(document: Document, on_bad_field: OnBadField) -> Draft:
         encode_tag(document.id, "the id")
         check_unicode(document.text, "the text")
-        row = rows[document.id]
+        row = row_of(document.id)
         if row is None and not document.text:
             raise ValueError("expected a text or a vector, got neither")
         hashed = vector_hash(document.id, document.text, _blob(row))

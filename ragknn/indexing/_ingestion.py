@@ -14,6 +14,7 @@ from ragknn._protocol.query import EVERYTHING, Fragment
 from ragknn._protocol.writing import delete_documents, stored_hashes
 from ragknn.indexing._drafts import Drafting
 from ragknn.indexing._line import Embedding, Line
+from ragknn.indexing._newcomers import Newcomers, ReadyVectors
 from ragknn.indexing._policy import Policy
 from ragknn.indexing._tally import Tally
 from ragknn.reports import Failure, IngestReport
@@ -26,6 +27,7 @@ def ingest(
     embed: Embedding,
     policy: Policy,
     prune: Fragment | None = None,
+    ready: ReadyVectors | None = None,
 ) -> Flow[IngestReport]:
     """Bring documents into the index.
 
@@ -38,6 +40,7 @@ def ingest(
         policy: what to do with repeated, existing and unfit documents.
         prune: among which documents to remove those that the input does not have; None: none at all. Nothing is
             removed if part of the input could not be read, since the missing documents may be in it.
+        ready: the vectors of all documents, each of one passage; None: the line has them.
     """
     tally = Tally(policy)
     refused_before = (yield from index_info(place.keys)).failures
@@ -55,7 +58,10 @@ def ingest(
             else:
                 policy.progress(tally.report())
 
-        yield from Line(place, draft, embed, policy, tally, tell).bring_in(items)
+        source = iter(items)
+        if ready is not None:
+            source = yield from Newcomers(place, ready, policy, tally, tell).bring_in(source)
+        yield from Line(place, draft, embed, policy, tally, tell).bring_in(source)
     if prune is not None:
         yield from _remove_missing(place, prune, tally)
     elif policy.on_existing == "replace" and place.schema.required_filter is None:

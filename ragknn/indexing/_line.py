@@ -84,7 +84,9 @@ class Line:
         source = iter(items)
         broken: Exception | None = None
         while broken is None:
-            batch, broken = yield Work(partial(_taken, source, self._policy.batch_size), borrows=True)
+            batch, broken = yield Work(
+                partial(taken, source, self._policy.batch_size, CHARACTERS_PER_BATCH, _characters), borrows=True
+            )
             if not batch and broken is None:
                 break
             try:
@@ -221,15 +223,24 @@ class Line:
                 yield from self._look_up(again[start : start + self._policy.batch_size])
 
 
-def _taken(source: Iterator[Any], most: int) -> tuple[list[Any], Exception | None]:
-    """Return the next items, none at the end, and why the input broke off after them, if it did."""
+def taken(
+    source: Iterator[Any], most: int, largest: int, size: Callable[[Any], int]
+) -> tuple[list[Any], Exception | None]:
+    """Return the next items, none at the end, and why the input broke off after them, if it did.
+
+    Args:
+        source: the input.
+        most: how many are taken at most.
+        largest: the size of all together after which no more are taken.
+        size: tells that of one.
+    """
     batch: list[Any] = []
-    characters = 0
+    reached = 0
     try:
         for item in islice(source, most):
             batch.append(item)
-            characters += _characters(item)
-            if characters > CHARACTERS_PER_BATCH:
+            reached += size(item)
+            if reached > largest:
                 break
     except Exception as error:  # whatever it is, it is raised when what came before it is stored
         return batch, error

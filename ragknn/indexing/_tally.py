@@ -25,6 +25,7 @@ class Tally:
         self.dry_run = policy.dry_run
         self._takes_first = policy.on_repeated == "first"
         self.seen: dict[str, str] = {}  # ids, and where the first of each was read
+        self._put_off: set[str] = set()  # those of them that come again
         # Of documents that may come again, or whose state is only told: ids and hashes.
         self.written: dict[str, tuple[str, str]] = {}
         self.added: list[str] = []
@@ -64,6 +65,23 @@ class Tally:
         self.passages += passages
         self.left_out += [self.failure(document_id, reason) for reason in left_out]
 
+    def see(self, document: Document) -> bool:
+        """Take note of a document; return whether it is the first of its id."""
+        is_first = document.id not in self.seen
+        self.seen.setdefault(document.id, document.source)
+        return is_first
+
+    def put_off(self, document: Document) -> None:
+        """Let a document that was seen come once more."""
+        self._put_off.add(document.id)
+
+    def store_new(self, documents: Sequence[Document]) -> None:
+        """Count documents of one passage that were new, and were stored."""
+        self.added += [one.id for one in documents]
+        self.passages += len(documents)
+        if not self._takes_first:  # it is looked up again if another of its id comes
+            self.written.update((one.id, ("", "")) for one in documents)
+
     def each_id_once(self, batch: Sequence[Any]) -> Iterator[Any]:
         """Yield the documents of a batch of outcomes that are to be stored; count all else.
 
@@ -75,9 +93,10 @@ class Tally:
             if isinstance(item, Document | ReadyDocument):
                 if reason := _fault_of_id(item.id):
                     self.fail(item.id, reason)
-                elif item.id in self.seen and self._takes_first:
+                elif item.id in self.seen and self._takes_first and item.id not in self._put_off:
                     self.failed.append(_repeated(item, self.seen[item.id]))
                 else:
+                    self._put_off.discard(item.id)
                     self.seen[item.id] = item.source
                     last[item.id] = item
             elif isinstance(item, Note):

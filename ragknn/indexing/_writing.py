@@ -31,6 +31,7 @@ from ragknn.indexing._changing import change_details
 from ragknn.indexing._drafts import by_document, drafting_documents, drafting_ready, drafting_vectors
 from ragknn.indexing._ingestion import ingest
 from ragknn.indexing._line import Embedding
+from ragknn.indexing._newcomers import ReadyVectors
 from ragknn.indexing._policy import IngestOptions, Policy
 from ragknn.indexing._reading import DOCUMENTS_PER_PART, checked_ids, in_parts, storable
 from ragknn.indexing._splitters import notes_on_change, splitter_of
@@ -136,11 +137,13 @@ def adding_vectors(
     numbered = list(enumerate(ids))
     if policy.on_repeated == "first":
         numbered.reverse()
-    row_of = {document_id: rows[row] for row, document_id in numbered}
+    number_of = {document_id: number for number, document_id in numbered}
     documents = itertools.starmap(Document, zip(ids, *columns, strict=True))
     yield from index._modernizing()
-    draft = drafting_vectors(index.schema, row_of)
-    return (yield from ingest(index._place(), documents, draft, _embeds_nothing, policy))
+    place = index._place()
+    draft = drafting_vectors(index.schema, lambda document_id: rows[number_of[document_id]])
+    ready = ReadyVectors(place, rows, number_of) if isinstance(rows, np.ndarray) else None
+    return (yield from ingest(place, documents, draft, _embeds_nothing, policy, ready=ready))
 
 
 def _column(what: str, values: Iterable[Any] | None, size: int, default: Any) -> list[Any]:
@@ -157,14 +160,14 @@ def _column(what: str, values: Iterable[Any] | None, size: int, default: Any) ->
     return column
 
 
-def _rows(vectors: ArrayLike | Sequence[ArrayLike | None], dim: int) -> Sequence[NDArray[Any] | None]:
-    """Return vectors, some of which may be None, each of shape (dim,).
+def _rows(vectors: ArrayLike | Sequence[ArrayLike | None], dim: int) -> NDArray[Any] | Sequence[NDArray[Any] | None]:
+    """Return vectors as an array of shape (n, dim); where some are None, as a list of those of shape (dim,).
 
     Raises:
         InvalidVectors: another shape.
     """
     if not isinstance(vectors, Sequence) or not any(vector is None for vector in vectors):
-        return list(as_vectors(vectors, dim))  # type: ignore[arg-type]  # none is None
+        return as_vectors(vectors, dim)  # type: ignore[arg-type]  # none is None
     return [None if vector is None else as_vectors(vector, dim)[0] for vector in vectors]
 
 
