@@ -68,7 +68,7 @@ def stored(
                 retriever.kneighbors(vectors[call % len(vectors)], K)
                 seconds.append(time.perf_counter() - began)
             ranked = [rank_documents(one)[:K] for one in found]
-            of_index = index.describe().memory_bytes / len(passages)
+            of_index = (index.describe().memory_bytes or 0) / len(passages)
             return Stored(hashed, of_index, float(np.median(seconds)), found, ndcg(ranked, questions))
 
 

@@ -148,15 +148,16 @@ class IndexInfo(Plain):
 
     Attributes:
         name: name of the index.
-        documents: number of documents.
-        passages: number of passages that can be found.
+        documents: number of documents; None where the index requires a filter, and was described without one.
+        passages: number of passages that can be found; None likewise.
         embedder: name of the embedder, or "ready vectors".
         dim: values in a vector.
         metric: cosine, ip or l2.
         algorithm: flat or hnsw.
         dtype: dtype of the stored vectors.
         fields: declared fields and their types.
-        memory_bytes: what the search index takes, without the texts and vectors in the hashes.
+        memory_bytes: what the search index takes, without the texts and vectors in the hashes; None where the index
+            requires a filter.
         percent_indexed: 1.0 when everything stored can be found.
         indexing_failures: passages that the server could not index.
         redis_version: version of the server.
@@ -165,19 +166,20 @@ class IndexInfo(Plain):
         words: how words are found: the language of their stems, whether accents are folded, and the number of stop
             words; empty where they are not indexed.
         storage: what the stored vectors take, and whether another dtype would take less.
+        required_filter: the field that every search, count and change must filter on; None for none.
         measured_recall: what was measured for searches with `recall=`, by the number of neighbors: "@10" and so on.
     """
 
     name: str
-    documents: int
-    passages: int
+    documents: int | None
+    passages: int | None
     embedder: str
     dim: int
     metric: str
     algorithm: str
     dtype: str
     fields: Mapping[str, str]
-    memory_bytes: int
+    memory_bytes: int | None
     percent_indexed: float
     indexing_failures: int
     redis_version: str
@@ -186,6 +188,7 @@ class IndexInfo(Plain):
     words: Mapping[str, Any] = field(default_factory=dict, compare=False)
     storage: str = field(default="", compare=False)
     measured_recall: Mapping[str, str] = field(default_factory=dict, compare=False)
+    required_filter: str | None = field(default=None, compare=False)
 
     def _repr_html_(self) -> str:
         """Show the facts as a card in a notebook."""

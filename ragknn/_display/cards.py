@@ -185,7 +185,11 @@ def _line(words: str) -> Html:
 
 def info_html(info: IndexInfo) -> str:
     """Return an index at a glance as a card of facts."""
-    counted = f"{info.passages:,} passages of {info.documents:,} documents"
+    counted = (
+        f"not counted without a filter on {info.required_filter!r}"
+        if info.passages is None
+        else f"{info.passages:,} passages of {info.documents:,} documents"
+    )
     head = row(span(info.name, style="font-weight:600;font-size:1.1em"), span(counted, style=MUTED))
     facts = {
         "embedder": info.embedder,
@@ -194,7 +198,7 @@ def info_html(info: IndexInfo) -> str:
         "splitter": ", ".join(f"{name} {value}" for name, value in info.splitter.items()) or "none",
         "words": ", ".join(f"{name} {value}" for name, value in info.words.items()) or "not indexed",
         "fields": ", ".join(f"{name} ({kind})" for name, kind in info.fields.items()) or "none",
-        "memory": f"{info.memory_bytes / 2**20:,.1f} MB of search index",
+        "memory": "not told" if info.memory_bytes is None else f"{info.memory_bytes / 2**20:,.1f} MB of search index",
         "searchable": f"{info.percent_indexed:.0%}",
         "server": f"Redis {info.redis_version}"
         + (f" with search {info.search_version}" if info.search_version else ""),

@@ -217,7 +217,7 @@ def stored_labels(keys: Keys) -> Flow[dict[tuple[str, int], Label]]:
 
 
 def passages_around(
-    place: Place, numbers: Mapping[str, Sequence[int]], window: int
+    place: Place, numbers: Mapping[str, Sequence[int]], window: int, among: Fragment = EVERYTHING
 ) -> Flow[dict[tuple[str, int], Passage]]:
     """Return passages and those before and after them, with text and offsets only, by document id and number.
 
@@ -228,14 +228,17 @@ def passages_around(
         place: the index.
         numbers: for each document the numbers of passages in it.
         window: passages before and after each.
+        among: which passages to look among.
     """
     if not numbers:
         return {}
     keys = place.keys
+    match = None if among == EVERYTHING else set((yield from spots_of(place, list(numbers), among)))
     counts = yield from _passage_counts(place, list(numbers))
     wanted: dict[str, list[int]] = {}
     for (document_id, centers), count in zip(numbers.items(), counts, strict=True):
         near = {n for center in centers for n in range(max(0, center - window), min(count, center + window + 1))}
+        near = near if match is None else {n for n in near if (document_id, n) in match}
         if near:
             wanted[document_id] = sorted(near)
     fields = ("id", "text", "start", "end")

@@ -9,6 +9,7 @@ from typing import Any
 from ragknn._protocol.finding import KEYS_PER_ROUND
 from ragknn._protocol.flows import Command, Flow
 from ragknn._protocol.keys import Keys
+from ragknn._protocol.owners import OF_ANOTHER, REFUSED, Owners, guarded
 from ragknn._protocol.place import Place
 from ragknn._protocol.replies import as_text, checked
 from ragknn.errors import CommandRefused
@@ -112,6 +113,7 @@ class Replacement:
         passages: the hashes of its passages; `layout.passage_fields` makes them.
         only_new: whether to leave an existing document as it is.
         seems_new: whether it was not there when it was looked up.
+        owners: whose it is; None where documents are nobody's.
     """
 
     id: str
@@ -119,13 +121,15 @@ class Replacement:
     passages: Sequence[Command]
     only_new: bool = False
     seems_new: bool = False
+    owners: Owners | None = None
 
     def command(self, keys: Keys) -> Command:
         """Return the command that stores it."""
         condition = "absent" if self.only_new else ""
         first, *others = self.passages
         groups = [part for group in ((*first, *self.record), *others) for part in (str(len(group)), *group)]
-        return ("EVAL", _REPLACE, "1", keys.record(self.id), keys.passages(self.id), condition, *groups)
+        script, told = guarded(_REPLACE, self.owners)
+        return ("EVAL", script, "1", keys.record(self.id), keys.passages(self.id), condition, *groups, *told)
 
     def quick_command(self, place: Place) -> Command | None:
         """Return the command that stores it if it is not there, where that can be had without a script."""
@@ -145,6 +149,7 @@ class Change:
         new_hash: details hash of the new state.
         removed: names of fields that not every passage has any more; they are removed before the new ones are set.
         passages: names and values of the new fields: once for all passages, or one for each.
+        owners: whose it is from now on, if it may only be changed where it was theirs.
     """
 
     id: str
@@ -153,13 +158,15 @@ class Change:
     new_hash: str
     removed: Sequence[str]
     passages: Sequence[Command]
+    owners: Owners | None = None
 
     def command(self, keys: Keys) -> Command:
         """Return the command that makes it."""
         groups = [part for group in self.passages for part in (str(len(group)), *group)]
         hashes = (self.text_hash, self.old_hash, self.new_hash)
         gone = (str(len(self.removed)), *self.removed)
-        return ("EVAL", _CHANGE, "1", keys.record(self.id), keys.passages(self.id), *hashes, *gone, *groups)
+        script, told = guarded(_CHANGE, self.owners)
+        return ("EVAL", script, "1", keys.record(self.id), keys.passages(self.id), *hashes, *gone, *groups, *told)
 
 
 def stored_hashes(place: Place, document_ids: Sequence[str]) -> Flow[list[tuple[str, str] | None]]:
@@ -205,7 +212,7 @@ def write_new(commands: list[Command]) -> Flow[list[bool | str]]:
 
 def _outcome(reply: Any) -> bool | str:
     try:
-        return bool(checked(reply))
+        return OF_ANOTHER if checked(reply) == REFUSED else bool(reply)
     except CommandRefused as refused:
         return str(refused)
 

@@ -19,16 +19,18 @@ from ragknn.indexing.indexer import Indexer
 
 @click.command()
 @name_argument
+@where_option("Count only what matches.")
 @url_option
 @common
-def info(name: str, url: str | None, as_json: bool) -> None:
+def info(name: str, where: dict[str, Any] | None, url: str | None, as_json: bool) -> None:
     """Print the settings and the size of the index NAME."""
     with Index(name, url=url, create=False) as opened:
-        facts = opened.describe().to_dict()
+        facts = opened.describe(where).to_dict()
     if as_json:
         print_json(facts)
-    else:
-        terminal.print_facts(facts, stdout)
+        return
+    named = ("documents", "passages", "memory_bytes", "required_filter")  # which say nothing where there are none
+    terminal.print_facts({key: value for key, value in facts.items() if value is not None or key not in named}, stdout)
 
 
 @click.command("list")
@@ -88,7 +90,9 @@ def drop(name: str, yes: bool, url: str | None, as_json: bool) -> None:
         if not yes and sys.stdin is None:
             raise click.UsageError("expected an answer on standard input, got it closed; --yes asks nothing")
         if not yes:
-            click.confirm(f"remove index {name} with {opened.describe().documents} documents?", abort=True, err=True)
+            documents = opened.describe().documents
+            held = "all its" if documents is None else documents
+            click.confirm(f"remove index {name} with {held} documents?", abort=True, err=True)
         removed = opened.drop()
     if as_json:
         print_json({"dropped": name, "documents": removed})

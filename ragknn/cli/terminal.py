@@ -110,8 +110,13 @@ def _shown_fact(name: str, value: Any) -> str:
 def print_indexes(indexes: Sequence[IndexInfo], console: Screen) -> None:
     """Print one line for each index."""
     heads = ("index", "documents", "passages", "embedder", "dim", "metric", "algorithm")
-    rows = [tuple(str(getattr(info, {"index": "name"}.get(head, head))) for head in heads) for info in indexes]
+    columns = [{"index": "name"}.get(head, head) for head in heads]
+    rows = [tuple(_counted(getattr(info, column)) for column in columns) for info in indexes]
     print_table(heads, rows, console, numbers=("documents", "passages", "dim"))
+
+
+def _counted(value: object) -> str:
+    return "-" if value is None else str(value)  # what is not counted without a filter
 
 
 def print_check(check: Check, console: Screen) -> None:

@@ -12,12 +12,14 @@ from ragknn._display.bars import bar_in_notebook
 from ragknn._protocol.counting import index_info
 from ragknn._protocol.finding import existing_documents
 from ragknn._protocol.flows import Flow, Progress
+from ragknn._protocol.reading import matching
 from ragknn.evaluation._latency import Latency, in_even_steps
 from ragknn.evaluation._metrics import metrics_at
 from ragknn.evaluation._recall import DEFAULT_EFS, SAMPLE, TARGET, RecallScan, scanning
 from ragknn.evaluation._significance import CONFIDENCE, Comparison, bootstrap_means, check_confidence, compare
 from ragknn.evaluation.questions import Questions
 from ragknn.evaluation.results import Evaluation, SettingResult
+from ragknn.indexing._reading import DOCUMENTS_PER_PART, in_parts, storable
 from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Retrieval
 from ragknn.retrieval._asking import asking
@@ -140,7 +142,7 @@ class _Setup:
 def _evaluating(retriever: Retriever | AsyncRetriever, setup: _Setup) -> Flow[Evaluation]:
     questions, settings, k = setup.questions, setup.settings, setup.k
     texts = list(questions.queries.values())
-    missing = yield from _missing(retriever.index, questions)
+    missing = yield from _missing(retriever.index, questions, settings)
     scan: RecallScan | None = None
     if setup.efs is not None:
         efs = setup.efs if len(setup.efs) else DEFAULT_EFS
@@ -247,8 +249,10 @@ def _as_options(options: Mapping[str, Any]) -> Options:
     return cast(Options, options)  # `make_plan` checks them
 
 
-def _missing(index: Index | AsyncIndex, questions: Questions) -> Flow[int]:
+def _missing(index: Index | AsyncIndex, questions: Questions, settings: Mapping[str, Mapping[str, Any]]) -> Flow[int]:
     """Return the number of relevant documents that are not in the index; no setting can find them.
+
+    Where the index requires a filter, these are the ones that no setting's filter finds.
 
     Raises:
         ValueError: none is in the index: the ids differ, or it is another index.
@@ -258,7 +262,15 @@ def _missing(index: Index | AsyncIndex, questions: Questions) -> Flow[int]:
             document for grades in questions.grades.values() for document, grade in grades.items() if grade > 0
         )
     )
-    present = sum((yield from existing_documents(index._keys, relevant)))
+    if index.schema.required_filter is None:
+        present = sum((yield from existing_documents(index._keys, relevant)))
+    else:
+        found: set[str] = set()
+        for options in settings.values():
+            among = yield from index._filtering(options.get("where"))
+            for part in in_parts(relevant, DOCUMENTS_PER_PART):
+                found.update((yield from matching(index._place(), storable(part), among)))
+        present = len(found)
     if not present:
         yield from index_info(index._keys)  # raises where the index itself is gone
         named = f"such as {relevant[0]!r}" if relevant else "but none has a grade of 1 or more"

@@ -217,6 +217,12 @@ def scanning(
         raise ValueError(f"expected a target recall above 0 and at most 1, got {target}")
     index = retriever.index
     schema = index.schema
+    if schema.required_filter is not None:
+        raise ValueError(
+            f"expected an index without a required filter, got {index.name!r}, which requires one on "
+            f"{schema.required_filter!r}: the recall is that of searches of the whole index; compare settings with "
+            "evaluate(..., settings=...), which take where"
+        )
     asked = in_even_steps(queries, sample)
     choices: list[int | None] = list(wanted) if schema.algorithm == "hnsw" else [None]
     vectors = yield from _embedding(retriever, asked)

@@ -21,6 +21,7 @@ from ragknn._protocol.vectors import as_vectors
 from ragknn._protocol.writing import stored_hashes, write_documents
 from ragknn.errors import EmbeddingError, InvalidVectors
 from ragknn.indexing._drafts import Drafting, ReadyDocument
+from ragknn.indexing._owners import ids_of_others
 from ragknn.indexing._pending import Pending, pending_of, writes_of
 from ragknn.indexing._policy import Policy
 from ragknn.indexing._tally import Tally
@@ -114,8 +115,11 @@ class Line:
         known = yield looked_up
         if self._policy.dry_run:
             known = [self._tally.written.get(one.id, stored) for one, stored in zip(documents, known, strict=True)]
+        of_others: set[str] = set()
+        if self._policy.dry_run or self._policy.on_existing != "replace":  # else it is noticed when it is written
+            of_others = yield from ids_of_others(self._place, documents, known)
         pending: list[Pending] = yield Work(
-            lambda: list(pending_of(documents, known, self._draft, self._policy, self._tally))
+            lambda: list(pending_of(documents, known, self._draft, self._policy, self._tally, of_others))
         )
         self._under_way.difference_update({one.id for one in documents} - {one.draft.id for one in pending})
         if self._policy.dry_run:

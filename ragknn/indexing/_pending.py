@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ragknn._protocol.layout import Details, not_everywhere, passage_fields, record_fields
+from ragknn._protocol.owners import OF_ANOTHER
 from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import find_faults, to_bytes
 from ragknn._protocol.writing import Change, Replacement
 from ragknn.indexing._drafts import Draft, Drafting
+from ragknn.indexing._owners import owners_of
 from ragknn.indexing._policy import Policy
 from ragknn.indexing._tally import Tally
 from ragknn.records import Passage
@@ -80,7 +82,12 @@ class Pending:
 
 
 def pending_of(
-    items: Sequence[Any], known: Sequence[tuple[str, str] | None], draft: Drafting, policy: Policy, tally: Tally
+    items: Sequence[Any],
+    known: Sequence[tuple[str, str] | None],
+    draft: Drafting,
+    policy: Policy,
+    tally: Tally,
+    of_others: Collection[str] = (),
 ) -> Iterator[Pending]:
     """Yield the documents that are to be stored; count all others.
 
@@ -90,8 +97,12 @@ def pending_of(
         draft: makes a draft of an item.
         policy: what to do with existing and unfit documents.
         tally: counts.
+        of_others: ids that are known to be others'.
     """
     for item, stored in zip(items, known, strict=True):
+        if item.id in of_others:
+            tally.fail(item.id, OF_ANOTHER)
+            continue
         if stored and item.id not in tally.written and policy.on_existing != "replace":
             if policy.on_existing == "skip":
                 tally.skipped += 1
@@ -121,11 +132,11 @@ def writes_of(schema: Schema, pending: Sequence[Pending], policy: Policy, tally:
     blobs, faults = _as_blobs(schema, [one.vectors for one in pending])
     writes: list[Replacement | Change] = []
     for row, one in enumerate(pending):
-        draft = one.draft
+        draft, owners = one.draft, owners_of(schema, one.details)
         if one.stored is not None and not one.passages:
             groups = [each.as_fields() for each in one.details]
             removed = not_everywhere(schema.fields, one.details)
-            writes.append(Change(draft.id, draft.text_hash, "", draft.details_hash, removed, groups))
+            writes.append(Change(draft.id, draft.text_hash, "", draft.details_hash, removed, groups, owners))
         elif row in faults:
             tally.fail(draft.id, f"expected finite vectors with a direction, got {faults[row]}")
         else:
@@ -135,7 +146,7 @@ def writes_of(schema: Schema, pending: Sequence[Pending], policy: Policy, tally:
             gaps = draft.gaps(one.passages)
             record = record_fields(draft.text_hash, draft.details_hash, len(passages), gaps, draft.page_starts)
             only_new = policy.on_existing != "replace" and draft.id not in tally.written
-            writes.append(Replacement(draft.id, record, passages, only_new, seems_new=one.stored is None))
+            writes.append(Replacement(draft.id, record, passages, only_new, one.stored is None, owners))
     return writes
 
 

@@ -290,21 +290,28 @@ class SharedIndex:
     def _adopting(self, splitter: Splitter) -> Flow[None]:
         self._opened = replace(self._state, schema=(yield from keep_splitter(self._place(), splitter)))
 
-    def _describing(self) -> Flow[IndexInfo]:
+    def _describing(self, where: Where | None) -> Flow[IndexInfo]:
         schema, server = self.schema, self.server
         info = yield from index_info(self._keys)
-        measured = (yield from all_measured(self._keys)) if schema.algorithm == "hnsw" else []
+        is_open = schema.required_filter is None  # else nothing tells how much others have
+        measured = (yield from all_measured(self._keys)) if schema.algorithm == "hnsw" and is_open else []
+        documents: int | None = None
+        passages = info.passages if is_open else None
+        if is_open or where is not None:
+            among = yield from self._filtering(where)
+            documents = yield from count_documents(self._keys, among)
+            passages = passages if where is None else (yield from count_passages(self._keys, among))
         return IndexInfo(
             name=self.name,
-            documents=(yield from count_documents(self._keys)),
-            passages=info.passages,
+            documents=documents,
+            passages=passages,
             embedder=schema.embedder,
             dim=schema.dim,
             metric=schema.metric,
             algorithm=schema.algorithm,
             dtype=schema.dtype,
             fields=schema.fields,
-            memory_bytes=info.memory_bytes,
+            memory_bytes=info.memory_bytes if is_open else None,
             percent_indexed=info.percent_indexed,
             indexing_failures=info.failures,
             redis_version=dotted(server.version),
@@ -313,6 +320,7 @@ class SharedIndex:
             words=_words_of(schema),
             storage=schema.storage,
             measured_recall={f"@{one.k}": str(one) for one in measured},
+            required_filter=schema.required_filter,
         )
 
 

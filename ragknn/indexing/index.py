@@ -306,13 +306,18 @@ class Index(SharedIndex):
         """
         return self._run(self._adding_fields(fields))
 
-    def describe(self) -> IndexInfo:
+    def describe(self, where: Where | None = None) -> IndexInfo:
         """Return what the index is made of, how much it holds, and how it fares.
 
+        Args:
+            where: count only documents and passages that match; `ragknn.filters` explains it. Where the index requires
+                a filter, they are not counted without.
+
         Raises:
+            ValueError: an invalid filter, or one without what the index requires.
             ServerError: the server cannot be reached or refuses a command.
         """
-        return self._run(self._describing())
+        return self._run(self._describing(where))
 
     def map(
         self,
@@ -488,9 +493,9 @@ class AsyncIndex(SharedIndex):
         """Async twin of `Index.add_fields`."""
         return await self._run(self._adding_fields(fields))
 
-    async def describe(self) -> IndexInfo:
+    async def describe(self, where: Where | None = None) -> IndexInfo:
         """Async twin of `Index.describe`."""
-        return await self._run(self._describing())
+        return await self._run(self._describing(where))
 
     async def map(
         self,

@@ -18,6 +18,7 @@ from ragknn._plain import Plain
 from ragknn._protocol.flows import Flow, Work
 from ragknn._protocol.reading import passages_around
 from ragknn.embedding.protocols import Tokenizing
+from ragknn.filters import Where
 from ragknn.indexing.index import AsyncIndex, Index
 from ragknn.records import Neighbor, Passage, Retrieval
 from ragknn.retrieval._excerpts import Order, Piece, Source, passage_number, sources_of
@@ -98,6 +99,7 @@ def build_context(
     index: Index | None = None,
     *,
     window: int = 0,
+    where: Where | None = None,
     budget: int | None = None,
     tokens: Callable[[str], int] | None = None,
     template: Template = numbered,
@@ -115,7 +117,9 @@ def build_context(
         retrieval: neighbors, best first; each with the text of its passage.
         index: the index that they come from; needed for a window, and to count tokens as its embedder does.
         window: passages to add before and after each one retrieved, from the same document. They are read from the
-            index in two round trips; without a window nothing is read.
+            index in two round trips, three with a filter; without a window nothing is read.
+        where: only passages that match are added; an index that requires a filter requires it here too, since
+            neighbors may come from anywhere. `ragknn.filters` explains it.
         budget: the most tokens that the whole text may have, numbers and document ids counted too; None: no limit.
         tokens: counts the tokens of a text, as the language model does; None: as the index's embedder does.
         template: makes text of a source.
@@ -123,13 +127,13 @@ def build_context(
             the document with the best one first.
 
     Raises:
-        ValueError: an invalid value, a passage without text, a window without an index, or a budget without anything
-            to count by.
+        ValueError: an invalid value or filter, a passage without text, a window without an index, or a budget without
+            anything to count by.
         TypeError: neighbors, a count or a source's text of another type.
         ServerError: the server cannot be reached or refuses a command.
     """
     _check(retrieval, index, Index)
-    flow = _building(index, retrieval, _Plan(window, budget, tokens, template, order))
+    flow = _building(index, retrieval, _Plan(window, where, budget, tokens, template, order))
     return run(None, flow) if index is None else index._run(flow)
 
 
@@ -138,6 +142,7 @@ async def abuild_context(
     index: AsyncIndex | None = None,
     *,
     window: int = 0,
+    where: Where | None = None,
     budget: int | None = None,
     tokens: Callable[[str], int] | None = None,
     template: Template = numbered,
@@ -145,7 +150,7 @@ async def abuild_context(
 ) -> Context:
     """Async twin of `build_context`."""
     _check(retrieval, index, AsyncIndex)
-    flow = _building(index, retrieval, _Plan(window, budget, tokens, template, order))
+    flow = _building(index, retrieval, _Plan(window, where, budget, tokens, template, order))
     return await (arun(None, flow) if index is None else index._run(flow))
 
 
@@ -163,6 +168,7 @@ class _Plan:
     """The arguments of `build_context`."""
 
     window: int
+    where: Where | None
     budget: int | None
     tokens: Callable[[str], int] | None
     template: Template
@@ -204,7 +210,8 @@ def _building(
         for one in found:
             if (number := passage_number(one.passage)) is not None:
                 numbers.setdefault(one.passage.document_id, []).append(number)
-        stored = yield from passages_around(index._place(), numbers, plan.window)
+        among = yield from index._filtering(plan.where)
+        stored = yield from passages_around(index._place(), numbers, plan.window, among)
         outdated = {one.passage.document_id for one in found if not _is_stored(one.passage, stored)}
         warnings += [
             f"document {document_id!r} was changed or removed after it was retrieved: its passages have no window"
