@@ -28,7 +28,7 @@ from ragknn.records import Document
 
 @dataclass(frozen=True, slots=True)
 class ReadyVectors:
-    """The vectors of documents that are one passage each.
+    """The vectors of documents that are one passage each, and whose ids come once.
 
     Attributes:
         place: the index.
@@ -111,10 +111,9 @@ class Newcomers:
     def _write(self, reached: int, batch: Sequence[Document]) -> Flow[None]:
         commands = yield Work(partial(self._ready.commands, batch))
         sent: list[tuple[int, Document]] = []
+        self._tally.see(batch)
         for number, (one, command) in enumerate(zip(batch, commands, strict=True), reached):
-            if not self._tally.see(one):
-                self._left[number] = one
-            elif command is None:
+            if command is None:
                 self._leave(number, one)
             else:
                 sent.append((number, one))

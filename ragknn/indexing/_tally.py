@@ -65,11 +65,9 @@ class Tally:
         self.passages += passages
         self.left_out += [self.failure(document_id, reason) for reason in left_out]
 
-    def see(self, document: Document) -> bool:
-        """Take note of a document; return whether it is the first of its id."""
-        is_first = document.id not in self.seen
-        self.seen.setdefault(document.id, document.source)
-        return is_first
+    def see(self, documents: Sequence[Document]) -> None:
+        """Take note of documents whose ids come once."""
+        self.seen.update((one.id, one.source) for one in documents)
 
     def put_off(self, document: Document) -> None:
         """Let a document that was seen come once more."""
@@ -79,8 +77,6 @@ class Tally:
         """Count documents of one passage that were new, and were stored."""
         self.added += [one.id for one in documents]
         self.passages += len(documents)
-        if not self._takes_first:  # it is looked up again if another of its id comes
-            self.written.update((one.id, ("", "")) for one in documents)
 
     def each_id_once(self, batch: Sequence[Any]) -> Iterator[Any]:
         """Yield the documents of a batch of outcomes that are to be stored; count all else.

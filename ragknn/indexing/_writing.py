@@ -142,7 +142,9 @@ def adding_vectors(
     yield from index._modernizing()
     place = index._place()
     draft = drafting_vectors(index.schema, lambda document_id: rows[number_of[document_id]])
-    ready = ReadyVectors(place, rows, number_of) if isinstance(rows, np.ndarray) else None
+    ready = None
+    if isinstance(rows, np.ndarray) and len(number_of) == len(ids):
+        ready = ReadyVectors(place, rows, number_of)
     return (yield from ingest(place, documents, draft, _embeds_nothing, policy, ready=ready))
 
 
