@@ -57,11 +57,15 @@ def exchange(client: Any, commands: list[Command], read: Read | None = None) -> 
 
 
 def read_reply(connection: Any, callbacks: Mapping[Any, Callable[[Any], Any]], command: Command) -> Any:
-    """Return the next reply, which is that to the command, as the client's callbacks make it; an error as a value."""
+    """Return the next reply, which is that to the command, as the client's callbacks make it; an error as a value.
+
+    The value has no traceback: with one, the replies, the client and the index would be held in a ring until the
+    garbage collector comes by.
+    """
     try:
         reply = connection.read_response(disable_decoding=True)
     except redis.ResponseError as error:
-        return error
+        return error.with_traceback(None)
     return callbacks[command[0]](reply) if command[0] in callbacks else reply
 
 
@@ -85,7 +89,7 @@ async def aexchange(client: Any, commands: list[Command], read: Read | None = No
                 try:
                     reply = await connection.read_response(disable_decoding=True)
                 except redis.ResponseError as error:
-                    reply = error
+                    reply = error.with_traceback(None)
                 else:
                     if command[0] in callbacks:
                         reply = callbacks[command[0]](reply)

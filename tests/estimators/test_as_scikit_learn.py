@@ -94,6 +94,14 @@ def brute_force(kind, metric, **params):
     return getattr(reference, kind)(algorithm="brute", metric=metric, **params)
 
 
+def with_each_weights(*fitted):
+    """Set each kind of weights in turn on estimators that are fitted, which need no other fit for it."""
+    for weights in WEIGHTS:
+        for estimator in fitted:
+            estimator.set_params(weights=weights)
+        yield weights
+
+
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 @differential
 def test_the_neighbors_are_those_of_scikit_learn(metric, data):
@@ -111,73 +119,77 @@ def test_the_neighbors_are_those_of_scikit_learn(metric, data):
         np.testing.assert_array_equal(rows, np.argsort(true, axis=1, kind="stable")[:, :k])
 
 
-@pytest.mark.parametrize("weights", WEIGHTS, ids=["uniform", "distance", "callable"])
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 @differential
-def test_classes_and_shares_are_those_of_scikit_learn(metric, weights, data):
+def test_classes_and_shares_are_those_of_scikit_learn(metric, data):
     X, queries, y, k = data.draw(problems(metric), label="problem")
-    ours = KNeighborsClassifier(k, metric=metric, weights=weights).fit(X, y)
-    theirs = brute_force("KNeighborsClassifier", metric, n_neighbors=k, weights=weights).fit(X, y)
-    shares, expected_shares = ours.predict_proba(queries), theirs.predict_proba(queries)
-    classes, expected_classes = ours.predict(queries), theirs.predict(queries)
+    ours = KNeighborsClassifier(k, metric=metric).fit(X, y)
+    theirs = brute_force("KNeighborsClassifier", metric, n_neighbors=k).fit(X, y)
     np.testing.assert_array_equal(ours.classes_, theirs.classes_)
-    np.testing.assert_allclose(shares.sum(axis=1), 1)
-    for query, distances in enumerate(true_distances(queries, X, metric)):
-        if is_tied(distances, y, k) or (weights == "distance" and is_rounded_zero(distances, metric)):
-            continue
-        np.testing.assert_allclose(shares[query], expected_shares[query], atol=1e-5)
-        best = np.flatnonzero(expected_shares[query] > expected_shares[query].max() - NEAR)
-        if weights == "uniform" or len(best) == 1:
-            assert classes[query] == expected_classes[query]
-        else:
-            assert classes[query] in ours.classes_[best]
+    true = true_distances(queries, X, metric)
+    for weights in with_each_weights(ours, theirs):
+        shares, expected_shares = ours.predict_proba(queries), theirs.predict_proba(queries)
+        classes, expected_classes = ours.predict(queries), theirs.predict(queries)
+        np.testing.assert_allclose(shares.sum(axis=1), 1)
+        for query, distances in enumerate(true):
+            if is_tied(distances, y, k) or (weights == "distance" and is_rounded_zero(distances, metric)):
+                continue
+            np.testing.assert_allclose(shares[query], expected_shares[query], atol=1e-5)
+            best = np.flatnonzero(expected_shares[query] > expected_shares[query].max() - NEAR)
+            if weights == "uniform" or len(best) == 1:
+                assert classes[query] == expected_classes[query]
+            else:
+                assert classes[query] in ours.classes_[best]
 
 
-@pytest.mark.parametrize("weights", WEIGHTS, ids=["uniform", "distance", "callable"])
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 @differential
-def test_averages_are_those_of_scikit_learn(metric, weights, data):
+def test_averages_are_those_of_scikit_learn(metric, data):
     X, queries, y, k = data.draw(problems(metric), label="problem")
     targets = y * 0.75 - 1
-    ours = KNeighborsRegressor(k, metric=metric, weights=weights).fit(X, targets)
-    theirs = brute_force("KNeighborsRegressor", metric, n_neighbors=k, weights=weights).fit(X, targets)
-    averages, expected = ours.predict(queries), theirs.predict(queries)
-    for query, distances in enumerate(true_distances(queries, X, metric)):
-        if not is_tied(distances, y, k) and not (weights == "distance" and is_rounded_zero(distances, metric)):
-            assert averages[query] == pytest.approx(expected[query], abs=1e-5)
+    ours = KNeighborsRegressor(k, metric=metric).fit(X, targets)
+    theirs = brute_force("KNeighborsRegressor", metric, n_neighbors=k).fit(X, targets)
+    true = true_distances(queries, X, metric)
+    for weights in with_each_weights(ours, theirs):
+        averages, expected = ours.predict(queries), theirs.predict(queries)
+        for query, distances in enumerate(true):
+            if not is_tied(distances, y, k) and not (weights == "distance" and is_rounded_zero(distances, metric)):
+                assert averages[query] == pytest.approx(expected[query], abs=1e-5)
 
 
-@pytest.mark.parametrize("weights", WEIGHTS, ids=["uniform", "distance", "callable"])
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 @differential
-def test_radius_estimators_are_those_of_scikit_learn(metric, weights, data):
+def test_radius_estimators_are_those_of_scikit_learn(metric, data):
     X, queries, y, _ = data.draw(problems(metric), label="problem")
     radius = 2.0 if metric == "euclidean" else 0.5
     true = true_distances(queries, X, metric)
-    params = {"radius": radius, "metric": metric, "weights": weights}
+    params = {"radius": radius, "metric": metric}
     brute = {"algorithm": "brute", **params}
-    ours = RadiusNeighborsClassifier(**params, outlier_label=-1)
-    theirs = reference.RadiusNeighborsClassifier(**brute, outlier_label=-1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # outliers, tested below
-        shares, expected_shares = (model.fit(X, y).predict_proba(queries) for model in (ours, theirs))
-        classes, expected_classes = ours.predict(queries), theirs.predict(queries)
-        averages = RadiusNeighborsRegressor(**params).fit(X, y / 2).predict(queries)
-        expected_averages = reference.RadiusNeighborsRegressor(**brute).fit(X, y / 2).predict(queries)
+    ours = RadiusNeighborsClassifier(**params, outlier_label=-1).fit(X, y)
+    theirs = reference.RadiusNeighborsClassifier(**brute, outlier_label=-1).fit(X, y)
+    regressor, their_regressor = RadiusNeighborsRegressor(**params), reference.RadiusNeighborsRegressor(**brute)
+    regressor.fit(X, y / 2)
+    their_regressor.fit(X, y / 2)
     rows = ours.radius_neighbors(queries, return_distance=False)
-    for query, distances in enumerate(true):
-        on_edge = np.isclose(distances, radius, rtol=NEAR)
-        exact = metric == "euclidean" and (X == X.round()).all() and (queries[query] == queries[query].round()).all()
-        if on_edge.any() and not exact:
-            continue  # rounding decides who is within
-        assert set(rows[query]) == set(np.flatnonzero(distances <= radius))
-        if weights == "distance" and is_rounded_zero(distances, metric):
-            continue
-        np.testing.assert_allclose(shares[query], expected_shares[query], atol=1e-5)
-        best = np.flatnonzero(expected_shares[query] > expected_shares[query].max() - NEAR)
-        if weights == "uniform" or len(best) == 1 or not len(rows[query]):
-            assert classes[query] == expected_classes[query]
-        assert averages[query] == pytest.approx(expected_averages[query], abs=1e-5, nan_ok=True)
+    for weights in with_each_weights(ours, theirs, regressor, their_regressor):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # outliers, tested below
+            shares, expected_shares = ours.predict_proba(queries), theirs.predict_proba(queries)
+            classes, expected_classes = ours.predict(queries), theirs.predict(queries)
+            averages, expected_averages = regressor.predict(queries), their_regressor.predict(queries)
+        for query, distances in enumerate(true):
+            on_edge = np.isclose(distances, radius, rtol=NEAR)
+            whole = (X == X.round()).all() and (queries[query] == queries[query].round()).all()
+            if on_edge.any() and not (metric == "euclidean" and whole):
+                continue  # rounding decides who is within
+            assert set(rows[query]) == set(np.flatnonzero(distances <= radius))
+            if weights == "distance" and is_rounded_zero(distances, metric):
+                continue
+            np.testing.assert_allclose(shares[query], expected_shares[query], atol=1e-5)
+            best = np.flatnonzero(expected_shares[query] > expected_shares[query].max() - NEAR)
+            if weights == "uniform" or len(best) == 1 or not len(rows[query]):
+                assert classes[query] == expected_classes[query]
+            assert averages[query] == pytest.approx(expected_averages[query], abs=1e-5, nan_ok=True)
 
 
 @differential

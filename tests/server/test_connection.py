@@ -325,3 +325,9 @@ def test_a_user_without_the_right_to_search_is_told_which_right_is_missing(redis
             Index(index_name, client=theirs, embedder=embedder).open()
     finally:
         client.execute_command("ACL", "DELUSER", user)
+
+
+def test_an_error_among_the_replies_holds_neither_them_nor_the_client(drive, index_name):
+    _, error, _ = drive(ask(("PING",), ("FT.INFO", f"ragknn:{index_name}:v1"), ("PING",)))
+    assert isinstance(error, redis.ResponseError)
+    assert error.__traceback__ is None
