@@ -7,7 +7,7 @@ from typing import Any
 
 from ragknn._protocol.counting import COUNT_TIMEOUT
 from ragknn._protocol.encoding import encode_tag, is_storable
-from ragknn._protocol.flows import Flow
+from ragknn._protocol.flows import Flow, Once
 from ragknn._protocol.keys import FIRST, Keys
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import EVERYTHING, Fragment, intersection, params
@@ -57,7 +57,7 @@ def matching_passages(keys: Keys, among: Fragment) -> Flow[list[str]]:
         found.update(row["__key"] for row in parse_aggregate(rows))
         if not int(cursor):
             return sorted(found)
-        [reply] = yield [("FT.CURSOR", "READ", keys.alias, str(cursor), "COUNT", str(KEYS_PER_ROUND))]
+        [reply] = yield Once([("FT.CURSOR", "READ", keys.alias, str(cursor), "COUNT", str(KEYS_PER_ROUND))])
 
 
 def matching_ids(keys: Keys, among: Fragment) -> Flow[list[str]]:

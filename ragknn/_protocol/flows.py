@@ -4,6 +4,7 @@ An operation is a generator. It yields what it waits for and is sent what came o
 
     a list of commands    one round trip; the list of raw replies comes back, errors among them as values
     Each(commands, read)  the same; what `read` makes of each reply comes back, made while the others are under way
+    Once(commands)        as a list; when the connection breaks they are not sent again, and the flow ends
     Work(call)            a long computation (reading, embedding); what `call` returns comes back
     Pause(seconds)        nothing comes back
     Ahead(flow)           another flow is begun and goes on beside this one; a `Begun` comes back at once
@@ -39,6 +40,17 @@ class Each:
 
     commands: list[Command]
     read: Callable[[int, Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """Commands that must not be sent again when the connection breaks, since the server may have done them already.
+
+    That is what moves on with each reading, such as a cursor, which would leave out a part; and what tells of a change
+    that it makes, which would tell that there was nothing to change. All others are sent again.
+    """
+
+    commands: list[Command]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +91,7 @@ class Begun(ABC):
 
 
 T = TypeVar("T")
-Step: TypeAlias = list[Command] | Each | Work | Pause | Ahead | Begun
+Step: TypeAlias = list[Command] | Each | Once | Work | Pause | Ahead | Begun
 Flow: TypeAlias = Generator[Step, Any, T]
 
 Progress: TypeAlias = Callable[[int, int], None]

@@ -7,7 +7,7 @@ from contextlib import closing
 from functools import partial
 from typing import Any, TypeVar
 
-from ragknn._protocol.flows import Each, Flow
+from ragknn._protocol.flows import Each, Flow, Once
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.replies import checked, is_unknown_index
 from ragknn.errors import IndexNotFound
@@ -37,16 +37,18 @@ def while_there(keys: Keys, flow: Flow[T]) -> Flow[T]:
                 asked = True
                 sent = yield Each(step.commands, partial(_read, keys, step.read))
                 continue
-            if not isinstance(step, list):
+            commands = step.commands if isinstance(step, Once) else step
+            if not isinstance(commands, list):
                 sent = yield step
                 continue
-            if asked or not step or any(str(name).startswith("FT.") for name, *_ in step):
+            if asked or not commands or any(str(name).startswith("FT.") for name, *_ in commands):
                 sent = yield step
             else:
-                manifest, *sent = yield [("HGET", keys.manifest, "schema"), *step]
+                all_commands = [("HGET", keys.manifest, "schema"), *commands]
+                manifest, *sent = yield Once(all_commands) if isinstance(step, Once) else all_commands
                 if checked(manifest) is None:
                     raise _gone(keys)
-            asked = asked or bool(step)
+            asked = asked or bool(commands)
             if any(is_unknown_index(reply) for reply in sent):
                 raise _gone(keys)
 

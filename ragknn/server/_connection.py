@@ -5,33 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from inspect import iscoroutinefunction
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import redis
 import redis.asyncio
 import redis.asyncio.cluster
 import redis.cluster
-from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import ExponentialBackoff
-from redis.retry import Retry
 
 from ragknn._checks import described, shown
 from ragknn._protocol.flows import Flow
 from ragknn.errors import ConfigurationError, UnsupportedServer
 from ragknn.server._driving import AsyncDriver, Driver
+from ragknn.server._packing import packer
+from ragknn.server._pool import AsyncPool, Pool
+from ragknn.server._retries import AsyncReconnecting, Reconnecting
 from ragknn.server._urls import check_form, mask_password
 
 T = TypeVar("T")
-C = TypeVar("C")
+P = TypeVar("P", Pool, AsyncPool)
 
 CONNECT_TIMEOUT = 5.0  # seconds; a running server answers in milliseconds
-# During a restart or a failover a few connections are refused: try again after 0.05, 0.1 and 0.2 seconds.
-# Not after a time limit: the second attempt would reach it as well.
-RETRIES = 3
-RETRIED = (redis.ConnectionError,)
-FIRST_RETRY, LONGEST_RETRY = 0.05, 0.5
-# Seconds that the client waits longer than the server may search, so that the server's own limit is reached first.
-GRACE = 2.0
+# What the client waits longer than the server may search, so that the server's own limit is reached first: a part of
+# that time, within these seconds.
+GRACE, LEAST_GRACE, MOST_GRACE = 0.25, 0.5, 2.0
 
 
 def connect(url: str, *, timeout: float, protocol: int) -> redis.Redis:
@@ -47,16 +43,17 @@ def connect(url: str, *, timeout: float, protocol: int) -> redis.Redis:
     """
     check_form(url)
     with _checked_url(url):
-        backoff = ExponentialBackoff(cap=LONGEST_RETRY, base=FIRST_RETRY)
-        return _tried(redis.Redis.from_url(url, **_options(timeout, protocol), retry=Retry(backoff, RETRIES, RETRIED)))
+        options = _options(timeout, protocol)
+        pool = Pool.from_url(url, **options, retry=Reconnecting(), command_packer=packer())
+        return redis.Redis.from_pool(_tried(pool))
 
 
 def aconnect(url: str, *, timeout: float, protocol: int) -> redis.asyncio.Redis:
     """Async twin of `connect`."""
     check_form(url)
     with _checked_url(url):
-        retry = AsyncRetry(ExponentialBackoff(cap=LONGEST_RETRY, base=FIRST_RETRY), RETRIES, RETRIED)
-        return _tried(redis.asyncio.Redis.from_url(url, **_options(timeout, protocol), retry=retry))
+        pool = AsyncPool.from_url(url, **_options(timeout, protocol), retry=AsyncReconnecting())
+        return redis.asyncio.Redis.from_pool(_tried(pool))
 
 
 def close(client: redis.Redis) -> None:
@@ -106,7 +103,13 @@ def check_url(url: object) -> None:
 
 
 def _options(timeout: float, protocol: int) -> dict[str, Any]:
-    return {"protocol": protocol, "socket_timeout": timeout + GRACE, "socket_connect_timeout": CONNECT_TIMEOUT}
+    waiting = timeout + min(MOST_GRACE, max(LEAST_GRACE, GRACE * timeout))
+    return {
+        "protocol": protocol,
+        "patience": timeout,
+        "socket_timeout": waiting,
+        "socket_connect_timeout": min(CONNECT_TIMEOUT, waiting),
+    }
 
 
 @contextmanager
@@ -120,11 +123,10 @@ def _checked_url(url: str) -> Iterator[None]:
         ) from error
 
 
-def _tried(client: C) -> C:
+def _tried(pool: P) -> P:
     # Connections are made on first use, and an option that there is not would come to light only then.
-    pool = cast(Any, client).connection_pool
     pool.connection_class(**pool.connection_kwargs)
-    return client
+    return pool
 
 
 def run(client: redis.Redis | None, flow: Flow[T]) -> T:

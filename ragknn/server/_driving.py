@@ -18,7 +18,7 @@ from typing import Any, Self, TypeVar, cast
 import redis
 import redis.asyncio
 
-from ragknn._protocol.flows import Ahead, Begun, Command, Each, Flow, Pause, Step, Work
+from ragknn._protocol.flows import Ahead, Begun, Command, Each, Flow, Once, Pause, Step, Work
 from ragknn.server._exchange import Read, aexchange, all_read, exchange, is_plain
 from ragknn.server._lane import Lane
 from ragknn.server._translation import translated
@@ -70,6 +70,8 @@ class Driver:
         match step:
             case Each(commands, read):
                 return self._replies(commands, read)
+            case Once(commands):
+                return self._replies(commands, once=True)
             case Work(call):
                 return call()
             case Pause(seconds):
@@ -82,12 +84,12 @@ class Driver:
                 self._begun.discard(step)
                 return self.run(step.flow, step.result())
 
-    def _replies(self, commands: list[Command], read: Read | None = None) -> list[Any]:
+    def _replies(self, commands: list[Command], read: Read | None = None, *, once: bool = False) -> list[Any]:
         if self._lane is not None and self._lane.is_busy:
-            replies = self._lane.replies(self._lane.send(commands))
+            replies = self._lane.replies(self._lane.send(commands, once=once))
             return all_read(replies, read)
         with translated(self._client):
-            return exchange(self._client, commands, read)
+            return exchange(self._client, commands, read, once=once)
 
     def _begin(self, flow: Flow[Any]) -> _Sent:
         try:
@@ -167,6 +169,8 @@ class AsyncDriver:
         match step:
             case Each(commands, read):
                 return await self._replies(commands, read)
+            case Once(commands):
+                return await self._replies(commands, once=True)
             case Work(call) if ahead:
                 self._worker = self._worker or _Worker()
                 return await asyncio.wrap_future(self._worker.submit(call))
@@ -188,10 +192,10 @@ class AsyncDriver:
                 self._tasks.discard(task)
                 return task.result()
 
-    async def _replies(self, commands: list[Command], read: Read | None = None) -> list[Any]:
+    async def _replies(self, commands: list[Command], read: Read | None = None, *, once: bool = False) -> list[Any]:
         async with self._lane:
             with translated(self._client):
-                return await aexchange(self._client, commands, read)
+                return await aexchange(self._client, commands, read, once=once)
 
 
 class _Task(Begun):

@@ -2,10 +2,15 @@
 
 Of many commands a portion is sent while the server works on the one before, and each reply is read as it comes: so
 neither waits for the other. Replies are left undecoded, as decoding would fail on vectors.
+
+A connection goes back to the pool only when all replies were read from it. After anything else, be it an interrupt in
+whatever line, it is closed first, or lost: a reply that is still to come would be taken for that to the next command.
 """
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -14,6 +19,7 @@ import redis.asyncio
 
 from ragknn._protocol.flows import Command
 from ragknn.server._packing import packed
+from ragknn.server._retries import ASYNC_NEVER, NEVER, may_pass, pause_after
 
 # Commands sent before the replies to those before them are read: enough to keep the server at work.
 PORTION = 50
@@ -21,39 +27,65 @@ PORTION = 50
 Read: TypeAlias = Callable[[int, Any], Any]
 
 
-def exchange(client: Any, commands: list[Command], read: Read | None = None) -> list[Any]:
+def exchange(client: Any, commands: list[Command], read: Read | None = None, *, once: bool = False) -> list[Any]:
     """Return the replies, errors among them as values, or what `read` makes of each.
 
-    A connection that breaks is tried again as the client is set up to, with all commands. One whose replies were not
-    all read is closed.
+    When a connection breaks, all commands are sent again over another, as often as the client is set up to; unless
+    they are to be sent `once`.
     """
     if not commands:
         return []
-    if not is_plain(client):
-        return all_read(pipeline_of(client, commands).execute(raise_on_error=False), read)
-    pool, callbacks = client.connection_pool, client.response_callbacks
-    connection = pool.get_connection()
+    talk = _talk if is_plain(client) else _talk_by_pipeline
+    failures = 0
+    while True:
+        connection = take(client)
+        try:
+            replies = talk(client, connection, commands, read)
+        except redis.ConnectionError as error:
+            discard(client, connection)
+            failures += 1
+            if once or not may_pass(error) or failures > connection.retry.get_retries():
+                raise
+        except BaseException:
+            discard(client, connection)
+            raise
+        else:
+            client.connection_pool.release(connection)
+            return replies
+        time.sleep(pause_after(failures))
 
-    def attempt() -> list[Any]:
-        replies: list[Any] = []
-        portions = _portions(commands)
-        connection.send_packed_command(packed(connection, portions[0]))
-        for portion, following in zip(portions, [*portions[1:], None], strict=True):
-            if following:
-                # A look at the connection's health would take a reply of the others for its own.
-                connection.send_packed_command(packed(connection, following), check_health=False)
-            for command in portion:
-                reply = read_reply(connection, callbacks, command)
-                replies.append(read(len(replies), reply) if read else reply)
-        return replies
 
+def take(client: Any) -> Any:
+    """Return a connection of the client's pool, for the caller alone."""
+    pool = client.connection_pool
     try:
-        return connection.retry.call_with_retry(attempt, lambda _: connection.disconnect())  # type: ignore[no-any-return]
-    except BaseException:
-        connection.disconnect()
+        return pool.get_connection()
+    except redis.RedisError:
         raise
-    finally:
-        pool.release(connection)
+    except BaseException:
+        pool.disconnect(inuse_connections=False)  # the pools of redis-py keep one that was half connected
+        raise
+
+
+def discard(client: Any, connection: Any) -> None:
+    """Close a connection and give it back, to be connected anew."""
+    connection.disconnect()
+    client.connection_pool.release(connection)
+
+
+def _talk(client: Any, connection: Any, commands: list[Command], read: Read | None) -> list[Any]:
+    callbacks = client.response_callbacks
+    replies: list[Any] = []
+    portions = _portions(commands)
+    connection.send_packed_command(packed(connection, portions[0]))
+    for portion, following in zip(portions, [*portions[1:], None], strict=True):
+        if following:
+            # A look at the connection's health would take a reply of the others for its own.
+            connection.send_packed_command(packed(connection, following), check_health=False)
+        for command in portion:
+            reply = read_reply(connection, callbacks, command)
+            replies.append(read(len(replies), reply) if read else reply)
+    return replies
 
 
 def read_reply(connection: Any, callbacks: Mapping[Any, Callable[[Any], Any]], command: Command) -> Any:
@@ -69,43 +101,101 @@ def read_reply(connection: Any, callbacks: Mapping[Any, Callable[[Any], Any]], c
     return callbacks[command[0]](reply) if command[0] in callbacks else reply
 
 
-async def aexchange(client: Any, commands: list[Command], read: Read | None = None) -> list[Any]:
+def _talk_by_pipeline(client: Any, connection: Any, commands: list[Command], read: Read | None) -> list[Any]:
+    pipeline = _pipeline_of(client, commands)
+    pipeline.connection_pool = _Lent(pipeline.connection_pool, connection)
+    retry, connection.retry = connection.retry, NEVER
+    try:
+        return all_read(pipeline.execute(raise_on_error=False), read)
+    finally:
+        connection.retry = retry
+
+
+class _Lent:
+    """A pool that has one connection for a pipeline, and does not take it back."""
+
+    def __init__(self, pool: Any, connection: Any) -> None:
+        self._pool, self._connection = pool, connection
+
+    def get_connection(self, *_: Any, **__: Any) -> Any:
+        return self._connection
+
+    def release(self, connection: Any) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+
+async def aexchange(client: Any, commands: list[Command], read: Read | None = None, *, once: bool = False) -> list[Any]:
     """Async twin of `exchange`."""
     if not commands:
         return []
-    if not _is_plain(client, redis.asyncio.Redis, redis.asyncio.client.Pipeline):
-        return all_read(await pipeline_of(client, commands).execute(raise_on_error=False), read)
-    pool, callbacks = client.connection_pool, client.response_callbacks
-    connection = await pool.get_connection()
+    talk = _atalk if _is_plain(client, redis.asyncio.Redis, redis.asyncio.client.Pipeline) else _atalk_by_pipeline
+    pool = client.connection_pool
+    failures = 0
+    while True:
+        connection = await pool.get_connection()
+        try:
+            replies = await talk(client, connection, commands, read)
+        except redis.ConnectionError as error:
+            await _adiscard(pool, connection)
+            failures += 1
+            if once or not may_pass(error) or failures > connection.retry.get_retries():
+                raise
+        except BaseException:
+            await _adiscard(pool, connection)
+            raise
+        else:
+            await pool.release(connection)
+            return replies
+        await asyncio.sleep(pause_after(failures))
 
-    async def attempt() -> list[Any]:
-        replies: list[Any] = []
-        portions = _portions(commands)
-        await connection.send_packed_command(packed(connection, portions[0]))
-        for portion, following in zip(portions, [*portions[1:], None], strict=True):
-            if following:
-                await connection.send_packed_command(packed(connection, following), check_health=False)
-            for command in portion:
-                try:
-                    reply = await connection.read_response(disable_decoding=True)
-                except redis.ResponseError as error:
-                    reply = error.with_traceback(None)
-                else:
-                    if command[0] in callbacks:
-                        reply = callbacks[command[0]](reply)
-                replies.append(read(len(replies), reply) if read else reply)
-        return replies
 
+async def _adiscard(pool: Any, connection: Any) -> None:
+    await connection.disconnect(nowait=True)
+    await pool.release(connection)
+
+
+async def _atalk(client: Any, connection: Any, commands: list[Command], read: Read | None) -> list[Any]:
+    callbacks = client.response_callbacks
+    replies: list[Any] = []
+    portions = _portions(commands)
+    await connection.send_packed_command(packed(connection, portions[0]))
+    for portion, following in zip(portions, [*portions[1:], None], strict=True):
+        if following:
+            await connection.send_packed_command(packed(connection, following), check_health=False)
+        for command in portion:
+            try:
+                reply = await connection.read_response(disable_decoding=True)
+            except redis.ResponseError as error:
+                reply = error.with_traceback(None)
+            else:
+                if command[0] in callbacks:
+                    reply = callbacks[command[0]](reply)
+            replies.append(read(len(replies), reply) if read else reply)
+    return replies
+
+
+async def _atalk_by_pipeline(client: Any, connection: Any, commands: list[Command], read: Read | None) -> list[Any]:
+    pipeline = _pipeline_of(client, commands)
+    pipeline.connection_pool = _AsyncLent(pipeline.connection_pool, connection)
+    retry, connection.retry = connection.retry, ASYNC_NEVER
     try:
-        return await connection.retry.call_with_retry(attempt, lambda _: connection.disconnect())  # type: ignore[no-any-return]
-    except BaseException:
-        await connection.disconnect(nowait=True)
-        raise
+        return all_read(await pipeline.execute(raise_on_error=False), read)
     finally:
-        await pool.release(connection)
+        connection.retry = retry
 
 
-def pipeline_of(client: Any, commands: list[Command]) -> Any:
+class _AsyncLent(_Lent):
+    async def get_connection(self, *_: Any, **__: Any) -> Any:
+        return self._connection
+
+    async def release(self, connection: Any) -> None:  # type: ignore[override]
+        pass
+
+
+def _pipeline_of(client: Any, commands: list[Command]) -> Any:
     """Return a pipeline of the client, sync or async, with the commands."""
     pipeline = client.pipeline(transaction=False)
     for command in commands:

@@ -22,3 +22,20 @@ def packed(connection: Any, commands: Sequence[Command]) -> list[bytes]:
     if hiredis is None:
         return list(connection.pack_commands(commands))
     return [b"".join(map(hiredis.pack_command, commands))]  # type: ignore[arg-type]  # its stubs know one argument
+
+
+def packer() -> Any:
+    """Return what packs the commands that redis-py sends by itself, such as the first of a connection.
+
+    It makes text of numbers first: hiredis crashes where a signal's handler raises while it does so.
+    """
+    if hiredis is None:
+        return None
+    from redis.connection import HiredisRespSerializer
+
+    class Packer(HiredisRespSerializer):
+        def pack(self, *args: Any) -> Any:
+            texts: list[Any] = [str(one) if type(one) in (int, float) else one for one in args]
+            return super().pack(*texts)
+
+    return Packer()

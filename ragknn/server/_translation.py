@@ -7,8 +7,10 @@ from typing import Any
 
 import redis
 import redis.asyncio
+from redis.exceptions import MaxConnectionsError
 
 from ragknn.errors import CommandRefused, ConfigurationError, ConnectionFailed, ServerError
+from ragknn.server._pool import AsyncPool, Pool
 
 # In the words of redis-py and the system: what a server does that waits for TLS and gets a command. The last is how a
 # notice of TLS begins.
@@ -55,8 +57,14 @@ def _explain(error: Exception, client: Any) -> ServerError:
         case redis.BusyLoadingError():
             return ConnectionFailed(f"Redis at {address} is still loading its data; try again soon")
         case redis.TimeoutError():
-            advice = _advice_on_tls(cause, client) or "check the server's load, or raise the timeout"
-            return ConnectionFailed(f"expected an answer from Redis at {address} in time, got none ({cause}); {advice}")
+            advice = _advice_on_tls(cause, client) or _advice_on_time(client)
+            return ConnectionFailed(
+                f"expected an answer from Redis at {address}{_in_time(cause, client)}, got none ({cause}); {advice}"
+            )
+        case MaxConnectionsError():
+            return ConnectionFailed(
+                f"expected a free connection to Redis at {address}, got none: {cause}; {_advice_on_number(client)}"
+            )
         case redis.ConnectionError() | OSError():
             advice = _advice_on_tls(cause, client) or "check the URL and that the server runs"
             return ConnectionFailed(
@@ -64,6 +72,29 @@ def _explain(error: Exception, client: Any) -> ServerError:
             )
         case _:
             return CommandRefused(f"Redis at {address} answered: {cause}")
+
+
+def _in_time(cause: redis.TimeoutError, client: Any) -> str:
+    options = client.connection_pool.connection_kwargs
+    seconds = options.get("socket_connect_timeout" if "connecting" in str(cause) else "socket_timeout")
+    return " in time" if seconds is None else f" within {seconds:g} seconds"
+
+
+def _advice_on_time(client: Any) -> str:
+    if _is_ours(client):
+        return "check whether the server hangs or has too much to do, or raise the timeout, or RAGKNN_TIMEOUT"
+    return "check whether the server hangs or has too much to do, or make the client with a longer socket_timeout"
+
+
+def _advice_on_number(client: Any) -> str:
+    if _is_ours(client):
+        seconds = client.connection_pool.patience
+        return f"in {seconds:g} seconds none became free: ask less at once, or end the URL in ?max_connections=NUMBER"
+    return "make the client with a redis.BlockingConnectionPool, which waits for one, or with more max_connections"
+
+
+def _is_ours(client: Any) -> bool:
+    return isinstance(client.connection_pool, Pool | AsyncPool)
 
 
 def _advice_on_tls(cause: Exception, client: Any) -> str:

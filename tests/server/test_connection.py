@@ -242,19 +242,6 @@ def test_a_server_that_goes_away_is_told(drive, tmp_path):
             drive(flow(), url=url)
 
 
-def test_a_server_that_is_too_slow_is_told(tmp_path):
-    with (
-        private_server(tmp_path, "--enable-debug-command", "yes") as url,
-        connect(url, timeout=0.1, protocol=3) as client,
-    ):
-        client.connection_pool.connection_kwargs.update(socket_timeout=0.1)
-        client.set_retry(redis.retry.Retry(redis.backoff.NoBackoff(), 0))
-        with pytest.raises(
-            ConnectionFailed, match=r"in time, got none .*check the server's load, or raise the timeout"
-        ):
-            run(client, ask(("DEBUG", "SLEEP", "1")))
-
-
 def test_a_redis_without_search_is_refused_with_what_to_use(faces, tmp_path):
     with private_server(tmp_path, search=False) as url:
         with pytest.raises(UnsupportedServer) as refused:
