@@ -32,6 +32,7 @@ class Found:
         warnings: reasons why the answer may be incomplete.
         is_all: whether nothing more can be found.
         untold: where fewer came than were asked for, and the reply cannot tell whether there are more: how many came.
+        keys: the key of each neighbor's passage, where it is at hand; else empty.
     """
 
     neighbors: tuple[Neighbor, ...]
@@ -39,6 +40,7 @@ class Found:
     warnings: tuple[str, ...]
     is_all: bool
     untold: int | None = None
+    keys: Sequence[bytes] = ()
 
 
 NOTHING = Found((), {}, (), is_all=True)
@@ -75,7 +77,8 @@ def _nearest(place: Place, answer: SearchReply, ask: Ask) -> Found:
     neighbors = Neighbor._many(passages, distances, repeat(None), repeat(None), repeat(None), metric)
     is_all = len(rows) < ask.k
     untold = len(rows) if is_all and not answer.reports_timeouts else None
-    return Found(tuple(neighbors), vectors, _doubts(place, answer, len(stored)), is_all, untold)
+    keys = [key for key, _ in stored]
+    return Found(tuple(neighbors), vectors, _doubts(place, answer, len(stored)), is_all, untold, keys)
 
 
 def _within(place: Place, one: Range, answer: SearchReply) -> Found:
@@ -107,7 +110,8 @@ def _worded(place: Place, one: Words, answer: SearchReply, ask: Ask) -> Found:
     distances = _distances(place.schema, one.vector, passages, stored, vectors)
     scores, metric = [score for _, _, score in there], place.schema.metric
     neighbors = Neighbor._many(passages, distances, scores, repeat(None), repeat(None), metric)
-    return Found(tuple(neighbors), vectors, warnings, is_all=len(there) < ask.k)
+    keys = [key for key, _ in stored]
+    return Found(tuple(neighbors), vectors, warnings, is_all=len(there) < ask.k, keys=keys)
 
 
 def _doubts(place: Place, answer: SearchReply, there: int) -> tuple[str, ...]:

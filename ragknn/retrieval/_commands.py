@@ -28,10 +28,11 @@ LARGEST_RADIUS = 1e300  # stands for infinity
 # How well passages fit words, the best first; a server has at least the last.
 SCORERS = ("BM25STD", "BM25")
 
-# Fields to return of a passage: all that a user reads; what candidates are chosen by; what a vote needs; or the key
-# only, which holds the ids. "vector" may be added to each.
+# Fields to return of a passage: all that a user reads; what candidates are chosen by, without or with the ids that
+# users gave to passages; what a vote needs; or the key only, which holds the ids. "vector" may be added to each.
 WHOLE = ("id", "text", "start", "end", "label", "metadata", "digest", PAGE, HEADINGS)
-CANDIDATE = ("id", "digest")
+CANDIDATE = ("digest",)
+NAMED_CANDIDATE = ("id", "digest")
 LABELS = ("label", "digest")
 IDS: tuple[str, ...] = ()
 

@@ -14,7 +14,6 @@ from ragknn._protocol.flows import Each, Flow
 from ragknn._protocol.layout import found_passages
 from ragknn._protocol.place import Place
 from ragknn._protocol.replies import SearchReply, as_text, parse_search
-from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import distances_to, from_bytes
 from ragknn.records import Neighbor
 from ragknn.retrieval._commands import WHOLE, reading
@@ -63,20 +62,26 @@ def _matched(
     query: NDArray[Any] | None,
     plan: Plan,
 ) -> list[Neighbor] | None:
-    rows = {key: fields for key, fields, _ in answer.rows}
-    whole = []
-    for neighbor, key in zip(neighbors, map(str.encode, keys), strict=True):
-        fields = rows.get(key)
+    there = {key: fields for key, fields, _ in answer.rows}
+    stored = [(key, there.get(key) or {}) for key in map(str.encode, keys)]
+    for (_, fields), neighbor in zip(stored, neighbors, strict=True):
         if not fields or as_text(fields.get(b"digest", b"")) != neighbor.passage.digest:
             return None
-        [passage], distance = found_passages(place.keys, [(key, fields)]), neighbor.distance
-        if (blob := fields.get(b"vector")) is not None:
-            vector = from_bytes(blob, place.schema.dtype)
-            distance = _distance(place.schema, query, vector) if math.isnan(distance) else distance
-            passage = replace(passage, vector=vector) if plan.with_vectors else passage
-        whole.append(replace(neighbor, passage=passage, distance=distance))
-    return whole
-
-
-def _distance(schema: Schema, query: NDArray[Any] | None, vector: NDArray[Any]) -> float:
-    return math.nan if query is None else float(distances_to(query, vector[np.newaxis], schema.metric)[0])
+    passages = found_passages(place.keys, stored)
+    vectors = {
+        row: from_bytes(fields[b"vector"], place.schema.dtype)
+        for row, (_, fields) in enumerate(stored)
+        if b"vector" in fields
+    }
+    distances = [neighbor.distance for neighbor in neighbors]
+    unknown = [row for row in vectors if math.isnan(distances[row])]
+    if unknown and query is not None:
+        computed = distances_to(query, np.stack([vectors[row] for row in unknown]), place.schema.metric)
+        for row, distance in zip(unknown, computed.tolist(), strict=True):
+            distances[row] = distance
+    if plan.with_vectors:
+        passages = [replace(passage, vector=vectors.get(row)) for row, passage in enumerate(passages)]
+    scores, metric = [neighbor.score for neighbor in neighbors], place.schema.metric
+    vector_ranks = [neighbor.vector_rank for neighbor in neighbors]
+    text_ranks = [neighbor.text_rank for neighbor in neighbors]
+    return Neighbor._many(passages, distances, scores, vector_ranks, text_ranks, metric)

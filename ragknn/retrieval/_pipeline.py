@@ -21,14 +21,15 @@ from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import to_bytes
 from ragknn.records import Neighbor, Retrieval
 from ragknn.retrieval._answers import NOTHING, Found, settled
-from ragknn.retrieval._commands import CANDIDATE, RADIUS_PORTION, Ask, Knn, Range, Search, Words
+from ragknn.retrieval._commands import CANDIDATE, NAMED_CANDIDATE, RADIUS_PORTION, Ask, Knn, Range, Search, Words
 from ragknn.retrieval._diversity import maximal_marginal_relevance
+from ragknn.retrieval._fusing import fuse_by_any_key, takes_any_key
 from ragknn.retrieval._later import read_whole
 from ragknn.retrieval._plan import Plan
 from ragknn.retrieval._recall import with_recall
 from ragknn.retrieval._scores import checked_scores, rerank, scaled
 from ragknn.retrieval._sending import search
-from ragknn.retrieval.fusion import Fusion, Ranking, ReciprocalRank
+from ragknn.retrieval.fusion import Fusion, ReciprocalRank
 from ragknn.retrieval.options import Mode
 
 # A question with too few neighbors left is asked again for this many times as many.
@@ -95,7 +96,8 @@ def _read_later(
     place: Place, questions: Sequence[Question], plan: Plan
 ) -> Flow[tuple[list[Found], list[Sequence[Neighbor]]]]:
     """Return the same as `_chosen`: candidates come without what is read of passages, which follows for the chosen."""
-    found, candidates = yield from _chosen(place, questions, replace(plan, returned=CANDIDATE), None)
+    fields = CANDIDATE if plan.mode == "vector" or takes_any_key(plan.fusion) else NAMED_CANDIDATE
+    found, candidates = yield from _chosen(place, questions, replace(plan, returned=fields), None)
     vectors = [question.phrasings[0].vector for question in questions]
     chosen = yield from read_whole(place, candidates, vectors, plan)
     # What was changed meanwhile is asked for anew, all in one.
@@ -120,7 +122,7 @@ def _chosen(
     if plan.diversity:
         left = [_diverse(place.schema, one, neighbors, plan) for one, neighbors in zip(found, left, strict=True)]
     left = [neighbors[: plan.k] for neighbors in left]
-    if plan.with_vectors and plan.returned != CANDIDATE:
+    if plan.with_vectors and not plan.is_read_later:
         left = [_with_vectors(one, neighbors) for one, neighbors in zip(found, left, strict=True)]
     return found, left
 
@@ -152,7 +154,7 @@ def _left(plan: Plan, kept: Kept | None, rows: Iterable[int], found: Sequence[Fo
 
 
 def _candidates(place: Place, questions: Sequence[Question], plan: Plan, breadth: int) -> Flow[list[Found]]:
-    with_vectors = plan.diversity or (plan.with_vectors and plan.returned != CANDIDATE)
+    with_vectors = plan.diversity or (plan.with_vectors and not plan.is_read_later)
     returned = (*plan.returned, "vector") if with_vectors else plan.returned
     ask = Ask(breadth, plan.ef_for(breadth), returned, plan.among, demanding=plan.recall is not None)
     phrasings = [phrasing for question in questions for phrasing in question.phrasings]
@@ -180,7 +182,7 @@ def _searches(schema: Schema, phrasing: Phrasing, plan: Plan) -> list[Search]:
     text = phrasing.text if plan.mode != "vector" else None
     if text is not None and (terms := schema.analyzer.terms(text)):
         # Without the vectors of all candidates, the distances of those that are returned are computed later.
-        later = plan.returned == CANDIDATE and plan.max_distance is None and not plan.diversity
+        later = plan.is_read_later and plan.max_distance is None and not plan.diversity
         searches.append(Words(tuple(terms), None if later else phrasing.vector, plan.max_distance))
     return searches
 
@@ -189,14 +191,22 @@ def _of_phrasing(legs: Sequence[Found], plan: Plan) -> Found:
     if plan.mode == "text":
         return legs[0] if legs else NOTHING
     by_vector, by_words = legs if len(legs) == 2 else (legs[0], NOTHING)
+    names = [_names(one, plan.fusion) for one in (by_vector, by_words)]
     rankings = [
-        [(neighbor.passage.id, -neighbor.distance) for neighbor in by_vector.neighbors],
-        [(neighbor.passage.id, neighbor.score or 0.0) for neighbor in by_words.neighbors],
+        list(zip(names[0], [-neighbor.distance for neighbor in by_vector.neighbors], strict=True)),
+        list(zip(names[1], [neighbor.score or 0.0 for neighbor in by_words.neighbors], strict=True)),
     ]
-    ranks = [{key: rank for rank, (key, _) in enumerate(ranking, start=1)} for ranking in rankings]
+    ranks = [dict(zip(own, range(1, len(own) + 1), strict=True)) for own in names]
     # Of those that both have found, the distance is the one that the server tells.
-    named = {**_named(rankings[1], by_words), **_named(rankings[0], by_vector)}
+    named = dict(zip(names[1], by_words.neighbors, strict=True)) | dict(zip(names[0], by_vector.neighbors, strict=True))
     return _together(_fused(plan.fusion, rankings, named, ranks), (by_vector, by_words))
+
+
+def _names(found: Found, fusion: Fusion) -> Sequence[Any]:
+    """Return what tells the passages apart in a ranking: their ids, or their keys where these will do."""
+    if found.keys and takes_any_key(fusion):
+        return found.keys
+    return [neighbor.passage.id for neighbor in found.neighbors]
 
 
 def _of_question(phrasings: Sequence[Found], plan: Plan) -> Found:
@@ -206,26 +216,22 @@ def _of_question(phrasings: Sequence[Found], plan: Plan) -> Found:
     fusion = ReciprocalRank(plan.fusion.constant if isinstance(plan.fusion, ReciprocalRank) else 60.0)
     nearest: dict[str, Neighbor] = {}
     for ranking, one in zip(rankings, phrasings, strict=True):
-        for key, neighbor in _named(ranking, one).items():
+        for (key, _), neighbor in zip(ranking, one.neighbors, strict=True):
             known = nearest.get(key)
             if known is None or neighbor.distance < known.distance:
                 nearest[key] = neighbor
     return _together(_fused(fusion, rankings, nearest), phrasings)
 
 
-def _named(ranking: Ranking, found: Found) -> dict[str, Neighbor]:
-    return {key: neighbor for (key, _), neighbor in zip(ranking, found.neighbors, strict=True)}
-
-
 def _fused(
     fusion: Fusion,
-    rankings: Sequence[Ranking],
-    named: Mapping[str, Neighbor],
-    ranks: Sequence[Mapping[str, int]] = ({}, {}),
+    rankings: Sequence[Sequence[tuple[Any, float]]],
+    named: Mapping[Any, Neighbor],
+    ranks: Sequence[Mapping[Any, int]] = ({}, {}),
 ) -> list[Neighbor]:
     """Return each neighbor once, best first; `ranks` are those in the search by vector and in that for words."""
     by_vector, by_words = ranks
-    scores = fusion.fuse(rankings)
+    scores = fuse_by_any_key(fusion, rankings)
     neighbors = [named[key] for key, _ in scores]
     return Neighbor._many(
         [neighbor.passage for neighbor in neighbors],
@@ -249,7 +255,7 @@ def _cut(found: Found, max_distance: float, mode: Mode) -> Found:
     near = tuple(neighbor for neighbor in found.neighbors if neighbor.distance <= max_distance)
     # Nearest first: if one is too far away, all that follow are.
     all_seen = mode == "vector" and len(near) < len(found.neighbors)
-    return replace(found, neighbors=near, is_all=found.is_all or all_seen)
+    return replace(found, neighbors=near, is_all=found.is_all or all_seen, keys=())
 
 
 def _reranked(plan: Plan, question: Question, found: Found) -> Found:

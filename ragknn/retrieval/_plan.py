@@ -12,7 +12,7 @@ from ragknn._checks import check_choice, check_flag, check_number, check_whole, 
 from ragknn._protocol.query import EVERYTHING, Fragment
 from ragknn._protocol.schema import Algorithm, Schema
 from ragknn.records import Metric, Neighbor
-from ragknn.retrieval._commands import WHOLE
+from ragknn.retrieval._commands import CANDIDATE, NAMED_CANDIDATE, WHOLE
 from ragknn.retrieval._diversity import at_most_per_document, check_diversity, without_duplicates
 from ragknn.retrieval.fusion import Fusion, WeightedScores
 from ragknn.retrieval.options import Mode, Options
@@ -74,6 +74,11 @@ class Plan:
             return False
         candidates = self.breadth * (2 if self.mode == "hybrid" else 1)
         return candidates - self.k >= WORTH_A_ROUND_TRIP
+
+    @property
+    def is_read_later(self) -> bool:
+        """Whether it is the part of a retrieval in which candidates come without what is read of passages."""
+        return self.returned in (CANDIDATE, NAMED_CANDIDATE)
 
     def thinned(self, neighbors: Sequence[Neighbor]) -> Sequence[Neighbor]:
         """Return the neighbors without those that the plan has too many of."""

@@ -7,15 +7,17 @@ negated distance. A key occurs at most once in a ranking, and may be missing fro
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import Protocol, TypeAlias
+from itertools import chain, zip_longest
+from operator import itemgetter
+from typing import Protocol, TypeAlias, TypeVar
 
 from ragknn._checks import check_number, check_several, shown
 from ragknn.retrieval._scores import scaled
 
 Ranking: TypeAlias = Sequence[tuple[str, float]]
+_K = TypeVar("_K", bound=Hashable)
 
 
 class Fusion(Protocol):
@@ -61,12 +63,14 @@ class ReciprocalRank:
         """Return each key of the rankings once with its fused score, best first.
 
         Of equal scores the one with the better best rank comes first, then the one that has it in the earlier
-        ranking, then the one whose key sorts first.
+        ranking.
 
         Raises:
             ValueError: there are not as many rankings as weights, or a key occurs twice in one of them.
         """
-        rankings = _checked(rankings)
+        return self._fuse(_checked(rankings))
+
+    def _fuse(self, rankings: Sequence[Sequence[tuple[_K, float]]]) -> list[tuple[_K, float]]:
         if self.weights is not None and len(self.weights) != len(rankings):
             raise ValueError(f"expected {len(self.weights)} rankings, one for each weight, got {len(rankings)}")
         weights = self.weights or [1.0] * len(rankings)
@@ -105,7 +109,7 @@ class WeightedScores:
         """Return each key of the rankings once with its fused score, best first.
 
         Of equal scores the one with the better best rank comes first, then the one that has it in the vector
-        search, then the one whose key sorts first.
+        search.
 
         Args:
             rankings: that of the vector search, then that of the text search.
@@ -113,7 +117,9 @@ class WeightedScores:
         Raises:
             ValueError: there are not two rankings, a key occurs twice in one of them, or a score is not finite.
         """
-        rankings = _checked(rankings)
+        return self._fuse(_checked(rankings))
+
+    def _fuse(self, rankings: Sequence[Sequence[tuple[_K, float]]]) -> list[tuple[_K, float]]:
         if len(rankings) != 2:
             raise ValueError(
                 f"expected two rankings, of a vector and of a text search, got {len(rankings)}: "
@@ -140,7 +146,7 @@ def _checked(rankings: Sequence[Ranking]) -> list[Ranking]:
     return checked
 
 
-def _scaled(ranking: Ranking) -> list[tuple[str, float]]:
+def _scaled(ranking: Sequence[tuple[_K, float]]) -> list[tuple[_K, float]]:
     for key, score in ranking:
         if not math.isfinite(score):
             raise ValueError(f"expected finite scores, got {score!r} of {key!r}")
@@ -148,18 +154,17 @@ def _scaled(ranking: Ranking) -> list[tuple[str, float]]:
     return [(key, score) for (key, _), score in zip(ranking, scores, strict=True)]
 
 
-def _added_up(rankings: Sequence[Ranking]) -> list[tuple[str, float]]:
-    parts: dict[str, list[float]] = {}
-    places: dict[str, tuple[int, int]] = {}
+def _added_up(rankings: Sequence[Sequence[tuple[_K, float]]]) -> list[tuple[_K, float]]:
     for number, ranking in enumerate(rankings):
-        for rank, (key, part) in enumerate(ranking):
-            if key in parts:
-                places[key] = min(places[key], (rank, number))
-                parts[key].append(part)
-            else:
-                places[key], parts[key] = (rank, number), [part]
         if len({key for key, _ in ranking}) < len(ranking):
             raise ValueError(f"expected each key once in a ranking, got one of them twice in ranking {number}")
+    # All first places, then all second places, ...: so keys are met in the order that equal scores are to have.
+    parts: dict[_K, list[float]] = {}
+    for places in zip_longest(*rankings):
+        for place in places:
+            if place is not None:
+                parts.setdefault(place[0], []).append(place[1])
     # Exact, so that two keys with the same ranks in another order of rankings are equal.
-    scores = {key: math.fsum(terms) for key, terms in parts.items()}
-    return sorted(scores.items(), key=lambda item: (-item[1], places[item[0]], item[0]))
+    scores = [(key, math.fsum(terms)) for key, terms in parts.items()]
+    scores.sort(key=itemgetter(1), reverse=True)
+    return scores
