@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
 
 from platformdirs import user_cache_path, user_data_path
-from pydantic import AliasChoices, Field, NonNegativeInt, PositiveFloat, SecretStr, ValidationError
+from pydantic import AfterValidator, AliasChoices, Field, NonNegativeInt, PositiveFloat, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ragknn._secrets import guarded_url
 from ragknn.errors import ConfigurationError
+
+_Url: TypeAlias = Annotated[str | None, AfterValidator(guarded_url)]
 
 _LONGEST_TIMEOUT = 1e6  # seconds; what is far longer does not fit into the numbers of the system
 
@@ -24,7 +27,7 @@ class Settings(BaseSettings):
         env_prefix="RAGKNN_", env_ignore_empty=True, frozen=True, extra="ignore", populate_by_name=True
     )
 
-    url: str | None = Field(None, description="Redis to use, e.g. redis://localhost:6379; none: the embedded server")
+    url: _Url = Field(None, description="Redis to use, e.g. redis://localhost:6379; none: the embedded server")
     password: SecretStr | None = Field(None, description="password of this Redis, where its URL has none")
     data: Path = Field(
         default_factory=lambda: user_data_path("ragknn"), description="folder of the embedded server's data"
@@ -35,7 +38,7 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("RAGKNN_OPENAI_API_KEY", "OPENAI_API_KEY"),
         description="key of OpenAIEmbedder; none: OPENAI_API_KEY",
     )
-    openai_base_url: str | None = Field(
+    openai_base_url: _Url = Field(
         None,
         validation_alias=AliasChoices("RAGKNN_OPENAI_BASE_URL", "OPENAI_BASE_URL"),
         description="server of OpenAIEmbedder; none: OPENAI_BASE_URL, or OpenAI",

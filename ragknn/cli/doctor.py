@@ -16,6 +16,7 @@ from rich.filesize import decimal
 
 from ragknn._protocol.examining import Examination, examine_server
 from ragknn._protocol.replies import dotted
+from ragknn._secrets import mask_password
 from ragknn.embedding._choosing import EXTRA
 from ragknn.embedding._loading import DEFAULT_MODEL, WEIGHT_WHEELS, find_weights
 from ragknn.embedding._names import HASHING_PREFIX
@@ -25,7 +26,6 @@ from ragknn.errors import RagKNNError
 from ragknn.indexing._shared_index import resolve_url
 from ragknn.server._connection import connect, run
 from ragknn.server._programs import find_programs
-from ragknn.server._urls import mask_password
 from ragknn.server.embedded import RedisServer
 from ragknn.settings import Settings
 

@@ -14,6 +14,7 @@ import click
 from click.exceptions import Abort, Exit
 from rich.text import Text
 
+from ragknn._secrets import mask_password
 from ragknn.cli.screen import open_streams, outliving, stderr
 from ragknn.errors import EmbeddingError, RagKNNError, ServerStartError
 
@@ -51,7 +52,7 @@ class Program(click.Group):
         except click.ClickException as error:
             shown = io.StringIO()
             error.show(shown)
-            _say(shown.getvalue().rstrip())
+            _say(_without_passwords(shown.getvalue().rstrip(), sys.argv[1:] if args is None else args))
             code = error.exit_code
         except Abort as error:
             _say("aborted")
@@ -126,6 +127,14 @@ def _message(error: Exception) -> str:
         case _:
             message = " ".join(f"{type(error).__name__}: {error}".split("\n"))
             return f"unexpected {message}; --debug shows where it comes from"
+
+
+def _without_passwords(text: str, args: Sequence[str]) -> str:
+    """Return what is said of arguments without the passwords of URLs among them."""
+    for arg in args:
+        if "://" in arg or "@" in arg:
+            text = text.replace(arg, mask_password(arg))
+    return text
 
 
 def _say(text: str) -> None:

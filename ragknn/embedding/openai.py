@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragknn._checks import check_call, check_str, check_timeout, check_whole, checked_texts, shown
+from ragknn._secrets import guarded_url, without_login
 from ragknn.embedding._locks import ProcessLock
 from ragknn.embedding._names import HASHING_PREFIX, READY_VECTORS, SERVICE
 from ragknn.errors import (
@@ -33,7 +34,7 @@ _MAX_TOKENS = 8191  # of OpenAI's models
 # OpenAI takes 300,000 tokens in one request, and a character is seldom more than one.
 _CHARACTERS = 200_000
 _NO_KEY = "none"  # the client insists on a key, where the server needs none
-_SERVER = re.compile(r"\w+://(?:[^/?#\s]*@)?(?:\[[0-9A-Fa-f:.]+\]|[^/?#@:\[\]\s]+)(?::\d{1,5})?(?:/[^\s\x00-\x1f]*)?")
+_SERVER = re.compile(r"\w+://(?:[^/?#\s]*@)?(?:\[[0-9A-Fa-f:.]+\]|[^/?#@:\[\]\s]+)(?::\d{1,5})?(?:/[^\s\x00-\x1f@]*)?")
 _TOO_LONG = re.compile(r"context.length|maximum.*(token|length)|too (long|many tokens)|longer than", re.IGNORECASE)
 
 
@@ -49,8 +50,8 @@ class OpenAIEmbedder:
     Args:
         model: name that the server has for it; None: `RAGKNN_OPENAI_MODEL`, or text-embedding-3-small.
         base_url: where the server is, such as "http://localhost:11434/v1"; None: `OPENAI_BASE_URL`, or OpenAI.
-        api_key: key for the server; None: `OPENAI_API_KEY`. It is in no message, log or pickle: another process takes
-            it from the environment. Servers other than OpenAI may do without.
+        api_key: key for the server; None: `OPENAI_API_KEY`. It is in no message, log or pickle, as a password in
+            base_url is not: another process takes it from the environment. Servers other than OpenAI may do without.
         dimensions: number of values in a vector, for models that can make shorter ones; None: as the model makes them.
         max_tokens: the model's limit in tokens; None for no limit. The default is that of OpenAI's models.
         token_spans: function from a text to (start, end) in characters of each token. Without it, words are counted
@@ -108,11 +109,15 @@ class OpenAIEmbedder:
         self.model = settings.openai_model or _DEFAULT_MODEL if model is None else model
         if not self.model.strip() or self.model == READY_VECTORS or self.model.startswith(HASHING_PREFIX):
             raise ValueError(f"expected the name of a model, got {self.model!r}, which is empty or reserved")
-        self.base_url = (base_url or settings.openai_base_url or _OPENAI).strip().rstrip("/")
+        given = (base_url or settings.openai_base_url or _OPENAI).strip().rstrip("/")
+        self.base_url = guarded_url(given) or given
         if not self.base_url.startswith(("http://", "https://")):
             raise ValueError(f"expected base_url to begin with http:// or https://, got {shown(self._server)}")
         if not _SERVER.fullmatch(self.base_url):
-            raise ValueError(f"expected base_url such as http://localhost:11434/v1, got {shown(self._server)}")
+            raise ValueError(
+                f"expected base_url such as http://localhost:11434/v1, got {shown(self._server)}: / ? # and @ of a "
+                "password, and @ of a path, are percent-encoded (%2F %3F %23 %40)"
+            )
         self.dimensions = dimensions
         self.max_tokens = max_tokens
         self.batch_size = batch_size
@@ -273,7 +278,7 @@ class OpenAIEmbedder:
 
     @property
     def _server(self) -> str:
-        return re.sub(r"^(\w+://)?[^/]*@", r"\1", self.base_url)  # without a password
+        return without_login(self.base_url)
 
     def _without_key(self, said: str) -> str:
         """Return the beginning of what was said, in one line; some servers repeat the key."""

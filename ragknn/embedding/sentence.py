@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragknn._checks import check_choice, check_flag, check_mapping, check_str, check_whole, checked_texts, shown
+from ragknn._secrets import without_keys
 from ragknn.embedding._batches import distinct, size_of
 from ragknn.embedding._choosing import Running, Wish, foreseen, running_torch, start
 from ragknn.embedding._content import content_of
@@ -68,7 +69,8 @@ class SentenceEmbedder:
             again.
         trust_remote_code: whether to run code that comes with the model. An index never enables this: pass the
             embedder whenever you open the index.
-        model_kwargs: arguments for transformers, such as `{"dtype": "float16"}`; JSON values and dtypes.
+        model_kwargs: arguments for transformers, such as `{"dtype": "float16"}`; JSON values and dtypes. A `token` is
+            neither stored with an index nor in a pickle: another process takes it from `HF_TOKEN`.
 
     Raises:
         TypeError: no name, folder or model; or model_kwargs that cannot be stored with an index.
@@ -112,7 +114,7 @@ class SentenceEmbedder:
         self.truncate_dim = truncate_dim
         self.trust_remote_code = check_flag("trust_remote_code", trust_remote_code)
         self.model_kwargs = dict(model_kwargs or {})
-        self._plain_kwargs = as_plain(self.model_kwargs, "model_kwargs")
+        self._plain_kwargs = without_keys(as_plain(self.model_kwargs, "model_kwargs"))
         self._prompts = {"query": query_prompt, "document": document_prompt}
         self._running: Running | None = None
         self._content: str | None = None
@@ -173,7 +175,7 @@ class SentenceEmbedder:
             )
         # A loaded model cannot be pickled; the other process loads it again.
         kept = {name: value for name, value in self.__dict__.items() if name != "_joined"}
-        return {**kept, "_running": None, "_content": None}
+        return {**kept, "model_kwargs": without_keys(self.model_kwargs), "_running": None, "_content": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _joined=Joined(self._embed_pairs))

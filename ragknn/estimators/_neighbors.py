@@ -24,6 +24,7 @@ from ragknn._protocol.finding import stored_ids
 from ragknn._protocol.place import Bulk
 from ragknn._protocol.schema import Algorithm
 from ragknn._protocol.vectors import find_faults
+from ragknn._secrets import guarded_url
 from ragknn.embedding._names import READY_VECTORS
 from ragknn.errors import IndexNotFound, SchemaMismatch
 from ragknn.estimators._removal import Address, is_worker
@@ -44,7 +45,6 @@ class NeighborsBase(MultiOutputMixin, BaseEstimator):  # type: ignore[misc]  # s
     weights: Any
     algorithm: str
     metric: str
-    url: str | None
     client: Any
     index: str | None
     ef_runtime: int | None
@@ -59,6 +59,16 @@ class NeighborsBase(MultiOutputMixin, BaseEstimator):  # type: ignore[misc]  # s
     }
 
     _rows: Rows
+
+    @property
+    def url(self) -> str | None:
+        """The parameter `url`, whose password no representation shows and no pickle holds."""
+        url: str | None = self.__dict__["url"]
+        return url
+
+    @url.setter
+    def url(self, url: str | None) -> None:
+        self.__dict__["url"] = guarded_url(url)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

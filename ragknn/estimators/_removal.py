@@ -14,6 +14,7 @@ from typing import Any
 from ragknn._protocol.keys import Keys
 from ragknn.errors import ConnectionFailed, RagKNNError
 from ragknn.estimators._rows import remove_rows
+from ragknn.indexing._shared_index import load_own_settings
 from ragknn.server._connection import run
 
 logger = logging.getLogger(__name__)
@@ -28,11 +29,23 @@ class Address:
         plain = str | bytes | int | float | None
         options = pool.connection_kwargs.items()
         self._options = {key: value for key, value in options if isinstance(value, plain) or key == "retry"}
+        self._has_password = self._options.get("password") is not None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the password, which another process takes from the settings."""
+        options = {key: value for key, value in self._options.items() if key != "password"}
+        return {**self.__dict__, "_options": options}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Address:
+        return self
 
     def client(self) -> Any:
         """Return a new client; it connects on first use."""
         client_class, pool_class, connection_class = self._classes
-        return client_class.from_pool(pool_class(connection_class=connection_class, **self._options))
+        options = dict(self._options)
+        if self._has_password and "password" not in options and (password := load_own_settings().password):
+            options["password"] = password.get_secret_value()
+        return client_class.from_pool(pool_class(connection_class=connection_class, **options))
 
 
 def remove_with(owner: Any, client: Any, name: str, size: int) -> None:

@@ -28,6 +28,7 @@ from ragknn._protocol.schema import FORMAT, Algorithm, FieldType, Schema
 from ragknn._protocol.vectors import DType
 from ragknn._protocol.watch import Watch
 from ragknn._protocol.where import check_required, compiling
+from ragknn._secrets import guarded_url
 from ragknn.embedding._locks import ProcessLock
 from ragknn.embedding._names import READY_VECTORS
 from ragknn.embedding._naming import default_embedder, embedder_named
@@ -112,7 +113,7 @@ class SharedIndex:
         }
         self.name = name
         self._keys = Keys(name)
-        self._url = url
+        self._url = guarded_url(url)
         self._given = client
         self._embedder = embedder
         self._embedder_is_ours = embedder is None

@@ -73,7 +73,8 @@ class Index(SharedIndex):
     """An index of passages in Redis: used in a `with` block, or opened on first use and closed with `close()`.
 
     Threads may share it, and so may event loops an `AsyncIndex`, which has a client for each of them. A copy, by `copy`
-    or by pickle, is not open and connects by itself when it is used; a password in `url` is in the pickle.
+    or by pickle, is not open and connects by itself when it is used. A password in `url` is not in the pickle: another
+    process takes it from `RAGKNN_PASSWORD`.
 
     Where others drop the index while it is open, or empty the server, every call on it and on what was made of it
     raises `IndexNotFound`; `open` makes it anew.

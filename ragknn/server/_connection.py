@@ -14,12 +14,13 @@ import redis.cluster
 
 from ragknn._checks import described, shown
 from ragknn._protocol.flows import Flow
+from ragknn._secrets import mask_password
 from ragknn.errors import ConfigurationError, UnsupportedServer
 from ragknn.server._driving import AsyncDriver, Driver
 from ragknn.server._packing import packer
 from ragknn.server._pool import AsyncPool, Pool
 from ragknn.server._retries import AsyncReconnecting, Reconnecting
-from ragknn.server._urls import check_form, mask_password
+from ragknn.server._urls import check_form
 
 T = TypeVar("T")
 P = TypeVar("P", Pool, AsyncPool)
@@ -82,10 +83,10 @@ def check_client(client: Any, *, asynchronous: bool) -> None:
         )
     expected = "redis.asyncio.Redis" if asynchronous else "redis.Redis"
     if not hasattr(client, "pipeline") or not hasattr(client, "execute_command") or isinstance(client, type):
-        raise TypeError(
-            f"expected client as a {expected} object, got {described(client)}"
-            + (f": pass url={shown(mask_password(client))}" if isinstance(client, str) else "")
-        )
+        if isinstance(client, str):
+            url = shown(mask_password(client))
+            raise TypeError(f"expected client as a {expected} object, got the str {url}: pass url={url}")
+        raise TypeError(f"expected client as a {expected} object, got {described(client)}")
     if iscoroutinefunction(client.execute_command) != asynchronous:
         found, face = ("redis", "Index") if asynchronous else ("redis.asyncio", "AsyncIndex")
         raise TypeError(f"expected client as a {expected} object, got one of {found}, which is a client for {face}")
@@ -117,10 +118,14 @@ def _checked_url(url: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, redis.RedisError) as error:
-        reason = str(error).partition("__init__() got an ")[2] or str(error)
-        raise ConfigurationError(
-            f"expected a URL that redis-py takes, with options that it knows, got {mask_password(url)!r}: {reason}"
-        ) from error
+        words = str(error).partition("__init__() got an ")[2] or str(error)
+    else:
+        return
+    # Outside, so that nothing hangs on the error that repeats the URL; of what was said, only what repeats no password.
+    reason = words if mask_password(url) == url else "one of its options or characters is not taken"
+    raise ConfigurationError(
+        f"expected a URL that redis-py takes, with options that it knows, got {mask_password(url)!r}: {reason}"
+    )
 
 
 def _tried(pool: P) -> P:

@@ -1,4 +1,4 @@
-"""URLs of Redis: what is wrong with one, its password, and what of it may be shown. Pure."""
+"""URLs of Redis: what is wrong with one, and where its password comes from. Pure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from urllib.parse import quote
 
 from ragknn._checks import shown
+from ragknn._secrets import mask_password
 from ragknn.errors import ConfigurationError
 
 _FORMS = "redis://localhost:6379, rediss://user:password@host:6380/0 or unix:///run/redis.sock"
@@ -77,14 +78,3 @@ def with_password(url: str, password: str | None) -> str:
         return url
     question = f"?{options}" if options else ""
     return f"{scheme}://{user if at else ''}:{quote(password, safe='')}@{host}{path}{question}"
-
-
-def mask_password(url: str) -> str:
-    """Return the URL with three stars for its password, if any, and for what may be one in place of a port."""
-    scheme, slashes, rest = url.partition("://")
-    login, at, host = rest.rpartition("@")
-    user, colon, _ = login.partition(":")
-    host = re.sub(r"(?<=[?&]password=)[^&]*", "***", host)
-    if not at:
-        host = re.sub(r"^([^/?#:\[\]]*):(?!\d*(?:[/?]|$)).*", r"\1:***", host)
-    return f"{scheme}{slashes}{user}{colon}{'***' if colon else ''}{at}{host}"

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from servers import private_server
 
 from ragknn import ConfigurationError, ConnectionFailed, Index, list_indexes
+from ragknn._secrets import mask_password
 from ragknn.server._connection import aconnect, arun, connect, run
-from ragknn.server._urls import check_form, mask_password, with_password
+from ragknn.server._urls import check_form, with_password
 
 
 def ping():
