@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 
 from ragknn._nearest.matrix import lay_out
 from ragknn._protocol.counting import COUNT_TIMEOUT
-from ragknn._protocol.flows import Command, Flow, Work
+from ragknn._protocol.flows import Command, Each, Flow, Work
 from ragknn._protocol.kept import Pulled
 from ragknn._protocol.place import Place
+from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import as_stored, rows_from_bytes
 from ragknn._protocol.version import Version, name_birth, read_version
 
@@ -63,21 +65,25 @@ def _stream(place: Place, version: Version) -> Flow[Pulled | None]:
             *("TIMEOUT", str(COUNT_TIMEOUT), "DIALECT", "2"),
         )
     ]
+
+    # Each reply becomes one array as it comes, while the server makes the next: so the memory of a reply is used again
+    # for those that follow.
+    def read(_: int, reply: Any) -> _Part | None:
+        return None if isinstance(reply, Exception) else _read_part(schema, *reply)
+
     cursor = 1
     while cursor:
-        for reply in (yield commands):
-            if isinstance(reply, Exception):  # not allowed, or out of time
+        for part in (yield Each(commands, read)):
+            if part is None:  # not allowed, or out of time
                 return None
-            rows, cursor = reply
-            keys, blobs, in_part = _read_part(rows)
-            seen += in_part
-            vectors = rows_from_bytes(blobs, schema.dtype, schema.dim)
-            if vectors is None or seen > most:
+            cursor = part.cursor
+            seen += part.rows
+            if part.vectors is None or seen > most:
                 if cursor:
                     yield [("FT.CURSOR", "DEL", alias, str(cursor))]
                 return None
-            values[len(names) : len(names) + len(keys)] = vectors
-            names += keys
+            values[len(names) : len(names) + len(part.keys)] = part.vectors
+            names += part.keys
             if not cursor:
                 break  # what was asked for beyond the end is an error
         parts = min(PARTS_PER_ROUND, max(1, -(-(most - seen) // size)))
@@ -90,14 +96,29 @@ def _stream(place: Place, version: Version) -> Flow[Pulled | None]:
     return Pulled(version, names, matrix)
 
 
-def _read_part(reply: Any) -> tuple[list[bytes], list[bytes], int]:
-    """Return key and vector of each row that has one, and how many rows there are; either wire shape.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """A part of the stream.
 
-    Vectors come as bytes, and so does everything beside them.
+    Attributes:
+        keys: those of the passages that have a vector, n of them.
+        vectors: shape (n, dim); None where one has another size.
+        rows: how many passages there are, with a vector and without.
+        cursor: that of what follows; 0 at the end.
     """
+
+    keys: list[bytes]
+    vectors: NDArray[Any] | None
+    rows: int
+    cursor: int
+
+
+def _read_part(schema: Schema, reply: Any, cursor: int) -> _Part:
+    """Return what a reply has, in either wire shape. Vectors come as bytes, and so does everything beside them."""
     if isinstance(reply, Mapping):
         rows: Sequence[Mapping[bytes, bytes]] = [row[b"extra_attributes"] for row in reply[b"results"]]
     else:
         rows = [dict(zip(row[::2], row[1::2], strict=True)) for row in reply[1:]]
     there = [row for row in rows if b"vector" in row]
-    return [row[b"__key"] for row in there], [row[b"vector"] for row in there], len(rows)
+    vectors = rows_from_bytes([row[b"vector"] for row in there], schema.dtype, schema.dim)
+    return _Part([row[b"__key"] for row in there], vectors, len(rows), cursor)

@@ -8,6 +8,7 @@ import redis
 
 from ragknn import Document, FunctionEmbedder, Index, Indexer, Retriever, Splitter
 from ragknn._protocol import pulling
+from ragknn._protocol.flows import Each
 from ragknn._protocol.pulling import pull
 from ragknn._protocol.version import read_version
 
@@ -264,7 +265,8 @@ def test_a_change_while_vectors_are_pulled_is_not_missed(redis_url, index_name, 
                 except StopIteration as stop:
                     return stop.value
                 sent = yield step
-                if isinstance(step, list) and step[0][0] == "FT.AGGREGATE" and len(changed) < times:
+                # Replies are read as they come, so that no more than one is held.
+                if isinstance(step, Each) and step.commands[0][0] == "FT.AGGREGATE" and len(changed) < times:
                     changed.append(client.hset(of(index, len(changed)), "vector", stored(len(changed))))
 
         now = index._run(read_version(index._keys))

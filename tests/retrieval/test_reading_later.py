@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ragknn import Document, HashingEmbedder, Index, Indexer
+from ragknn._protocol.keys import Keys
 from ragknn.retrieval import _plan
 from ragknn.retrieval.fusion import ReciprocalRank, WeightedScores
 
@@ -101,6 +102,29 @@ def test_texts_and_metadata_are_sent_and_read_of_what_is_returned_alone(faces, i
     assert [neighbor.passage.metadata["n"] for neighbor in found for _ in range(3)]
     sys.setprofile(None)
     assert len(loads) == 5
+
+
+def test_ids_of_candidates_are_sent_to_a_fusion_that_others_wrote_and_decoded_of_none_for_ours(faces, index, commands):
+    retriever = faces.retriever(index)
+    ours = retriever.retrieve(QUERY, 5, mode="hybrid", candidates=100)
+    decoded = []
+
+    def watch(frame, event, _):
+        if event == "call" and frame.f_code is Keys.split_passage.__code__:
+            decoded.append(frame)
+
+    with commands as sent:
+        sys.setprofile(watch)
+        assert len(retriever.retrieve(QUERY, 5, mode="hybrid", candidates=100)) == 5
+        sys.setprofile(None)
+    candidates, chosen = ([words for words in sent if ("INKEYS" in words) is later] for later in (False, True))
+    assert not any("id" in words for words in candidates)
+    assert all("id" in words for words in chosen)
+    assert len(decoded) <= 3 * 5, "of what is returned alone, for its key"
+    with commands as sent:
+        theirs = retriever.retrieve(QUERY, 5, mode="hybrid", candidates=100, fusion=Meddling(None))
+    assert all("id" in words for words in sent if words[0] == "FT.SEARCH")
+    assert theirs == ours
 
 
 @pytest.mark.parametrize("kind", ["deleted", "written anew", "filtered out"])
