@@ -1,11 +1,12 @@
 """The data folder of an embedded Redis: its files, its locks, and the record of its server.
 
-Three lock files show which processes are alive. The kernel holds the locks (flock) and releases them when a process
+Four lock files show which processes are alive. The kernel holds the locks (flock) and releases them when a process
 ends, even when it is killed. So no lock is ever stale.
 
     users.lock    held shared by each user of the server; free: the server has no users
     server.lock   held by the server, which inherits it from the process that starts it; free: no server runs
-    start.lock    held for a moment by a process that checks the other two, or starts or stops the server
+    watch.lock    held by the process that ends the server when it has no users left; inherited in the same way
+    start.lock    held for a moment by a process that checks the other three, or starts or stops the server
 
 The pid is recorded for people and as a last resort. It does not show whether the server runs: pids are reused, and
 the start time of a process changes when the clock is set.
@@ -51,6 +52,7 @@ class ServerState(BaseModel):
         created: start of that process, in seconds since the epoch; 0 if unknown. Identifies it, with the pid.
         socket: where the server listens; recorded because another process may have another temporary folder.
         stays: whether the server keeps running without users.
+        whole: whether the server's file was looked at, and made whole if its end had been torn off.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -59,6 +61,7 @@ class ServerState(BaseModel):
     created: float
     socket: Path
     stays: bool = False
+    whole: bool = False
 
     @classmethod
     def of_process(cls, pid: int, socket: Path) -> Self:
@@ -101,6 +104,7 @@ class DataFolder:
         self._start_lock = self.path / "start.lock"
         self._users_lock = self.path / "users.lock"
         self._server_lock = self.path / "server.lock"
+        self._watch_lock = self.path / "watch.lock"
 
     def prepare(self) -> None:
         """Create the folder, for this user alone, and try to write to it.
@@ -127,7 +131,7 @@ class DataFolder:
     def lock(self) -> Iterator[None]:
         """Keep other processes from starting or stopping the server.
 
-        The methods below need it, except `users`, `log_tail` and `socket`.
+        The methods below need it, except `has_lock`, `users`, `log_tail` and `socket`.
 
         Raises:
             ServerError: another process kept the lock for 60 seconds.
@@ -152,30 +156,51 @@ class DataFolder:
 
     def is_used(self) -> bool:
         """Return whether any process uses the server, this one included."""
-        return _is_locked(self._users_lock)
+        if not self._users_lock.exists():
+            return False
+        file = _open_lock(self._users_lock)
+        try:
+            # When nobody holds the lock, the watcher takes it for a moment, and then a shared one cannot be had either.
+            return not _try_lock(file) and _try_lock(file, shared=True) and not _try_lock(file)
+        finally:
+            release(file)
 
     def use(self) -> FileIO:
         """Register as a user until the returned lock file is released."""
         file = _open_lock(self._users_lock)
-        _try_lock(file, shared=True)  # cannot fail: only `is_used` takes an exclusive lock, under `lock`
+        fcntl.flock(file, fcntl.LOCK_SH)  # under `lock` only the watcher may keep it, for a moment
         return file
 
     def claim(self) -> FileIO | None:
         """Return the lock that a new server must inherit, or None if a server runs."""
-        file = _open_lock(self._server_lock)
-        if _try_lock(file):
-            return file
-        file.close()
-        return None
+        return _claimed(self._server_lock)
+
+    def claim_watch(self) -> FileIO | None:
+        """Return the lock that a new watcher must inherit, or None if there is one."""
+        return _claimed(self._watch_lock)
+
+    def watched_locks(self) -> tuple[FileIO, FileIO, FileIO]:
+        """Open what a watcher looks at: users.lock, start.lock and server.lock, none of them locked."""
+        return _open_lock(self._users_lock), _open_lock(self._start_lock), _open_lock(self._server_lock)
+
+    def has_lock(self, descriptor: int) -> bool:
+        """Return whether the folder still has an open lock file; not if it was removed, and perhaps made anew."""
+        mine = os.fstat(descriptor)
+        for path in (self._users_lock, self._start_lock):
+            with contextlib.suppress(OSError):
+                if os.path.samestat(mine, path.stat()):
+                    return True
+        return False
 
     def users(self) -> tuple[int, ...]:
         """Return the pids of the processes that use the server, as far as this user may see them."""
         import psutil  # late: an optional package
 
-        path, pids = str(self._users_lock), []
+        path, watched, pids = str(self._users_lock), str(self._watch_lock), []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):  # another user's process, or one that just ended
-                if any(file.path == path for file in process.open_files()):
+                opened = {file.path for file in process.open_files()}
+                if path in opened and watched not in opened:
                     pids.append(process.pid)
         return tuple(pids)
 
@@ -200,6 +225,13 @@ class DataFolder:
         """Begin a new log, so that it is about one server; the previous log is kept."""
         if self.log.exists():
             self.log.replace(self.log.with_suffix(".log.old"))
+
+    def log_has(self, words: bytes) -> bool:
+        """Return whether the log has a line with these words."""
+        if not self.log.exists():
+            return False
+        with self.log.open("rb") as file:
+            return any(words in line for line in file)
 
     def log_tail(self, n: int) -> str:
         """Return the last n lines of the log, at most 64 kB."""
@@ -229,6 +261,11 @@ class DataFolder:
         return outside
 
 
+def make_exclusive(file: FileIO) -> bool:
+    """Turn a shared lock into an exclusive one if nobody else has it; otherwise it is lost."""
+    return _try_lock(file)
+
+
 def release(file: FileIO) -> None:
     """Release a lock."""
     fcntl.flock(file, fcntl.LOCK_UN)  # closing is not enough while a child that was just forked has a copy
@@ -247,6 +284,14 @@ def _try_lock(file: FileIO, *, shared: bool = False) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _claimed(path: Path) -> FileIO | None:
+    file = _open_lock(path)
+    if _try_lock(file):
+        return file
+    file.close()
+    return None
 
 
 def _is_locked(path: Path) -> bool:

@@ -6,8 +6,10 @@ import contextlib
 import logging
 import os
 import subprocess
+import sys
 import time
 from io import FileIO
+from multiprocessing.spawn import get_executable
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +31,18 @@ STOP_SECONDS = 10.0  # for each of three ways to stop the server, the mildest fi
 REPLY_SECONDS = 2.0  # for one reply of a server that may hang
 COLLECT_SECONDS = 0.5  # for a cleanup that corrects scores; answers do not need it
 LOG_LINES = 15  # lines at the end of an error
+TORN = b"aof-load-truncated is enabled"  # in the log of a server that has read a file without its end
+
+_children: set[int] = set()  # pids of children that nobody has waited for
 
 
-def spawn(folder: DataFolder, settings: Settings, socket: Path, lock: FileIO) -> subprocess.Popen[bytes]:
+def spawn(
+    folder: DataFolder, settings: Settings, socket: Path, lock: FileIO
+) -> tuple[subprocess.Popen[bytes], ServerState]:
     """Start a server that inherits the lock, and record it in the folder.
 
     Returns:
-        The process, which is not ready yet, or has ended already.
+        The process, which is not ready yet, or has ended already; and the record.
 
     Raises:
         RagKNNError: as for `find_programs`.
@@ -61,12 +68,56 @@ def spawn(folder: DataFolder, settings: Settings, socket: Path, lock: FileIO) ->
         except OSError as error:
             raise _start_error(folder, f"{str(programs.server)!r} cannot be run: {error.strerror}") from error
     try:
-        folder.write_state(ServerState.of_process(child.pid, socket))
+        state = ServerState.of_process(child.pid, socket)
+        folder.write_state(state)
     except BaseException:
         child.kill()
         child.wait()
         raise
-    return child
+    return child, state
+
+
+def watch(folder: DataFolder, state: ServerState | None) -> None:
+    """Start a process that ends the server when its last user has ended; none if there is one. The caller has the lock.
+
+    It lives as long as the server has users. Without an interpreter to run it, the next user ends the server.
+    """
+    _reap()
+    program = os.fsdecode(get_executable() or b"")
+    if getattr(sys, "frozen", False) or not Path(program).name.lower().startswith(("python", "pypy")):
+        logger.info("%r runs no script: if its users are killed, the embedded Redis of %s stays", program, folder.path)
+        return
+    if (lock := folder.claim_watch()) is None:
+        return
+    with lock, contextlib.ExitStack() as opened:  # closed, not released: the watcher has inherited it
+        descriptors = [opened.enter_context(file).fileno() for file in folder.watched_locks()] + [lock.fileno()]
+        then = ["-P", "-m", "ragknn.server._ending", str(folder.path), state.model_dump_json() if state else ""]
+        try:
+            child = subprocess.Popen(
+                [program, "-E", "-S", str(Path(__file__).with_name("_watcher.py")), *map(str, descriptors), *then],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                start_new_session=True,
+                pass_fds=descriptors,
+            )
+        except OSError as error:
+            logger.warning("could not watch the embedded Redis of %s: %s", folder.path, error)
+            return
+    child.returncode = 0  # it may outlive this process, and Popen would warn about that
+    _children.add(child.pid)
+
+
+def _reap() -> None:
+    for pid in list(_children):
+        try:
+            ended, _ = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:  # of the process that this one was forked from, or somebody has waited for it
+            ended = pid
+        if ended:
+            _children.discard(pid)
 
 
 def _configuration(data: Path, socket: Path, module: Path | None) -> bytes:
@@ -140,6 +191,45 @@ def wait_until_ready(folder: DataFolder, socket: Path, child: subprocess.Popen[b
     finally:
         if child is not None and child.returncode is None:
             child.returncode = 0  # the server may outlive this process, and Popen would warn about that
+            _children.add(child.pid)
+
+
+def mend_file(folder: DataFolder, socket: Path) -> None:
+    """Write the server's append-only file anew if its end was torn off. The caller holds the lock.
+
+    Where a loss of power has cut the file within a transaction, the server leaves its first part out now, but keeps it
+    in the file: with what is appended to it, the next start would run half a transaction. The server goes on with the
+    old file until the new one is complete, so that this may be interrupted and done again.
+
+    Raises:
+        ServerError: the server does not do it.
+    """
+    if not folder.log_has(TORN):
+        return
+    logger.warning("the file of the embedded Redis of %s was cut: what was written last is lost", folder.path)
+    began = time.monotonic()
+    try:
+        with connect(socket) as client:
+            client.config_set("appendonly", "no")  # its being switched on again is what replaces all files in one step
+            client.config_set("appendonly", "yes")
+            while time.monotonic() - began < LOADING_SECONDS:
+                state = client.info("persistence")
+                if not state["aof_rewrite_in_progress"] and not state["aof_rewrite_scheduled"]:
+                    if state["aof_last_bgrewrite_status"] == "ok":
+                        return
+                    client.config_set("appendonly", "no")
+                    break
+                time.sleep(POLL_SECONDS)
+    except redis.RedisError as error:
+        raise ServerError(f"{_not_mended(folder)}: {error}") from error
+    raise ServerError(f"{_not_mended(folder)}; the end of {folder.log.name}:\n{folder.log_tail(LOG_LINES)}")
+
+
+def _not_mended(folder: DataFolder) -> str:
+    return (
+        f"expected the embedded server to write its file in {str(folder.path)!r} anew, whose end was cut, but it did "
+        "not: see that there is room on the disk, and try again"
+    )
 
 
 def _collect(client: Any, indexes: list[str]) -> None:
@@ -179,10 +269,13 @@ def _start_error(folder: DataFolder, what: str) -> ServerStartError:
     )
 
 
-def shut_down(folder: DataFolder, state: ServerState | None) -> None:
+def shut_down(folder: DataFolder, state: ServerState | None, *, removed: bool = False) -> None:
     """Stop the server by a command, then by signals to the process in the state.
 
-    The caller holds the lock, unless the folder was removed.
+    Args:
+        folder: the server's data folder; the caller holds its lock.
+        state: the record of the server, or None.
+        removed: whether the folder was removed; what is at its path now is not the server's.
 
     Raises:
         ServerError: the server keeps running; or it does not answer and its process is not known for certain.
@@ -198,15 +291,17 @@ def shut_down(folder: DataFolder, state: ServerState | None) -> None:
 
     def is_gone() -> bool:
         # The lock, not the process: when that is a zombie, its other threads may still be writing.
-        if folder.exists():
+        if not removed:
             return not folder.is_running()
         with contextlib.suppress(psutil.NoSuchProcess):
             return process is None or process.status() == psutil.STATUS_ZOMBIE
         return True
 
     steps = [ask]
-    if process is not None:
-        # No socket: the server is just starting, or its folder was removed. After a signal it writes its data too.
+    if removed:  # nothing to write; and with any milder way it would remove the socket of another server at that path
+        steps = [process.kill] if process else []
+    elif process is not None:
+        # No socket: the server is just starting. After a signal it writes its data too.
         steps = [*(steps if socket.exists() else []), process.terminate, process.kill]
     for step in steps:
         deadline = time.monotonic() + STOP_SECONDS
@@ -217,7 +312,9 @@ def shut_down(folder: DataFolder, state: ServerState | None) -> None:
                 if process is not None:
                     with contextlib.suppress(ChildProcessError):  # another process's child
                         os.waitpid(process.pid, 0)
-                folder.forget_state()
+                    _children.discard(process.pid)
+                if not removed:
+                    folder.forget_state()
                 return
             time.sleep(POLL_SECONDS)
     raise ServerError(

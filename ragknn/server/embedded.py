@@ -24,8 +24,8 @@ from ragknn._checks import check_type, described, shown
 from ragknn._plain import Plain
 from ragknn._protocol.replies import dotted, module_version
 from ragknn.errors import ConfigurationError, MissingDependency, RagKNNError, ServerError
-from ragknn.server._folder import DataFolder, ServerState, release
-from ragknn.server._process import LOG_LINES, connect, shut_down, spawn, wait_until_ready
+from ragknn.server._folder import DataFolder, ServerState, make_exclusive, release
+from ragknn.server._process import LOG_LINES, connect, mend_file, shut_down, spawn, wait_until_ready, watch
 from ragknn.server._programs import server_not_found
 from ragknn.settings import Settings, load_settings
 
@@ -124,14 +124,20 @@ class RedisServer:
             return
         self._hold = self._state = None
         _holders.discard(self)
-        release(hold)
-        if not self._folder.exists():  # removed while the server runs, which would keep running without users
-            shut_down(self._folder, state)
+        if not self._folder.has_lock(hold.fileno()):  # removed while the server runs, perhaps made anew for another one
+            if make_exclusive(hold):
+                shut_down(self._folder, state, removed=True)
+            release(hold)
             return
-        with self._folder.lock():
-            recorded = self._folder.read_state()
-            if self._folder.is_running() and not self._folder.is_used() and not (recorded and recorded.stays):
-                shut_down(self._folder, recorded or state)
+        try:
+            with self._folder.lock():  # before the hold is released, or the watcher would end the server
+                release(hold)
+                recorded = self._folder.read_state()
+                if self._folder.is_running() and not self._folder.is_used() and not (recorded and recorded.stays):
+                    shut_down(self._folder, recorded or state)
+        finally:
+            if not hold.closed:
+                release(hold)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -190,7 +196,9 @@ class RedisServer:
             socket = state.socket if state else self._folder.socket()
             if lock := self._folder.claim():
                 with lock:  # closed at the end, not released: the server has inherited it
-                    child = spawn(self._folder, self._settings, socket, lock)
+                    child, state = spawn(self._folder, self._settings, socket, lock)
+            if state is None or not state.stays:
+                watch(self._folder, state)
         pid = wait_until_ready(self._folder, socket, child)
         if pid is None:
             return False
@@ -199,6 +207,10 @@ class RedisServer:
             # The file may be damaged, or the process that started the server was killed before it wrote the file.
             if state is None or state.pid != pid:
                 state = ServerState.of_process(pid, socket)
+                self._folder.write_state(state)
+            if not state.whole:
+                mend_file(self._folder, socket)
+                state = state.model_copy(update={"whole": True})
                 self._folder.write_state(state)
         self._state = state
         return True
