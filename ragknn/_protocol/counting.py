@@ -38,7 +38,7 @@ def count_passages(keys: Keys, among: Fragment = EVERYTHING) -> Flow[int]:
     """Return the number of passages that the filter finds."""
     [reply] = yield [
         (
-            *("FT.SEARCH", keys.alias, among.query, *params(among.params)),
+            *("FT.SEARCH", keys.searched, among.query, *params(among.params)),
             *("LIMIT", "0", "0", "TIMEOUT", str(COUNT_TIMEOUT), "DIALECT", "2"),
         )
     ]
@@ -49,7 +49,7 @@ def count_documents(keys: Keys, among: Fragment = EVERYTHING) -> Flow[int]:
     """Return the number of documents that the filter finds."""
     [reply] = yield [
         (
-            *("FT.AGGREGATE", keys.alias, among.query, *params(among.params)),
+            *("FT.AGGREGATE", keys.searched, among.query, *params(among.params)),
             *("GROUPBY", "0", "REDUCE", "COUNT_DISTINCT", "1", "@document_id", "AS", "n"),
             *("TIMEOUT", str(COUNT_TIMEOUT), "DIALECT", "2"),
         )
@@ -78,7 +78,15 @@ def count_labels(keys: Keys, among: Fragment = EVERYTHING) -> Flow[LabelCensus]:
     labelled_only = intersection(among, LABELLED)
     [reply] = yield [
         (
-            *("FT.AGGREGATE", keys.alias, labelled_only.query, *params(labelled_only.params), "GROUPBY", "1", "@label"),
+            *(
+                "FT.AGGREGATE",
+                keys.searched,
+                labelled_only.query,
+                *params(labelled_only.params),
+                "GROUPBY",
+                "1",
+                "@label",
+            ),
             *("REDUCE", "COUNT_DISTINCT", "1", "@document_id", "AS", "n"),
             *("TIMEOUT", str(COUNT_TIMEOUT), "DIALECT", "2"),
         )
@@ -106,7 +114,7 @@ def count_values(place: Place, field: str, among: Fragment) -> Flow[dict[Any, in
     splitting = ("APPLY", f"split(@stored, '{TAG_SEPARATOR}')", "AS", "value")
     [reply] = yield [
         (
-            *("FT.AGGREGATE", place.keys.alias, among.query, *params(among.params), *loading, *splitting),
+            *("FT.AGGREGATE", place.keys.searched, among.query, *params(among.params), *loading, *splitting),
             *("GROUPBY", "1", "@value", "REDUCE", "COUNT_DISTINCT", "1", "@document_id", "AS", "n"),
             *("LIMIT", "0", str(MOST_VALUES), "TIMEOUT", str(COUNT_TIMEOUT), "DIALECT", "2"),
         )
@@ -134,7 +142,7 @@ def find_range(place: Place, field: str, among: Fragment) -> Flow[tuple[float, f
     stored = _in_hash(place, field)
     replies = yield [
         (
-            *("FT.SEARCH", place.keys.alias, present.query, *params(present.params), "SORTBY", alias, order),
+            *("FT.SEARCH", place.keys.searched, present.query, *params(present.params), "SORTBY", alias, order),
             *("RETURN", "1", stored, "LIMIT", "0", "1", "TIMEOUT", str(COUNT_TIMEOUT), "DIALECT", "2"),
         )
         for order in ("ASC", "DESC")

@@ -47,7 +47,7 @@ def matching_passages(keys: Keys, among: Fragment) -> Flow[list[str]]:
     """Return the keys of all passages that the fragment finds, sorted."""
     [reply] = yield [
         (
-            *("FT.AGGREGATE", keys.alias, among.query, *params(among.params), "LOAD", "1", "@__key"),
+            *("FT.AGGREGATE", keys.searched, among.query, *params(among.params), "LOAD", "1", "@__key"),
             *("WITHCURSOR", "COUNT", str(KEYS_PER_ROUND), "TIMEOUT", str(COUNT_TIMEOUT), "DIALECT", "2"),
         )
     ]
@@ -57,7 +57,7 @@ def matching_passages(keys: Keys, among: Fragment) -> Flow[list[str]]:
         found.update(row["__key"] for row in parse_aggregate(rows))
         if not int(cursor):
             return sorted(found)
-        [reply] = yield Once([("FT.CURSOR", "READ", keys.alias, str(cursor), "COUNT", str(KEYS_PER_ROUND))])
+        [reply] = yield Once([("FT.CURSOR", "READ", keys.searched, str(cursor), "COUNT", str(KEYS_PER_ROUND))])
 
 
 def matching_ids(keys: Keys, among: Fragment) -> Flow[list[str]]:
@@ -96,7 +96,7 @@ def spots_with(place: Place, field: str, values: Sequence[str], among: Fragment)
     if not named:
         return []
     fragment = intersection(Fragment(f"(@{field}:{{{'|'.join(f'${name}' for name in named)}}})", named), among)
-    query = ("FT.SEARCH", place.keys.alias, fragment.query, *params(fragment.params))
+    query = ("FT.SEARCH", place.keys.searched, fragment.query, *params(fragment.params))
     ending = ("TIMEOUT", str(COUNT_TIMEOUT), "DIALECT", "2")
     [counted] = yield [(*query, "LIMIT", "0", "0", *ending)]
     total = parse_complete(counted).total

@@ -21,9 +21,10 @@ began goes on.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from functools import partial, wraps
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 Command: TypeAlias = tuple[str | bytes, ...]
 
@@ -91,8 +92,49 @@ class Begun(ABC):
 
 
 T = TypeVar("T")
+P = ParamSpec("P")
 Step: TypeAlias = list[Command] | Each | Once | Work | Pause | Ahead | Begun
 Flow: TypeAlias = Generator[Step, Any, T]
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with how much is done and how much there is."""
+
+
+class Repeatable(Generator[Step, Any, T]):
+    """A flow that only reads, so that it can be begun again where it found that the index was rebuilt meanwhile.
+
+    Args:
+        begin: makes the flow from its beginning.
+
+    Attributes:
+        steps: the flow itself, for who runs it without a detour.
+    """
+
+    def __init__(self, begin: Callable[[], Flow[T]]) -> None:
+        self._begin = begin
+        self.steps = begin()
+
+    def again(self) -> Repeatable[T]:
+        """Return the flow from its beginning."""
+        return Repeatable(self._begin)
+
+    def send(self, value: Any) -> Step:
+        return self.steps.send(value)
+
+    def throw(self, *error: Any) -> Step:
+        return self.steps.throw(*error)
+
+    def close(self) -> None:
+        self.steps.close()
+
+
+def repeatable(flow: Callable[P, Flow[T]]) -> Callable[P, Flow[T]]:
+    """Make the flows of a function that only reads ones that can be begun again, unless an argument is used up."""
+
+    @wraps(flow)
+    def made(*args: P.args, **options: P.kwargs) -> Flow[T]:
+        if any(isinstance(value, Iterator) for value in (*args, *options.values())):
+            return flow(*args, **options)
+        return Repeatable(partial(flow, *args, **options))
+
+    return made

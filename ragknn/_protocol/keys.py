@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -38,9 +38,14 @@ class Keys:
 
     Every prefix ends in a separator, so that the index `doc` never swallows the keys of `doc2`. A document's
     id is in braces: on a cluster all its keys are then in one slot, and it is replaced in one transaction.
+
+    Attributes:
+        name: name of the index.
+        version: of the search index that is asked; None where it is not known yet.
     """
 
     name: str
+    version: int | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.name, str):
@@ -63,8 +68,21 @@ class Keys:
 
     @property
     def alias(self) -> str:
-        """Name under which the search index is asked."""
+        """Name by which whoever looks from outside finds the search index that serves, whichever version that is."""
         return f"ragknn:{self.name}"
+
+    @property
+    def searched(self) -> str:
+        """Name under which the search index is asked: of one version, so that what is asked of it fits it.
+
+        A search made for another version would find too little, or distances that are none; the version that it is made
+        for is either there or is not.
+        """
+        return self.alias if self.version is None else self.search_index(self.version)
+
+    def of_version(self, version: int | None) -> Keys:
+        """Return the names with those of another version of the search index."""
+        return self if version == self.version else replace(self, version=version)
 
     def search_index(self, version: int = 1) -> str:
         """Name of one version of the search index."""

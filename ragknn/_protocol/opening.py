@@ -32,12 +32,17 @@ OLDEST_SEARCH = (2, 10)
 FIRST_WITH_SEARCH = (8,)  # which brings the module, though not every build loads it
 
 
+# Field of the manifest with what a rebuild is making of the index, until that serves.
+REBUILD = "rebuild"
+
+
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What opening an index found."""
+    """What opening an index found; `keys` are those of the version of its search index that serves."""
 
     server: ServerInfo
     schema: Schema
+    keys: Keys
 
 
 def open_index(
@@ -78,17 +83,58 @@ def open_index(
         is_new = checked(first) == 1
     schema = Schema.loads(keys.name, as_text(checked(manifest)))
     schema.check(keys.name, (yield Work(wanted)))
+    keys = keys.of_version(served_version(keys, schema, info))
     if is_unknown_index(info):
-        replies = yield [create_command(keys, schema), ("FT.ALIASADD", keys.alias, keys.search_index())]
+        replies = yield [create_command(keys, schema), ("FT.ALIASADD", keys.alias, keys.searched)]
         refused = [reply for reply in replies if isinstance(reply, Exception) and not already_exists(reply)]
         if refused and is_new:
             yield [("UNLINK", keys.manifest)]
         for reply in refused:
             checked(reply)
+    elif len(keys.search_versions([as_text(name) for name in listed])) > 1:
+        yield from clean_up(keys)
     if is_unknown_index(info) or parse_info(info).building:
         with suppress(TimeoutError):  # each search looks again, and says that it is incomplete
             yield from wait_until_searchable(keys, patience)
-    return Opened(server, schema)
+    return Opened(server, schema, keys)
+
+
+def served_version(keys: Keys, schema: Schema, info: Any) -> int | None:
+    """Return which version of the search index serves: the manifest says so, or the alias, of which `info` tells."""
+    if schema.version is not None:
+        return schema.version
+    return 1 if is_unknown_index(info) else max(keys.search_versions([parse_info(info).name]), default=None)
+
+
+def reopened(opened: Opened) -> Flow[Opened | None]:
+    """Return the index as it is now if it was rebuilt since it was opened; else None."""
+    manifest, info = yield [("HGET", opened.keys.manifest, "schema"), ("FT.INFO", opened.keys.alias)]
+    if checked(manifest) is None:
+        return None
+    schema = Schema.loads(opened.keys.name, as_text(manifest))
+    keys = opened.keys.of_version(served_version(opened.keys, schema, info))
+    return None if keys == opened.keys else Opened(opened.server, schema, keys)
+
+
+def clean_up(keys: Keys) -> Flow[None]:
+    """Drop the versions of the search index that serve no more, which a rebuild that was cut short has left.
+
+    While one is under way, or can be resumed, nothing is dropped; nor where this process may not.
+    """
+    version, building, held, info, listed = yield [
+        ("HGET", keys.manifest, "schema"),
+        ("HGET", keys.manifest, REBUILD),
+        ("EXISTS", keys.moving),
+        ("FT.INFO", keys.alias),
+        ("FT._LIST",),
+    ]
+    if checked(version) is None or checked(building) is not None or int(checked(held)):
+        return
+    serving = served_version(keys, Schema.loads(keys.name, as_text(version)), info)
+    left = [one for one in keys.search_versions([as_text(name) for name in checked(listed)]) if one != serving]
+    if serving == keys.version and keys.searched in {as_text(name) for name in listed}:
+        updating = [] if parse_info(info).name == keys.searched else [("FT.ALIASUPDATE", keys.alias, keys.searched)]
+        yield [*updating, *(("FT.DROPINDEX", keys.search_index(one)) for one in left)]
 
 
 def check_server(hello: Any, listed: Any) -> ServerInfo:
@@ -148,14 +194,15 @@ def field_definitions(fields: Mapping[str, FieldType]) -> Command:
     )
 
 
-def create_command(keys: Keys, schema: Schema, search_index: str | None = None) -> Command:
-    """Return the command that makes a search index of everything that is stored; its name is that of the first one."""
+def create_command(keys: Keys, schema: Schema) -> Command:
+    """Return the command that makes the search index of a schema, of everything that is stored."""
+    name = keys.search_index(schema.version or keys.version or 1)
     vector = ["TYPE", schema.dtype.upper(), "DIM", str(schema.dim)]
     vector += ["DISTANCE_METRIC", schema.metric.upper()]
     if schema.algorithm == "hnsw":
         vector += ["M", str(schema.m), "EF_CONSTRUCTION", str(schema.ef_construction)]
     return (
-        *("FT.CREATE", search_index or keys.search_index(), "ON", "HASH", "PREFIX", "1", keys.passage_prefix),
+        *("FT.CREATE", name, "ON", "HASH", "PREFIX", "1", keys.passage_prefix),
         *("STOPWORDS", "0", "SCHEMA"),
         *("document_id", *_TAG),
         *("label", *_TAG, "INDEXMISSING"),  # so that a search can leave out what has no label

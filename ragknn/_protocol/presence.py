@@ -7,7 +7,7 @@ from contextlib import closing
 from functools import partial
 from typing import Any, TypeVar
 
-from ragknn._protocol.flows import Each, Flow, Once
+from ragknn._protocol.flows import Each, Flow, Once, Repeatable
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.replies import checked, is_unknown_index
 from ragknn.errors import IndexNotFound
@@ -27,10 +27,11 @@ def while_there(keys: Keys, flow: Flow[T]) -> Flow[T]:
     """
     sent: Any = None
     asked = False
-    with closing(flow):
+    steps = flow.steps if isinstance(flow, Repeatable) else flow
+    with closing(steps):
         while True:
             try:
-                step = flow.send(sent)
+                step = steps.send(sent)
             except StopIteration as stop:
                 return stop.value  # type: ignore[no-any-return]
             if isinstance(step, Each):

@@ -53,7 +53,7 @@ def pull(place: Place, before: Version) -> Flow[Pulled | None]:
 
 def _stream(place: Place, version: Version) -> Flow[Pulled | None]:
     """Return what the server sends; None where it is more or less than the version has."""
-    schema, alias, most = place.schema, place.keys.alias, version.passages
+    schema, alias, most = place.schema, place.keys.searched, version.passages
     room = np.empty((most, schema.dim + 1), dtype=np.float32)
     values: NDArray[Any] = np.empty((most, schema.dim)) if schema.dtype == "float64" else room[:, :-1]
     size = max(1, PART_BYTES // (schema.dim * values.itemsize))

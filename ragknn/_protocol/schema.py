@@ -56,6 +56,7 @@ class Schema:
         fold_accents: whether words are found without regard to accents.
         required_filter: declared tag field that every filter must pin and every document must have; None for none.
         splitter: how documents are cut; None: as a `Splitter` without arguments does.
+        version: of the search index that serves; None where an earlier release made the index, and its alias tells.
     """
 
     embedder: str
@@ -76,6 +77,7 @@ class Schema:
     content: str | None = None
     splitter: Splitter | None = None
     format: int = FORMAT
+    version: int | None = 1
 
     def __post_init__(self) -> None:
         check_choice("metric", self.metric, get_args(Metric))
@@ -131,7 +133,8 @@ class Schema:
         elif found not in (OLDEST_FORMAT, FIRST_WITH_TERMS, FORMAT):
             raise SchemaMismatch(name, {"format": (FORMAT, found)})
         kept = values.pop("splitter", None)
-        return cls(**values, splitter=None if kept is None else Splitter(**kept))
+        version = values.pop("version", None)
+        return cls(**values, splitter=None if kept is None else Splitter(**kept), version=version)
 
     @property
     def suggested_dtype(self) -> DType:

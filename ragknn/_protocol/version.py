@@ -56,7 +56,7 @@ def read_version(keys: Keys) -> Flow[Version]:
     Raises:
         CommandRefused: there is no search index.
     """
-    birth, server, search_index = yield [("HGET", keys.manifest, BIRTH), ("INFO", "server"), ("FT.INFO", keys.alias)]
+    birth, server, search_index = yield [("HGET", keys.manifest, BIRTH), ("INFO", "server"), ("FT.INFO", keys.searched)]
     info = parse_info(search_index)
     return Version(
         birth="" if birth is None or isinstance(birth, Exception) else as_text(birth),

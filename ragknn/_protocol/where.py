@@ -48,7 +48,7 @@ def compiling(keys: Keys, where: Where | None, schema: Schema) -> Flow[Fragment]
     found, prefixed = compiled(where, schema, {})
     if prefixed:
         names = sorted(prefixed)
-        replies = yield [("FT.TAGVALS", keys.alias, name) for name in names]
+        replies = yield [("FT.TAGVALS", keys.searched, name) for name in names]
         tags = {name: sorted(map(as_text, checked(reply))) for name, reply in zip(names, replies, strict=True)}
         found, _ = compiled(where, schema, tags)
     return found

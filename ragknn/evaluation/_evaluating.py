@@ -11,7 +11,7 @@ from ragknn._checks import check_mapping, check_type, check_whole, shown
 from ragknn._display.bars import bar_in_notebook
 from ragknn._protocol.counting import index_info
 from ragknn._protocol.finding import existing_documents
-from ragknn._protocol.flows import Flow, Progress
+from ragknn._protocol.flows import Flow, Progress, repeatable
 from ragknn._protocol.reading import matching
 from ragknn.evaluation._latency import Latency, in_even_steps
 from ragknn.evaluation._metrics import metrics_at
@@ -139,6 +139,7 @@ class _Setup:
         check_confidence(self.confidence)
 
 
+@repeatable
 def _evaluating(retriever: Retriever | AsyncRetriever, setup: _Setup) -> Flow[Evaluation]:
     questions, settings, k = setup.questions, setup.settings, setup.k
     texts = list(questions.queries.values())

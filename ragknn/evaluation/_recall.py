@@ -18,7 +18,7 @@ from ragknn._display.html import element, sheet, table
 from ragknn._display.lines import Table, aligned
 from ragknn._plain import Plain, plain_fields
 from ragknn._protocol.counting import count_passages
-from ragknn._protocol.flows import Flow, Progress, Work
+from ragknn._protocol.flows import Flow, Progress, Work, repeatable
 from ragknn._protocol.query import WITH_VECTOR
 from ragknn._protocol.vectors import check_vectors, to_bytes
 from ragknn.embedding._long_texts import embed_queries
@@ -195,6 +195,7 @@ async def ascan_recall(
         return await retriever.index._run(scanning(retriever, queries, k, efs, target, sample, told))
 
 
+@repeatable
 def scanning(
     retriever: Retriever | AsyncRetriever,
     queries: Sequence[str],

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ragknn._checks import check_choice, check_whole
 from ragknn._protocol.finding import all_spots
-from ragknn._protocol.flows import Flow, Work
+from ragknn._protocol.flows import Flow, Work, repeatable
 from ragknn._protocol.query import WITH_VECTOR, intersection
 from ragknn._protocol.reading import read_at, read_passages
 from ragknn.embedding.protocols import Embedder
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SAMPLE = 1_000
 
 
+@repeatable
 def mapping(
     index: Index | AsyncIndex, method: Method, where: Where | None, sample: int, include: Iterable[str], seed: int
 ) -> Flow[IndexMap]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ragknn._protocol.counting import index_info
@@ -73,9 +74,12 @@ def _move(keys: Keys) -> Flow[None]:
         if old.format < FIRST_WITH_TERMS:
             new = replace(new, fold_accents=True)
             yield from _store_terms(keys, new)
+        before = yield from _versions(keys)
         if new.text_search:  # the words of what was written anew count twice in the scores of the first search index
-            yield from _take_over(keys, new)
-        yield from swap_manifest(keys, manifest, new.dumps())
+            new = replace(new, version=max(before, default=0) + 1)
+            yield from _build(keys, new)
+        if (yield from swap_manifest(keys, manifest, new.dumps())) and new.text_search:
+            yield from _take_over(keys.of_version(new.version), before)
 
 
 def _store_records(keys: Keys) -> Flow[None]:
@@ -120,18 +124,20 @@ def _versions(keys: Keys) -> Flow[list[int]]:
     return keys.search_versions([as_text(name) for name in checked(listed)])
 
 
-def _take_over(keys: Keys, schema: Schema) -> Flow[None]:
-    """Let the server build another version of the search index, which takes the place of all before it."""
-    before = yield from _versions(keys)
-    name = keys.search_index(max(before, default=0) + 1)
-    [created] = yield [create_command(keys, schema, name)]
+def _build(keys: Keys, schema: Schema) -> Flow[None]:
+    """Let the server build another version of the search index."""
+    name = keys.of_version(schema.version).searched
+    [created] = yield [create_command(keys, schema)]
     checked(created)
     while (yield from index_info(keys, name)).building:
         yield [_hold(keys)]
         yield Pause(POLL)
-    for reply in (
-        yield [("FT.ALIASUPDATE", keys.alias, name), *(("FT.DROPINDEX", keys.search_index(one)) for one in before)]
-    ):
+
+
+def _take_over(keys: Keys, before: Sequence[int]) -> Flow[None]:
+    """Let a version take the place of all before it."""
+    dropping = [("FT.DROPINDEX", keys.search_index(one)) for one in before]
+    for reply in (yield [("FT.ALIASUPDATE", keys.alias, keys.searched), *dropping]):
         checked(reply)
 
 

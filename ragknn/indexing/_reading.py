@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ragknn._checks import check_flag, shown
 from ragknn._protocol.encoding import is_storable
 from ragknn._protocol.finding import all_ids, all_spots, existing_documents
-from ragknn._protocol.flows import Flow
+from ragknn._protocol.flows import Flow, repeatable
 from ragknn._protocol.query import EVERYTHING
 from ragknn._protocol.reading import matching, read_at, read_documents, read_passages
 from ragknn.filters import Where
@@ -54,16 +54,19 @@ def storable(ids: Iterable[str]) -> list[str]:
     return [one for one in ids if is_storable(one)]
 
 
+@repeatable
 def reading_ids(index: Index | AsyncIndex, where: Where | None) -> Flow[list[str]]:
     """Return the ids of all documents that match, sorted."""
     return (yield from all_ids(index._place(), (yield from index._filtering(where))))
 
 
+@repeatable
 def reading_spots(index: Index | AsyncIndex, where: Where | None) -> Flow[list[tuple[str, int]]]:
     """Return document id and number of all passages that match, sorted."""
     return (yield from all_spots(index._place(), (yield from index._filtering(where))))
 
 
+@repeatable
 def reading_documents(
     index: Index | AsyncIndex, ids: Sequence[str], where: Where | None, vectors: bool, *, matched: bool
 ) -> Flow[list[Document]]:
@@ -73,6 +76,7 @@ def reading_documents(
     return (yield from read_documents(index._place(), storable(ids), among, vectors=vectors))
 
 
+@repeatable
 def reading_passages(
     index: Index | AsyncIndex, ids: Sequence[str], where: Where | None, vectors: bool
 ) -> Flow[list[Passage]]:
@@ -82,12 +86,14 @@ def reading_passages(
     return (yield from read_passages(index._place(), storable(ids), among, vectors=vectors))
 
 
+@repeatable
 def reading_at(index: Index | AsyncIndex, spots: Sequence[tuple[str, int]], vectors: bool) -> Flow[list[Passage]]:
     """Return the passages at these places, which the filter found already."""
     vectors = check_flag("vectors", vectors)
     return (yield from read_at(index._place(), spots, EVERYTHING, vectors=vectors))
 
 
+@repeatable
 def finding(index: Index | AsyncIndex, ids: Iterable[str], where: Where | None) -> Flow[list[bool]]:
     """Return for each document id whether it is there and matches."""
     place, among = index._place(), (yield from index._filtering(where))

@@ -16,11 +16,11 @@ from ragknn._protocol.counting import (
     find_range,
     index_info,
 )
-from ragknn._protocol.flows import Flow
+from ragknn._protocol.flows import Flow, repeatable
 from ragknn._protocol.kept import Kept
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.measured import all_measured
-from ragknn._protocol.opening import Opened, open_index
+from ragknn._protocol.opening import Opened, open_index, reopened
 from ragknn._protocol.place import Bulk, OnIncomplete, Place
 from ragknn._protocol.query import EVERYTHING, Fragment
 from ragknn._protocol.replies import ServerInfo, dotted
@@ -112,7 +112,7 @@ class SharedIndex:
             "required_filter": required_filter,
         }
         self.name = name
-        self._keys = Keys(name)
+        self._names = Keys(name)
         self._url = guarded_url(url)
         self._given = client
         self._embedder = embedder
@@ -199,6 +199,30 @@ class SharedIndex:
         return EVERYTHING if where is None else (yield from compiling(self._keys, where, schema))
 
     @property
+    def _keys(self) -> Keys:
+        """The names of what the index keeps in Redis, with the version of its search index where it is open."""
+        opened = self._opened
+        return self._names if opened is None else opened.keys
+
+    def _keeping_up(self) -> Flow[bool]:
+        """Take the index as it is now if another process has rebuilt it; return whether one has."""
+        found = yield from reopened(self._state)
+        if found is not None:
+            self._become(found)
+        return found is not None
+
+    def _take(self, schema: Schema) -> None:
+        """Take what the index is made of as the manifest has it now."""
+        state = self._state
+        version = state.keys.version if schema.version is None else schema.version
+        self._opened = replace(state, schema=schema, keys=state.keys.of_version(version))
+
+    def _become(self, opened: Opened) -> None:
+        """Take the index as it was found after a rebuild."""
+        self._opened, self._watch = opened, Watch()
+        self._kept.drop()
+
+    @property
     def server(self) -> ServerInfo:
         """Versions of the server."""
         return self._state.server
@@ -265,32 +289,37 @@ class SharedIndex:
             schema = Schema(**embedder_properties(self._embedder), **self._named)
         return replace(schema, dtype=schema.suggested_dtype) if self._chooses_dtype else schema
 
+    @repeatable
     def _counting(self, where: Where | None) -> Flow[int]:
         return (yield from count_passages(self._keys, (yield from self._filtering(where))))
 
+    @repeatable
     def _counting_documents(self, where: Where | None) -> Flow[int]:
         return (yield from count_documents(self._keys, (yield from self._filtering(where))))
 
+    @repeatable
     def _counting_values(self, field: str, where: Where | None) -> Flow[dict[Any, int]]:
         return (yield from count_values(self._place(), field, (yield from self._filtering(where))))
 
+    @repeatable
     def _finding_range(self, field: str, where: Where | None) -> Flow[tuple[float, float] | None]:
         return (yield from find_range(self._place(), field, (yield from self._filtering(where))))
 
     def _modernizing(self) -> Flow[None]:
         """Move an index of an earlier release to this one's form, before something is stored in it."""
         if self.schema.format != FORMAT:
-            self._opened = replace(self._state, schema=(yield from moved(self._place())))
+            self._take((yield from moved(self._place())))
 
     def _adding_fields(self, fields: Mapping[str, FieldType]) -> Flow[IngestReport]:
         yield from self._modernizing()
         schema, report = yield from add_fields(self._place(), fields, self.timeout)
-        self._opened = replace(self._state, schema=schema)
+        self._take(schema)
         return report
 
     def _adopting(self, splitter: Splitter) -> Flow[None]:
-        self._opened = replace(self._state, schema=(yield from keep_splitter(self._place(), splitter)))
+        self._take((yield from keep_splitter(self._place(), splitter)))
 
+    @repeatable
     def _describing(self, where: Where | None) -> Flow[IndexInfo]:
         schema, server = self.schema, self.server
         info = yield from index_info(self._keys)

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from ragknn._protocol.counting import (
     wait_until_searchable,
 )
-from ragknn._protocol.flows import Flow
+from ragknn._protocol.flows import Flow, Repeatable
 from ragknn._protocol.opening import drop_index, listing
 from ragknn._protocol.presence import while_there
 from ragknn._protocol.schema import FieldType
+from ragknn.errors import IndexNotFound
 from ragknn.filters import Where
 from ragknn.indexing._mapping import SAMPLE, mapping
 from ragknn.indexing._projection import Method
@@ -147,7 +148,13 @@ class Index(SharedIndex):
 
     def _run(self, flow: Flow[_T]) -> _T:
         """Drive a flow on this index, which must still be there."""
-        return self._drive(while_there(self._keys, flow))
+        try:
+            return self._drive(while_there(self._keys, flow))
+        except IndexNotFound:
+            if not isinstance(flow, Repeatable) or self._opened is None or not self._drive(self._keeping_up()):
+                raise
+        again: Flow[_T] = flow.again()
+        return self._run(again)
 
     def _drive(self, flow: Flow[_T]) -> _T:
         """Drive a flow on this index, which is opened first where it never was; of several threads one does so."""
@@ -413,7 +420,13 @@ class AsyncIndex(SharedIndex):
 
     async def _run(self, flow: Flow[_T]) -> _T:
         """Async twin of `Index._run`."""
-        return await self._drive(while_there(self._keys, flow))
+        try:
+            return await self._drive(while_there(self._keys, flow))
+        except IndexNotFound:
+            if not isinstance(flow, Repeatable) or self._opened is None or not await self._drive(self._keeping_up()):
+                raise
+        again: Flow[_T] = flow.again()
+        return await self._run(again)
 
     async def _drive(self, flow: Flow[_T]) -> _T:
         """Async twin of `Index._drive`; of several tasks of one event loop, one opens the index."""

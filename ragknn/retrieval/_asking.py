@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ragknn._checks import checked_texts, shown
-from ragknn._protocol.flows import Flow, Work
+from ragknn._protocol.flows import Flow, Work, repeatable
 from ragknn._protocol.place import Place
 from ragknn._protocol.vectors import check_vectors
 from ragknn.embedding._long_texts import Notes, embed_documents, embed_queries
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     AnyRetriever: TypeAlias = Retriever | AsyncRetriever
 
 
+@repeatable
 def asking(
     retriever: AnyRetriever, queries: Iterable[str], k: int | None, options: Options, vectors: ArrayLike | None = None
 ) -> Flow[list[Retrieval]]:
@@ -37,6 +38,7 @@ def asking(
     return (yield from select(place_of(retriever), questions, plan))
 
 
+@repeatable
 def asking_any(
     retriever: AnyRetriever, phrasings: Iterable[str], k: int | None, options: Options
 ) -> Flow[list[Retrieval]]:
@@ -52,6 +54,7 @@ def asking_any(
     return (yield from select(place_of(retriever), [question], plan))
 
 
+@repeatable
 def asking_like(
     retriever: AnyRetriever, query: str, answers: Iterable[str], k: int | None, options: Options
 ) -> Flow[list[Retrieval]]:
@@ -74,6 +77,7 @@ def asking_like(
     return (yield from select(place_of(retriever), [question], plan))
 
 
+@repeatable
 def asking_near(retriever: AnyRetriever, vectors: ArrayLike, k: int | None, options: Options) -> Flow[list[Retrieval]]:
     """The flow behind `Retriever.kneighbors`, for use inside other flows."""
     check_wordless(options)

@@ -72,7 +72,7 @@ class Knn:
         """Return the command that asks for it."""
         tried = EXACT if self.exact else effort(place, ask.among, ask.k, ask.ef_runtime, demanding=ask.demanding)
         among, values = ask.among.query, tuple(ask.among.params.items())
-        before, after = _around_vector(place.keys.alias, among, values, tried, ask.k, ask.returned, place.timeout)
+        before, after = _around_vector(place.keys.searched, among, values, tried, ask.k, ask.returned, place.timeout)
         return (*before, self.vector, *after)
 
 
@@ -98,7 +98,7 @@ class Range:
         radius = str(_reach(self.radius, place.schema))
         values: dict[str, str | bytes] = {"radius": radius, "vector": self.vector, **ask.among.params}
         return (
-            *("FT.SEARCH", place.keys.alias, query, *params(values), "SORTBY", "distance"),
+            *("FT.SEARCH", place.keys.searched, query, *params(values), "SORTBY", "distance"),
             *_returning((*ask.returned, "distance"), self.limit, place.timeout),
         )
 
@@ -122,7 +122,7 @@ class Words:
         fields = ask.returned if self.vector is None or "vector" in ask.returned else (*ask.returned, "vector")
         query, values = self._query(place.schema, ask.among)
         return (
-            *("FT.SEARCH", place.keys.alias, query, *params(values)),
+            *("FT.SEARCH", place.keys.searched, query, *params(values)),
             *("VERBATIM", "WITHSCORES", "SCORER", place.watch.scorer or SCORERS[-1]),
             *_returning(fields, ask.k, place.timeout),
         )
@@ -144,7 +144,7 @@ Search: TypeAlias = Knn | Range | Words
 def reading(place: Place, keys: Sequence[str], fields: tuple[str, ...], among: Fragment) -> Command:
     """Return the command that reads fields of those of some passages that a filter finds."""
     query = (among.query, *params(among.params), "INKEYS", str(len(keys)), *keys)
-    return ("FT.SEARCH", place.keys.alias, *query, *_returning(fields, len(keys), place.timeout))
+    return ("FT.SEARCH", place.keys.searched, *query, *_returning(fields, len(keys), place.timeout))
 
 
 @lru_cache(maxsize=256)  # searches differ in their vectors; all else is the same for most

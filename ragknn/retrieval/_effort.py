@@ -82,7 +82,7 @@ def counting(place: Place, among: Fragment) -> list[Command]:
     # The only kind of search that ends where its LIMIT does; it then tells how many it has looked at.
     return [
         (
-            *("FT.AGGREGATE", place.keys.alias, among.query, *params(among.params)),
+            *("FT.AGGREGATE", place.keys.searched, among.query, *params(among.params)),
             *("LIMIT", str(MOST_COUNTED), "1", "DIALECT", "2"),
         )
     ]

@@ -77,7 +77,7 @@ def _measured(place: Place, k: int, recall: float) -> Flow[Measured | None]:
         return known
     watch.measuring.add(k)
     try:
-        described, kept = yield [("FT.INFO", place.keys.alias), asking_for_measured(place.keys, k)]
+        described, kept = yield [("FT.INFO", place.keys.searched), asking_for_measured(place.keys, k)]
         info = parse_info(described)
         watch.take(info)
         if info.percent_indexed < 1:

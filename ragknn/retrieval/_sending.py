@@ -69,7 +69,7 @@ def _parsed(one: Search, reply: Any) -> SearchReply:
 
 
 def _best_scorer(place: Place) -> Flow[str]:
-    replies = yield [("FT.SEARCH", place.keys.alias, "*", "SCORER", scorer, "LIMIT", "0", "0") for scorer in SCORERS]
+    replies = yield [("FT.SEARCH", place.keys.searched, "*", "SCORER", scorer, "LIMIT", "0", "0") for scorer in SCORERS]
     for scorer, reply in zip(SCORERS, replies, strict=True):
         if not isinstance(reply, Exception):
             return scorer
@@ -91,7 +91,7 @@ def _sent(
     found: list[T] = []
     for start in range(0, len(searches), SEARCHES_PER_ROUND):
         part = searches[start : start + SEARCHES_PER_ROUND]
-        aside: list[Command] = [("FT.INFO", place.keys.alias)] if place.watch.is_due else []
+        aside: list[Command] = [("FT.INFO", place.keys.searched)] if place.watch.is_due else []
         counts = counting(place, ask.among) if counted else []
         aside += counts
         if counts and (ask.demanding or len(part) >= WORTH_A_ROUND_TRIP):

@@ -15,7 +15,7 @@ from ragknn._display.html import element, notes, sheet
 from ragknn._display.inert import visible
 from ragknn._display.lines import brief
 from ragknn._plain import Plain
-from ragknn._protocol.flows import Flow, Work
+from ragknn._protocol.flows import Flow, Work, repeatable
 from ragknn._protocol.reading import passages_around
 from ragknn.embedding.protocols import Tokenizing
 from ragknn.filters import Where
@@ -195,6 +195,7 @@ class _Plan:
         return "\n\n".join(parts)
 
 
+@repeatable
 def _building(
     index: Index | AsyncIndex | None, retrieval: Retrieval | Sequence[Neighbor], plan: _Plan
 ) -> Flow[Context]:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from ragknn._checks import check_several, check_type, described
 from ragknn._protocol.counting import LabelCensus, count_labels
-from ragknn._protocol.flows import Flow
+from ragknn._protocol.flows import Flow, repeatable
 from ragknn._protocol.query import WITH_VECTOR, intersection
 from ragknn.records import Vote
 from ragknn.retrieval._asking import check_wordless, checked_queries, near, place_of, posed
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ragknn.voting.voter import _VoterBase
 
 
+@repeatable
 def counting(voter: _VoterBase) -> Flow[tuple[LabelCensus, LabelCensus]]:
     """Count the labels of all documents, and of those that have a vector."""
     index = voter.retriever.index
@@ -32,6 +33,7 @@ def counting(voter: _VoterBase) -> Flow[tuple[LabelCensus, LabelCensus]]:
     return voter.census, voter._with_vector
 
 
+@repeatable
 def voting(
     voter: _VoterBase,
     texts: Sequence[Any] | ArrayLike | None,

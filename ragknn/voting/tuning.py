@@ -16,7 +16,7 @@ from ragknn._display.bars import bar_in_notebook
 from ragknn._display.html import Html, element, sheet, table
 from ragknn._plain import Plain, frame, plain_fields
 from ragknn._protocol.counting import count_labels
-from ragknn._protocol.flows import Flow, Progress
+from ragknn._protocol.flows import Flow, Progress, repeatable
 from ragknn._protocol.reading import labelled_vectors
 from ragknn.filters import Where
 from ragknn.indexing.index import AsyncIndex, Index
@@ -172,6 +172,7 @@ async def atune(
         return await index._run(_tuning(index, ks, weights, Rules() if rules is None else rules, where, told))
 
 
+@repeatable
 def _tuning(
     index: Index | AsyncIndex,
     ks: Sequence[int],

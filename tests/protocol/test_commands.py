@@ -33,7 +33,7 @@ INFO = {b"index_name": b"ragknn:doc:v1", b"num_docs": 0, b"indexing": 0, b"perce
 HALF = {b"index_name": b"ragknn:doc:v1", b"num_docs": 0, b"indexing": 1, b"percent_indexed": 0.5}
 UNKNOWN = redis.ResponseError("Unknown index name")
 NO_COMMAND = redis.ResponseError("unknown command 'FT._LIST', with args beginning with: ")
-OPENED = Opened(ServerInfo((8, 2, 3), (2, 10, 5), 3), SCHEMA)
+OPENED = Opened(ServerInfo((8, 2, 3), (2, 10, 5), 3), SCHEMA, KEYS.of_version(1))
 
 LOOKING = [
     ("HELLO",),
@@ -107,7 +107,7 @@ def test_an_existing_index_is_opened_alike_with_decoded_replies_of_resp2():
         opening(), [hello, ["ragknn:doc:v1"], SCHEMA.dumps(), ["index_name", "ragknn:doc:v1", "num_docs", "0"]], {}
     )
     assert works(steps) == [LOOKING, "work"]
-    assert opened == Opened(ServerInfo((8, 2, 3), (2, 10, 5), 2), SCHEMA)
+    assert opened == Opened(ServerInfo((8, 2, 3), (2, 10, 5), 2), SCHEMA, OPENED.keys)
 
 
 def test_the_first_to_set_the_manifest_decides_and_the_other_is_told_how_it_differs():
@@ -129,7 +129,7 @@ def test_the_loser_of_the_race_goes_on_with_the_winners_schema_where_they_agree(
         opening(), [HELLO, [], None, UNKNOWN], SCHEMA, [0, theirs.dumps()], {"dim": 2}, [*exists], [INFO]
     )
     assert works(steps) == [LOOKING, "work", SETTING, "work", CREATING, ASKING]
-    assert opened == Opened(OPENED.server, theirs)
+    assert opened == Opened(OPENED.server, theirs, OPENED.keys)
 
 
 def test_a_search_index_that_was_lost_is_created_again_from_the_manifest():
