@@ -24,6 +24,7 @@ from .errors import (
     ModelNotFound as ModelNotFound,
     RagKNNError as RagKNNError,
     ReadError as ReadError,
+    RebuildFailed as RebuildFailed,
     SchemaMismatch as SchemaMismatch,
     ServerError as ServerError,
     ServerNotFound as ServerNotFound,
@@ -60,6 +61,7 @@ from .reports import (
     IngestReport as IngestReport,
     Note as Note,
     NoteKind as NoteKind,
+    RebuildReport as RebuildReport,
 )
 from .retrieval._excerpts import Source as Source
 from .retrieval.context import (

@@ -17,6 +17,7 @@
     │   ├── TextTooLong           (also a ValueError) more tokens than the model reads
     │   └── InvalidVectors        (also a ValueError) wrong shape, NaN, infinite or zero vectors
     ├── ReadError                 a file or a record in it cannot be read
+    ├── RebuildFailed             an index could not be rebuilt; it serves as it was
     ├── IngestFailed              some documents were not stored; carries the report
     └── IncompleteRetrieval       the server stopped before the search was complete
 
@@ -137,6 +138,13 @@ class InvalidVectors(EmbeddingError, ValueError):
 
 class ReadError(RagKNNError):
     """A file, or a record in it, cannot be read as documents."""
+
+
+class RebuildFailed(RagKNNError):
+    """An index could not be rebuilt: another process does it, memory is short, or the new version is not right.
+
+    The index serves as it was.
+    """
 
 
 class IngestFailed(RagKNNError):

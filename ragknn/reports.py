@@ -195,6 +195,49 @@ class IndexInfo(Plain):
         return info_html(self)
 
 
+@dataclass(frozen=True, slots=True)
+class RebuildReport(Plain):
+    """What became of an index that was rebuilt.
+
+    Attributes:
+        name: name of the index.
+        changed: for each property that is another now, the pair (before, after); empty where nothing was to do.
+        passages: number of passages in the new version, as many as were in the one before.
+        sampled: stored vectors whose nearest passages were compared in both versions.
+        agreement: share of them that an exact search of the new version finds as the one before did; with another
+            metric, share that have the distance that their vectors have.
+        recall: share of them that a search as usual of the new version finds; 1 for a flat index.
+        memory_bytes: what the search index took before, and takes now, without the texts and vectors in the hashes.
+        seconds: how long it took.
+        resumed: whether it went on with what a rebuild that was interrupted had made.
+        dry_run: whether nothing was done: the report tells what would have changed.
+    """
+
+    name: str
+    changed: Mapping[str, tuple[Any, Any]]
+    passages: int = 0
+    sampled: int = 0
+    agreement: float = 1.0
+    recall: float = 1.0
+    memory_bytes: tuple[int, int] = (0, 0)
+    seconds: float = 0.0
+    resumed: bool = False
+    dry_run: bool = False
+
+    def __str__(self) -> str:
+        changes = ", ".join(f"{key} {before!r} to {after!r}" for key, (before, after) in self.changed.items())
+        if not changes:
+            return visible(f"{self.name}: nothing to change")
+        if self.dry_run:
+            return visible(f"dry run, nothing changed: {self.name}: {changes}; {self.passages:,} passages")
+        before, after = (f"{size / 2**20:,.1f}" for size in self.memory_bytes)
+        return visible(
+            f"{self.name}: {changes}; {self.passages:,} passages in {self.seconds:.1f} s, the search index {before} to "
+            f"{after} MB; of the neighbors of {self.sampled} vectors {self.agreement:.1%} as before, and "
+            f"{self.recall:.1%} found by searches as usual"
+        )
+
+
 @runtime_checkable
 class DocumentSource(Protocol):
     """Documents that can be read past a broken one: what `read_documents` returns.

@@ -138,6 +138,7 @@ class Calls:
 
     def admin(self) -> Mapping[str, Callable[[], object]]:
         fields = {f"z{next(_numbers)}": "tag", "n2": "numeric"}
+        ef_construction = 100 + next(_numbers)
 
         def create() -> None:
             self._reading(lambda index: index.drop())
@@ -145,6 +146,9 @@ class Calls:
 
         return {
             "Index.add_fields": lambda: self._reading(lambda index: index.add_fields(fields)),
+            "Index.rebuild": lambda: self._reading(
+                lambda index: index.rebuild(algorithm="hnsw", ef_construction=ef_construction)
+            ),
             "Index.drop, Index.open": create,
         }
 

@@ -88,6 +88,12 @@ def examine_server() -> Flow[Examination]:
     )
 
 
+def memory_of(reply: Any) -> tuple[int, int]:
+    """Return the bytes that the server uses and may use, as it answers to INFO memory; 0 for no limit, or not shown."""
+    told = _information(reply)
+    return _number(told.get("used_memory")) or 0, _number(told.get("maxmemory")) or 0
+
+
 def _information(reply: Any) -> dict[str, str]:
     """Read the answer to INFO, as lines or as redis-py's mapping; what was refused shows as nothing."""
     if isinstance(reply, Exception):

@@ -34,7 +34,13 @@ class Rights:
 
 
 # To the search module the name under which an index is searched is a key that is read and written, whatever is asked.
-_ALIAS, _READ, _WRITE = "%RW~ragknn:{name}", "%R~ragknn:{name}:*", "%RW~ragknn:{name}:*"
+# The search index has a version in its name.
+_ALIAS, _VERSIONS, _READ, _WRITE = (
+    "%RW~ragknn:{name}",
+    "%RW~ragknn:{name}:v*",
+    "%R~ragknn:{name}:*",
+    "%RW~ragknn:{name}:*",
+)
 
 RIGHTS: Mapping[Role, Rights] = {
     "reader": Rights(
@@ -42,7 +48,7 @@ RIGHTS: Mapping[Role, Rights] = {
             *("ft._list", "ft.info", "ft.search", "ft.aggregate", "ft.tagvals", "ft.cursor"),
             *("hget", "hmget", "hgetall", "hexists", "exists", "scan", "multi", "exec", "eval_ro"),
         ),
-        (_ALIAS, _READ),
+        (_ALIAS, _VERSIONS, _READ),
     ),
     "writer": Rights(
         (
@@ -53,9 +59,10 @@ RIGHTS: Mapping[Role, Rights] = {
     ),
     "admin": Rights(
         (
-            *("ft._list", "ft.info", "ft.aggregate", "ft.cursor", "ft.create", "ft.alter", "ft.dropindex"),
-            *("ft.aliasadd", "ft.aliasupdate", "ft.aliasdel", "hget", "hmget", "hgetall", "hset", "hsetnx", "hdel"),
-            *("exists", "unlink", "scan", "eval", "eval_ro", "set", "pexpire"),
+            *("ft._list", "ft.info", "ft.search", "ft.aggregate", "ft.cursor", "ft.create", "ft.alter", "ft.dropindex"),
+            *("ft.aliasadd", "ft.aliasupdate", "ft.aliasdel", "hget", "hmget", "hgetall", "hkeys", "hexists"),
+            *("hset", "hsetnx", "hdel", "exists", "unlink", "scan", "eval", "eval_ro"),
+            *("get", "set", "pexpire", "pttl", "multi", "exec"),
         ),
         (_ALIAS, _WRITE),
     ),

@@ -30,6 +30,7 @@ ANY_FIELD = "any"
 
 # Search 2.10.5 takes any number of edges, and ends without a word when it allocates 65,535 for each passage.
 LARGEST_M = 2_048
+SMALLEST_M = 2  # and with one edge for each passage it ends as well
 
 _RESERVED = ("label", "document_id")  # in a filter these are the document's own
 
@@ -89,6 +90,8 @@ class Schema:
                 raise ValueError(f"expected {name} >= 1, got {shown(value)}")
         if self.m > LARGEST_M:
             raise ValueError(f"expected m <= {LARGEST_M}, got {shown(self.m)}: with far more edges the server ends")
+        if self.m < SMALLEST_M and self.algorithm == "hnsw":
+            raise ValueError(f"expected m >= {SMALLEST_M}, got {shown(self.m)}: with a single edge the server ends")
         for flag in ("any_field", "text_search", "fold_accents"):
             check_flag(flag, getattr(self, flag))
         check_mapping("fields", self.fields, '{"year": "numeric"}')

@@ -25,6 +25,7 @@ COMMANDS = {
     "list": ("List the indexes on the server.", "ragknn.cli.indexes:list_"),
     "delete": ("Remove documents from an index.", "ragknn.cli.indexes:delete"),
     "drop": ("Remove an index with everything in it.", "ragknn.cli.indexes:drop"),
+    "rebuild": ("Change what an index is made of while it serves.", "ragknn.cli.rebuilding:rebuild"),
     "acl": ("Print the rights that a user of Redis needs.", "ragknn.cli.rights:acl"),
     "server": ("Start, stop or look at the embedded Redis.", "ragknn.cli.service:server"),
     "doctor": ("Check what a first retrieval needs, with advice.", "ragknn.cli.service:doctor"),

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from ragknn._protocol.counting import (
     wait_until_searchable,
 )
-from ragknn._protocol.flows import Flow, Repeatable
+from ragknn._protocol.flows import Flow, Progress, Repeatable
 from ragknn._protocol.opening import drop_index, listing
 from ragknn._protocol.presence import while_there
-from ragknn._protocol.schema import FieldType
+from ragknn._protocol.schema import Algorithm, FieldType
 from ragknn.errors import IndexNotFound
 from ragknn.filters import Where
 from ragknn.indexing._mapping import SAMPLE, mapping
@@ -31,9 +31,10 @@ from ragknn.indexing._reading import (
     reading_passages,
     reading_spots,
 )
+from ragknn.indexing._rebuilding import LEAST_RECALL, Changes, rebuilding
 from ragknn.indexing.mapping import IndexMap
-from ragknn.records import Document, Passage
-from ragknn.reports import IndexInfo, IngestReport
+from ragknn.records import Document, Metric, Passage
+from ragknn.reports import IndexInfo, IngestReport, RebuildReport
 from ragknn.server._connection import aconnect, arun, check_url, close, connect, run
 from ragknn.server._loops import LoopClients
 
@@ -314,6 +315,45 @@ class Index(SharedIndex):
         """
         return self._run(self._adding_fields(fields))
 
+    def rebuild(
+        self,
+        *,
+        algorithm: Algorithm | None = None,
+        m: int | None = None,
+        ef_construction: int | None = None,
+        metric: Metric | None = None,
+        recall: float = LEAST_RECALL,
+        progress: Progress | None = None,
+        dry_run: bool = False,
+    ) -> RebuildReport:
+        """Change what the index is made of while it serves; nothing is embedded.
+
+        The server builds a second version of the search index beside the one that serves. When everything is in it,
+        both are compared: the number of passages, and the neighbors of some stored vectors. Then the new one takes the
+        place of the other in one step, and the other is dropped. Searches and writes go on meanwhile, in this process
+        and in others, which notice it by themselves. Until it is dropped, the server needs memory for both.
+
+        Where this is interrupted, the index serves as it was; to call it again with the same arguments goes on where it
+        was, and with others begins anew. What is left of it after the switch is dropped when the index is opened next.
+
+        Args:
+            algorithm: as for `Index`, and so are the following; None: as it is.
+            m: as above.
+            ef_construction: as above.
+            metric: as above.
+            recall: share of the exact neighbors that a search as usual must find in the new version, from 0 to 1.
+            progress: called with the number of passages that are built and of all; None: a bar in a notebook.
+            dry_run: whether to tell only what would be changed.
+
+        Raises:
+            RebuildFailed: another process rebuilds the index, the server has no room for a second version, or that one
+                is not as it should be. The index serves as it was.
+            ValueError: nothing to change is named, an invalid value, or the index belongs to an estimator.
+            ServerError: the server cannot be reached or refuses a command.
+        """
+        changes: Changes = {"algorithm": algorithm, "m": m, "ef_construction": ef_construction, "metric": metric}
+        return self._drive(rebuilding(self, changes, recall, progress, dry_run))
+
     def describe(self, where: Where | None = None) -> IndexInfo:
         """Return what the index is made of, how much it holds, and how it fares.
 
@@ -506,6 +546,21 @@ class AsyncIndex(SharedIndex):
     async def add_fields(self, fields: Mapping[str, FieldType]) -> IngestReport:
         """Async twin of `Index.add_fields`."""
         return await self._run(self._adding_fields(fields))
+
+    async def rebuild(
+        self,
+        *,
+        algorithm: Algorithm | None = None,
+        m: int | None = None,
+        ef_construction: int | None = None,
+        metric: Metric | None = None,
+        recall: float = LEAST_RECALL,
+        progress: Progress | None = None,
+        dry_run: bool = False,
+    ) -> RebuildReport:
+        """Async twin of `Index.rebuild`."""
+        changes: Changes = {"algorithm": algorithm, "m": m, "ef_construction": ef_construction, "metric": metric}
+        return await self._drive(rebuilding(self, changes, recall, progress, dry_run))
 
     async def describe(self, where: Where | None = None) -> IndexInfo:
         """Async twin of `Index.describe`."""

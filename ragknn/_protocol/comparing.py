@@ -1,0 +1,144 @@
+"""Whether a new version of a search index answers as the one that serves does, or as it should."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragknn._protocol.counting import COUNT_TIMEOUT
+from ragknn._protocol.finding import scan
+from ragknn._protocol.flows import Command, Flow, Pause
+from ragknn._protocol.keys import Keys
+from ragknn._protocol.query import NOWHERE, params
+from ragknn._protocol.replies import checked, parse_complete
+from ragknn._protocol.schema import Schema
+from ragknn._protocol.vectors import distances_to, from_bytes, to_bytes, true_distance
+from ragknn.errors import RebuildFailed
+
+SAMPLED = 32  # vectors whose neighbors are compared
+NEIGHBORS = 10  # of each
+EF_RUNTIME = 100  # candidates of the approximate searches
+
+# Counts are taken in one step, so that writers cannot come between; only what the server has queued may be missing.
+ATTEMPTS = 20
+POLL = 0.05  # seconds
+
+_EXACT = "HYBRID_POLICY ADHOC_BF"
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How a new version compares with the one before it.
+
+    Attributes:
+        passages: in both.
+        sampled: vectors whose neighbors were compared.
+        exact: share of the neighbors by an exact search that are those of the version before, or as near.
+        approximate: share of the exact neighbors that a search as usual finds.
+    """
+
+    passages: int
+    sampled: int
+    exact: float
+    approximate: float
+
+
+def compare(before: Keys, after: Keys, old: Schema, new: Schema) -> Flow[Agreement]:
+    """Compare two versions: how many passages they have, and the neighbors of some stored vectors.
+
+    With another metric the neighbors are others; then the distances are compared with those of the vectors.
+
+    Raises:
+        RebuildFailed: they do not have the same number of passages.
+    """
+    passages = yield from _counted(before, after)
+    exact: list[float] = []
+    approximate: list[float] = []
+    for vector in (yield from _sample(before, old)):
+        asks = [_nearest(before, old, vector, exact=True), _nearest(after, new, vector, exact=True)]
+        if new.algorithm == "hnsw":
+            asks.append(_nearest(after, new, vector, exact=False))
+        *_, replies = yield [("MULTI",), *asks, ("EXEC",)]
+        found = [parse_complete(reply).rows for reply in checked(replies)]
+        then, now = (_distances(rows, one.metric) for rows, one in zip(found, (old, new), strict=False))
+        if old.metric != new.metric:
+            then = _true_distances(found[1], vector, new)
+        exact.append(_shared(then, now, _margin(old, new)))
+        if new.algorithm == "hnsw":
+            approximate.append(_shared(now, _distances(found[2], new.metric), _margin(new, new)))
+    return Agreement(passages, len(exact), _mean(exact), _mean(approximate))
+
+
+def _counted(before: Keys, after: Keys) -> Flow[int]:
+    counts: list[Command] = [
+        ("FT.SEARCH", keys.searched, "*", "LIMIT", "0", "0", "TIMEOUT", str(COUNT_TIMEOUT)) for keys in (before, after)
+    ]
+    there, came = 0, 0
+    for _ in range(ATTEMPTS):
+        *_, replies = yield [("MULTI",), *counts, ("EXEC",)]
+        there, came = (parse_complete(reply).total for reply in checked(replies))
+        if there == came:
+            return there
+        yield Pause(POLL)
+    raise RebuildFailed(
+        f"expected the {there} passages of index {before.name!r} in its new version, got {came}: the version before "
+        "goes on serving; look at the server's log, and call rebuild again"
+    )
+
+
+def _sample(keys: Keys, schema: Schema) -> Flow[list[NDArray[Any]]]:
+    """Return some stored vectors, by the order of the server's table of keys, which is as good as chance."""
+    vectors: list[NDArray[Any]] = []
+    cursor = 0
+    while len(vectors) < SAMPLED:
+        cursor, found = yield from scan(keys.passage_prefix, cursor)
+        blobs = map(checked, (yield [("HGET", key, "vector") for key in found[:SAMPLED]]))
+        vectors += [from_bytes(blob, schema.dtype) for blob in blobs if blob is not None]
+        if not cursor:
+            break
+    return vectors[:SAMPLED]
+
+
+def _nearest(keys: Keys, schema: Schema, vector: NDArray[Any], *, exact: bool) -> Command:
+    [blob] = to_bytes(vector[np.newaxis], schema.dtype)
+    among, how = "*", ""
+    if schema.algorithm == "hnsw":
+        among, how = (f"(-{NOWHERE})", f" {_EXACT}") if exact else ("*", f" EF_RUNTIME {EF_RUNTIME}")
+    query = f"{among}=>[KNN {NEIGHBORS} @vector $vector{how} AS distance]"
+    return (
+        *("FT.SEARCH", keys.searched, query, *params({"vector": blob}), "SORTBY", "distance"),
+        *("RETURN", "2", "distance", "vector", "LIMIT", "0", str(NEIGHBORS)),
+        *("TIMEOUT", str(COUNT_TIMEOUT), "DIALECT", "2"),
+    )
+
+
+_Rows = Sequence[tuple[bytes, Mapping[bytes, bytes] | None, float | None]]
+
+
+def _distances(rows: _Rows, metric: Any) -> list[float]:
+    return [true_distance(float((fields or {})[b"distance"]), metric) for _, fields, _ in rows]
+
+
+def _true_distances(rows: _Rows, vector: NDArray[Any], schema: Schema) -> list[float]:
+    vectors = [from_bytes((fields or {})[b"vector"], schema.dtype) for _, fields, _ in rows]
+    return sorted(map(float, distances_to(vector, np.stack(vectors), schema.metric))) if vectors else []
+
+
+def _margin(old: Schema, new: Schema) -> float:
+    """Return how far two distances of the same vectors may be apart, for a distance of 1."""
+    return 1e-4 if old.dtype == new.dtype and old.dtype in ("float32", "float64") else 0.02
+
+
+def _shared(expected: Sequence[float], got: Sequence[float], margin: float) -> float:
+    """Return the share of the expected distances, sorted, than which those that came are no larger."""
+    pairs = zip(expected, got, strict=False)
+    alike = sum(not two > one + margin * max(1.0, abs(one)) for one, two in pairs)
+    return alike / len(expected) if expected else 1.0
+
+
+def _mean(shares: Sequence[float]) -> float:
+    return sum(shares) / len(shares) if shares else 1.0
