@@ -14,7 +14,7 @@ from ragknn._protocol.finding import scan
 from ragknn._protocol.flows import Command, Flow, Pause
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.query import NOWHERE, params
-from ragknn._protocol.replies import checked, parse_complete
+from ragknn._protocol.replies import SearchReply, checked, parse_complete
 from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import distances_to, from_bytes, to_bytes, true_distance
 from ragknn.errors import RebuildFailed
@@ -62,8 +62,7 @@ def compare(before: Keys, after: Keys, old: Schema, new: Schema) -> Flow[Agreeme
         asks = [_nearest(before, old, vector, exact=True), _nearest(after, new, vector, exact=True)]
         if new.algorithm == "hnsw":
             asks.append(_nearest(after, new, vector, exact=False))
-        *_, replies = yield [("MULTI",), *asks, ("EXEC",)]
-        found = [parse_complete(reply).rows for reply in checked(replies)]
+        found = [answer.rows for answer in (yield from _at_once(asks))]
         then, now = (_distances(rows, one.metric) for rows, one in zip(found, (old, new), strict=False))
         if old.metric != new.metric:
             then = _true_distances(found[1], vector, new)
@@ -79,8 +78,7 @@ def _counted(before: Keys, after: Keys) -> Flow[int]:
     ]
     there, came = 0, 0
     for _ in range(ATTEMPTS):
-        *_, replies = yield [("MULTI",), *counts, ("EXEC",)]
-        there, came = (parse_complete(reply).total for reply in checked(replies))
+        there, came = [answer.total for answer in (yield from _at_once(counts))]
         if there == came:
             return there
         yield Pause(POLL)
@@ -88,6 +86,13 @@ def _counted(before: Keys, after: Keys) -> Flow[int]:
         f"expected the {there} passages of index {before.name!r} in its new version, got {came}: the version before "
         "goes on serving; look at the server's log, and call rebuild again"
     )
+
+
+def _at_once(searches: Sequence[Command]) -> Flow[list[SearchReply]]:
+    """Return the answers to searches between which no write can come."""
+    # The first error says what was wrong; EXEC itself then only says that it did nothing.
+    *_, answers = map(checked, (yield [("MULTI",), *searches, ("EXEC",)]))
+    return [parse_complete(answer) for answer in answers]
 
 
 def _sample(keys: Keys, schema: Schema) -> Flow[list[NDArray[Any]]]:

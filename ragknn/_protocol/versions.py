@@ -57,13 +57,14 @@ def claim(keys: Keys) -> Flow[str]:
     before: int | None = None
     while True:
         taken, left = yield [("SET", keys.moving, mark, "NX", "PX", str(HELD)), ("PTTL", keys.moving)]
+        milliseconds = int(checked(left))
         if checked(taken) is not None:
             return mark
-        if before is not None and int(checked(left)) > before:
+        if before is not None and milliseconds > before:
             raise RebuildFailed(
                 f"expected index {keys.name!r} for itself, got another process that rebuilds it now: wait for its end"
             )
-        before = int(checked(left))
+        before = milliseconds
         yield Pause(POLL)
 
 

@@ -147,7 +147,7 @@ def test_no_search_and_no_write_fails_meanwhile(redis_url, index_name, made, cli
             indexer = Indexer(index)
             while not ended.is_set():
                 new = f"far{len(written)}"
-                report = indexer.add_vectors([new], [None], ["without a vector"])
+                report = indexer.add_vectors([new], [None], texts=["without a vector"])
                 if report.failed:
                     errors.append(report)
                 written.append(new)

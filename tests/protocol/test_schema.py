@@ -203,7 +203,7 @@ SCHEMAS = st.builds(
     metric=st.sampled_from(["cosine", "ip", "l2"]),
     algorithm=st.sampled_from(["flat", "hnsw"]),
     dtype=st.sampled_from(["float32", "float16", "bfloat16", "float64"]),
-    m=st.integers(1, 512),
+    m=st.integers(2, 512),
     ef_construction=st.integers(1, 512),
     fields=st.dictionaries(st.from_regex(r"f_[a-z]{1,5}", fullmatch=True), st.sampled_from(["tag", "numeric", "text"])),
     text_search=st.booleans(),
