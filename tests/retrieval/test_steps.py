@@ -1,0 +1,61 @@
+"""How many steps a search takes: functions called, not time, which others on the machine change."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ragknn
+from ragknn import Document
+
+HERE = str(Path(ragknn.__file__).parent)
+
+
+@pytest.fixture
+def retriever(faces, redis_url, index_name):
+    with faces.index(index_name, url=redis_url, dim=8, algorithm="hnsw") as index:
+        rows = np.eye(8).repeat(5, axis=0) + 0.1
+        texts = [Document(f"d{n}", f"text {n}", metadata={"n": n}) for n in range(40)]
+        faces.indexer(index).add_vectors(
+            [one.id for one in texts], rows, texts=[one.text for one in texts], metadata=[one.metadata for one in texts]
+        )
+        yield faces.retriever(index)
+        index.drop()
+
+
+def steps(call):
+    """Return how many functions of the package are called, and what the call returns."""
+    called = []
+
+    def count(frame, event, _):
+        if event == "call" and frame.f_code.co_filename.startswith(HERE):
+            called.append(frame.f_code.co_qualname)
+
+    sys.setprofile(count)
+    try:
+        result = call()
+    finally:
+        sys.setprofile(None)
+    return len(called), result
+
+
+def test_the_steps_of_a_search_are_few_and_no_more_for_more_neighbors(retriever):
+    query = np.arange(1.0, 9.0)
+    found = {}
+    for k in (2, 20):
+        retriever.kneighbors(query, k)  # what the searches for a k share is made by the first
+    for k in (2, 20):
+        counted, [found[k]] = steps(lambda k=k: retriever.kneighbors(query, k))
+        assert counted <= 150
+        found[k, "steps"] = counted
+    assert [len(found[2]), len(found[20])] == [2, 20]
+    assert found[2, "steps"] == found[20, "steps"]
+
+
+def test_what_is_looked_at_of_a_neighbor_takes_a_few_steps(retriever):
+    [found] = retriever.kneighbors(np.arange(1.0, 9.0), 20)
+    counted, read = steps(lambda: [(one.passage.text, one.passage.metadata["n"]) for one in found])
+    assert all(text == f"text {n}" for text, n in read)
+    assert counted <= 20 * 6 + 2
+    assert steps(lambda: [one.passage.text for one in found])[0] <= 2, "it is kept"
