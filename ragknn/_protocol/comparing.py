@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn._protocol.counting import COUNT_TIMEOUT
 from ragknn._protocol.finding import scan
 from ragknn._protocol.flows import Command, Flow, Pause
 from ragknn._protocol.keys import Keys
@@ -22,6 +21,7 @@ from ragknn.errors import RebuildFailed
 SAMPLED = 32  # vectors whose neighbors are compared
 NEIGHBORS = 10  # of each
 EF_RUNTIME = 100  # candidates of the approximate searches
+COUNT_TIMEOUT = 60_000  # milliseconds
 
 # Counts are taken in one step, so that writers cannot come between; only what the server has queued may be missing.
 ATTEMPTS = 20

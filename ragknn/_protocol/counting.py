@@ -10,22 +10,19 @@ from typing import Any
 
 from ragknn._checks import check_number, check_type, shown
 from ragknn._protocol.encoding import TAG_SEPARATOR, decode_tag, has_field_tag
-from ragknn._protocol.flows import Flow, Pause
+from ragknn._protocol.flows import Command, Flow, Pause
 from ragknn._protocol.keys import Keys, field_alias, stored_name
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import EVERYTHING, LABELLED, Fragment, all_but, intersection, params
-from ragknn._protocol.replies import SearchIndexInfo, parse_aggregate, parse_complete, parse_info
+from ragknn._protocol.replies import SearchIndexInfo, parse_complete, parse_info
 from ragknn._protocol.schema import ANY_FIELD, FieldType
+from ragknn._protocol.whole import aggregate_whole, count_found, search_whole
 from ragknn.records import Label
 
 # Different values of a field that are counted at most.
 MOST_VALUES = 1_000_000
 
 _NOTHING = object()
-
-# Milliseconds; counting looks at every passage. Where the server counts what a search finds and runs out of time, it
-# answers with what it has counted so far, and says nothing.
-COUNT_TIMEOUT = 60_000
 
 
 def index_info(keys: Keys, search_index: str | None = None) -> Flow[SearchIndexInfo]:
@@ -34,28 +31,20 @@ def index_info(keys: Keys, search_index: str | None = None) -> Flow[SearchIndexI
     return parse_info(reply)
 
 
-def count_passages(keys: Keys, among: Fragment = EVERYTHING) -> Flow[int]:
+def count_passages(place: Place, among: Fragment = EVERYTHING) -> Flow[int]:
     """Return the number of passages that the filter finds."""
-    [reply] = yield [
-        (
-            *("FT.SEARCH", keys.searched, among.query, *params(among.params)),
-            *("LIMIT", "0", "0", "TIMEOUT", str(COUNT_TIMEOUT), "DIALECT", "2"),
-        )
-    ]
-    return parse_complete(reply).total
+    return (yield from count_found(place, ("FT.SEARCH", place.keys.searched, among.query, *params(among.params))))
 
 
-def count_documents(keys: Keys, among: Fragment = EVERYTHING) -> Flow[int]:
+def count_documents(place: Place, among: Fragment = EVERYTHING) -> Flow[int]:
     """Return the number of documents that the filter finds."""
-    [reply] = yield [
-        (
-            *("FT.AGGREGATE", keys.searched, among.query, *params(among.params)),
-            *("GROUPBY", "0", "REDUCE", "COUNT_DISTINCT", "1", "@document_id", "AS", "n"),
-            *("TIMEOUT", str(COUNT_TIMEOUT), "DIALECT", "2"),
-        )
-    ]
-    rows = parse_aggregate(reply)
+    grouping = ("GROUPBY", "0", "REDUCE", "COUNT_DISTINCT", "1", "@document_id", "AS", "n")
+    rows = yield from aggregate_whole(place, (*_aggregating(place, among), *grouping))
     return int(rows[0]["n"]) if rows else 0
+
+
+def _aggregating(place: Place, among: Fragment) -> Command:
+    return ("FT.AGGREGATE", place.keys.searched, among.query, *params(among.params))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,29 +62,15 @@ class LabelCensus:
     passages: int
 
 
-def count_labels(keys: Keys, among: Fragment = EVERYTHING) -> Flow[LabelCensus]:
+def count_labels(place: Place, among: Fragment = EVERYTHING) -> Flow[LabelCensus]:
     """Count the documents of each label, of those that the filter finds."""
     labelled_only = intersection(among, LABELLED)
-    [reply] = yield [
-        (
-            *(
-                "FT.AGGREGATE",
-                keys.searched,
-                labelled_only.query,
-                *params(labelled_only.params),
-                "GROUPBY",
-                "1",
-                "@label",
-            ),
-            *("REDUCE", "COUNT_DISTINCT", "1", "@document_id", "AS", "n"),
-            *("TIMEOUT", str(COUNT_TIMEOUT), "DIALECT", "2"),
-        )
-    ]
+    grouping = ("GROUPBY", "1", "@label", "REDUCE", "COUNT_DISTINCT", "1", "@document_id", "AS", "n")
     counts: Counter[Label] = Counter()
-    for row in parse_aggregate(reply):
+    for row in (yield from aggregate_whole(place, (*_aggregating(place, labelled_only), *grouping))):
         counts[decode_tag(row["label"])] += int(row["n"])  # 1 and 1.0 are stored apart, and are one label
-    labelled = yield from count_passages(keys, labelled_only)
-    return LabelCensus(counts, labelled, (yield from count_passages(keys, among)))
+    labelled = yield from count_passages(place, labelled_only)
+    return LabelCensus(counts, labelled, (yield from count_passages(place, among)))
 
 
 def count_values(place: Place, field: str, among: Fragment) -> Flow[dict[Any, int]]:
@@ -112,14 +87,9 @@ def count_values(place: Place, field: str, among: Fragment) -> Flow[dict[Any, in
     # Under its name in the hash, since by its name in queries the server hands numbers out with 12 digits.
     loading = ("LOAD", "3", f"@{_in_hash(place, field)}", "AS", "stored", "FILTER", "exists(@stored)")
     splitting = ("APPLY", f"split(@stored, '{TAG_SEPARATOR}')", "AS", "value")
-    [reply] = yield [
-        (
-            *("FT.AGGREGATE", place.keys.searched, among.query, *params(among.params), *loading, *splitting),
-            *("GROUPBY", "1", "@value", "REDUCE", "COUNT_DISTINCT", "1", "@document_id", "AS", "n"),
-            *("LIMIT", "0", str(MOST_VALUES), "TIMEOUT", str(COUNT_TIMEOUT), "DIALECT", "2"),
-        )
-    ]
-    rows = parse_aggregate(reply)
+    grouping = ("GROUPBY", "1", "@value", "REDUCE", "COUNT_DISTINCT", "1", "@document_id", "AS", "n")
+    command = (*_aggregating(place, among), *loading, *splitting, *grouping, "LIMIT", "0", str(MOST_VALUES))
+    rows = yield from aggregate_whole(place, command)
     if len(rows) == MOST_VALUES:
         raise ValueError(f"field {field!r}: expected fewer than {MOST_VALUES} values, got more; add a filter")
     counts: Counter[Any] = Counter()
@@ -140,13 +110,10 @@ def find_range(place: Place, field: str, among: Fragment) -> Flow[tuple[float, f
         raise ValueError(f"field {field!r}: expected a field declared as numeric, got {kind}")
     present = intersection(among, Fragment(all_but(f"ismissing(@{alias})"), {}))
     stored = _in_hash(place, field)
-    replies = yield [
-        (
-            *("FT.SEARCH", place.keys.searched, present.query, *params(present.params), "SORTBY", alias, order),
-            *("RETURN", "1", stored, "LIMIT", "0", "1", "TIMEOUT", str(COUNT_TIMEOUT), "DIALECT", "2"),
-        )
-        for order in ("ASC", "DESC")
-    ]
+    searching = ("FT.SEARCH", place.keys.searched, present.query, *params(present.params))
+    reading = ("RETURN", "1", stored, "LIMIT", "0", "1")
+    orders = (("SORTBY", alias, order) for order in ("ASC", "DESC"))
+    replies = yield from search_whole(place, *((*searching, *order, *reading) for order in orders))
     ends = [float((fields or {})[stored.encode()]) for reply in replies for _, fields, _ in parse_complete(reply).rows]
     return (ends[0], ends[1]) if len(ends) == 2 else None
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ragknn._protocol.counting import COUNT_TIMEOUT
 from ragknn._protocol.encoding import encode_tag, is_storable
-from ragknn._protocol.flows import Flow, Once
+from ragknn._protocol.flows import Flow
 from ragknn._protocol.keys import FIRST, Keys
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import EVERYTHING, Fragment, intersection, params
-from ragknn._protocol.replies import as_text, checked, parse_aggregate, parse_complete
+from ragknn._protocol.replies import as_text, checked, parse_complete
+from ragknn._protocol.whole import aggregate_by_parts, count_found, search_whole
 
 KEYS_PER_ROUND = 1_000  # keys looked for or removed in one round trip
 
@@ -43,27 +43,16 @@ def existing_documents(keys: Keys, document_ids: Sequence[str]) -> Flow[list[boo
     return there
 
 
-def matching_passages(keys: Keys, among: Fragment) -> Flow[list[str]]:
+def matching_passages(place: Place, among: Fragment) -> Flow[list[str]]:
     """Return the keys of all passages that the fragment finds, sorted."""
-    [reply] = yield [
-        (
-            *("FT.AGGREGATE", keys.searched, among.query, *params(among.params), "LOAD", "1", "@__key"),
-            *("WITHCURSOR", "COUNT", str(KEYS_PER_ROUND), "TIMEOUT", str(COUNT_TIMEOUT), "DIALECT", "2"),
-        )
-    ]
-    found: set[str] = set()
-    while True:
-        rows, cursor = checked(reply)
-        found.update(row["__key"] for row in parse_aggregate(rows))
-        if not int(cursor):
-            return sorted(found)
-        [reply] = yield Once([("FT.CURSOR", "READ", keys.searched, str(cursor), "COUNT", str(KEYS_PER_ROUND))])
+    command = ("FT.AGGREGATE", place.keys.searched, among.query, *params(among.params), "LOAD", "1", "@__key")
+    return sorted({row["__key"] for row in (yield from aggregate_by_parts(place, command, KEYS_PER_ROUND))})
 
 
-def matching_ids(keys: Keys, among: Fragment) -> Flow[list[str]]:
+def matching_ids(place: Place, among: Fragment) -> Flow[list[str]]:
     """Return the ids of all documents that the fragment finds, sorted."""
-    found = yield from matching_passages(keys, among)
-    return sorted({keys.split_passage(key)[0] for key in found})
+    found = yield from matching_passages(place, among)
+    return sorted({place.keys.split_passage(key)[0] for key in found})
 
 
 def all_ids(place: Place, among: Fragment) -> Flow[list[str]]:
@@ -75,7 +64,7 @@ def all_spots(place: Place, among: Fragment) -> Flow[list[tuple[str, int]]]:
     """Return document id and number of all passages that the filter finds, sorted."""
     keys = place.keys
     if among != EVERYTHING:
-        return sorted(keys.split_passage(key) for key in (yield from matching_passages(keys, among)))
+        return sorted(keys.split_passage(key) for key in (yield from matching_passages(place, among)))
     found: set[tuple[str, int]] = set()  # a scan may show a key twice
     cursor = 0
     while True:
@@ -97,12 +86,10 @@ def spots_with(place: Place, field: str, values: Sequence[str], among: Fragment)
         return []
     fragment = intersection(Fragment(f"(@{field}:{{{'|'.join(f'${name}' for name in named)}}})", named), among)
     query = ("FT.SEARCH", place.keys.searched, fragment.query, *params(fragment.params))
-    ending = ("TIMEOUT", str(COUNT_TIMEOUT), "DIALECT", "2")
-    [counted] = yield [(*query, "LIMIT", "0", "0", *ending)]
-    total = parse_complete(counted).total
+    total = yield from count_found(place, query)
     if not total:
         return []
-    [reply] = yield [(*query, "NOCONTENT", "LIMIT", "0", str(total), *ending)]
+    [reply] = yield from search_whole(place, (*query, "NOCONTENT", "LIMIT", "0", str(total)))
     return [place.keys.split_passage(key) for key in _keys_of(reply)]
 
 

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragknn._nearest.matrix import lay_out
-from ragknn._protocol.counting import COUNT_TIMEOUT
 from ragknn._protocol.flows import Command, Each, Flow, Work
 from ragknn._protocol.kept import Pulled
 from ragknn._protocol.place import Place
 from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import as_stored, rows_from_bytes
 from ragknn._protocol.version import Version, name_birth, read_version
+from ragknn._protocol.whole import time_limit
 
 # Bytes of vectors in one part of the stream: larger parts find no room in the processor's cache on their way.
 PART_BYTES = 300_000
@@ -62,7 +62,7 @@ def _stream(place: Place, version: Version) -> Flow[Pulled | None]:
     commands: list[Command] = [
         (
             *("FT.AGGREGATE", alias, "*", "LOAD", "2", "@__key", "@vector", "WITHCURSOR", "COUNT", str(size)),
-            *("TIMEOUT", str(COUNT_TIMEOUT), "DIALECT", "2"),
+            *(*time_limit(place), "DIALECT", "2"),
         )
     ]
 

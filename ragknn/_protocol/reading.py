@@ -19,7 +19,6 @@ from ragknn._protocol.layout import passage_of, whole_text
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import EVERYTHING, LABELLED, Fragment, intersection
 from ragknn._protocol.replies import as_text, checked
-from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import from_bytes
 from ragknn.records import Document, Label, Passage
 
@@ -186,9 +185,10 @@ class StoredVector:
     vector: NDArray[Any]
 
 
-def labelled_vectors(keys: Keys, schema: Schema, among: Fragment = EVERYTHING) -> Flow[list[StoredVector]]:
+def labelled_vectors(place: Place, among: Fragment = EVERYTHING) -> Flow[list[StoredVector]]:
     """Return all passages with a label that the fragment finds, sorted by their keys."""
-    passages = yield from matching_passages(keys, intersection(among, LABELLED))
+    keys, schema = place.keys, place.schema
+    passages = yield from matching_passages(place, intersection(among, LABELLED))
     found: list[StoredVector] = []
     for start in range(0, len(passages), KEYS_PER_ROUND):
         part = passages[start : start + KEYS_PER_ROUND]

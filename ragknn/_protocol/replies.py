@@ -51,11 +51,12 @@ def checked(reply: Any) -> Any:
     """
     if isinstance(reply, Exception):
         words = str(reply)
-        raise CommandRefused(f"the server refused a command: {words}{_advice(words)}") from reply
+        raise CommandRefused(f"the server refused a command: {words}{_advice(reply)}") from reply
     return reply
 
 
-def _advice(words: str) -> str:
+def _advice(reply: Exception) -> str:
+    words = str(reply)
     # By the words, because redis-py takes the code (NOPERM, OOM, READONLY) off.
     if "no permissions" in words.lower():
         return "; give the user the commands and keys that it names, as `ragknn acl` prints them"
@@ -63,6 +64,8 @@ def _advice(words: str) -> str:
         return "; raise the server's maxmemory, or delete what is not needed"
     if "read only replica" in words:
         return "; connect to the primary, not to a replica"
+    if ran_out_of_time(reply):
+        return "; raise the timeout, or ask with a narrower filter"
     if "db != 0" in words:
         return "; use database 0, the only one that the server can search: end the URL in /0"
     return ""
@@ -130,7 +133,7 @@ def _refuse_incomplete(warnings: Sequence[str]) -> None:
     if warnings:
         raise CommandRefused(
             f"expected a complete answer, got one with the server's warning: {'; '.join(warnings)}. "
-            "Try again when the server has less to do, or ask with a narrower filter"
+            "Try again when the server has less to do, raise the timeout, or ask with a narrower filter"
         )
 
 

@@ -227,7 +227,7 @@ def scanning(
     asked = in_even_steps(queries, sample)
     choices: list[int | None] = list(wanted) if schema.algorithm == "hnsw" else [None]
     vectors = yield from _embedding(retriever, asked)
-    passages = yield from count_passages(index._keys, WITH_VECTOR)
+    passages = yield from count_passages(index._place(), WITH_VECTOR)
     if not passages:
         raise ValueError(f"expected passages in index {index.name!r}, got none; index documents first")
     count = min(k, passages)

@@ -160,7 +160,7 @@ def add_fields(place: Place, fields: Mapping[str, FieldType], patience: float) -
 def _unfilled(place: Place, name: str) -> Flow[list[str]]:
     """Return the ids of documents of which a field is empty, though the metadata has a value for it."""
     found: list[str] = []
-    ids = yield from matching_ids(place.keys, Fragment(f"(ismissing(@{field_alias(name)}))", {}))
+    ids = yield from matching_ids(place, Fragment(f"(ismissing(@{field_alias(name)}))", {}))
     for part in in_parts(ids, DOCUMENTS_PER_ROUND):
         stored = yield from read_stored(place, part, ("metadata",))
         for document_id, one in stored.items():

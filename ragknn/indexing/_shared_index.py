@@ -291,11 +291,11 @@ class SharedIndex:
 
     @repeatable
     def _counting(self, where: Where | None) -> Flow[int]:
-        return (yield from count_passages(self._keys, (yield from self._filtering(where))))
+        return (yield from count_passages(self._place(), (yield from self._filtering(where))))
 
     @repeatable
     def _counting_documents(self, where: Where | None) -> Flow[int]:
-        return (yield from count_documents(self._keys, (yield from self._filtering(where))))
+        return (yield from count_documents(self._place(), (yield from self._filtering(where))))
 
     @repeatable
     def _counting_values(self, field: str, where: Where | None) -> Flow[dict[Any, int]]:
@@ -329,8 +329,8 @@ class SharedIndex:
         passages = info.passages if is_open else None
         if is_open or where is not None:
             among = yield from self._filtering(where)
-            documents = yield from count_documents(self._keys, among)
-            passages = passages if where is None else (yield from count_passages(self._keys, among))
+            documents = yield from count_documents(self._place(), among)
+            passages = passages if where is None else (yield from count_passages(self._place(), among))
         return IndexInfo(
             name=self.name,
             documents=documents,

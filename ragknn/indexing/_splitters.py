@@ -33,7 +33,7 @@ def keep_splitter(place: Place, splitter: Splitter) -> Flow[Schema]:
 
 def notes_on_change(place: Place, splitter: Splitter) -> Flow[tuple[Note, ...]]:
     """Return what another splitter means for the documents that are there; nothing if there are none."""
-    if not (yield from count_documents(place.keys)):
+    if not (yield from count_documents(place)):
         return ()
     reason = (
         f"the splitter was {splitter_of(place.schema)} and is now {splitter}: documents are cut and embedded again as "

@@ -218,7 +218,7 @@ def updating(
         return passage.label if isinstance(new_label, EllipsisType) else new_label, kept
 
     if ids is None:
-        chosen = yield from matching_ids(index._keys, among)
+        chosen = yield from matching_ids(index._place(), among)
     else:
         chosen = yield from _chosen(place, ids, among)
     names = [name for name in place.schema.fields if any(f"{name}.".startswith(f"{key}.") for key in entries)]
@@ -239,7 +239,7 @@ def deleting_where(index: Index | AsyncIndex, where: Where) -> Flow[int]:
     if among == EVERYTHING:
         raise ValueError(f"expected a filter with at least one condition, got {where!r}; clear() removes everything")
     yield from index._modernizing()
-    return len((yield from delete_documents(index._keys, (yield from matching_ids(index._keys, among)))))
+    return len((yield from delete_documents(index._keys, (yield from matching_ids(index._place(), among)))))
 
 
 def _chosen(place: Place, ids: Iterable[str], among: Fragment) -> Flow[list[str]]:

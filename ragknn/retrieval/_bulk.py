@@ -121,7 +121,7 @@ def find_in_memory(place: Place, queries: NDArray[Any], k: int, among: Fragment 
     if place.bulk == "auto":
         to_search = version.passages
         if filtered:
-            to_search = yield from count_passages(place.keys, intersection(among, WITH_VECTOR))
+            to_search = yield from count_passages(place, intersection(among, WITH_VECTOR))
         to_pull = version.passages if kept is None else 0
         here = seconds_in_memory(len(queries), to_search, schema.dim, pulled=to_pull, filtered=filtered)
         if here * ADVANTAGE > seconds_on_server(len(queries), to_search, schema.dim):
@@ -132,7 +132,7 @@ def find_in_memory(place: Place, queries: NDArray[Any], k: int, among: Fragment 
     matrix, rows = pulled.matrix, None
     if filtered:
         try:
-            names = yield from matching_passages(place.keys, among)
+            names = yield from matching_passages(place, among)
         except CommandRefused:  # a search may be allowed, or be quick enough, where this is not
             return None
         if (yield from read_version(place.keys)) != pulled.version:

@@ -113,7 +113,7 @@ def measure_recall(place: Place, info: SearchIndexInfo, k: int, recall: float) -
     if not is_exact_quicker(info.passages, ef_runtime):
         blobs = yield from _new_vectors(place, min(MOST_QUERIES, max(FEWEST_QUERIES, DISTANCES // info.passages)))
     if blobs:
-        count = min(k, (yield from count_passages(place.keys, WITH_VECTOR)))
+        count = min(k, (yield from count_passages(place, WITH_VECTOR)))
         furthest = yield from furthest_neighbors(place, blobs, count)
         while not is_exact_quicker(info.passages, ef_runtime):
             found = yield from search(place, [Knn(blob) for blob in blobs], Ask(count, ef_runtime, IDS))

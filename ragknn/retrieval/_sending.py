@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,7 +12,8 @@ from ragknn._protocol.counting import count_passages
 from ragknn._protocol.flows import Command, Each, Flow
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import WITH_VECTOR, intersection
-from ragknn._protocol.replies import Row, SearchReply, checked, parse_info, parse_search
+from ragknn._protocol.replies import Row, SearchReply, checked, parse_info, parse_search, ran_out_of_time
+from ragknn._protocol.whole import is_late, time_limit
 from ragknn.errors import CommandRefused
 from ragknn.retrieval._answers import Found, read_answer
 from ragknn.retrieval._bulk import search_in_memory
@@ -32,7 +34,7 @@ def search(place: Place, searches: Sequence[Search], ask: Ask) -> Flow[list[Foun
 
     A `Range` that has more than its limit is sent a second time, for all of them. In RESP2 the server cannot say that
     it ran out of time. For the k nearest, the number of passages to expect is known; for a radius or for words it is
-    not, so that only a RESP3 connection notices an incomplete answer.
+    not, so that an answer which took as long as it was allowed to counts as incomplete there.
     """
     if (found := (yield from search_in_memory(place, searches, ask))) is not None:
         return found
@@ -42,36 +44,50 @@ def search(place: Place, searches: Sequence[Search], ask: Ask) -> Flow[list[Foun
     if Words in kinds and place.watch.scorer is None:
         place.watch.scorer = yield from _best_scorer(place)
 
+    began = time.monotonic()
+
     def read(one: Search, reply: Any) -> Found:
-        return read_answer(place, one, parse_search(reply, scored=isinstance(one, Words)), ask)
+        if isinstance(one, Words):
+            return read_answer(place, one, _judged(place, parse_search(reply, scored=True), began), ask)
+        return read_answer(place, one, parse_search(reply), ask)
 
     found = yield from _sent(place, searches, ask, read, counted=Knn in kinds)
     return (yield from _told_of_expected(place, found, ask))
 
 
 def _search_within(place: Place, searches: Sequence[Range], ask: Ask) -> Flow[list[Found]]:
-    answers = yield from _sent(place, searches, ask, _parsed)
+    began = time.monotonic()
+
+    def read(one: Search, reply: Any) -> SearchReply:
+        return _judged(place, parse_search(reply), began)
+
+    answers = yield from _sent(place, searches, ask, read)
     more = {
         row: replace(one, limit=answer.total)
         for row, (one, answer) in enumerate(zip(searches, answers, strict=True))
         if answer.total > len(answer.rows) >= one.limit
     }
     if more:
-        again = yield from _sent(place, list(more.values()), ask, _parsed)
+        began = time.monotonic()
+        again = yield from _sent(place, list(more.values()), ask, read)
         for row, answer in zip(more, again, strict=True):
             answers[row] = answer
     answers = yield from _with_vectors(answers)
     return [read_answer(place, one, answer, ask) for one, answer in zip(searches, answers, strict=True)]
 
 
-def _parsed(one: Search, reply: Any) -> SearchReply:
-    return parse_search(reply)
+def _judged(place: Place, answer: SearchReply, began: float) -> SearchReply:
+    """Return the answer, with a warning where it may be incomplete and the server has no way to say so."""
+    if answer.reports_timeouts or not is_late(place, began):
+        return answer
+    return replace(answer, warnings=("the server may have run out of time, which it cannot say over RESP2",))
 
 
 def _best_scorer(place: Place) -> Flow[str]:
-    replies = yield [("FT.SEARCH", place.keys.searched, "*", "SCORER", scorer, "LIMIT", "0", "0") for scorer in SCORERS]
+    ending = ("LIMIT", "0", "0", *time_limit(place))
+    replies = yield [("FT.SEARCH", place.keys.searched, "*", "SCORER", scorer, *ending) for scorer in SCORERS]
     for scorer, reply in zip(SCORERS, replies, strict=True):
-        if not isinstance(reply, Exception):
+        if not isinstance(reply, Exception) or ran_out_of_time(reply):
             return scorer
     raise CommandRefused(f"expected a server that scores words by {' or '.join(SCORERS)}, got: {replies[-1]}")
 
@@ -155,7 +171,10 @@ def _told_of_expected(place: Place, found: list[Found], ask: Ask) -> Flow[list[F
     """Return what was found, with a warning where it is less than there is and the replies cannot tell (RESP2)."""
     if all(one.untold is None for one in found):
         return found
-    expected = min(ask.k, (yield from count_passages(place.keys, intersection(ask.among, WITH_VECTOR))))
+    try:
+        expected = min(ask.k, (yield from count_passages(place, intersection(ask.among, WITH_VECTOR))))
+    except CommandRefused:  # there is too little time to count as well
+        expected = ask.k
     return [
         one
         if one.untold is None or one.untold >= expected

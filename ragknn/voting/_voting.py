@@ -28,8 +28,8 @@ def counting(voter: _VoterBase) -> Flow[tuple[LabelCensus, LabelCensus]]:
     """Count the labels of all documents, and of those that have a vector."""
     index = voter.retriever.index
     among = yield from index._filtering(voter.where)
-    voter.census = yield from count_labels(index._keys, among)
-    voter._with_vector = yield from count_labels(index._keys, intersection(among, WITH_VECTOR))
+    voter.census = yield from count_labels(index._place(), among)
+    voter._with_vector = yield from count_labels(index._place(), intersection(among, WITH_VECTOR))
     return voter.census, voter._with_vector
 
 
@@ -75,7 +75,7 @@ def voting(
     by_vector = plan.mode == "vector"
     if most_votes(counts[by_vector], rules) < rules.k:
         counts = yield from counting(voter)  # there may be more by now
-    narrowed = (yield from count_labels(index._keys, votable(plan))) if options.get("where") else counts[by_vector]
+    narrowed = (yield from count_labels(index._place(), votable(plan))) if options.get("where") else counts[by_vector]
     check_enough(index.name, narrowed, rules)
     plan = replace(plan, among=only_labelled(plan.among, narrowed))
     place = place_of(voter.retriever)

@@ -194,11 +194,11 @@ def _tuning(
         check_weights(kind)
     wanted = sorted({check_whole("each k", k) for k in ks})
     plan = yield from plan_vote(index, replace(rules, min_votes=1), where, {}, explained=False)
-    census = yield from count_labels(index._keys, votable(plan))
+    census = yield from count_labels(index._place(), votable(plan))
     # One more than k, since each document is left out of its own vote.
     check_enough(index.name, census, replace(rules, k=wanted[0] + 1, min_votes=1))
     usable = [k for k in wanted if k < most_votes(census, rules)]
-    stored = yield from labelled_vectors(index._keys, index.schema, plan.among)
+    stored = yield from labelled_vectors(index._place(), plan.among)
     largest = replace(rules, k=usable[-1], min_votes=1)
     plan = replace(plan, k=largest.k, breadth=largest.k, among=only_labelled(plan.among, census))
     electorates: list[Sequence[Neighbor]] = []

@@ -18,9 +18,7 @@ import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragknn import CommandRefused, Document, HashingEmbedder, Index, Indexer, Passage, Splitter
-from ragknn._protocol import counting
-from ragknn._protocol.vectors import to_bytes
+from ragknn import Document, HashingEmbedder, Index, Indexer, Passage, Splitter
 from ragknn.indexing._reading import DOCUMENTS_PER_PART, PASSAGES_PER_PART
 
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]))
@@ -336,9 +334,13 @@ def rounds(monkeypatch):
     from ragknn.server import _driving
 
     made = []
+
+    def sent(exchange, *arguments, **options):
+        made.append(1)
+        return exchange(*arguments, **options)
+
     for name in ("exchange", "aexchange"):
-        sent = partial(lambda exchange, *arguments: made.append(1) or exchange(*arguments), getattr(_driving, name))
-        monkeypatch.setattr(_driving, name, sent)
+        monkeypatch.setattr(_driving, name, partial(sent, getattr(_driving, name)))
     return made
 
 
@@ -471,40 +473,3 @@ def test_a_field_named_as_a_name_of_the_counting_is_counted_too(faces, redis_url
             "text",
             dict.fromkeys(fields, 7),
         )
-
-
-# ---- a server that is short of time ----------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def large(redis_url):
-    """Name of an index of which the server cannot count all in a millisecond."""
-    with Index(f"large-{os.getpid()}", url=redis_url, dim=2, text_search=False, fields={"n": "numeric"}) as index:
-        pipeline = index.client.pipeline(transaction=False)
-        [blob] = to_bytes(np.ones((1, 2)), "float32")
-        for row in range(30_000):
-            fields = {"vector": blob, "document_id": f'"{row}"', "f:n": str(row), "metadata": "{}", "label": str(row)}
-            pipeline.hset(f"{index._keys.passages(str(row))}0", mapping=fields)
-        pipeline.execute()
-        yield index.name
-        index.drop()
-
-
-@pytest.mark.long
-@pytest.mark.parametrize(
-    "read",
-    [
-        lambda index: index.count_documents({"n": {"$gte": 0}}),
-        lambda index: index.values("n"),
-        lambda index: index.values("label"),
-        lambda index: list(index.documents(where={"n": {"$gte": 0}})),
-        lambda index: list(index.passages(where={"n": {"$gte": 0}})),
-        lambda index: index.value_range("n"),
-    ],
-    ids=["documents counted", "values", "labels", "documents", "passages", "range"],
-)
-def test_an_answer_that_was_cut_short_is_refused(faces, redis_url, large, monkeypatch, read):
-    monkeypatch.setattr(counting, "COUNT_TIMEOUT", 1)
-    monkeypatch.setattr("ragknn._protocol.finding.COUNT_TIMEOUT", 1)
-    with faces.index(large, url=redis_url) as index, pytest.raises(CommandRefused, match="Timeout limit was reached"):
-        read(index)

@@ -523,12 +523,12 @@ ADDING = """
     index = Index(name, url=url).open()
     exchange, rounds = _driving.exchange, []
 
-    def stopping(client, commands, read=None):
+    def stopping(client, commands, read=None, **options):
         rounds.append(commands)
         if len(rounds) == last:
             print("stopped", flush=True)
             sys.stdin.read()  # whoever is to be killed waits here for it
-        return exchange(client, commands, read)
+        return exchange(client, commands, read, **options)
 
     _driving.exchange = stopping
     index.add_fields({"n": "numeric", "t": "tag"})

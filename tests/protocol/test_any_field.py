@@ -98,7 +98,7 @@ class Server:
         self.documents = documents
 
     def find(self, where):
-        return set(self.index._run(matching_ids(self.index._keys, compile_filter(where, self.index.schema))))
+        return set(self.index._run(matching_ids(self.index._place(), compile_filter(where, self.index.schema))))
 
     def check(self, where):
         assert self.find(where) == {one.id for one in self.documents if MEANING.matches(one, where)}

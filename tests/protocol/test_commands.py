@@ -296,14 +296,14 @@ def test_what_a_server_says_of_itself_is_read(as_lines):
 
 
 def test_passages_and_documents_are_counted_on_the_server():
-    steps, passages = play(count_passages(KEYS), [{b"total_results": 7, b"results": []}])
+    steps, passages = play(count_passages(PLACE), [{b"total_results": 7, b"results": []}])
     assert (steps, passages) == (
-        [[("FT.SEARCH", "ragknn:doc", "*", "LIMIT", "0", "0", "TIMEOUT", "60000", "DIALECT", "2")]],
+        [[("FT.SEARCH", "ragknn:doc", "*", "LIMIT", "0", "0", "TIMEOUT", "1000", "DIALECT", "2")]],
         7,
     )
-    _, documents = play(count_documents(KEYS), [[1, [b"n", b"3"]]])
+    _, documents = play(count_documents(PLACE), [[1, [b"n", b"3"]]])
     assert documents == 3
-    _, documents = play(count_documents(KEYS), [[0]])
+    _, documents = play(count_documents(PLACE), [[0]])
     assert documents == 0
 
 
