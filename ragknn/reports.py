@@ -123,12 +123,15 @@ class IngestReport(Plain):
         rows = [(failure.source, failure.reason, failure.document_id) for failure in self.failed]
         return frame(("source", "reason", "document_id"), rows)
 
-    def __str__(self) -> str:
+    @property
+    def head(self) -> str:
+        """The counts in a line, without reasons and ids."""
         counts = f"{self.added} added, {self.updated} updated, {self.unchanged} unchanged, {self.deleted} deleted"
         skipped = f", {self.skipped} skipped" * bool(self.skipped)
-        head = f"{counts}{skipped}, {len(self.failed)} failed; {self.passages} passages in {self.seconds:.1f} s"
-        if self.dry_run:
-            head = f"dry run, nothing written: {head}"
+        return f"{counts}{skipped}, {len(self.failed)} failed; {self.passages} passages in {self.seconds:.1f} s"
+
+    def __str__(self) -> str:
+        head = f"dry run, nothing written: {self.head}" if self.dry_run else self.head
         kept = [f"  {self.kept} missing from the input were kept, since not all of it could be read"] * bool(self.kept)
         left_out = [f"  left out: {one}" for one in self.left_out]
         changed = [f"  changed: {note}" for note in self.notes if note.kind == "changed"]

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import click
@@ -13,6 +14,7 @@ import click
 from ragknn._protocol.schema import Algorithm, FieldType
 from ragknn._protocol.vectors import DType
 from ragknn.cli import progress
+from ragknn.cli.dead_letters import check_place, write_dead_letters
 from ragknn.cli.embedders import chosen_embedder, embedder_option
 from ragknn.cli.options import common, name_argument, url_option, where_option
 from ragknn.cli.program import SOME_FAILED
@@ -92,6 +94,12 @@ def _with_place(name: str, url: str | None, fields: dict[str, FieldType] | None)
     help="Embed passages with the headings above them, or without. This and the three before are kept with the index "
     "and need not be named again.  [default: with]",
 )
+@click.option(
+    "--dead-letter",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write what failed to this file, a JSON line each with its reason: mended, it can be indexed.",
+)
 @reading_options
 @embedder_option
 @url_option
@@ -114,6 +122,7 @@ def index(
     overlap: int | None,
     unit: Any,
     headings: bool | None,
+    dead_letter: Path | None,
     reading: dict[str, Any],
     embedder: Embedder | None,
     url: str | None,
@@ -125,6 +134,8 @@ def index(
     .rst; each may be packed (.gz). PATH - is standard input. A document that is already in the index is replaced,
     unless it has not changed. With several paths, the name of each folder goes before the ids of its documents.
     """
+    if dead_letter is not None:
+        check_place(dead_letter, paths)
     source = read_documents(paths[0] if len(paths) == 1 else paths, **reading)
     named = {"size": size, "overlap": overlap, "unit": unit, "headings": headings}
     named = {setting: value for setting, value in named.items() if value is not None}
@@ -150,6 +161,8 @@ def index(
         if not dry_run:
             raise
         report = ingest(_all_new, source, as_json)
+    if dead_letter is not None:
+        write_dead_letters(dead_letter, report, source)
     if report.failed:
         sys.exit(SOME_FAILED)
 

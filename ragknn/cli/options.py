@@ -15,6 +15,7 @@ import click
 from click.types import IntParamType
 
 from ragknn._display.pictures import SUFFIXES, figure_class
+from ragknn.cli.logs import log_options
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -155,4 +156,4 @@ def common(command: F) -> F:
 
     debug = click.option("--debug", is_flag=True, expose_value=False, callback=remember, help="Show tracebacks.")
     as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON lines, for programs.")
-    return as_json(debug(checked))  # type: ignore[return-value]  # a function with the same arguments
+    return as_json(debug(log_options(checked)))  # type: ignore[return-value]  # a function with the same arguments

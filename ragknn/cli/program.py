@@ -14,6 +14,7 @@ import click
 from click.exceptions import Abort, Exit
 from rich.text import Text
 
+from ragknn._logs import COMMAND, SEARCHING, WRITING
 from ragknn._secrets import mask_password
 from ragknn.cli.screen import open_streams, outliving, stderr
 from ragknn.errors import EmbeddingError, RagKNNError, ServerStartError
@@ -99,6 +100,7 @@ class Program(click.Group):
         except BrokenPipeError:
             raise Exit(READER_GONE) from None
         except Exception as error:
+            COMMAND.error("%s", one_line(error), exc_info=COMMAND.isEnabledFor(logging.DEBUG))
             _say(traceback.format_exc().rstrip() if ctx.meta.get("debug") else f"error: {one_line(error)}")
             is_usage = isinstance(error, ValueError | TypeError | OverflowError) and not isinstance(error, RagKNNError)
             raise Exit(WRONG_USAGE if is_usage else FAILED) from error
@@ -146,6 +148,10 @@ def _say(text: str) -> None:
 
 class _Lines(logging.Handler):
     """Shows warnings of the library as other messages are shown."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Leave out what the commands print themselves."""
+        return record.name not in (COMMAND.name, WRITING.name, SEARCHING.name) and super().filter(record)
 
     def emit(self, record: logging.LogRecord) -> None:
         stderr.print(Text(f"warning: {record.getMessage()}", style="yellow"), soft_wrap=True)

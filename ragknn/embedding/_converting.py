@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ragknn._logs import EMBEDDING as logger  # noqa: N811
 from ragknn.embedding import _graph_cache as cache
 from ragknn.embedding._facts import Facts
 from ragknn.embedding._graph_cache import Converted
@@ -17,8 +17,6 @@ from ragknn.embedding._openvino import OpenVinoModel, convert, load_openvino, qu
 from ragknn.embedding._probe import AGREEMENT, PROBE, agreement
 from ragknn.embedding._tokens import Tokens
 from ragknn.embedding._torch import probed
-
-logger = logging.getLogger(__name__)
 
 
 def converted(model: Any, name: str, place: Path | None) -> Converted:

@@ -18,6 +18,9 @@ from ragknn.reports import Failure, Note
 _IDS = ("id", "_id")
 _LABELS = ("label", "target")
 
+REASON_FIELD = "ragknn_failure"
+"""Field of a row in which a dead letter says why it could not be stored; it becomes no metadata."""
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -73,7 +76,7 @@ def to_document(row: Row, name: str, where: Mapping[str, str], fields: Fields) -
 
     inner = row.values.get("metadata")
     metadata = dict(inner) if isinstance(inner, dict) else {}
-    taken = {keys["id"], keys["text"], keys["label"], "metadata" if isinstance(inner, dict) else None}
+    taken = {keys["id"], keys["text"], keys["label"], "metadata" if isinstance(inner, dict) else None, REASON_FIELD}
     metadata.update((key, value) for key, value in row.values.items() if value is not None and key not in taken)
     metadata.update((key, value) for key, value in where.items() if value and key not in metadata)
     text = _titled(checked.title, checked.text)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sized
+from logging import DEBUG
 from typing import Any
 
 from ragknn._display.bars import notebook_bar
+from ragknn._logs import WRITING
 from ragknn._protocol.counting import index_info
 from ragknn._protocol.finding import matching_ids, stored_ids
 from ragknn._protocol.flows import Flow
@@ -72,7 +74,25 @@ def ingest(
         tally.failed.append(
             Failure(key, f"the server left {info.failures - refused_before} passages out of the index: {reason}")
         )
-    return tally.report(final=True)
+    report = tally.report(final=True)
+    _tell(place, report)
+    return report
+
+
+def _tell(place: Place, report: IngestReport) -> None:
+    """Write the counts to the log; reasons may quote what stands in a document, and are for the report."""
+    name = place.keys.name
+    WRITING.info("index %r%s: %s", name, " (dry run)" * report.dry_run, report.head)
+    if report.failed:
+        WRITING.warning("index %r: %d failed, the first of them %s", name, len(report.failed), report.failed[0].source)
+    if report.kept:
+        WRITING.warning("index %r: %d missing documents were kept, as not all could be read", name, report.kept)
+    if WRITING.isEnabledFor(DEBUG):
+        for what, ids in report.ids.items():
+            for document_id in ids:
+                WRITING.debug("index %r: %s %s", name, what, document_id)
+        for failure in report.failed:
+            WRITING.debug("index %r: failed %s", name, failure)
 
 
 def all_new(items: Iterable[Any]) -> IngestReport:

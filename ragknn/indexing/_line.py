@@ -7,14 +7,17 @@ Each stage holds a few documents at most, and begins the next without waiting fo
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
+from logging import DEBUG
 from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
+from ragknn._logs import EMBEDDING, SPLITTING, WRITING
 from ragknn._protocol.flows import Ahead, Begun, Flow, Work
 from ragknn._protocol.place import Place
 from ragknn._protocol.vectors import as_vectors
@@ -121,6 +124,8 @@ class Line:
         pending: list[Pending] = yield Work(
             lambda: list(pending_of(documents, known, self._draft, self._policy, self._tally, of_others))
         )
+        cut = sum(len(one.passages) for one in pending) if SPLITTING.isEnabledFor(DEBUG) else 0
+        SPLITTING.debug("of %d documents %d are to be written, in %d passages", len(documents), len(pending), cut)
         self._under_way.difference_update({one.id for one in documents} - {one.draft.id for one in pending})
         if self._policy.dry_run:
             for one in pending:
@@ -156,7 +161,10 @@ class Line:
         if self._model_failed:  # the error of before is the one that is raised
             raise EmbeddingError("the model failed at other passages before it came to these")
         try:
-            return self._embed([one.text_of(number) for one, number in passages])
+            began = time.perf_counter()
+            made = self._embed([one.text_of(number) for one, number in passages])
+            EMBEDDING.debug("embedded %d passages in %.3f s", len(passages), time.perf_counter() - began)
+            return made
         except BaseException:
             self._model_failed = True
             raise
@@ -191,7 +199,9 @@ class Line:
 
     def _take_outcomes(self) -> Flow[None]:
         pending, begun = self._writing.popleft()
-        for one, outcome in zip(pending, (yield begun), strict=True):
+        outcomes = yield begun
+        WRITING.debug("wrote %d documents", len(pending))
+        for one, outcome in zip(pending, outcomes, strict=True):
             self._settle(one)
             if outcome is True:
                 one.count(self._tally)

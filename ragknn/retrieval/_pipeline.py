@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from logging import DEBUG, WARNING
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ragknn._logs import SEARCHING
 from ragknn._protocol.flows import Flow, Work
 from ragknn._protocol.place import Place
 from ragknn._protocol.schema import Schema
@@ -86,10 +88,21 @@ def select(place: Place, questions: Sequence[Question], plan: Plan, kept: Kept |
         found, chosen = yield from _read_later(place, questions, plan)
     else:
         found, chosen = yield from _chosen(place, questions, plan, kept)
+    if SEARCHING.isEnabledFor(WARNING):
+        _tell(place, plan, found, chosen)
     return [
         settled(neighbors, question.text, one.warnings, place.on_incomplete, question.notes)
         for question, one, neighbors in zip(questions, found, chosen, strict=True)
     ]
+
+
+def _tell(place: Place, plan: Plan, found: Sequence[Found], chosen: Sequence[Sequence[Neighbor]]) -> None:
+    for one in found:
+        if one.warnings:
+            SEARCHING.warning("a search in index %r is not complete: %s", place.keys.name, "; ".join(one.warnings))
+    if SEARCHING.isEnabledFor(DEBUG):
+        many = sum(map(len, chosen))
+        SEARCHING.debug("%d questions to index %r, %s: %d neighbors", len(found), place.keys.name, plan.mode, many)
 
 
 def _read_later(

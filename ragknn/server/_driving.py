@@ -12,12 +12,14 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from contextvars import copy_context
+from logging import DEBUG
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 import redis
 import redis.asyncio
 
+from ragknn._logs import SERVER
 from ragknn._protocol.flows import Ahead, Begun, Command, Each, Flow, Once, Pause, Step, Work
 from ragknn.server._exchange import Read, aexchange, all_read, exchange, is_plain
 from ragknn.server._lane import Lane
@@ -89,7 +91,13 @@ class Driver:
             replies = self._lane.replies(self._lane.send(commands, once=once))
             return all_read(replies, read)
         with translated(self._client):
-            return exchange(self._client, commands, read, once=once)
+            if not SERVER.isEnabledFor(DEBUG):
+                return exchange(self._client, commands, read, once=once)
+            began = time.perf_counter()
+            try:
+                return exchange(self._client, commands, read, once=once)
+            finally:
+                _tell(commands, began)
 
     def _begin(self, flow: Flow[Any]) -> _Sent:
         try:
@@ -195,7 +203,19 @@ class AsyncDriver:
     async def _replies(self, commands: list[Command], read: Read | None = None, *, once: bool = False) -> list[Any]:
         async with self._lane:
             with translated(self._client):
-                return await aexchange(self._client, commands, read, once=once)
+                if not SERVER.isEnabledFor(DEBUG):
+                    return await aexchange(self._client, commands, read, once=once)
+                began = time.perf_counter()
+                try:
+                    return await aexchange(self._client, commands, read, once=once)
+                finally:
+                    _tell(commands, began)
+
+
+def _tell(commands: list[Command], began: float) -> None:
+    if commands:
+        milliseconds = 1000 * (time.perf_counter() - began)
+        SERVER.debug("round trip of %d commands, the first %s, in %.1f ms", len(commands), commands[0][0], milliseconds)
 
 
 class _Task(Begun):

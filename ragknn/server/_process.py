@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import subprocess
 import sys
@@ -17,13 +16,12 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from ragknn._logs import SERVER as logger  # noqa: N811
 from ragknn._protocol.replies import parse_info
 from ragknn.errors import ServerError, ServerStartError, UnsupportedServer
 from ragknn.server._folder import POLL_SECONDS, DataFolder, ServerState
 from ragknn.server._programs import find_programs
 from ragknn.settings import Settings
-
-logger = logging.getLogger(__name__)
 
 START_SECONDS = 30.0  # longest wait for the first answer, which usually takes 0.1 s
 LOADING_SECONDS = 600.0  # the same, once the server reports that it loads its data: some GB from a slow disk

@@ -7,7 +7,6 @@ import.
 from __future__ import annotations
 
 import atexit
-import logging
 import multiprocessing
 import os
 import sys
@@ -21,6 +20,7 @@ from urllib.parse import quote
 import redis
 
 from ragknn._checks import check_type, described, shown
+from ragknn._logs import SERVER as logger  # noqa: N811
 from ragknn._plain import Plain
 from ragknn._protocol.replies import dotted, module_version
 from ragknn.errors import ConfigurationError, MissingDependency, RagKNNError, ServerError
@@ -28,8 +28,6 @@ from ragknn.server._folder import DataFolder, ServerState, make_exclusive, relea
 from ragknn.server._process import LOG_LINES, connect, mend_file, shut_down, spawn, wait_until_ready, watch
 from ragknn.server._programs import server_not_found
 from ragknn.settings import Settings, load_settings
-
-logger = logging.getLogger(__name__)
 
 _holders: weakref.WeakSet[RedisServer] = weakref.WeakSet()
 _shared: dict[Path, RedisServer] = {}
