@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 
 # From low to high: a package, or a module at the top, imports only from those before it and from itself.
 LAYERS = [
-    *("version", "errors", "_ids", "filters", "_checks", "_lazy", "_plain", "_secrets"),
+    *("version", "errors", "_ids", "filters", "_checks", "_lazy", "_logs", "_plain", "_secrets"),
     "text._",  # the private modules of `text` are about strings alone, and below the records, which show themselves
     *("_display", "records", "reports", "settings"),
     *("text", "embedding", "_nearest", "_protocol", "server", "indexing", "retrieval", "voting", "files"),

@@ -83,7 +83,7 @@ def test_each_data_folder_has_its_own_server(tmp_path: Path):
 
 
 def test_threads_share_one_server_and_it_is_logged_once(settings: Settings, caplog: pytest.LogCaptureFixture):
-    caplog.set_level(logging.INFO, logger="ragknn.server.embedded")
+    caplog.set_level(logging.INFO, logger="ragknn.server")
     barrier = threading.Barrier(8)
 
     def ask(_: int) -> RedisServer:
