@@ -63,5 +63,5 @@ def _read(keys: Keys, read: Callable[[int, Any], Any], number: int, reply: Any) 
 def _gone(keys: Keys) -> IndexNotFound:
     return IndexNotFound(
         f"expected index {keys.name!r}, which was there when it was opened, got none: it was dropped, or the server "
-        "was emptied; call open() to create it again, and add the documents again"
+        "was emptied; call open() to create it again, and add the documents again. If it was rebuilt, call again"
     )

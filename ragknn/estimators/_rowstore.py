@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragknn._ids import passage_id
+from ragknn._protocol.flows import Flow, repeatable
 from ragknn._protocol.place import Bulk
 from ragknn._protocol.query import EVERYTHING, LABELLED, Fragment
 from ragknn._protocol.replies import as_text
@@ -206,7 +207,7 @@ class Rows:
         self, X: NDArray[Any], k: int, ef_runtime: int | None, bulk: Bulk
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         index = self.index
-        those = index._run(find_in_memory(index._place(bulk=bulk), X, k, self._among))
+        those = index._run(_finding_in_memory(index, bulk, X, k, self._among))
         if those is not None and those.rows.shape[1] == k:
             return self._in_order(those.distances, self._numbers_of(those))
         retrievals = self._retrieve(X, k, {"ef_runtime": ef_runtime})
@@ -222,9 +223,7 @@ class Rows:
         return EVERYTHING if self.spots is None else LABELLED
 
     def _retrieve(self, X: NDArray[Any], k: int | None, options: Options) -> list[Retrieval]:
-        index = self.index
-        plan = replace(make_plan(index.schema, self._among, k, options), returned=IDS)
-        return index._run(select(index._place(), near(index, X), plan))
+        return self.index._run(_finding(self.index, X, k, self._among, options))
 
     def _explain(self, retrieval: Retrieval, k: int) -> None:
         found = self.index.count()
@@ -273,3 +272,14 @@ class Rows:
             there = f"passage {passage_id(document_id, number)}"
             raise SchemaMismatch(self.name, {"rows": (f"the {self.size} that were fitted", there)})
         return row
+
+
+@repeatable
+def _finding_in_memory(index: Index, bulk: Bulk, X: NDArray[Any], k: int, among: Fragment) -> Flow[Nearest | None]:
+    return (yield from find_in_memory(index._place(bulk=bulk), X, k, among))
+
+
+@repeatable
+def _finding(index: Index, X: NDArray[Any], k: int | None, among: Fragment, options: Options) -> Flow[list[Retrieval]]:
+    plan = replace(make_plan(index.schema, among, k, options), returned=IDS)
+    return (yield from select(index._place(), near(index, X), plan))

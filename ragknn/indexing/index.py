@@ -152,7 +152,7 @@ class Index(SharedIndex):
         try:
             return self._drive(while_there(self._keys, flow))
         except IndexNotFound:
-            if not isinstance(flow, Repeatable) or self._opened is None or not self._drive(self._keeping_up()):
+            if self._opened is None or not self._drive(self._keeping_up()) or not isinstance(flow, Repeatable):
                 raise
         again: Flow[_T] = flow.again()
         return self._run(again)
@@ -463,7 +463,7 @@ class AsyncIndex(SharedIndex):
         try:
             return await self._drive(while_there(self._keys, flow))
         except IndexNotFound:
-            if not isinstance(flow, Repeatable) or self._opened is None or not await self._drive(self._keeping_up()):
+            if self._opened is None or not await self._drive(self._keeping_up()) or not isinstance(flow, Repeatable):
                 raise
         again: Flow[_T] = flow.again()
         return await self._run(again)

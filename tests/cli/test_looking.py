@@ -94,3 +94,15 @@ def test_queries_come_from_words_a_file_or_standard_input(ragknn, index, tmp_pat
 def test_words_of_a_text_to_classify_are_one_text(ragknn, index):
     [vote] = lines(ragknn("classify", index, "late", "trains", "-k", "1", "--where", '{"tenant": "y"}', "--json"))
     assert vote["text"] == "late trains"
+
+
+def test_an_index_is_rebuilt(ragknn, index):
+    planned = ragknn("rebuild", index, "--algorithm", "hnsw", "--m", "8", "--dry-run")
+    assert planned.stdout.startswith(
+        f"dry run, nothing changed: {index}: algorithm 'flat' to 'hnsw', m 16 to 8; 3 pass"
+    )
+    [report] = lines(ragknn("rebuild", index, "--algorithm", "hnsw", "--recall", "0.5", "--json"))
+    assert (report["changed"], report["passages"], report["recall"]) == ({"algorithm": ["flat", "hnsw"]}, 3, 1.0)
+    assert ragknn("rebuild", index, "--algorithm", "hnsw").stdout == f"{index}: nothing to change\n"
+    assert lines(ragknn("info", index, "--json"))[0]["algorithm"] == "hnsw"
+    assert "expected something to change" in ragknn("rebuild", index).stderr

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from servers import private_server
 
-from ragknn import Document, HashingEmbedder, Index, Indexer, RebuildFailed, Retriever, SchemaMismatch
+from ragknn import Document, HashingEmbedder, Index, Indexer, LabelVoter, RebuildFailed, Retriever, SchemaMismatch
 from ragknn._protocol.replies import parse_info
 from ragknn.estimators import KNeighborsClassifier
 from ragknn.indexing._rebuilding import rebuilding
@@ -355,6 +355,20 @@ def test_an_index_of_an_estimator_is_not_rebuilt(redis_url, index_name):
     KNeighborsClassifier(index=index_name, url=redis_url).fit(VECTORS[:20], [0, 1] * 10)
     with Index(index_name, url=redis_url) as index, pytest.raises(ValueError, match="with an estimator's rows"):
         index.rebuild(algorithm="hnsw")
+
+
+def test_an_estimator_and_a_voter_on_an_index_go_on(redis_url, index_name):
+    labels = ["ab"[number % 2] for number in range(ROWS)]
+    with Index(index_name, url=redis_url, dim=DIM) as index:
+        Indexer(index).add_vectors(IDS, VECTORS, labels=labels)
+        fitted = KNeighborsClassifier.from_index(index_name, url=redis_url)
+        voter = LabelVoter(Retriever(Index(index_name, url=redis_url).open()), 5)
+        before = fitted.predict(QUERIES), voter.predict(QUERIES)
+        for algorithm in ("hnsw", "flat"):
+            index.rebuild(algorithm=algorithm)
+            assert list(fitted.predict(QUERIES)) == list(before[0])
+            assert list(voter.predict(QUERIES)) == list(before[1])
+        voter.retriever.index.close()
 
 
 def test_without_memory_for_two_versions_nothing_is_begun(tmp_path):
