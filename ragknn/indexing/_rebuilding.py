@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -43,6 +42,8 @@ class Changes(TypedDict, total=False):
     m: int | None
     ef_construction: int | None
     metric: Metric | None
+    text_search: bool | None
+    any_field: bool | None
 
 
 def rebuilding(
@@ -50,9 +51,14 @@ def rebuilding(
 ) -> Flow[RebuildReport]:
     """Return what became of the index; `Index.rebuild` explains the arguments."""
     started = time.monotonic()
+    expected = ", ".join(Changes.__annotations__)
+    if unknown := set(changes) - set(Changes.__annotations__):
+        raise TypeError(f"expected changes among {expected}, got {', '.join(sorted(unknown))}")
     named: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
     if not named:
-        raise ValueError(f"expected something to change, got nothing: name at least one of {', '.join(changes)}")
+        raise ValueError(
+            f"expected something to change, got nothing: name at least one of {', '.join(Changes.__annotations__)}"
+        )
     if not 0 <= check_number("recall", recall) <= 1:
         raise ValueError(f"expected a recall from 0 to 1, got {recall}")
     if progress is not None:
@@ -60,7 +66,7 @@ def rebuilding(
     if check_flag("dry_run", dry_run):
         schema = Schema.loads(index.name, (yield from stored_manifest(index._keys)))
         info = yield from index_info(index._keys)
-        return RebuildReport(index.name, _differing(schema, replace(schema, **named)), info.passages, dry_run=True)
+        return RebuildReport(index.name, _differing(schema, _changed(schema, named)), info.passages, dry_run=True)
     yield from index._modernizing()
     mark = yield from claim(index._keys)
     with bar_in_notebook("passages") as shown:
@@ -75,13 +81,13 @@ def rebuilding(
 
 
 def _rebuild(
-    index: Index | AsyncIndex, mark: str, named: Mapping[str, Any], recall: float, progress: Progress
+    index: Index | AsyncIndex, mark: str, named: dict[str, Any], recall: float, progress: Progress
 ) -> Flow[RebuildReport]:
     keys = index._keys
     while True:
         manifest = yield from stored_manifest(keys)
         old = Schema.loads(keys.name, manifest)
-        new = replace(old, **named)
+        new = _changed(old, named)
         if not (changed := _differing(old, new)):
             yield from drop_others(keys)
             return RebuildReport(keys.name, {})
@@ -114,9 +120,31 @@ def _rebuild(
     )
 
 
+def _changed(old: Schema, named: dict[str, Any]) -> Schema:
+    """Return the schema with the changes.
+
+    Raises:
+        ValueError: an invalid value, or something that the stored passages lack.
+    """
+    new = replace(old, **named)
+    for name, what in (("text_search", "words"), ("any_field", "tags of undeclared fields")):
+        if getattr(new, name) and not getattr(old, name):
+            raise ValueError(
+                f"expected {name}=False or nothing, got True: the passages were stored without their {what}; make a "
+                "new index with them, of Index.documents(vectors=True)"
+            )
+    return new
+
+
 def _differing(old: Schema, new: Schema) -> dict[str, tuple[Any, Any]]:
     """Return what is to be changed; the settings of a graph only where there is one."""
-    names = ["algorithm", "metric", *(("m", "ef_construction") if new.algorithm == "hnsw" else ())]
+    names = [
+        "algorithm",
+        "metric",
+        "text_search",
+        "any_field",
+        *(("m", "ef_construction") if new.algorithm == "hnsw" else ()),
+    ]
     pairs = {name: (getattr(old, name), getattr(new, name)) for name in names}
     return {name: (before, after) for name, (before, after) in pairs.items() if before != after}
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import aclosing, closing
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from ragknn._protocol.counting import (
     wait_until_searchable,
@@ -14,7 +14,7 @@ from ragknn._protocol.counting import (
 from ragknn._protocol.flows import Flow, Progress, Repeatable
 from ragknn._protocol.opening import drop_index, listing
 from ragknn._protocol.presence import while_there
-from ragknn._protocol.schema import Algorithm, FieldType
+from ragknn._protocol.schema import FieldType
 from ragknn.errors import IndexNotFound
 from ragknn.filters import Where
 from ragknn.indexing._mapping import SAMPLE, mapping
@@ -33,7 +33,7 @@ from ragknn.indexing._reading import (
 )
 from ragknn.indexing._rebuilding import LEAST_RECALL, Changes, rebuilding
 from ragknn.indexing.mapping import IndexMap
-from ragknn.records import Document, Metric, Passage
+from ragknn.records import Document, Passage
 from ragknn.reports import IndexInfo, IngestReport, RebuildReport
 from ragknn.server._connection import aconnect, arun, check_url, close, connect, run
 from ragknn.server._loops import LoopClients
@@ -318,13 +318,10 @@ class Index(SharedIndex):
     def rebuild(
         self,
         *,
-        algorithm: Algorithm | None = None,
-        m: int | None = None,
-        ef_construction: int | None = None,
-        metric: Metric | None = None,
         recall: float = LEAST_RECALL,
         progress: Progress | None = None,
         dry_run: bool = False,
+        **changes: Unpack[Changes],
     ) -> RebuildReport:
         """Change what the index is made of while it serves; nothing is embedded.
 
@@ -337,21 +334,20 @@ class Index(SharedIndex):
         was, and with others begins anew. What is left of it after the switch is dropped when the index is opened next.
 
         Args:
-            algorithm: as for `Index`, and so are the following; None: as it is.
-            m: as above.
-            ef_construction: as above.
-            metric: as above.
             recall: share of the exact neighbors that a search as usual must find in the new version, from 0 to 1.
             progress: called with the number of passages that are built and of all; None: a bar in a notebook.
             dry_run: whether to tell only what would be changed.
+            **changes: what to change, of `algorithm`, `m`, `ef_construction` and `metric`, as for `Index`; and, with
+                False, `text_search` and `any_field`: then words, or fields that were not declared, are indexed no more,
+                which takes less memory. They cannot become True, since passages are stored without them then.
 
         Raises:
             RebuildFailed: another process rebuilds the index, the server has no room for a second version, or that one
                 is not as it should be. The index serves as it was.
+            TypeError: something else to change.
             ValueError: nothing to change is named, an invalid value, or the index belongs to an estimator.
             ServerError: the server cannot be reached or refuses a command.
         """
-        changes: Changes = {"algorithm": algorithm, "m": m, "ef_construction": ef_construction, "metric": metric}
         return self._drive(rebuilding(self, changes, recall, progress, dry_run))
 
     def describe(self, where: Where | None = None) -> IndexInfo:
@@ -550,16 +546,12 @@ class AsyncIndex(SharedIndex):
     async def rebuild(
         self,
         *,
-        algorithm: Algorithm | None = None,
-        m: int | None = None,
-        ef_construction: int | None = None,
-        metric: Metric | None = None,
         recall: float = LEAST_RECALL,
         progress: Progress | None = None,
         dry_run: bool = False,
+        **changes: Unpack[Changes],
     ) -> RebuildReport:
         """Async twin of `Index.rebuild`."""
-        changes: Changes = {"algorithm": algorithm, "m": m, "ef_construction": ef_construction, "metric": metric}
         return await self._drive(rebuilding(self, changes, recall, progress, dry_run))
 
     async def describe(self, where: Where | None = None) -> IndexInfo:

@@ -122,6 +122,29 @@ def test_words_and_fields_are_found_as_before(faces, redis_url, index_name):
         Index(index_name, url=redis_url, algorithm="flat").open()
 
 
+def test_what_is_indexed_can_become_less(faces, redis_url, index_name, client):
+    documents = [Document(f"d{n}", f"letter {n} about pears", metadata={"kind": "ab"[n % 2]}) for n in range(40)]
+    options = {"embedder": HashingEmbedder(DIM), "any_field": True}
+    with faces.index(index_name, url=redis_url, **options) as index:
+        faces.indexer(index).add(documents)
+        retriever = faces.retriever(index)
+        found = retriever.retrieve("letter 7", 5)
+        report = index.rebuild(text_search=False, any_field=False)
+        assert report.changed == {"text_search": (True, False), "any_field": (True, False)}
+        before, after = report.memory_bytes
+        assert after < before
+        assert retriever.retrieve("letter 7", 5) == found
+        with pytest.raises(ValueError, match="expected an index with text_search"):
+            retriever.retrieve("letter 7", mode="text")
+        with pytest.raises(ValueError, match="kind"):
+            index.count({"kind": "a"})
+        faces.indexer(index).sync(documents[:30])
+        assert index.count() == 30
+        for name in ("text_search", "any_field"):
+            with pytest.raises(ValueError, match=f"expected {name}=False or nothing, got True: the passages were"):
+                index.rebuild(**{name: True}, dry_run=True)
+
+
 def test_no_search_and_no_write_fails_meanwhile(redis_url, index_name, made, client):
     """While searches go on in threads, and one writes, in the index that they have opened before."""
     ended = threading.Event()
