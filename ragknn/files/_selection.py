@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 GZIP = ".gz"
 _IGNORE_FILE = ".gitignore"
+_MOST_IGNORED = 65_536  # bytes; such a file has some hundred
 _QUERIES = ("queries.jsonl", "queries.tsv")  # of an evaluation set, as `ragknn.evaluation.read_questions` reads them
 
 
@@ -184,9 +185,13 @@ class _Walk:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
             names = {entry.name for entry in entries}
             if self._selection.gitignore and _IGNORE_FILE in names:
-                ignored = (*ignored, (here, _sound_patterns((folder / _IGNORE_FILE).read_text("utf-8", "replace"))))
+                ignored = (*ignored, (here, _sound_patterns(self._ignoring(folder / _IGNORE_FILE))))
         except OSError as error:
             yield self._barred(here, error)
+            return
+        except ReadError as error:
+            name = self._name(here.removesuffix("/"))
+            yield name, Barred(name, str(error))
             return
         is_set = not names.isdisjoint(_QUERIES) and (folder / "qrels").is_dir()
         for entry in entries:
@@ -204,6 +209,20 @@ class _Walk:
                 self._ahead.insert(position, (folder / entry.name, f"{path}/", ignored))
             else:
                 yield name, self._choice(folder / entry.name, path, name)
+
+    def _ignoring(self, path: Path) -> str:
+        """Return what a .gitignore file says; nothing for one that git would not read either: a link, or a device.
+
+        Raises:
+            ReadError: it is too long.
+        """
+        if path.is_symlink() or not path.is_file():
+            return ""
+        with path.open("rb") as stream:
+            said = stream.read(_MOST_IGNORED + 1)
+        if len(said) > _MOST_IGNORED:
+            raise ReadError(f"expected a {_IGNORE_FILE} of at most {_MOST_IGNORED} bytes, got more; shorten it")
+        return said.decode("utf-8", "replace")
 
     def _barred(self, here: str, error: OSError) -> tuple[str, Barred]:
         name = self._name(here.removesuffix("/"))

@@ -87,6 +87,20 @@ def test_gitignore_files_count_if_wanted(folder: Path) -> None:
     assert passed_over(folder, gitignore=True)["log/g.log"] == "named in .gitignore"
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("target", ["/dev/zero", "../outside", "nowhere", "."])
+def test_a_gitignore_that_leads_elsewhere_is_none(folder: Path, target: str) -> None:
+    write(folder.parent, "outside", "*.md\n")
+    (folder / ".gitignore").symlink_to(target)
+    assert ids(folder, gitignore=True, follow_links=True) == ids(folder)
+
+
+def test_a_gitignore_that_is_too_long_bars_its_folder(folder: Path) -> None:
+    write(folder, "d/.gitignore", "*.md\n" * 20_000)
+    barred = [str(one) for one in outcomes(folder, gitignore=True) if not isinstance(one, Document)]
+    assert barred == ["d: expected a .gitignore of at most 65536 bytes, got more; shorten it"]
+
+
 def test_a_folder_of_which_all_is_passed_over_is_refused_with_the_reasons(tmp_path: Path) -> None:
     write(tmp_path, "a.png", "x")
     with pytest.raises(ReadError, match=r"passed over a\.png \(no known format: \.png\)"):

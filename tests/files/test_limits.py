@@ -12,6 +12,8 @@ import zipfile
 import zlib
 from pathlib import Path
 
+import docx
+import openpyxl
 import pytest
 from made_files import outcomes, pdf, write
 
@@ -193,3 +195,49 @@ def test_large_json_is_read_in_the_other_process_as_in_this_one(tmp_path: Path) 
     rows = [{"id": str(number), "text": "x" * 2000, "n": number} for number in range(5000)]
     path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))
     assert outcomes(path, limits=Limits()) == outcomes(path)
+
+
+def with_entity(part: bytes, path: Path) -> bytes:
+    """Let a part in XML name an entity that stands for a file."""
+    begin = part.find(b"?>") + 2 if part.startswith(b"<?") else 0
+    entity = f'<!DOCTYPE r [<!ENTITY x SYSTEM "file://{path}">]>'.encode()
+    return part[:begin] + entity + part[begin:].replace(b"&amp;x;", b"&x;")
+
+
+@pytest.mark.parametrize("name", ["a.docx", "a.xlsx", "a.epub", "a.html", "a.rst", "a.md"])
+def test_no_file_brings_another_one_in(tmp_path: Path, name: str) -> None:
+    secret = write(tmp_path.parent, "secret.txt", "TOPSECRET")
+    made, folder = io.BytesIO(), tmp_path
+    if name == "a.docx":
+        document = docx.Document()
+        document.add_paragraph("see &x;")
+        document.save(made)
+    elif name == "a.xlsx":
+        book = openpyxl.Workbook()
+        book.active.append(["text"])
+        book.active.append(["see &x;"])
+        book.save(made)
+    elif name == "a.epub":
+        chapter = f"<item id='a' href='../../../../../../../../..{secret}'/><item id='b' href='b.html'/>"
+        order = "<itemref idref='a'/><itemref idref='b'/>"
+        made = io.BytesIO(
+            zipped(
+                **{
+                    "META-INF/container.xml": b"<container><rootfile full-path='c'/></container>",
+                    "c": f"<?xml version='1.0'?><package>{chapter}{order}</package>".encode(),
+                    "b.html": f"<!DOCTYPE html [<!ENTITY x SYSTEM 'file://{secret}'>]><p>see &x;".encode(),
+                }
+            )
+        )
+    else:
+        made.write(f"see\n\n.. include:: {secret}\n\n<iframe src='{secret}'></iframe>\n".encode())
+    content = made.getvalue()
+    if name in ("a.docx", "a.xlsx"):
+        with zipfile.ZipFile(made) as archive:
+            parts = {one: archive.read(one) for one in archive.namelist()}
+        named = {one: with_entity(part, secret) for one, part in parts.items() if b"&amp;x;" in part}
+        content = zipped(**{**parts, **named})
+    write(folder, name, content)
+    [read] = outcomes(folder)
+    assert "TOPSECRET" not in str(read)
+    assert isinstance(read, Failure) or "see" in read.text
