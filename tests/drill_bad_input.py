@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import json
 import os
 import random
@@ -18,16 +19,18 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 from click.testing import CliRunner
 from servers import private_server
 from trying import DIM, DOCUMENTS, WRONG, callables, run
 
 from ragknn import AsyncIndex, HashingEmbedder, Index, Indexer, RagKNNError
+from ragknn._checks import shown
 from ragknn.cli import COMMANDS, cli
 
 LONGEST = 20.0  # seconds for one call
@@ -109,25 +112,81 @@ def kind_of(error: BaseException) -> str:
     return f"{type(error).__name__} at {place}: {str(error)[:80]}"
 
 
+def wrong(chance: random.Random) -> object:
+    """Make a value that hardly anything takes."""
+    return WRONG[chance.choice(sorted(WRONG))]()
+
+
+def spoilt(value: object, chance: random.Random, depth: int = 0) -> object:
+    """Return a value with something wrong in it, or in its place."""
+    inside = depth < 4 and chance.random() < 0.75
+    if inside and isinstance(value, Mapping):
+        key = chance.choice([*value, "more"])
+        name = (
+            key
+            if chance.random() < 0.8
+            else chance.choice(["$in", "$or", "$not", "", "a.b", "\0", "\ud83d", 3, None, "t"])
+        )
+        return {**value, name: spoilt(value.get(key), chance, depth + 1)}
+    if inside and isinstance(value, list | tuple) and value:
+        place = chance.randrange(len(value))
+        return type(value)([*value[:place], spoilt(value[place], chance, depth + 1), *value[place + 1 :]])
+    if inside and isinstance(value, np.ndarray) and value.size and value.dtype.kind == "f":
+        odd = value.copy()
+        odd.flat[chance.randrange(value.size)] = chance.choice([np.nan, np.inf, 1e300, 0.0])
+        return odd
+    if inside and dataclasses.is_dataclass(value) and not isinstance(value, type):
+        name = chance.choice([one.name for one in dataclasses.fields(value) if one.init])
+        return dataclasses.replace(value, **{name: spoilt(getattr(value, name, None), chance, depth + 1)})
+    return wrong(chance)
+
+
+def filter_of(chance: random.Random, depth: int = 0) -> object:
+    """Make a filter of which much is right."""
+    if depth > 5 or chance.random() < 0.15:
+        return wrong(chance)
+    field = chance.choice(["n", "t", "label", "document_id", "no such", ""])
+    operators = ["$eq", "$ne", "$in", "$nin", "$gt", "$lte", "$prefix", "$contains", "$not", "$what"]
+    match chance.randrange(5):
+        case 0:
+            several = [filter_of(chance, depth + 1) for _ in range(chance.randrange(4))]
+            return {chance.choice(["$and", "$or"]): several}
+        case 1:
+            return {"$not": filter_of(chance, depth + 1)}
+        case 2:
+            return {
+                field: {chance.choice(operators): chance.choice([1, "x", [1, 2], ["x"], None, filter_of(chance, 6)])}
+            }
+        case 3:
+            return {field: chance.choice([1, "x", True, None, wrong(chance)])}
+    return {field: {chance.choice(operators): wrong(chance), chance.choice(operators): 1}}
+
+
 def try_calls(
     world: SimpleNamespace, loop: asyncio.AbstractEventLoop, chance: random.Random, trials: int, found: Found
 ) -> None:
-    """Call what is public with one to four arguments wrong at once."""
+    """Call what is public with something wrong in one to four of its arguments."""
     table = [(name, call, given) for name, (call, given) in callables(world).items() if given]
     for _ in range(trials):
         name, call, given = chance.choice(table)
         chosen = chance.sample(sorted(given), min(len(given), chance.choice((1, 2, 2, 3, 4))))
-        labels = {argument: chance.choice(sorted(WRONG)) for argument in chosen}
+        odd: dict[str, object] = {}
         found.calls += 1
         signal.setitimer(signal.ITIMER_REAL, LONGEST)
         try:
-            run(loop, call(**{**given, **{argument: WRONG[label]() for argument, label in labels.items()}}))
+            odd = {
+                argument: filter_of(chance)
+                if argument == "where" and chance.random() < 0.7
+                else spoilt(given[argument], chance)
+                for argument in chosen
+            }
+            run(loop, call(**{**given, **odd}))
         except Exception as error:
             found.refused += 1
             if fault := kind_of(error):
-                found.add(fault, f"{name}({labels})")
+                found.add(fault, f"{name}({shown(odd)})")
         except TookTooLong:
-            found.add(f"{name} took more than {LONGEST} s", f"{name}({labels})")
+            found.add(f"{name} took more than {LONGEST} s", f"{name}({shown(odd)})")
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
 

@@ -27,8 +27,8 @@ OPTIONS = {"embedder": EMBEDDER, "fields": {"n": "numeric", "t": "tag"}, "algori
 _numbers = count()
 
 
-def documents(many: int = 30) -> list[Document]:
-    return [Document(f"d{n}", f"text {n} of pears. " * 40, "ab"[n % 2], {"n": n, "t": "x"}) for n in range(many)]
+def documents(many: int = 6) -> list[Document]:
+    return [Document(f"d{n}", f"text {n} of pears. " * 15, "ab"[n % 2], {"n": n, "t": "x"}) for n in range(many)]
 
 
 MANY = 1_001  # passages, more than come in one reply
