@@ -29,7 +29,8 @@ from ragknn.embedding._names import READY_VECTORS
 from ragknn.errors import IndexNotFound, SchemaMismatch
 from ragknn.estimators._removal import Address, is_worker
 from ragknn.estimators._rows import read_mark, store_rows
-from ragknn.estimators._rowstore import Fitted, Rows, own_name
+from ragknn.estimators._rowstore import Fitted, Rows
+from ragknn.estimators._sweeping import own_name, sweep
 from ragknn.indexing.index import Index
 from ragknn.records import Label, Metric
 
@@ -110,6 +111,7 @@ class NeighborsBase(MultiOutputMixin, BaseEstimator):  # type: ignore[misc]  # s
         index = rows.attach(Index(name, url=self.url, client=self.client, **built))
         if not lasting:
             rows.remove_with_me()
+            index._run(sweep())
         kept_labels = labels if lasting else None
         index._run(store_rows(index._keys, index.schema, X, kept_labels, mark, lasting))
         self._rows = rows

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from ragknn._protocol.version import Version
 from ragknn.errors import ConnectionFailed, IncompleteRetrieval, IndexNotFound, RagKNNError, SchemaMismatch
 from ragknn.estimators._removal import Address, remove_with
 from ragknn.estimators._rows import Spot, fetch_rows, read_mark, store_rows
+from ragknn.estimators._sweeping import own_name
 from ragknn.indexing.index import Index
 from ragknn.records import Retrieval
 from ragknn.retrieval._asking import near
@@ -37,11 +37,6 @@ T = TypeVar("T")
 # 2.4e-7 in float32, and 5.6e-15 in float64 (200 random vectors each of 1 to 4,096 values).
 COSINE_ZERO = {"float64": 1e-13}
 COSINE_ZERO_ELSEWHERE = 5e-7
-
-
-def own_name() -> str:
-    """Return a name for an index that is removed with its estimator."""
-    return f"sklearn-{uuid4().hex}"
 
 
 @dataclass(frozen=True, slots=True)
