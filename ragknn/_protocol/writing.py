@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ragknn._protocol.finding import KEYS_PER_ROUND
-from ragknn._protocol.flows import Command, Flow
+from ragknn._protocol.flows import Command, Flow, Once
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.owners import OF_ANOTHER, REFUSED, Owners, guarded
 from ragknn._protocol.place import Place
@@ -222,8 +222,9 @@ def delete_documents(keys: Keys, document_ids: Sequence[str]) -> Flow[list[str]]
     removed: list[str] = []
     for start in range(0, len(document_ids), KEYS_PER_ROUND):
         part = document_ids[start : start + KEYS_PER_ROUND]
-        replies = yield [
-            ("EVAL", _REMOVE, "1", keys.record(document_id), keys.passages(document_id)) for document_id in part
-        ]
+        # A second time they would be said not to be there.
+        replies = yield Once(
+            [("EVAL", _REMOVE, "1", keys.record(document_id), keys.passages(document_id)) for document_id in part]
+        )
         removed += [document_id for document_id, reply in zip(part, replies, strict=True) if int(checked(reply))]
     return removed

@@ -439,7 +439,7 @@ def test_a_hash_that_cannot_be_read_is_an_error():
 
 def test_documents_are_deleted_a_thousand_in_a_round_trip():
     steps, removed = play(delete_documents(KEYS, [str(n) for n in range(KEYS_PER_ROUND + 1)]), [1] * 1000, [0])
-    assert [len(step) for step in steps] == [1000, 1]
+    assert [len(step.commands) for step in steps] == [1000, 1]
     assert removed == [str(n) for n in range(KEYS_PER_ROUND)]
 
 
