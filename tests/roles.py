@@ -98,7 +98,7 @@ class Calls:
                 lambda index: Retriever(index).kneighbors(vectors, None, max_distance=2.0)
             ),
             "build_context": lambda: ask(
-                lambda index: build_context(Retriever(index).retrieve("pears"), index, window=1)
+                lambda index: build_context(Retriever(index).retrieve("pears", where={"t": "x"}), index, window=1)
             ),
             "LabelVoter.vote": lambda: ask(lambda index: LabelVoter(Retriever(index), 3).vote("pears")),
             "LabelVoter.vote_many": lambda: ask(lambda index: LabelVoter(Retriever(index), 3).vote_many(["pears"])),

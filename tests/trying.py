@@ -59,7 +59,7 @@ DOCUMENTS = [Document(f"d{n}", f"text number {n} of pears", "ab"[n % 2], {"n": n
 # Classes of which one gets objects, and makes none.
 RESULTS = {"Context", "Failure", "IndexInfo", "IndexMap", "IngestReport", "Note", "Scores", "Setting", "Source"}
 RESULTS |= {"Tuning", "Comparison", "Estimate", "Evaluation", "Latency", "RecallPoint", "RecallScan", "SettingResult"}
-RESULTS |= {"DocumentReader", "Engine", "ServerInfo"}
+RESULTS |= {"DocumentReader", "Engine", "ServerInfo", "RebuildReport"}
 SETTINGS = {"Settings", "load_settings", "RedisServer"}  # which other tests try
 
 
@@ -323,6 +323,11 @@ def callables(world):
             f"{kind} exists": (one.exists, {"ids": ["d1"], "where": {"n": 1}}),
             f"{kind} values": (one.values, {"field": "t", "where": {"n": 1}}),
             f"{kind} value_range": (one.value_range, {"field": "n", "where": {"n": 1}}),
+            f"{kind} describe": (one.describe, {"where": {"n": 1}}),
+            f"{kind} rebuild": (
+                writer.index.rebuild,
+                {"recall": 0.9, "progress": None, "dry_run": True, "m": 8, "ef_construction": 100, "metric": "cosine"},
+            ),
             f"{kind} add_fields": (writer.index.add_fields, {"fields": {"n": "numeric"}}),
             f"{kind} wait_until_searchable": (one.wait_until_searchable, {"timeout": 1.0}),
             f"{kind} add": (writer.add, dict(documents=DOCUMENTS, **ingest)),
@@ -368,6 +373,7 @@ def callables(world):
                     "index": one,
                     "max_tokens": 100,
                     "window": 1,
+                    "where": {"n": {"$gte": 0}},
                     "separator": "\n",
                     "template": numbered,
                 },
