@@ -16,7 +16,7 @@ from ragknn.records import Document
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-NoteKind: TypeAlias = Literal["passed over", "empty", "partial", "assumed", "changed"]
+NoteKind: TypeAlias = Literal["passed over", "empty", "partial", "assumed", "changed", "damaged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,8 @@ class Note(Plain):
     Attributes:
         kind: "passed over": a file or folder that was not read; "empty": a file that was read and holds no text;
             "partial": a document of which something is missing, such as pages without text; "assumed": one read
-            with an assumption, such as its encoding; "changed": an index with another splitter than before.
+            with an assumption, such as its encoding; "changed": an index with another splitter than before;
+            "damaged": a document of which the server had lost something, so that it was stored anew.
         source: the file, the folder or the index.
         reason: what was left out or assumed, and what to do about it.
         document_id: the document concerned, or None where it is none or several.
@@ -74,7 +75,8 @@ class IngestReport(Plain):
             input could not be read and they may come from there.
         skipped: documents left alone because the index has their ids already (`on_existing="skip"`).
         left_out: fields that did not fit their type and were left out (`on_bad_field="leave_out"`), and why.
-        notes: what reading passed over, found empty, read in part or assumed, and another splitter; no failures.
+        notes: what reading passed over, found empty, read in part or assumed, another splitter, and what was damaged on
+            the server; no failures.
         ids: ids of the documents "added", "updated" and "deleted", in this order.
         dry_run: whether nothing was written: the report tells what would have been.
         seconds: how long it took.

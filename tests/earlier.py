@@ -12,7 +12,7 @@ def part_records(client, keys):
     for key in client.scan_iter(f"{keys.passage_prefix}*{FIRST}"):
         record = {name: value for name in RECORD if (value := client.hget(key, name)) is not None}
         client.hset(keys.earlier_record(keys.split_passage(key.decode())[0]), mapping=record)
-        client.hdel(key, *RECORD)
+        client.hdel(key, *RECORD, "digests")
 
 
 def set_manifest(client, keys, **values):

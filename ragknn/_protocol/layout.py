@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha1
 from itertools import chain
 from operator import methodcaller
 from typing import Any, TypeAlias
@@ -145,6 +146,14 @@ def whole_fields(
     return (*fields, *details.as_fields(), *record)
 
 
+def digest_of(passage: Command) -> str:
+    """Return the digest in what `passage_fields` made."""
+    return str(passage[_DIGEST_AT])
+
+
+_DIGEST_AT = 9
+
+
 def _text_fields(
     schema: Schema, document_id: str, text: str, start: int, end: int, vector: bytes | None
 ) -> list[str | bytes]:
@@ -156,7 +165,14 @@ def _text_fields(
     return fields
 
 
-def record_fields(hashed: str, details: str, passages: int, gaps: str = "", page_starts: Sequence[int] = ()) -> Command:
+def record_fields(
+    hashed: str,
+    details: str,
+    passages: int,
+    gaps: str = "",
+    page_starts: Sequence[int] = (),
+    digests: Sequence[str] = (),
+) -> Command:
     """Return names and values of a document's record, one after the other.
 
     Args:
@@ -165,8 +181,10 @@ def record_fields(hashed: str, details: str, passages: int, gaps: str = "", page
         passages: how many it has.
         gaps: what `find_gaps` found.
         page_starts: those of the document.
+        digests: those of its passages, where it has several: so that one that is of another version is noticed.
     """
     fields = ["text_hash", hashed, "details_hash", details, "passages", str(passages)]
+    fields += ["digests", sha1("".join(digests).encode(), usedforsecurity=False).hexdigest()] if digests else []
     fields += ["gaps", gaps] if gaps else []
     fields += ["page_starts", json.dumps(page_starts)] if page_starts else []
     return tuple(fields)

@@ -19,7 +19,9 @@ from ragknn.errors import CommandRefused
 # of each passage, the record among those of the first. A script, since how many passages there are must be read and
 # used in one step: another writer may be replacing the same document. The first write is one that a server without
 # memory refuses, even where it changes nothing; after it, all others go through, so that the document is stored whole
-# or not at all. Where the server has lost the record, what it has left of the passages goes too.
+# or not at all. Where the server has lost the record, what it has left of the passages goes too. Passages are removed
+# from the last to the first: a server that stops within a script, and reads its file again without the rest, then has
+# them right behind those of the document, where `_KNOWN` looks.
 _REPLACE = """
 local old = redis.call('HGET', KEYS[1], 'passages')
 if old and ARGV[2] == 'absent' then return 0 end
@@ -34,7 +36,9 @@ while at <= #ARGV do
   redis.call('HSET', key, unpack(ARGV, at + 1, at + size))
   at, number = at + size + 1, number + 1
 end
-while redis.call('UNLINK', ARGV[1] .. number) == 1 or number < (tonumber(old) or 0) do number = number + 1 end
+local beyond = number
+while redis.call('EXISTS', ARGV[1] .. beyond) == 1 or beyond < (tonumber(old) or 0) do beyond = beyond + 1 end
+for i = beyond - 1, number, -1 do redis.call('UNLINK', ARGV[1] .. i) end
 return 1
 """
 
@@ -68,27 +72,48 @@ end
 return 1
 """
 
-# Removes a document with its passages, however many it has now.
+# Removes a document with its passages, however many it has now; its record goes last.
 _REMOVE = """
-local count, number = tonumber(redis.call('HGET', KEYS[1], 'passages')) or 0, 1
-while redis.call('UNLINK', ARGV[1] .. number) == 1 or number < count do number = number + 1 end
+local count, beyond = tonumber(redis.call('HGET', KEYS[1], 'passages')) or 0, 1
+while redis.call('EXISTS', ARGV[1] .. beyond) == 1 or beyond < count do beyond = beyond + 1 end
+for i = beyond - 1, 1, -1 do redis.call('UNLINK', ARGV[1] .. i) end
 return redis.call('UNLINK', KEYS[1])
 """
 
-# Returns the text hash and the details hash of each document. KEYS: where the records of the documents may be. ARGV:
-# how many keys there are for each document. A script, since as many commands would take the client far longer.
+# Returns the text hash and the details hash of each document; an empty text hash where its passages are not those that
+# its record says: some expired, were evicted or deleted by others, or a server that stopped within a script has lost
+# the rest of it. KEYS: where the record of each document may be, that of this release last. ARGV: how many keys there
+# are for each. A script, since as many commands would take the client far longer.
 _KNOWN = """
+local function is_whole(first, count, expected)
+  local passages = string.sub(first, 1, -2)
+  if redis.call('EXISTS', passages .. math.max(count, 1)) == 1 then return false end
+  if count < 2 then return true end
+  local digests = {}
+  for i = 0, count - 1 do
+    digests[i + 1] = redis.call('HGET', passages .. i, 'digest')
+    if not digests[i + 1] then return false end
+  end
+  return not expected or redis.sha1hex(table.concat(digests)) == expected
+end
 local found, each = {}, tonumber(ARGV[1])
 for i = 1, #KEYS, each do
-  local hashes
+  local stored
   for j = i, i + each - 1 do
-    hashes = redis.call('HMGET', KEYS[j], 'text_hash', 'details_hash')
-    if hashes[1] then break end
+    stored = redis.call('HMGET', KEYS[j], 'text_hash', 'details_hash', 'passages', 'digests')
+    if stored[1] then break end
   end
-  found[#found + 1] = hashes
+  if is_whole(KEYS[i + each - 1], tonumber(stored[3]) or 0, stored[4]) then
+    found[#found + 1] = {stored[1], stored[2]}
+  else
+    found[#found + 1] = {'', ''}
+  end
 end
 return found
 """
+
+# What is known of a document that is not whole.
+DAMAGED = ("", "")
 
 _FIRST_WITH_NEW_HASHES = (8,)  # of Redis
 
@@ -170,7 +195,10 @@ class Change:
 
 
 def stored_hashes(place: Place, document_ids: Sequence[str]) -> Flow[list[tuple[str, str] | None]]:
-    """Return for each document the text hash and the details hash of what is stored, or None if it is not."""
+    """Return for each document the text hash and the details hash of what is stored, or None if it is not.
+
+    `DAMAGED` stands for one whose passages are not all there, or not its own.
+    """
     found: list[tuple[str, str] | None] = []
     for start in range(0, len(document_ids), KEYS_PER_ROUND):
         records = [place.records(document_id) for document_id in document_ids[start : start + KEYS_PER_ROUND]]

@@ -23,15 +23,19 @@ POLL = 0.05  # seconds
 
 # Puts the record of a document into the hash of its first passage. KEYS: where it was, and the first passage. ARGV: the
 # prefix of the passages. Where the server has lost the first passage, the others go, and the document counts as not
-# stored: adding it stores it whole.
+# stored: adding it stores it whole. Where it has lost another, the record says so many as before, and the next ingest
+# notices.
 _SET_RECORD = """
 local record = redis.call('HGETALL', KEYS[1])
 if #record == 0 then return 0 end
+local count, digests = tonumber(redis.call('HGET', KEYS[1], 'passages')), {}
 if redis.call('EXISTS', KEYS[2]) == 0 then
-  for i = 1, tonumber(redis.call('HGET', KEYS[1], 'passages')) - 1 do redis.call('UNLINK', ARGV[1] .. i) end
+  for i = 1, count - 1 do redis.call('UNLINK', ARGV[1] .. i) end
 else
+  for i = 1, count do digests[i] = redis.call('HGET', ARGV[1] .. (i - 1), 'digest') or '' end
   redis.call('HDEL', KEYS[2], 'gaps', 'page_starts')
   redis.call('HSET', KEYS[2], unpack(record))
+  if count > 1 then redis.call('HSET', KEYS[2], 'digests', redis.sha1hex(table.concat(digests))) end
 end
 redis.call('UNLINK', KEYS[1])
 return 1

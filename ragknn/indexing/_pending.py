@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn._protocol.layout import Details, not_everywhere, passage_fields, record_fields
+from ragknn._protocol.layout import Details, digest_of, not_everywhere, passage_fields, record_fields
 from ragknn._protocol.owners import OF_ANOTHER
 from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import find_faults, to_bytes
-from ragknn._protocol.writing import Change, Replacement
+from ragknn._protocol.writing import DAMAGED, Change, Replacement
 from ragknn.indexing._drafts import Draft, Drafting
 from ragknn.indexing._owners import owners_of
 from ragknn.indexing._policy import Policy
@@ -103,7 +103,9 @@ def pending_of(
         if item.id in of_others:
             tally.fail(item.id, OF_ANOTHER)
             continue
-        if stored and item.id not in tally.written and policy.on_existing != "replace":
+        if stored == DAMAGED:
+            tally.note_damage(item.id)
+        elif stored and item.id not in tally.written and policy.on_existing != "replace":
             if policy.on_existing == "skip":
                 tally.skipped += 1
             else:
@@ -144,8 +146,10 @@ def writes_of(schema: Schema, pending: Sequence[Pending], policy: Policy, tally:
             triples = zip(one.passages, blobs[row], details, strict=True)
             passages = [passage_fields(schema, *triple) for triple in triples]
             gaps = draft.gaps(one.passages)
-            record = record_fields(draft.text_hash, draft.details_hash, len(passages), gaps, draft.page_starts)
-            only_new = policy.on_existing != "replace" and draft.id not in tally.written
+            digests = [digest_of(each) for each in passages] if len(passages) > 1 else []
+            record = record_fields(draft.text_hash, draft.details_hash, len(passages), gaps, draft.page_starts, digests)
+            is_to_be_new = policy.on_existing != "replace" and draft.id not in tally.written
+            only_new = is_to_be_new and one.stored != DAMAGED
             writes.append(Replacement(draft.id, record, passages, only_new, one.stored is None, owners))
     return writes
 

@@ -12,6 +12,11 @@ from ragknn.indexing._policy import Policy
 from ragknn.records import Document
 from ragknn.reports import Failure, IngestReport, Note
 
+_DAMAGE = (
+    "its passages on the server were not those of the document: some had expired, were evicted, or deleted by others, "
+    "or were lost when the server stopped; it is stored anew"
+)
+
 
 class Tally:
     """What became of the documents so far.
@@ -53,6 +58,11 @@ class Tally:
     def fail(self, document_id: str, reason: str) -> None:
         """Count a document that cannot be stored."""
         self.failed.append(self.failure(document_id, reason))
+
+    def note_damage(self, document_id: str) -> None:
+        """Note that a document was not whole on the server, and is stored anew."""
+        source = self.seen.get(document_id) or document_id
+        self.notes.append(Note("damaged", source, _DAMAGE, document_id))
 
     def store(
         self, document_id: str, hashes: tuple[str, str], passages: int, left_out: Sequence[str], *, new: bool

@@ -12,7 +12,8 @@ BATCH = 50
 ONE = [Document(f"one-{number}", f"text {number}", "x", {"n": number}) for number in range(100)]
 SEVERAL = [Document(f"several-{number}", f"a b c {number} e f g h") for number in range(100)]
 CUT = Splitter(size=4, overlap=0, unit="words")
-LOOKED_UP = {"eval_ro": 2, "hmget": 100}  # one command for each batch; the other counts are within scripts
+# One command for each batch; the other counts are within scripts.
+LOOKED_UP = {"eval_ro": 2, "hmget": 100, "exists": 100}
 
 
 @pytest.fixture

@@ -589,7 +589,7 @@ def test_a_document_of_which_a_passage_is_gone_is_never_changed_by_half(indexer,
     assert (report.updated, [failure.document_id for failure in report.failed]) == (0, ["a"])
     assert "some of its passages are gone from the server" in report.failed[0].reason
     assert client.exists(opened._keys.passage("a", 1)) == 0
-    assert indexer.add([A]).added == 1
+    assert indexer.add([A]).updated == 1
     assert list(opened.passages()) == whole
 
 
@@ -599,7 +599,7 @@ def test_a_document_of_which_the_first_passage_is_gone_counts_as_not_stored(inde
     client.unlink(opened._keys.passage("a", 0))
     assert indexer.update(["a"], metadata={"mine": 1}).ids["updated"] == ()
     assert opened.exists(["a"]) == [False]
-    assert indexer.add([A]).added == 1
+    assert indexer.add([A]).updated == 1
     assert list(opened.passages()) == whole
     client.unlink(opened._keys.passage("a", 0))
     assert indexer.delete(["a"]) == 0
@@ -610,6 +610,6 @@ def test_adding_a_document_with_another_label_brings_back_a_passage_that_is_gone
     indexer.add([A])
     client.unlink(opened._keys.passage("a", 1))
     report = indexer.add([Document("a", A.text, "another", A.metadata)])
-    assert (report.added, report.failed) == (1, ())
+    assert (report.updated, report.failed) == (1, ())
     own = opened.passages(where={"document_id": "a"})
     assert [(one.number, one.label) for one in own] == [(0, "another"), (1, "another")]
