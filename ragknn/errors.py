@@ -68,7 +68,10 @@ class ServerStartError(ServerError):
 
 
 class ConnectionFailed(ServerError):
-    """No server answers at the URL, or it refused the login."""
+    """No server answers at the URL in time, it refused the login, or no connection became free.
+
+    What was being written then is whole, document by document, or not there; to call again is safe.
+    """
 
 
 class UnsupportedServer(ServerError):

@@ -110,7 +110,8 @@ class Index(SharedIndex):
         required_filter: a declared tag field, such as "tenant", that every retrieval, vote, count and deletion must
             filter on and every document must have, however the index is opened. None.
         create: whether to create the index where there is none.
-        timeout: seconds that one search may take; None: `RAGKNN_TIMEOUT`, or 10.
+        timeout: seconds that one search or count may take; a server that hangs is waited for a little longer. None:
+            `RAGKNN_TIMEOUT`, or 10.
 
     Raises:
         TypeError: a URL, a client or an embedder of another type.
