@@ -15,6 +15,7 @@ the start time of a process changes when the clock is set.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import stat
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
+from ragknn._logs import SERVER as logger  # noqa: N811
 from ragknn.errors import ConfigurationError, ServerError
 
 if sys.platform != "win32":  # Windows has no flock, but importing this module must work there
@@ -39,7 +41,16 @@ if TYPE_CHECKING:
 
 LOCK_SECONDS = 60.0  # longest wait for start.lock: longer than a server takes to stop
 POLL_SECONDS = 0.02
+_FULL = "free some room on its disk, or set RAGKNN_DATA to a folder on another one"
+_BARRED = "let this user read and write there (chmod u+rwX), or set RAGKNN_DATA to another folder"
+_ADVICE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _FULL),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _BARRED),
+    **dict.fromkeys((errno.EISDIR, errno.ENOTDIR), "a file and a folder are mixed up: remove it"),
+}
 SOCKET_BYTES = 103 if sys.platform == "darwin" else 107  # longest path in sockaddr_un, without the final zero
+
+_warned: set[Path] = set()  # folders of which it was said that all can write to them
 
 _open_locks: weakref.WeakSet[FileIO] = weakref.WeakSet()
 
@@ -116,11 +127,36 @@ class DataFolder:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             with _open_lock(self._start_lock) as file:
                 _try_lock(file)  # some file systems have no locks
+            if self.path.stat().st_mode & stat.S_IWOTH and self.path not in _warned:
+                _warned.add(self.path)
+                logger.warning(
+                    "every user of this machine can write to %r, and so read and change what the embedded Redis keeps "
+                    "there: chmod 700, or set RAGKNN_DATA to another folder",
+                    str(self.path),
+                )
         except OSError as error:
             reason = "a file" if self.path.is_file() else error.strerror
             raise ConfigurationError(
                 f"expected a folder to write the embedded server's data to, got {str(self.path)!r}: {reason}; "
                 "set RAGKNN_DATA to another folder"
+            ) from error
+
+    @contextlib.contextmanager
+    def own_errors(self) -> Iterator[None]:
+        """Say what is to be done where the files of the folder cannot be used.
+
+        Raises:
+            ConfigurationError: an OSError was raised.
+        """
+        try:
+            yield
+        except OSError as error:
+            advice = _ADVICE.get(error.errno or 0, "correct it, or set RAGKNN_DATA to another folder")
+            path = error.filename2 or error.filename
+            named = f" for {os.fsdecode(path)!r}" if isinstance(path, str | bytes | os.PathLike) else ""
+            raise ConfigurationError(
+                f"expected to use the embedded server's files in {str(self.path)!r}, got "
+                f"{error.strerror or error}{named}: {advice}"
             ) from error
 
     def exists(self) -> bool:
@@ -218,8 +254,9 @@ class DataFolder:
         new.replace(self._state)
 
     def forget_state(self) -> None:
-        """Remove the record of the server."""
-        self._state.unlink(missing_ok=True)
+        """Remove the record of the server; one that is left says nothing, as the locks tell what runs."""
+        with contextlib.suppress(OSError):
+            self._state.unlink(missing_ok=True)
 
     def put_log_aside(self) -> None:
         """Begin a new log, so that it is about one server; the previous log is kept."""

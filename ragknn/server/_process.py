@@ -85,27 +85,32 @@ def watch(folder: DataFolder, state: ServerState | None) -> None:
     if getattr(sys, "frozen", False) or not Path(program).name.lower().startswith(("python", "pypy")):
         logger.info("%r runs no script: if its users are killed, the embedded Redis of %s stays", program, folder.path)
         return
-    if (lock := folder.claim_watch()) is None:
+    try:
+        child = _start_watcher(program, folder, state)
+    except OSError as error:  # the server does without
+        logger.warning("could not watch the embedded Redis of %s: %s", folder.path, error)
         return
+    if child is not None:
+        child.returncode = 0  # it may outlive this process, and Popen would warn about that
+        _children.add(child.pid)
+
+
+def _start_watcher(program: str, folder: DataFolder, state: ServerState | None) -> subprocess.Popen[bytes] | None:
+    if (lock := folder.claim_watch()) is None:
+        return None
     with lock, contextlib.ExitStack() as opened:  # closed, not released: the watcher has inherited it
         descriptors = [opened.enter_context(file).fileno() for file in folder.watched_locks()] + [lock.fileno()]
         then = ["-P", "-m", "ragknn.server._ending", str(folder.path), state.model_dump_json() if state else ""]
-        try:
-            child = subprocess.Popen(
-                [program, "-E", "-S", str(Path(__file__).with_name("_watcher.py")), *map(str, descriptors), *then],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                cwd="/",
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-                start_new_session=True,
-                pass_fds=descriptors,
-            )
-        except OSError as error:
-            logger.warning("could not watch the embedded Redis of %s: %s", folder.path, error)
-            return
-    child.returncode = 0  # it may outlive this process, and Popen would warn about that
-    _children.add(child.pid)
+        return subprocess.Popen(
+            [program, "-E", "-S", str(Path(__file__).with_name("_watcher.py")), *map(str, descriptors), *then],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+            start_new_session=True,
+            pass_fds=descriptors,
+        )
 
 
 def _reap() -> None:

@@ -100,42 +100,45 @@ class RedisServer:
             ServerError: another process has been starting or stopping the server for 60 seconds.
         """
         _require_system()
-        self._folder.prepare()
-        held = self._is_held()
-        try:
-            while not self._join_or_start():
-                logger.debug("the embedded Redis of %s ended while it was joined", self.data)
-        except BaseException:
-            if not held:  # else other threads may be using it
-                self.stop()
-            raise
+        with self._folder.own_errors():
+            self._folder.prepare()
+            held = self._is_held()
+            try:
+                while not self._join_or_start():
+                    logger.debug("the embedded Redis of %s ended while it was joined", self.data)
+            except BaseException:
+                if not held:  # else other threads may be using it
+                    self.stop()
+                raise
         return self
 
     def stop(self) -> None:
         """Release the server; the last holder stops it, after it has written its data. Called again: do nothing.
 
         Raises:
+            ConfigurationError: the files of the data folder cannot be used.
             ServerError: the server did not stop, or another process has been starting or stopping it for 60 seconds.
         """
-        hold, state = self._hold, self._state
-        if hold is None or hold.closed:
-            return
-        self._hold = self._state = None
-        _holders.discard(self)
-        if not self._folder.has_lock(hold.fileno()):  # removed while the server runs, perhaps made anew for another one
-            if make_exclusive(hold):
-                shut_down(self._folder, state, removed=True)
-            release(hold)
-            return
-        try:
-            with self._folder.lock():  # before the hold is released, or the watcher would end the server
+        with self._folder.own_errors():
+            hold, state = self._hold, self._state
+            if hold is None or hold.closed:
+                return
+            self._hold = self._state = None
+            _holders.discard(self)
+            if not self._folder.has_lock(hold.fileno()):  # the folder was removed, and perhaps made anew for another
+                if make_exclusive(hold):
+                    shut_down(self._folder, state, removed=True)
                 release(hold)
-                recorded = self._folder.read_state()
-                if self._folder.is_running() and not self._folder.is_used() and not (recorded and recorded.stays):
-                    shut_down(self._folder, recorded or state)
-        finally:
-            if not hold.closed:
-                release(hold)
+                return
+            try:
+                with self._folder.lock():  # before the hold is released, or the watcher would end the server
+                    release(hold)
+                    recorded = self._folder.read_state()
+                    if self._folder.is_running() and not self._folder.is_used() and not (recorded and recorded.stays):
+                        shut_down(self._folder, recorded or state)
+            finally:
+                if not hold.closed:
+                    release(hold)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -246,7 +249,7 @@ def start_to_stay(settings: Settings) -> ServerStatus:
         RagKNNError: as for `RedisServer.start`.
     """
     folder = DataFolder(_checked(settings).data)
-    with RedisServer(folder.path, settings=settings) as server, folder.lock():
+    with folder.own_errors(), RedisServer(folder.path, settings=settings) as server, folder.lock():
         folder.write_state(server._started.model_copy(update={"stays": True}))
     return server_status(settings)
 
@@ -259,40 +262,44 @@ def stop_server(settings: Settings, *, force: bool = False) -> bool:
         force: whether to stop the server even if processes use it.
 
     Raises:
+        ConfigurationError: the files of the data folder cannot be used.
         MissingDependency: psutil is not installed.
         ServerError: processes use the server, it did not stop, or another process has been starting or stopping it
             for 60 seconds.
     """
     folder = DataFolder(_checked(settings).data)
-    if not folder.exists():
-        return False
-    _require_system()
-    with folder.lock():
-        if not folder.is_running():
+    with folder.own_errors():
+        if not folder.exists():
             return False
-        if not force and folder.is_used():
-            pids = ", ".join(map(str, folder.users())) or "not visible to this user"
-            raise ServerError(
-                f"expected no users of the embedded server of {str(folder.path)!r}, but processes use it (pid {pids}); "
-                "end them first, or stop it by force"
-            )
-        shut_down(folder, folder.read_state())
-    return True
+        _require_system()
+        with folder.lock():
+            if not folder.is_running():
+                return False
+            if not force and folder.is_used():
+                pids = ", ".join(map(str, folder.users())) or "not visible to this user"
+                raise ServerError(
+                    f"expected no users of the embedded server of {str(folder.path)!r}, but processes use it "
+                    f"(pid {pids}); end them first, or stop it by force"
+                )
+            shut_down(folder, folder.read_state())
+        return True
 
 
 def server_status(settings: Settings) -> ServerStatus:
     """Return the status of the embedded server; do not start it.
 
     Raises:
+        ConfigurationError: the files of the data folder cannot be used.
         MissingDependency: psutil is not installed.
         ServerError: another process has been starting or stopping the server for 60 seconds.
     """
     folder = DataFolder(_checked(settings).data)
-    if not folder.exists():
-        return ServerStatus(folder.path, running=False)
-    _require_system()
-    with folder.lock():
-        running, state = folder.is_running(), folder.read_state()
+    with folder.own_errors():
+        if not folder.exists():
+            return ServerStatus(folder.path, running=False)
+        _require_system()
+        with folder.lock():
+            running, state = folder.is_running(), folder.read_state()
     if not running:
         return ServerStatus(folder.path, running=False)
     socket = state.socket if state else folder.socket()
