@@ -150,6 +150,16 @@ def give_up(keys: Keys, target: Keys) -> Flow[None]:
     yield from _dropped(keys, [target.version or 0], [("HDEL", keys.manifest, REBUILD)])
 
 
+def left_behind(keys: Keys) -> Flow[bool]:
+    """Drop what a rebuild has made of an index that others have dropped meanwhile; return whether they have."""
+    there, listed = yield [("HEXISTS", keys.manifest, "schema"), ("FT._LIST",)]
+    if checked(there):
+        return False
+    versions = keys.search_versions([as_text(name) for name in checked(listed)])
+    yield from _dropped(keys, versions, [("UNLINK", keys.manifest)])
+    return True
+
+
 def _dropped(keys: Keys, versions: Sequence[int], before: Sequence[Command]) -> Flow[None]:
     for reply in (yield [*before, *(("FT.DROPINDEX", keys.search_index(one)) for one in versions)]):
         if not is_unknown_index(reply):

@@ -20,8 +20,8 @@ from ragknn._protocol.opening import stored_manifest
 from ragknn._protocol.replies import checked
 from ragknn._protocol.schema import Algorithm, Schema
 from ragknn._protocol.vectors import find_faults, from_bytes
-from ragknn._protocol.versions import begin, build, claim, drop_others, give_up, let_go, switch
-from ragknn.errors import RagKNNError, RebuildFailed
+from ragknn._protocol.versions import begin, build, claim, drop_others, give_up, left_behind, let_go, switch
+from ragknn.errors import IndexNotFound, RagKNNError, RebuildFailed
 from ragknn.records import Metric
 from ragknn.reports import RebuildReport
 
@@ -73,8 +73,11 @@ def rebuilding(
         try:
             yield from index._keeping_up()  # another process may have rebuilt it before this one could
             report = yield from _rebuild(index, mark, named, recall, progress or shown)
-        except (RagKNNError, ValueError):
+        except (RagKNNError, ValueError) as error:
+            dropped = yield from left_behind(index._keys)
             yield from let_go(index._keys, mark)
+            if dropped:
+                raise IndexNotFound(f"expected index {index.name!r}, got it dropped while it was rebuilt") from error
             raise
     yield from let_go(index._keys, mark)
     return replace(report, seconds=time.monotonic() - started)

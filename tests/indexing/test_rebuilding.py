@@ -5,12 +5,24 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from servers import private_server
 
-from ragknn import Document, HashingEmbedder, Index, Indexer, LabelVoter, RebuildFailed, Retriever, SchemaMismatch
+from ragknn import (
+    Document,
+    HashingEmbedder,
+    Index,
+    Indexer,
+    IndexNotFound,
+    LabelVoter,
+    RebuildFailed,
+    Retriever,
+    SchemaMismatch,
+)
+from ragknn._protocol.opening import create_command
 from ragknn._protocol.replies import parse_info
 from ragknn.estimators import KNeighborsClassifier
 from ragknn.indexing._rebuilding import rebuilding
@@ -334,26 +346,43 @@ def test_vectors_without_direction_have_no_cosine(redis_url, index_name, client)
         assert is_tidy(client, index_name, 2)
 
 
+def when_compared(flow, call):
+    """Run the flow, with a call of others at the moment when the new version is compared with the old one."""
+    sent, called = None, False
+    while True:
+        try:
+            step = flow.send(sent)
+        except StopIteration as stop:
+            return stop.value
+        if not called and isinstance(step, list) and step[0][0] == "MULTI":
+            called = True
+            call()
+        sent = yield step
+
+
 def test_fields_that_are_declared_meanwhile_are_kept(redis_url, index_name, made, client):
+    def declare():
+        with Index(index_name, url=redis_url) as index:
+            index.add_fields({"year": "numeric"})
+
     flow = rebuilding(made, {"algorithm": "hnsw"}, 0.9, None, False)
-
-    def with_fields(flow):
-        sent, added = None, False
-        while True:
-            try:
-                step = flow.send(sent)
-            except StopIteration as stop:
-                return stop.value
-            if not added and isinstance(step, list) and step[0][0] == "MULTI":  # the new version is compared
-                added = True
-                with Index(index_name, url=redis_url) as index:
-                    index.add_fields({"year": "numeric"})
-            sent = yield step
-
-    assert run(client, with_fields(flow)).changed
+    assert run(client, when_compared(flow, declare)).changed
     assert made.schema.fields == {"year": "numeric"}
     assert len(Retriever(made).kneighbors(QUERIES[:1], 1, where={"year": 7})[0]) == 0
     assert is_tidy(client, index_name, made.schema.version)
+
+
+def test_of_an_index_that_is_dropped_meanwhile_nothing_is_left(redis_url, index_name, made, client):
+    def drop():
+        with Index(index_name, url=redis_url) as index:
+            index.drop()
+        client.execute_command(*create_command(made._keys, replace(made.schema, version=3)))  # it came after the drop
+
+    flow = rebuilding(made, {"algorithm": "hnsw"}, 0.9, None, False)
+    with pytest.raises(IndexNotFound, match="got it dropped while it was rebuilt"):
+        run(client, when_compared(flow, drop))
+    assert not list(client.scan_iter(f"ragknn:{index_name}:*"))
+    assert versions(client, index_name) == []
 
 
 @pytest.mark.parametrize(
