@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from inspect import iscoroutinefunction
 from typing import Any, TypeVar
 
@@ -43,18 +43,17 @@ def connect(url: str, *, timeout: float, protocol: int) -> redis.Redis:
         ConfigurationError: the URL has another form.
     """
     check_form(url)
-    with _checked_url(url):
-        options = _options(timeout, protocol)
-        pool = Pool.from_url(url, **options, retry=Reconnecting(), command_packer=packer())
-        return redis.Redis.from_pool(_tried(pool))
+    options = _options(timeout, protocol)
+    pool = _made(url, lambda: _tried(Pool.from_url(url, **options, retry=Reconnecting(), command_packer=packer())))
+    return redis.Redis.from_pool(pool)
 
 
 def aconnect(url: str, *, timeout: float, protocol: int) -> redis.asyncio.Redis:
     """Async twin of `connect`."""
     check_form(url)
-    with _checked_url(url):
-        pool = AsyncPool.from_url(url, **_options(timeout, protocol), retry=AsyncReconnecting())
-        return redis.asyncio.Redis.from_pool(_tried(pool))
+    options = _options(timeout, protocol)
+    pool = _made(url, lambda: _tried(AsyncPool.from_url(url, **options, retry=AsyncReconnecting())))
+    return redis.asyncio.Redis.from_pool(pool)
 
 
 def close(client: redis.Redis) -> None:
@@ -113,15 +112,13 @@ def _options(timeout: float, protocol: int) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def _checked_url(url: str) -> Iterator[None]:
+def _made(url: str, make: Callable[[], P]) -> P:
+    """Return what is made of a URL; what redis-py says of one that it does not take may repeat it."""
     try:
-        yield
+        return make()
     except (ValueError, TypeError, redis.RedisError) as error:
         words = str(error).partition("__init__() got an ")[2] or str(error)
-    else:
-        return
-    # Outside, so that nothing hangs on the error that repeats the URL; of what was said, only what repeats no password.
+    # Outside, so that nothing that repeats a password hangs on the error.
     reason = words if mask_password(url) == url else "one of its options or characters is not taken"
     raise ConfigurationError(
         f"expected a URL that redis-py takes, with options that it knows, got {mask_password(url)!r}: {reason}"
