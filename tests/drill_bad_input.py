@@ -234,6 +234,8 @@ def try_commands(url: str, folder: Path, chance: random.Random, trials: int, fou
 def drill(seed: int, trials: int, url: str, folder: Path) -> Found:
     """Try so many inputs, three calls for each command line, and return what was found."""
     found, chance, loop = Found(), random.Random(seed), asyncio.new_event_loop()
+    folder = folder / "outer" / "here"  # so that ".." is a small folder too
+    folder.mkdir(parents=True)
     before, here, recursion = signal.signal(signal.SIGALRM, stop), Path.cwd(), sys.getrecursionlimit()
     os.chdir(folder)  # for what is written
     try:
