@@ -37,6 +37,9 @@ Template: TypeAlias = Callable[[Source], str]
 def numbered(source: Source) -> str:
     """Format a source as a context does by default: `[1] document-id`, and the text below it."""
     check_type("source", source, Source)
+    check_type("the number of the source", source.number, int)
+    check_type("the document_id of the source", source.document_id, str)
+    check_type("the text of the source", source.text, str)
     return f"[{source.number}] {source.document_id}\n{source.text}"
 
 

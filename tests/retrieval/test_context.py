@@ -1,4 +1,5 @@
 import asyncio
+import dataclasses
 import re
 from functools import partial
 from itertools import pairwise
@@ -659,3 +660,11 @@ def test_indexing_needs_nothing_for_contexts(redis_url, index_name, embedder):
     assert [(s.label, s.metadata, s.passage_ids) for s in context.sources] == [
         ("l", {"a": [1]}, ("doc#3", "doc#4", "doc#5"))
     ]
+
+
+@pytest.mark.parametrize("odd", [{"number": "1"}, {"document_id": None}, {"text": [[]]}], ids=str)
+def test_a_source_that_was_made_wrong_is_refused(odd):
+    source = Source(1, "a", 0, 4, "text", None, {}, ("a#0",), 0.5)
+    assert numbered(source) == "[1] a\ntext"
+    with pytest.raises(TypeError, match=r"expected the .* of the source"):
+        numbered(dataclasses.replace(source, **odd))
