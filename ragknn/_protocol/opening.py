@@ -106,13 +106,25 @@ def served_version(keys: Keys, schema: Schema, info: Any) -> int | None:
     return 1 if is_unknown_index(info) else max(keys.search_versions([parse_info(info).name]), default=None)
 
 
-def reopened(opened: Opened) -> Flow[Opened | None]:
-    """Return the index as it is now if it was rebuilt since it was opened; else None."""
-    manifest, info = yield [("HGET", opened.keys.manifest, "schema"), ("FT.INFO", opened.keys.alias)]
+def serving(keys: Keys) -> Flow[tuple[Schema, Keys]]:
+    """Return the schema of the index as it is now, and its keys with the version that serves.
+
+    Raises:
+        IndexNotFound: the index was dropped meanwhile.
+    """
+    manifest, info, listed = yield [("HGET", keys.manifest, "schema"), ("FT.INFO", keys.alias), ("FT._LIST",)]
     if checked(manifest) is None:
+        raise IndexNotFound(_not_found(keys.name, listed))
+    schema = Schema.loads(keys.name, as_text(manifest))
+    return schema, keys.of_version(served_version(keys, schema, info))
+
+
+def reopened(opened: Opened) -> Flow[Opened | None]:
+    """Return the index as it is now if it was rebuilt since it was opened; else, or where it is gone, None."""
+    try:
+        schema, keys = yield from serving(opened.keys)
+    except IndexNotFound:
         return None
-    schema = Schema.loads(opened.keys.name, as_text(manifest))
-    keys = opened.keys.of_version(served_version(opened.keys, schema, info))
     return None if keys == opened.keys else Opened(opened.server, schema, keys)
 
 
@@ -130,9 +142,9 @@ def clean_up(keys: Keys) -> Flow[None]:
     ]
     if checked(version) is None or checked(building) is not None or int(checked(held)):
         return
-    serving = served_version(keys, Schema.loads(keys.name, as_text(version)), info)
-    left = [one for one in keys.search_versions([as_text(name) for name in checked(listed)]) if one != serving]
-    if serving == keys.version and keys.searched in {as_text(name) for name in listed}:
+    serves = served_version(keys, Schema.loads(keys.name, as_text(version)), info)
+    left = [one for one in keys.search_versions([as_text(name) for name in checked(listed)]) if one != serves]
+    if serves == keys.version and keys.searched in {as_text(name) for name in listed}:
         updating = [] if parse_info(info).name == keys.searched else [("FT.ALIASUPDATE", keys.alias, keys.searched)]
         yield [*updating, *(("FT.DROPINDEX", keys.search_index(one)) for one in left)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sized
+from dataclasses import replace
 from logging import DEBUG
 from typing import Any
 
@@ -11,8 +12,10 @@ from ragknn._logs import WRITING
 from ragknn._protocol.counting import index_info
 from ragknn._protocol.finding import matching_ids, stored_ids
 from ragknn._protocol.flows import Flow
+from ragknn._protocol.opening import serving
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import EVERYTHING, Fragment
+from ragknn._protocol.replies import SearchIndexInfo
 from ragknn._protocol.writing import delete_documents, stored_hashes
 from ragknn.indexing._drafts import Drafting
 from ragknn.indexing._line import Embedding, Line
@@ -45,7 +48,10 @@ def ingest(
         ready: the vectors of all documents, each of one passage; None: the line has them.
     """
     tally = Tally(policy)
-    refused_before = (yield from index_info(place.keys)).failures
+    before = yield from index_info(place.keys)
+    serves = yield from _as_it_serves(place, before)
+    if serves is not place:  # what is ready was checked for what the index was before
+        place, ready = serves, None
     total = len(items) if isinstance(items, Sized) else 0
     with notebook_bar("documents") as show:
         last_told = (0, 0)
@@ -65,18 +71,28 @@ def ingest(
             source = yield from Newcomers(place, ready, policy, tally, tell).bring_in(source)
         yield from Line(place, draft, embed, policy, tally, tell).bring_in(source)
     if prune is not None:
+        if prune != EVERYTHING:  # the filter is asked of the version that serves by now
+            place = yield from _as_it_serves(place, (yield from index_info(place.keys)))
         yield from _remove_missing(place, prune, tally)
     elif policy.on_existing == "replace" and place.schema.required_filter is None:
         yield from _remove_emptied(place, tally)
     info = yield from index_info(place.keys)
-    if info.failures > refused_before:
+    if info.name == before.name and info.failures > before.failures:
         reason, key = info.last_failure
         tally.failed.append(
-            Failure(key, f"the server left {info.failures - refused_before} passages out of the index: {reason}")
+            Failure(key, f"the server left {info.failures - before.failures} passages out of the index: {reason}")
         )
     report = tally.report(final=True)
     _tell(place, report)
     return report
+
+
+def _as_it_serves(place: Place, info: SearchIndexInfo) -> Flow[Place]:
+    """Return the index as it is by now, if the server says that another version serves than that of the place."""
+    if info.name == place.keys.searched:
+        return place
+    schema, keys = yield from serving(place.keys)
+    return replace(place, schema=schema, keys=keys)
 
 
 def _tell(place: Place, report: IngestReport) -> None:

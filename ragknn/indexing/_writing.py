@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from ragknn._checks import check_flag, described, shown
 from ragknn._plain import plain_label
 from ragknn._protocol.finding import matching_ids
-from ragknn._protocol.flows import Flow
+from ragknn._protocol.flows import Flow, repeatable
 from ragknn._protocol.layout import details_hash, dump_details
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import EVERYTHING, Fragment
@@ -187,6 +187,7 @@ def adding_passages(
     return (yield from ingest(index._place(), by_document(passages), draft, _embedding(index), policy))
 
 
+@repeatable  # nothing is written before the filter has found what to write
 def updating(
     index: Index | AsyncIndex,
     ids: Iterable[str] | None,
@@ -226,6 +227,7 @@ def updating(
     return changed.report(started)
 
 
+@repeatable  # nothing is written before the filter has found what to write
 def deleting(index: Index | AsyncIndex, document_ids: Iterable[str], where: Where | None) -> Flow[int]:
     """The flow behind `Indexer.delete`."""
     yield from index._modernizing()
@@ -233,6 +235,7 @@ def deleting(index: Index | AsyncIndex, document_ids: Iterable[str], where: Wher
     return len((yield from delete_documents(index._keys, chosen)))
 
 
+@repeatable  # nothing is written before the filter has found what to write
 def deleting_where(index: Index | AsyncIndex, where: Where) -> Flow[int]:
     """The flow behind `Indexer.delete_where`."""
     among = yield from index._filtering(where)

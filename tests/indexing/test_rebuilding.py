@@ -250,6 +250,28 @@ def test_it_may_end_between_any_two_commands(redis_url, index_name, made, client
     assert steps > 40
 
 
+def test_an_indexer_that_was_open_goes_on(faces, redis_url, index_name, client):
+    """With each of its methods it meets an index that was rebuilt since its last call."""
+    documents = [Document(f"d{n}", f"letter {n}", metadata={"year": n}) for n in range(30)]
+    options = {"embedder": HashingEmbedder(2), "fields": {"year": "numeric"}, "metric": "l2"}
+    with Index(index_name, url=redis_url, **options) as index, faces.index(index_name, url=redis_url) as elsewhere:
+        indexer = faces.indexer(elsewhere)
+        assert indexer.add(documents).added == 30
+
+        def changed(call):
+            index.rebuild(metric={"l2": "cosine", "cosine": "l2"}[index.schema.metric])
+            return call()
+
+        assert changed(lambda: indexer.sync(documents[:29], where={"year": {"$gte": 20}})).deleted == 1
+        assert changed(lambda: indexer.add_vectors(["zero"], [[0, 0]])).failed == ()  # it was l2 again
+        assert indexer.delete(["zero"]) == 1
+        assert "only zeros" in changed(lambda: indexer.add_vectors(["zero"], [[0, 0]])).failed[0].reason
+        assert changed(lambda: indexer.update(where={"year": 3}, metadata={"year": 4})).updated == 1
+        assert changed(lambda: indexer.delete(["d3"], where={"year": 4})) == 1
+        assert changed(lambda: indexer.delete_where({"year": 5})) == 1
+        assert changed(lambda: elsewhere.count()) == 27
+
+
 def test_what_was_built_is_gone_on_with(redis_url, index_name, made, client):
     def begun():
         return b"rebuild" in client.hkeys(f"ragknn:{index_name}:manifest") and len(versions(client, index_name)) == 2
