@@ -20,6 +20,7 @@ from .errors import (
     IndexNotOpen as IndexNotOpen,
     IngestFailed as IngestFailed,
     InvalidVectors as InvalidVectors,
+    ManifestMissing as ManifestMissing,
     MissingDependency as MissingDependency,
     ModelNotFound as ModelNotFound,
     RagKNNError as RagKNNError,

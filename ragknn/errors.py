@@ -10,6 +10,7 @@
     │   ├── UnsupportedServer     too old, or without search
     │   └── CommandRefused        the server answered a command with an error
     ├── IndexNotFound             no index of that name
+    │   └── ManifestMissing       what it keeps is there, but not what it is made of
     ├── IndexNotOpen              the index is closed, or not open yet
     ├── SchemaMismatch            the index was built with different settings; carries the differences
     ├── EmbeddingError            the model failed
@@ -84,6 +85,10 @@ class CommandRefused(ServerError):
 
 class IndexNotFound(RagKNNError):
     """The server has no index of that name: it never had one, or the index was dropped while it was open."""
+
+
+class ManifestMissing(IndexNotFound):
+    """The server has what the index keeps, and not its manifest: it was evicted, or deleted by others."""
 
 
 class IndexNotOpen(RagKNNError):

@@ -4,7 +4,7 @@ import json
 
 from ragknn._protocol.keys import FIRST
 
-RECORD = ("text_hash", "details_hash", "passages", "gaps", "page_starts")
+RECORD = ("text_hash", "details_hash", "passages", "gaps", "page_starts")  # "digests" is of this one
 
 
 def part_records(client, keys):

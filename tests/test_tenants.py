@@ -241,7 +241,7 @@ def test_totals_are_those_of_the_filter(pair, tmp_path):
     printed = run_here(["info", both.name, "--where", json.dumps(MINE), "--json"], "", tmp_path, environ)
     assert json.loads(printed.stdout)["documents"] == 8
     assert "documents" not in run_here(["info", both.name], "", tmp_path, environ).stdout
-    assert re.search(rf"{both.name} +- +- ", run_here(["list"], "", tmp_path, environ).stdout)
+    assert re.search(rf"{both.name} +- +- ", run_here(["list"], "", tmp_path, {**environ, "COLUMNS": "140"}).stdout)
 
 
 # ---- ids -------------------------------------------------------------------------------------------------------

@@ -67,6 +67,11 @@ class Keys:
         return f"ragknn:{self.name}:moving"
 
     @property
+    def dropping(self) -> str:
+        """Key that is there from the beginning of a removal of the index to its end."""
+        return f"ragknn:{self.name}:dropping"
+
+    @property
     def alias(self) -> str:
         """Name by which whoever looks from outside finds the search index that serves, whichever version that is."""
         return f"ragknn:{self.name}"

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ragknn._protocol.counting import index_info, wait_until_searchable
+from ragknn._protocol.dropping import drop_index, remove_remains
 from ragknn._protocol.encoding import TAG_SEPARATOR
-from ragknn._protocol.finding import scan
 from ragknn._protocol.flows import Command, Flow, Work
-from ragknn._protocol.keys import FIRST, Keys, field_alias, index_names, stored_name
+from ragknn._protocol.keys import Keys, field_alias, index_names, stored_name
 from ragknn._protocol.query import TERMS, TERMS_ALIAS
 from ragknn._protocol.replies import (
     ServerInfo,
@@ -24,7 +24,7 @@ from ragknn._protocol.replies import (
     parse_info,
 )
 from ragknn._protocol.schema import ANY_FIELD, FieldType, Schema
-from ragknn.errors import IndexNotFound, SchemaMismatch, UnsupportedServer
+from ragknn.errors import IndexNotFound, ManifestMissing, SchemaMismatch, UnsupportedServer
 
 # RESP3 and 16-bit vectors need these. Redis 8 carries search 8, Redis Stack 7.4 carries 2.10.
 OLDEST_REDIS = (7, 2)
@@ -73,7 +73,9 @@ def open_index(
     is_new = False
     if checked(manifest) is None:
         if create is None:
-            raise IndexNotFound(_not_found(keys.name, listed))
+            raise _not_found(keys, listed)
+        if (yield from _made_room(keys, listed)):
+            return (yield from open_index(keys, wanted, create, patience))
         schema = yield Work(create)
         # Of several processes that create at once, the first to set the field decides; the others compare.
         first, manifest = yield [
@@ -114,7 +116,7 @@ def serving(keys: Keys) -> Flow[tuple[Schema, Keys]]:
     """
     manifest, info, listed = yield [("HGET", keys.manifest, "schema"), ("FT.INFO", keys.alias), ("FT._LIST",)]
     if checked(manifest) is None:
-        raise IndexNotFound(_not_found(keys.name, listed))
+        raise _not_found(keys, listed)
     schema = Schema.loads(keys.name, as_text(manifest))
     return schema, keys.of_version(served_version(keys, schema, info))
 
@@ -182,10 +184,56 @@ def check_server(hello: Any, listed: Any) -> ServerInfo:
     return server
 
 
-def _not_found(name: str, listed: Any) -> str:
-    names = index_names([as_text(item) for item in checked(listed)])
+def _made_room(keys: Keys, listed: Any) -> Flow[bool]:
+    """Remove what is left of an index of the same name; return whether that ended a removal that was cut short.
+
+    Raises:
+        ManifestMissing: there is a search index whose manifest others have taken away.
+    """
+    [dropping] = yield [("EXISTS", keys.dropping)]
+    if int(checked(dropping)):
+        yield from drop_index(keys)
+        return True
+    if keys.search_versions([as_text(name) for name in listed]):
+        raise _not_found(keys, listed)
+    yield from remove_remains(keys)
+    return False
+
+
+def drop_unopened(keys: Keys, *, must_exist: bool) -> Flow[int]:
+    """Do what `drop_index` does, for an index that cannot be opened, or was not.
+
+    Raises:
+        UnsupportedServer: the server is too old or has no search.
+        IndexNotFound: nothing of it is there, though it must be.
+    """
+    hello, listed, manifest, dropping = yield [
+        ("HELLO",),
+        ("FT._LIST",),
+        ("EXISTS", keys.manifest),
+        ("EXISTS", keys.dropping),
+    ]
+    check_server(hello, listed)
+    is_there = int(checked(manifest)) or int(checked(dropping))
+    if must_exist and not is_there and not keys.search_versions([as_text(name) for name in listed]):
+        raise _not_found(keys, listed)
+    return (yield from drop_index(keys))
+
+
+def _not_found(keys: Keys, listed: Any) -> IndexNotFound:
+    indexes = [as_text(item) for item in checked(listed)]
+    if keys.search_versions(indexes):
+        return ManifestMissing(
+            f"expected the manifest of index {keys.name!r}, got the rest of the index without it: it was evicted or "
+            f"deleted, or the index is being removed; `ragknn drop {keys.name}` removes the rest, then index the "
+            "documents again, on a server that evicts nothing (`ragknn doctor` looks)"
+        )
+    names = index_names(indexes)
     there = f"the server has {', '.join(names)}" if names else "the server has none"
-    return f"expected an index named {name!r}, {there}. Create it with `ragknn index {name} PATH`, or check the URL"
+    return IndexNotFound(
+        f"expected an index named {keys.name!r}, {there}. Create it with `ragknn index {keys.name} PATH`, or check "
+        "the URL"
+    )
 
 
 _TAG = ("TAG", "SEPARATOR", TAG_SEPARATOR, "CASESENSITIVE")
@@ -225,39 +273,6 @@ def create_command(keys: Keys, schema: Schema) -> Command:
         *field_definitions(schema.fields),
         *("vector", "VECTOR", schema.algorithm.upper(), str(len(vector)), *vector),
     )
-
-
-def drop_index(keys: Keys) -> Flow[int]:
-    """Remove the index and everything that it keeps; return the number of documents removed.
-
-    The manifest goes last: a drop that was cut short can be repeated.
-    """
-    [listed] = yield [("FT._LIST",)]
-    versions = keys.search_versions([as_text(name) for name in checked(listed)])
-    dropping = [("FT.DROPINDEX", keys.search_index(version)) for version in versions]
-    for reply in (yield [("FT.ALIASDEL", keys.alias), *dropping]):
-        if not is_unknown_index(reply) and "does not exist" not in str(reply):
-            checked(reply)
-    removed = yield from remove_documents(keys)
-    [reply] = yield [("UNLINK", keys.manifest)]
-    checked(reply)
-    return removed
-
-
-def remove_documents(keys: Keys) -> Flow[int]:
-    """Remove all passages and documents; return the number of documents removed."""
-    removed = 0
-    for prefix in (keys.passage_prefix, keys.earlier_prefix):
-        cursor = 0
-        while True:
-            cursor, found = yield from scan(prefix, cursor)
-            if found:
-                removed += sum(key.endswith(FIRST) for key in found)
-                [reply] = yield [("UNLINK", *found)]
-                checked(reply)
-            if not cursor:
-                break
-    return removed
 
 
 # Replaces the schema, if it is still the expected one.
@@ -304,7 +319,7 @@ def stored_manifest(keys: Keys) -> Flow[str]:
     """
     [manifest, listed] = yield [("HGET", keys.manifest, "schema"), ("FT._LIST",)]
     if checked(manifest) is None:
-        raise IndexNotFound(_not_found(keys.name, listed))
+        raise _not_found(keys, listed)
     return as_text(manifest)
 
 

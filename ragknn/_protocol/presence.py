@@ -48,19 +48,20 @@ def while_there(keys: Keys, flow: Flow[T]) -> Flow[T]:
                 all_commands = [("HGET", keys.manifest, "schema"), *commands]
                 manifest, *sent = yield Once(all_commands) if isinstance(step, Once) else all_commands
                 if checked(manifest) is None:
-                    raise _gone(keys)
+                    raise gone(keys)
             asked = asked or bool(commands)
             if any(is_unknown_index(reply) for reply in sent):
-                raise _gone(keys)
+                raise gone(keys)
 
 
 def _read(keys: Keys, read: Callable[[int, Any], Any], number: int, reply: Any) -> Any:
     if is_unknown_index(reply):
-        raise _gone(keys)
+        raise gone(keys)
     return read(number, reply)
 
 
-def _gone(keys: Keys) -> IndexNotFound:
+def gone(keys: Keys) -> IndexNotFound:
+    """Return the error that says so."""
     return IndexNotFound(
         f"expected index {keys.name!r}, which was there when it was opened, got none: it was dropped, or the server "
         "was emptied; call open() to create it again, and add the documents again. If it was rebuilt, call again"

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.keys import Keys
+from ragknn._protocol.presence import gone
 from ragknn._protocol.replies import as_text, checked, parse_info
 
 # Field of the manifest with a name that no other index ever had: one that was dropped and made again may have given as
@@ -72,6 +73,21 @@ def read_version(keys: Keys) -> Flow[Version]:
 def name_birth(keys: Keys) -> Flow[None]:
     """Give the index a name if it has none; one that may only be read stays without."""
     yield [("HSETNX", keys.manifest, BIRTH, uuid4().hex)]
+
+
+def named_birth(keys: Keys) -> Flow[str]:
+    """Return the name of the index, which is given one if it has none.
+
+    Raises:
+        IndexNotFound: there is no index.
+    """
+    schema, birth = yield [("HGET", keys.manifest, "schema"), ("HGET", keys.manifest, BIRTH)]
+    if checked(schema) is None:
+        raise gone(keys)
+    if checked(birth) is None:
+        yield from name_birth(keys)
+        return (yield from named_birth(keys))
+    return as_text(birth)
 
 
 def _run_id(reply: Any) -> str:

@@ -12,6 +12,7 @@ from ragknn._protocol.keys import Keys
 from ragknn._protocol.owners import OF_ANOTHER, REFUSED, Owners, guarded
 from ragknn._protocol.place import Place
 from ragknn._protocol.replies import as_text, checked
+from ragknn._protocol.version import BIRTH
 from ragknn.errors import CommandRefused
 
 # Stores a document in place of what there is of it. KEYS: its record. ARGV: the prefix of its passages; "absent" to
@@ -209,33 +210,60 @@ def stored_hashes(place: Place, document_ids: Sequence[str]) -> Flow[list[tuple[
     return found
 
 
-def write_documents(place: Place, documents: Sequence[Replacement | Change]) -> Flow[list[bool | str]]:
+def write_documents(
+    place: Place, documents: Sequence[Replacement | Change], birth: str | None = None
+) -> Flow[list[bool | str] | None]:
     """Write the documents in one round trip, each in one step; in two where one was new, and is not any more.
+
+    Args:
+        place: the index.
+        documents: what to write.
+        birth: name of the index that is meant, by `version.named_birth`; None to write into whatever is there.
 
     Returns:
         For each document True; False if it was left as it is, because it exists already or was changed meanwhile; or
-        why the server refused it, and it stayed as it was.
+        why the server refused it, and it stayed as it was. None if the index was dropped meanwhile: what was written is
+        removed again.
     """
     quick = [document.quick_command(place) if isinstance(document, Replacement) else None for document in documents]
-    replies = yield [
-        command or document.command(place.keys) for command, document in zip(quick, documents, strict=True)
-    ]
-    outcomes = [_outcome(reply) for reply in replies]
+    commands = [command or document.command(place.keys) for command, document in zip(quick, documents, strict=True)]
+    outcomes = yield from _written(place.keys, [document.id for document in documents], commands, birth)
+    if outcomes is None:
+        return None
     there = [
         number
         for number, document in enumerate(documents)
         if quick[number] and outcomes[number] is False and isinstance(document, Replacement) and not document.only_new
     ]
     if there:
-        replies = yield [documents[number].command(place.keys) for number in there]
-        for number, reply in zip(there, replies, strict=True):
-            outcomes[number] = _outcome(reply)
+        again = [documents[number] for number in there]
+        commands = [document.command(place.keys) for document in again]
+        written = yield from _written(place.keys, [document.id for document in again], commands, birth)
+        if written is None:
+            return None
+        for number, outcome in zip(there, written, strict=True):
+            outcomes[number] = outcome
     return outcomes
 
 
-def write_new(commands: list[Command]) -> Flow[list[bool | str]]:
-    """Send commands that `store_if_new` made; return for each what `write_documents` does."""
-    return [_outcome(reply) for reply in (yield commands)]
+def write_new(
+    place: Place, document_ids: Sequence[str], commands: list[Command], birth: str
+) -> Flow[list[bool | str] | None]:
+    """Send the commands that `store_if_new` made for documents; return what `write_documents` does."""
+    return (yield from _written(place.keys, document_ids, commands, birth))
+
+
+def _written(
+    keys: Keys, document_ids: Sequence[str], commands: list[Command], birth: str | None
+) -> Flow[list[bool | str] | None]:
+    if birth is None:
+        return [_outcome(reply) for reply in (yield commands)]
+    # Behind what is written: so either whoever drops the index sees all of it, or this sees that it is dropped.
+    *replies, found = yield [*commands, ("HGET", keys.manifest, BIRTH)]
+    if checked(found) is None or as_text(found) != birth:
+        yield from delete_documents(keys, document_ids)
+        return None
+    return [_outcome(reply) for reply in replies]
 
 
 def _outcome(reply: Any) -> bool | str:

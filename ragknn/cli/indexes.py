@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from typing import Any
 
 import click
@@ -12,7 +13,7 @@ from ragknn.cli import terminal
 from ragknn.cli.options import common, name_argument, url_option, where_option
 from ragknn.cli.program import FAILED, one_line
 from ragknn.cli.screen import print_json, stderr, stdout
-from ragknn.errors import RagKNNError
+from ragknn.errors import ManifestMissing, RagKNNError
 from ragknn.indexing.index import Index, list_indexes
 from ragknn.indexing.indexer import Indexer
 
@@ -79,6 +80,14 @@ def delete(
         stdout.print(f"{removed} of {len(document_ids)} documents deleted" if document_ids else f"{removed} deleted")
 
 
+def _described(index: Index) -> str:
+    try:
+        documents = index.open().describe().documents
+    except ManifestMissing:
+        return f"what is left of index {index.name}"
+    return f"index {index.name} with {'all its' if documents is None else documents} documents"
+
+
 @click.command()
 @name_argument
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
@@ -86,14 +95,12 @@ def delete(
 @common
 def drop(name: str, yes: bool, url: str | None, as_json: bool) -> None:
     """Remove the index NAME with everything in it."""
-    with Index(name, url=url, create=False) as opened:
+    with closing(Index(name, url=url, create=False)) as index:
         if not yes and sys.stdin is None:
             raise click.UsageError("expected an answer on standard input, got it closed; --yes asks nothing")
         if not yes:
-            documents = opened.describe().documents
-            held = "all its" if documents is None else documents
-            click.confirm(f"remove index {name} with {held} documents?", abort=True, err=True)
-        removed = opened.drop()
+            click.confirm(f"remove {_described(index)}?", abort=True, err=True)
+        removed = index.drop()
     if as_json:
         print_json({"dropped": name, "documents": removed})
     else:

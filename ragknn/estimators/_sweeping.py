@@ -15,9 +15,9 @@ from pathlib import Path
 from uuid import uuid4
 
 from ragknn._logs import WRITING
+from ragknn._protocol.dropping import drop_index
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.keys import Keys, index_names
-from ragknn._protocol.opening import drop_index
 from ragknn._protocol.replies import as_text, checked
 
 _OWN = re.compile(r"sklearn-([0-9a-f]{12})-(\d+)-(\d+)-[0-9a-f]{32}")

@@ -11,6 +11,7 @@ from gzip import BadGzipFile
 from pathlib import Path, PurePosixPath
 
 from ragknn._checks import check_choice, check_several, check_type, described, shown
+from ragknn._display.inert import visible
 from ragknn._logs import READING
 from ragknn.errors import ReadError
 from ragknn.files._formats import BY_NAME, BY_SUFFIX
@@ -240,7 +241,7 @@ def _read_file(chosen: Chosen, reading: Reading, worker: Worker) -> Iterator[Doc
     only_id = None if kind.of_rows or kind.name == "markdown" else name
     parts = (name, str(PurePosixPath(name).parent), suffix_of(name))
     place = dict(zip(PLACE_FIELDS, parts, strict=True))
-    READING.debug("reading %s as %s", name, kind.name)
+    READING.debug("reading %s as %s", visible(name), kind.name)
     try:
         if (size := check_regular(chosen.file.path)) == 0:
             yield Note("empty", name, "the file is empty", only_id or name)

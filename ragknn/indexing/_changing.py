@@ -100,7 +100,7 @@ def _change_part(
         writes[document_id] = Change(document_id, *hashes, not_everywhere(names, details), groups)
         reasons = dict.fromkeys(reason for _, several in pairs for reason in several)
         left_out[document_id] = [Failure(document_id, reason, document_id) for reason in reasons]
-    outcomes = yield from write_documents(place, list(writes.values()))
+    outcomes = (yield from write_documents(place, list(writes.values()))) or []
     again = []
     for document_id, outcome in zip(writes, outcomes, strict=True):
         if outcome is True:

@@ -8,6 +8,7 @@ from logging import DEBUG
 from typing import Any
 
 from ragknn._display.bars import notebook_bar
+from ragknn._display.inert import visible
 from ragknn._logs import WRITING
 from ragknn._protocol.counting import index_info
 from ragknn._protocol.finding import matching_ids, stored_ids
@@ -16,6 +17,7 @@ from ragknn._protocol.opening import serving
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import EVERYTHING, Fragment
 from ragknn._protocol.replies import SearchIndexInfo
+from ragknn._protocol.version import named_birth
 from ragknn._protocol.writing import delete_documents, stored_hashes
 from ragknn.indexing._drafts import Drafting
 from ragknn.indexing._line import Embedding, Line
@@ -52,6 +54,7 @@ def ingest(
     serves = yield from _as_it_serves(place, before)
     if serves is not place:  # what is ready was checked for what the index was before
         place, ready = serves, None
+    birth = "" if policy.dry_run else (yield from named_birth(place.keys))
     total = len(items) if isinstance(items, Sized) else 0
     with notebook_bar("documents") as show:
         last_told = (0, 0)
@@ -68,8 +71,8 @@ def ingest(
 
         source = iter(items)
         if ready is not None:
-            source = yield from Newcomers(place, ready, policy, tally, tell).bring_in(source)
-        yield from Line(place, draft, embed, policy, tally, tell).bring_in(source)
+            source = yield from Newcomers(place, birth, ready, policy, tally, tell).bring_in(source)
+        yield from Line(place, birth, draft, embed, policy, tally, tell).bring_in(source)
     if prune is not None:
         if prune != EVERYTHING:  # the filter is asked of the version that serves by now
             place = yield from _as_it_serves(place, (yield from index_info(place.keys)))
@@ -100,13 +103,14 @@ def _tell(place: Place, report: IngestReport) -> None:
     name = place.keys.name
     WRITING.info("index %r%s: %s", name, " (dry run)" * report.dry_run, report.head)
     if report.failed:
-        WRITING.warning("index %r: %d failed, the first of them %s", name, len(report.failed), report.failed[0].source)
+        first = visible(report.failed[0].source)
+        WRITING.warning("index %r: %d failed, the first of them %s", name, len(report.failed), first)
     if report.kept:
         WRITING.warning("index %r: %d missing documents were kept, as not all could be read", name, report.kept)
     if WRITING.isEnabledFor(DEBUG):
         for what, ids in report.ids.items():
             for document_id in ids:
-                WRITING.debug("index %r: %s %s", name, what, document_id)
+                WRITING.debug("index %r: %s %s", name, what, visible(document_id))
         for failure in report.failed:
             WRITING.debug("index %r: failed %s", name, failure)
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ragknn._logs import EMBEDDING, SPLITTING, WRITING
 from ragknn._protocol.flows import Ahead, Begun, Flow, Work
 from ragknn._protocol.place import Place
+from ragknn._protocol.presence import gone
 from ragknn._protocol.vectors import as_vectors
 from ragknn._protocol.writing import stored_hashes, write_documents
 from ragknn.errors import EmbeddingError, InvalidVectors
@@ -58,6 +59,7 @@ class Line:
 
     Args:
         place: the index.
+        birth: its name, by `version.named_birth`.
         draft: makes a draft of an item.
         embed: embeds the texts of passages.
         policy: what to do with repeated, existing and unfit documents.
@@ -66,9 +68,17 @@ class Line:
     """
 
     def __init__(
-        self, place: Place, draft: Drafting, embed: Embedding, policy: Policy, tally: Tally, tell: Callable[[], None]
+        self,
+        place: Place,
+        birth: str,
+        draft: Drafting,
+        embed: Embedding,
+        policy: Policy,
+        tally: Tally,
+        tell: Callable[[], None],
     ) -> None:
         self._place = place
+        self._birth = birth
         self._draft = draft
         self._embed = embed
         self._policy = policy
@@ -194,12 +204,12 @@ class Line:
                 continue
             while len(self._writing) >= WRITES_AHEAD:
                 yield from self._take_outcomes()
-            begun = yield Ahead(write_documents(self._place, writes))
+            begun = yield Ahead(write_documents(self._place, writes, self._birth))
             self._writing.append(([one for one in part if one.draft.id in written], begun))
 
     def _take_outcomes(self) -> Flow[None]:
         pending, begun = self._writing.popleft()
-        outcomes = yield begun
+        outcomes = yield from outcomes_of(self._place, begun, [other for _, other in self._writing])
         WRITING.debug("wrote %d documents", len(pending))
         for one, outcome in zip(pending, outcomes, strict=True):
             self._settle(one)
@@ -235,6 +245,19 @@ class Line:
             again = [one for one in changed if self._attempts[one.id] < ATTEMPTS]
             for start in range(0, len(again), self._policy.batch_size):
                 yield from self._look_up(again[start : start + self._policy.batch_size])
+
+
+def outcomes_of(place: Place, begun: Begun, behind: Iterable[Begun]) -> Flow[list[bool | str]]:
+    """Wait for what was begun to be written.
+
+    Raises:
+        IndexNotFound: the index was dropped meanwhile; what was begun behind it has taken back what it wrote too.
+    """
+    outcomes: list[bool | str] | None = yield begun
+    if outcomes is None:
+        yield from behind
+        raise gone(place.keys)
+    return outcomes
 
 
 def taken(

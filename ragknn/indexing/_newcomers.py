@@ -20,7 +20,7 @@ from ragknn._protocol.layout import whole_fields
 from ragknn._protocol.place import Place
 from ragknn._protocol.vectors import find_faults, to_bytes
 from ragknn._protocol.writing import store_if_new, stores_new_hashes, write_new
-from ragknn.indexing._line import BYTES_PER_WRITE, WRITES_AHEAD, taken
+from ragknn.indexing._line import BYTES_PER_WRITE, WRITES_AHEAD, outcomes_of, taken
 from ragknn.indexing._policy import Policy
 from ragknn.indexing._tally import Tally
 from ragknn.records import Document
@@ -71,6 +71,7 @@ class Newcomers:
 
     Args:
         place: the index.
+        birth: its name, by `version.named_birth`.
         ready: the vectors of the documents.
         policy: how many documents are written at a time, if any.
         tally: counts those that are stored.
@@ -78,9 +79,10 @@ class Newcomers:
     """
 
     def __init__(
-        self, place: Place, ready: ReadyVectors, policy: Policy, tally: Tally, tell: Callable[[], None]
+        self, place: Place, birth: str, ready: ReadyVectors, policy: Policy, tally: Tally, tell: Callable[[], None]
     ) -> None:
         self._place = place
+        self._birth = birth
         self._ready = ready
         self._policy = policy
         self._tally = tally
@@ -121,13 +123,15 @@ class Newcomers:
             return
         while len(self._writing) >= WRITES_AHEAD:
             yield from self._take_outcomes()
-        begun = yield Ahead(write_new([commands[number - reached] for number, _ in sent]))
+        ids, new = [one.id for _, one in sent], [commands[number - reached] for number, _ in sent]
+        begun = yield Ahead(write_new(self._place, ids, new, self._birth))
         self._writing.append((sent, begun))
 
     def _take_outcomes(self) -> Flow[None]:
         sent, begun = self._writing.popleft()
         stored: list[Document] = []
-        for (number, one), outcome in zip(sent, (yield begun), strict=True):
+        outcomes = yield from outcomes_of(self._place, begun, [other for _, other in self._writing])
+        for (number, one), outcome in zip(sent, outcomes, strict=True):
             if outcome is True:
                 stored.append(one)
             elif outcome is False:

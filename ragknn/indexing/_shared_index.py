@@ -16,11 +16,12 @@ from ragknn._protocol.counting import (
     find_range,
     index_info,
 )
+from ragknn._protocol.dropping import drop_index
 from ragknn._protocol.flows import Flow, repeatable
 from ragknn._protocol.kept import Kept
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.measured import all_measured
-from ragknn._protocol.opening import Opened, open_index, reopened
+from ragknn._protocol.opening import Opened, drop_unopened, open_index, reopened
 from ragknn._protocol.place import Bulk, OnIncomplete, Place
 from ragknn._protocol.query import EVERYTHING, Fragment
 from ragknn._protocol.replies import ServerInfo, dotted
@@ -270,6 +271,9 @@ class SharedIndex:
 
     def _opening(self) -> Flow[Opened]:
         return open_index(self._keys, self._wanted, self._new_schema if self._create else None, self.timeout)
+
+    def _dropping(self) -> Flow[int]:
+        return drop_index(self._keys) if self._opened else drop_unopened(self._keys, must_exist=not self._create)
 
     def _wanted(self) -> Mapping[str, Any]:
         wanted = dict(self._named)

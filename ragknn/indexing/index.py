@@ -12,7 +12,7 @@ from ragknn._protocol.counting import (
     wait_until_searchable,
 )
 from ragknn._protocol.flows import Flow, Progress, Repeatable
-from ragknn._protocol.opening import drop_index, listing
+from ragknn._protocol.opening import listing
 from ragknn._protocol.presence import while_there
 from ragknn._protocol.schema import FieldType
 from ragknn.errors import IndexNotFound
@@ -136,17 +136,20 @@ class Index(SharedIndex):
             SchemaMismatch: it was built with different settings.
         """
         with self._lock:
-            if self._client is None:
-                url = resolve_url(self._url, self._settings)
-                self._client = connect(url, timeout=self.timeout, protocol=self._settings.protocol)
             try:
-                self._opened = run(self._client, self._opening())
+                self._opened = run(self._connected(), self._opening())
             except BaseException:
                 self.close()
                 self._closed = False
                 raise
             self._closed = False
             return self
+
+    def _connected(self) -> Any:
+        if self._client is None:
+            url = resolve_url(self._url, self._settings)
+            self._client = connect(url, timeout=self.timeout, protocol=self._settings.protocol)
+        return self._client
 
     def _run(self, flow: Flow[_T]) -> _T:
         """Drive a flow on this index, which must still be there."""
@@ -406,12 +409,16 @@ class Index(SharedIndex):
     def drop(self) -> int:
         """Remove the index with all its documents, close it, and return how many documents there were.
 
-        One that is gone already is no error.
+        One that is gone already is no error. It need not be open, so that what is left of an index without its manifest
+        can be removed too. If this is interrupted, the next who opens or drops an index of this name goes on.
 
         Raises:
+            IndexNotFound: nothing of it is there, and it was made with `create=False` and never opened.
             ServerError: the server cannot be reached or refuses a command.
         """
-        removed = self._drive(drop_index(self._keys))
+        self._refuse_closed()
+        with self._lock:
+            removed = run(self._connected(), self._dropping())
         self.close()
         return removed
 
@@ -577,6 +584,7 @@ class AsyncIndex(SharedIndex):
 
     async def drop(self) -> int:
         """Async twin of `Index.drop`."""
-        removed = await self._drive(drop_index(self._keys))
+        self._refuse_closed()
+        removed = await arun(await self._connected(), self._dropping())
         await self.close()
         return removed

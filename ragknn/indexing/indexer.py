@@ -9,7 +9,7 @@ from typing import Any, Unpack
 from numpy.typing import ArrayLike
 
 from ragknn._checks import check_type
-from ragknn._protocol.opening import remove_documents
+from ragknn._protocol.dropping import remove_documents
 from ragknn._protocol.schema import OnBadField
 from ragknn.filters import Where
 from ragknn.indexing._policy import IngestOptions, OnRepeated, Progress

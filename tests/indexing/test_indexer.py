@@ -18,7 +18,7 @@ from ragknn._protocol.encoding import decode_tag, digest
 from ragknn._protocol.keys import Keys
 
 WORDS = Splitter(size=4, overlap=0, unit="words")
-RECORD = ("text_hash", "details_hash", "passages", "gaps", "page_starts")
+RECORD = ("text_hash", "details_hash", "passages", "digests", "gaps", "page_starts")
 
 
 class Source:
@@ -106,7 +106,7 @@ def test_what_is_stored_of_a_document_is_all_of_it_and_nothing_else(indexer, sto
     indexer.add([A, C])
     documents = stored()
     top, parts = documents["a"]
-    assert sorted(top) == ["details_hash", "gaps", "passages", "text_hash"]
+    assert sorted(top) == ["details_hash", "digests", "gaps", "passages", "text_hash"]
     assert (top["passages"], top["gaps"]) == ("2", '[[18, " "]]')
     assert sorted(documents["c"][0]) == ["details_hash", "passages", "text_hash"]
     shared = {"document_id": '"a"', "label": '"x"'}

@@ -8,11 +8,12 @@ import redis
 
 from ragknn import CommandRefused, IndexNotFound, SchemaMismatch, UnsupportedServer
 from ragknn._protocol.counting import count_documents, count_passages, wait_until_searchable
+from ragknn._protocol.dropping import drop_index
 from ragknn._protocol.examining import Examination, SearchLimits, examine_server
 from ragknn._protocol.finding import KEYS_PER_ROUND, stored_ids
 from ragknn._protocol.flows import Pause, Work
 from ragknn._protocol.keys import Keys
-from ragknn._protocol.opening import Opened, drop_index, listing, open_index
+from ragknn._protocol.opening import Opened, listing, open_index
 from ragknn._protocol.place import Place
 from ragknn._protocol.replies import ServerInfo
 from ragknn._protocol.schema import Schema
@@ -58,6 +59,13 @@ CREATING = [
     ("FT.ALIASADD", "ragknn:doc", "ragknn:doc:v1"),
 ]
 ASKING = [("FT.INFO", "ragknn:doc")]
+# Before an index is made: whether one of the same name is being removed, or has left something.
+MAKING_ROOM = [
+    [("EXISTS", "ragknn:doc:dropping")],
+    [("SCAN", "0", "MATCH", "ragknn:doc:p:*", "COUNT", "1000")],
+    [("SCAN", "0", "MATCH", "ragknn:doc:d:*", "COUNT", "1000")],
+]
+ROOM = [[0], [[b"0", []]], [[b"0", []]]]
 
 
 PLACE = Place(KEYS, SCHEMA, Watch(), 1.0, version=(8, 2, 3))
@@ -89,9 +97,9 @@ def works(steps):
 
 def test_a_new_index_is_written_to_the_manifest_and_then_created():
     steps, opened = play(
-        opening(), [HELLO, [], None, UNKNOWN], SCHEMA, [1, SCHEMA.dumps().encode()], {}, [b"OK", b"OK"], [INFO]
+        opening(), [HELLO, [], None, UNKNOWN], *ROOM, SCHEMA, [1, SCHEMA.dumps().encode()], {}, [b"OK", b"OK"], [INFO]
     )
-    assert works(steps) == [LOOKING, "work", SETTING, "work", CREATING, ASKING]
+    assert works(steps) == [LOOKING, *MAKING_ROOM, "work", SETTING, "work", CREATING, ASKING]
     assert opened == OPENED
 
 
@@ -114,7 +122,8 @@ def test_the_first_to_set_the_manifest_decides_and_the_other_is_told_how_it_diff
     theirs = Schema(embedder="e", dim=2, metric="l2")
     flow = opening(wanted={"metric": "cosine"})
     assert next(flow) == LOOKING
-    flow.send([HELLO, [], None, UNKNOWN])
+    for answer in ([HELLO, [], None, UNKNOWN], *ROOM):
+        flow.send(answer)
     assert flow.send(SCHEMA) == SETTING
     work = flow.send([0, theirs.dumps().encode()])
     with pytest.raises(SchemaMismatch) as refused:
@@ -126,9 +135,9 @@ def test_the_loser_of_the_race_goes_on_with_the_winners_schema_where_they_agree(
     theirs = replace(SCHEMA, m=32)
     exists = redis.ResponseError("Index already exists"), redis.ResponseError("Alias already exists")
     steps, opened = play(
-        opening(), [HELLO, [], None, UNKNOWN], SCHEMA, [0, theirs.dumps()], {"dim": 2}, [*exists], [INFO]
+        opening(), [HELLO, [], None, UNKNOWN], *ROOM, SCHEMA, [0, theirs.dumps()], {"dim": 2}, [*exists], [INFO]
     )
-    assert works(steps) == [LOOKING, "work", SETTING, "work", CREATING, ASKING]
+    assert works(steps) == [LOOKING, *MAKING_ROOM, "work", SETTING, "work", CREATING, ASKING]
     assert opened == Opened(OPENED.server, theirs, OPENED.keys)
 
 
@@ -160,7 +169,7 @@ REFUSED = [redis.ResponseError("Cannot create index on db != 0"), redis.Response
 def test_an_index_that_cannot_be_created_takes_its_manifest_back():
     flow = opening()
     next(flow)
-    for answer in ([HELLO, [], None, UNKNOWN], SCHEMA, [1, SCHEMA.dumps()], {}):
+    for answer in ([HELLO, [], None, UNKNOWN], *ROOM, SCHEMA, [1, SCHEMA.dumps()], {}):
         flow.send(answer)
     assert flow.send(REFUSED) == [("UNLINK", "ragknn:doc:manifest")]
     with pytest.raises(CommandRefused, match="Cannot create index on db != 0"):
@@ -179,8 +188,8 @@ def test_a_search_index_that_cannot_be_created_again_leaves_the_manifest():
 def test_a_manifest_that_cannot_be_written_is_an_error_that_says_so():
     flow = opening()
     next(flow)
-    flow.send([HELLO, [], None, UNKNOWN])
-    flow.send(SCHEMA)
+    for answer in ([HELLO, [], None, UNKNOWN], *ROOM, SCHEMA):
+        flow.send(answer)
     with pytest.raises(CommandRefused, match=r"You can't write against a read only replica\.; connect to the primary"):
         flow.send([redis.ReadOnlyError("You can't write against a read only replica."), None])
 
@@ -446,10 +455,10 @@ def test_documents_are_deleted_a_thousand_in_a_round_trip():
 # ---- dropping --------------------------------------------------------------------------------------------------
 
 
-def test_dropping_removes_the_search_index_then_the_keys_and_the_manifest_last():
+def test_dropping_takes_the_manifest_away_then_the_search_index_then_the_keys():
     steps, removed = play(
         drop_index(KEYS),
-        [[b"ragknn:doc:v1", b"ragknn:doc2:v1"]],
+        [b"mark", [b"ragknn:doc:v1", b"ragknn:doc2:v1"]],
         [b"OK", b"OK"],
         [[b"5", [b"ragknn:doc:p:{a}:0", b"ragknn:doc:p:{a}:1", b"ragknn:doc:p:{b}:0"]]],
         [3],
@@ -459,26 +468,28 @@ def test_dropping_removes_the_search_index_then_the_keys_and_the_manifest_last()
         [1],
     )
     assert [command[0] for step in steps for command in step] == [
-        *("FT._LIST", "FT.ALIASDEL", "FT.DROPINDEX", "SCAN", "UNLINK", "SCAN", "SCAN", "UNLINK", "UNLINK")
+        *("EVAL", "FT._LIST", "FT.ALIASDEL", "FT.DROPINDEX", "SCAN", "EVAL", "SCAN", "SCAN", "EVAL", "EVAL")
     ]
-    assert steps[-1] == [("UNLINK", "ragknn:doc:manifest")]
+    [(_, marking, *given), _] = steps[0]
+    assert marking.index("'UNLINK'") < marking.index("'SET'")
+    assert given[:3] == ["2", "ragknn:doc:dropping", "ragknn:doc:manifest"]
+    assert steps[-1][0][2:] == ("3", *("ragknn:doc:dropping", "ragknn:doc:manifest", "ragknn:doc:dropping"), "mark")
     assert removed == 2
 
 
 def test_a_drop_that_was_cut_short_is_taken_up_again():
     gone = [redis.ResponseError("Alias does not exist"), redis.ResponseError("Unknown Index name")]
-    steps, removed = play(drop_index(KEYS), [[b"ragknn:doc:v1"]], gone, [[b"0", []]], [[b"0", []]], [0])
-    assert steps[-1] == [("UNLINK", "ragknn:doc:manifest")]
+    steps, removed = play(drop_index(KEYS), [b"of another", [b"ragknn:doc:v1"]], gone, [[b"0", []]], [[b"0", []]], [1])
+    assert steps[-1][0][-1] == "of another"
     assert removed == 0
 
 
 def test_a_drop_that_the_server_refuses_removes_nothing():
     flow = drop_index(KEYS)
     next(flow)
-    flow.send([[b"ragknn:doc:v1"]])
     with pytest.raises(CommandRefused, match=r"(?i)no permissions"):
         flow.send(
-            [b"OK", redis.exceptions.NoPermissionError("User x has no permissions to run the 'ft.dropindex' command")]
+            [redis.exceptions.NoPermissionError("User x has no permissions to run the 'unlink' command"), [b"doc"]]
         )
 
 
