@@ -4,13 +4,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench clean
+POINTS ?= 20
+SEED ?= $(shell date +%s)
+
+.PHONY: demo test drill check bench clean
 
 demo: $(READY)  ## index the handbook on the embedded Redis and ask it questions
 	$(BIN)/ragknn demo
 
 test: $(READY)  ## run all tests, on every core up to four: each worker has a Redis and a loaded model
 	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+
+drill: $(READY)  ## kill, cut, stop and fill at many points drawn by chance; POINTS=n of each, SEED=n to repeat
+	@echo 'drill: SEED=$(SEED) POINTS=$(POINTS)'
+	DRILL_SEED=$(SEED) DRILL_POINTS=$(POINTS) $(BIN)/pytest --numprocesses logical --maxprocesses 4 tests/drill
+	$(BIN)/python tests/drill_rebuilding.py --seed $(SEED) --trials $(POINTS) --kill process
+	$(BIN)/python tests/drill_rebuilding.py --seed $(SEED) --trials $(POINTS) --kill server
 
 check: $(READY)  ## style and types
 	$(BIN)/ruff check .

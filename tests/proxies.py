@@ -3,7 +3,7 @@
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 CHUNK = 65_536
@@ -28,6 +28,7 @@ class Proxy:
         self._flowing.set()
         self._left: dict[str, int] = {}
         self._cuts = 0
+        self._due: tuple[str, int, Callable[[], bool]] | None = None
         self.url = f"redis://127.0.0.1:{self._door.getsockname()[1]}"
         self.forwarded = {UP: 0, DOWN: 0}
         self.connections = 0
@@ -37,6 +38,14 @@ class Proxy:
         """Let so many more bytes through in a direction, and then close the connection; as often over the next ones."""
         with self._lock:
             self._left, self._again, self._cuts = {direction: after}, after, times
+
+    def at(self, direction: str, after: int, action: Callable[[], bool]) -> None:
+        """Call something when so many more bytes went through in a direction; if it returns False, they are the last.
+
+        With `after` 0, nothing is called any more that has not been yet.
+        """
+        with self._lock:
+            self._due = (direction, after, action) if after else None
 
     @property
     def has_cut(self) -> bool:
@@ -77,6 +86,7 @@ class Proxy:
                 server.connect(self._path)
             except OSError:
                 client.close()
+                server.close()
                 continue
             self.connections += 1
             self._open |= {client, server}
@@ -87,12 +97,30 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := source.recv(CHUNK):
                 self._flowing.wait()
+                early, action = self._until_due(direction, data)
+                if action is not None:
+                    target.sendall(early)
+                    if not action():
+                        break
+                    data = data[len(early) :]
                 passing, goes_on = self._passing(direction, data)
                 target.sendall(passing)
                 if not goes_on:
                     break
         self._end(source)
         self._end(target)
+
+    def _until_due(self, direction: str, data: bytes) -> tuple[bytes, Callable[[], bool] | None]:
+        with self._lock:
+            if self._due is None or self._due[0] != direction:
+                return b"", None
+            _, after, action = self._due
+            if len(data) < after:
+                self._due = direction, after - len(data), action
+                return b"", None
+            self._due = None
+            self.forwarded[direction] += after
+            return data[:after], action
 
     def _passing(self, direction: str, data: bytes) -> tuple[bytes, bool]:
         with self._lock:

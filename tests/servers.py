@@ -1,5 +1,6 @@
 """Redis servers of their own, for tests that need other settings or kill them."""
 
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,16 +17,22 @@ READY_SECONDS = 30  # until a server answers, which takes it about 0.1
 def private_server(folder: Path, *options: str, search: bool = True, url: str | None = None) -> Iterator[str]:
     """Run a Redis for one test, and yield its URL."""
     programs = find_programs(Settings())
-    socket = folder / "s.sock"
+    door = folder / "s.sock"
     module = ["--loadmodule", str(programs.module)] if search and programs.module else []
-    base = [str(programs.server), "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(folder)]
+    base = [str(programs.server), "--port", "0", "--unixsocket", str(door), "--save", "", "--dir", str(folder)]
     with (folder / "log").open("w") as log, subprocess.Popen([*base, *options, *module], stdout=log) as process:
         try:
             deadline = time.monotonic() + READY_SECONDS
-            while not socket.exists():
+            while not listens(door):
                 assert process.poll() is None, (folder / "log").read_text()
                 assert time.monotonic() < deadline, (folder / "log").read_text()
                 time.sleep(0.01)
-            yield url or f"unix://{socket}"
+            yield url or f"unix://{door}"
         finally:
             process.kill()
+
+
+def listens(door: Path) -> bool:
+    """Return whether a server takes connections at a socket."""
+    with socket.socket(socket.AF_UNIX) as one:
+        return one.connect_ex(str(door)) == 0

@@ -1,0 +1,85 @@
+"""SIGKILL of the process that works or of the server, after any number of bytes; torn append-only files."""
+
+import os
+import random
+import signal
+from contextlib import contextmanager
+
+import pytest
+from drilling import (
+    OLD,
+    SEEDS,
+    WORKS,
+    connected,
+    converges,
+    ends_of,
+    in_another_process,
+    right,
+    settle,
+    store,
+    tried,
+    whole,
+)
+from proxies import UP, proxy_before
+from servers import private_server
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("kind", WORKS)
+def test_a_process_that_is_killed_leaves_whole_documents(server, lengths, folder, kind, seed):
+    point = random.Random(seed).randrange(1, lengths[kind][UP])
+    with connected(server) as client:
+        client.flushall()
+        store(server, OLD)
+        with proxy_before(server) as proxy:
+
+            def kill():
+                os.kill(process.pid, signal.SIGKILL)
+                return False
+
+            proxy.at(UP, point, kill)
+            process = in_another_process(proxy.url, kind)
+            process.join()
+            assert process.exitcode == -signal.SIGKILL
+        settle(client)
+        whole(client, *ends_of(kind, folder))
+    if kind != "drop":
+        right(server)
+    converges(server, folder, kind)
+
+
+@contextmanager
+def durable(folder, policy):
+    (folder / "s.sock").unlink(missing_ok=True)
+    with private_server(folder, "--appendonly", "yes", "--appendfsync", policy) as url, connected(url) as client:
+        yield url, client
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    ("kind", "policy", "torn"),
+    [(kind, policy, policy == "everysec") for kind in WORKS for policy in ("always", "everysec")]
+    + [(kind, "always", True) for kind in WORKS],
+)
+def test_a_server_that_is_killed_comes_back_with_whole_documents(tmp_path, lengths, folder, kind, policy, torn, seed):
+    chance = random.Random(seed)
+    with durable(tmp_path, policy) as (url, client), proxy_before(url) as proxy:
+        store(url, OLD)
+        pid = client.info("server")["process_id"]
+        written = client.info("persistence")["aof_current_size"] - client.info("persistence")["aof_base_size"]
+
+        def kill():
+            os.kill(pid, signal.SIGKILL)
+            return False
+
+        proxy.at(UP, chance.randrange(1, lengths[kind][UP]), kill)
+        tried(proxy.url, kind)
+    if torn:
+        [log] = (tmp_path / "appendonlydir").glob("*.incr.aof")
+        size = log.stat().st_size
+        os.truncate(log, chance.randrange(min(written, size), size + 1))
+    with durable(tmp_path, policy) as (url, client):
+        whole(client, *ends_of(kind, folder))
+        if kind != "drop":
+            right(url)
+        converges(url, folder, kind)

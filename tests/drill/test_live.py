@@ -1,0 +1,196 @@
+"""What befalls the server or the connection under a client that works: cuts, stops, commands of others, no memory."""
+
+import os
+import random
+import signal
+import threading
+import time
+
+import pytest
+from drilling import (
+    EMBEDDER,
+    NAME,
+    NEW,
+    OLD,
+    SEEDS,
+    SPLITTER,
+    WORKS,
+    connected,
+    consistent,
+    converges,
+    ends_of,
+    fresh,
+    opened,
+    right,
+    settle,
+    store,
+    tried,
+    whole,
+)
+from proxies import DOWN, UP, proxy_before
+from servers import private_server
+
+from ragknn import AsyncIndexer, CommandRefused, Index, Indexer, RagKNNError, Retriever
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("direction", [UP, DOWN])
+@pytest.mark.parametrize("kind", WORKS)
+def test_a_connection_that_is_cut_leaves_whole_documents(faces, server, lengths, folder, kind, direction, seed):
+    with connected(server) as client, proxy_before(server) as proxy:
+        client.flushall()
+        store(server, OLD)
+        proxy.cut(direction, random.Random(seed).randrange(1, lengths[kind][direction]), times=3)
+        index = faces.index(NAME, url=proxy.url, embedder=EMBEDDER)
+        ended = False
+        try:
+            with index:
+                if kind == "sync":
+                    faces._make(Indexer, AsyncIndexer, index, SPLITTER).sync(NEW, batch_size=8).raise_for_failures()
+                elif kind == "delete":
+                    faces.indexer(index).delete([one.id for one in OLD[::2]])
+                elif kind == "drop":
+                    index.drop()
+                else:
+                    index.rebuild(algorithm="hnsw")
+            ended = True
+        except RagKNNError:
+            pass
+        settle_without(client, proxy)
+        before, after = ends_of(kind, folder)
+        whole(client, *([after] if ended else [before, after]))
+    if kind != "drop":
+        right(server)
+    converges(server, folder, kind)
+
+
+def settle_without(client, proxy):
+    proxy.close()
+    settle(client)
+
+
+def stop(client, chance):
+    """Stop the server for a while."""
+    pid = client.info("server")["process_id"]
+    os.kill(pid, signal.SIGSTOP)
+    threading.Timer(3 * chance.random(), os.kill, (pid, signal.SIGCONT)).start()
+
+
+def sleep(client, chance):
+    client.execute_command("DEBUG", "SLEEP", str(3 * chance.random()))
+
+
+def flush(client, chance):
+    client.flushall()
+
+
+def drop_index(client, chance):
+    for name in client.execute_command("FT._LIST"):
+        client.execute_command("FT.DROPINDEX", name)
+
+
+def drop_all(client, chance):
+    for name in client.execute_command("FT._LIST"):
+        client.execute_command("FT.DROPINDEX", name, "DD")
+
+
+def fill(client, chance):
+    used = client.info("memory")["used_memory"]
+    client.config_set("maxmemory", used + chance.randrange(1, 100_000))
+
+
+def evict(client, chance):
+    client.config_set("maxmemory-policy", "allkeys-lru")
+    fill(client, chance)
+
+
+LOSING = [flush, drop_all, evict]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("fault", [stop, sleep, flush, drop_index, drop_all, fill, evict])
+@pytest.mark.parametrize("kind", ["sync", "delete"])
+def test_what_befalls_the_server_under_a_client_is_noticed_and_mended(server, lengths, folder, kind, fault, seed):
+    chance = random.Random(seed)
+    with connected(server) as client, proxy_before(server) as proxy:
+        client.flushall()
+        store(server, OLD)
+
+        def strike():
+            fault(client, chance)
+            return True
+
+        proxy.at(UP, chance.randrange(1, lengths[kind][UP]), strike)
+        try:
+            tried(proxy.url, kind)
+        finally:
+            client.config_set("maxmemory", 0)
+            client.config_set("maxmemory-policy", "noeviction")
+        settle(client)
+        if fault is not evict:
+            whole(client, *ends_of(kind, folder), *([{}] if fault in LOSING else []))
+    converges(server, folder)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_replica_that_only_reads_answers_rightly_and_refuses_writes(tmp_path, server, folder, seed):
+    with connected(server) as client:
+        client.flushall()
+    master, replica = tmp_path / "master", tmp_path / "replica"
+    master.mkdir()
+    replica.mkdir()
+    with private_server(master, "--port", str(20_000 + os.getpid() % 10_000)) as url, private_server(replica) as copy:
+        with connected(url) as one, connected(copy) as other:
+            store(url, OLD)
+            other.execute_command("REPLICAOF", "127.0.0.1", str(one.config_get("port")["port"]))
+            one.config_set("repl-diskless-sync-delay", 0)
+            while other.info("replication")["master_link_status"] != "up":
+                time.sleep(0.01)
+            one.wait(1, 0)
+            right(copy)
+            with opened(copy) as index, pytest.raises(CommandRefused, match="(?i)read.?only|replica"):
+                Indexer(index, SPLITTER).sync(NEW).raise_for_failures()
+            whole(other, fresh("old", folder))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("writers", [2, 4])
+def test_writers_at_once_leave_whole_documents_and_readers_see_no_others(server, folder, writers, seed):
+    chance = random.Random(seed)
+    with connected(server) as client:
+        client.flushall()
+    store(server, OLD)
+    found, ended = [], threading.Event()
+
+    def writing(turn):
+        try:
+            with Index(NAME, url=server, embedder=EMBEDDER) as index:
+                indexer = Indexer(index, SPLITTER)
+                for number in range(3):
+                    indexer.sync([OLD, NEW][(turn + number) % 2], batch_size=turns[turn]).raise_for_failures()
+        except BaseException as error:
+            found.append(error)
+
+    def reading():
+        try:
+            with Index(NAME, url=server, embedder=EMBEDDER) as index:
+                retriever = Retriever(index)
+                while not ended.is_set():
+                    consistent(retriever.retrieve("old7x0 new8x1", k=20))
+        except BaseException as error:
+            found.append(error)
+
+    turns = [chance.randrange(1, 30) for _ in range(writers)]
+    threads = [threading.Thread(target=writing, args=(turn,)) for turn in range(writers)]
+    reader = threading.Thread(target=reading)
+    for one in [reader, *threads]:
+        one.start()
+    for one in threads:
+        one.join()
+    ended.set()
+    reader.join()
+    assert not found
+    with connected(server) as client:
+        whole(client, fresh("old", folder), fresh("new", folder))
+    right(server)
+    converges(server, folder)
