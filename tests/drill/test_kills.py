@@ -1,19 +1,21 @@
-"""SIGKILL of the process that works or of the server, after any number of bytes; torn append-only files."""
+"""SIGKILL of the process that works or of the server after any number of bytes; torn files, and a full disk."""
 
 import os
 import random
+import resource
 import signal
+import time
 from contextlib import contextmanager
 
 import pytest
 from drilling import (
     OLD,
-    SEEDS,
     WORKS,
     connected,
     converges,
     ends_of,
     in_another_process,
+    points,
     right,
     settle,
     store,
@@ -24,8 +26,7 @@ from proxies import UP, proxy_before
 from servers import private_server
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("kind", WORKS)
+@pytest.mark.parametrize(("kind", "seed"), points(WORKS))
 def test_a_process_that_is_killed_leaves_whole_documents(server, lengths, folder, kind, seed):
     point = random.Random(seed).randrange(1, lengths[kind][UP])
     with connected(server) as client:
@@ -55,12 +56,7 @@ def durable(folder, policy):
         yield url, client
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize(
-    ("kind", "policy", "torn"),
-    [(kind, policy, policy == "everysec") for kind in WORKS for policy in ("always", "everysec")]
-    + [(kind, "always", True) for kind in WORKS],
-)
+@pytest.mark.parametrize(("kind", "policy", "torn", "seed"), points(WORKS, ["always", "everysec"], [False, True]))
 def test_a_server_that_is_killed_comes_back_with_whole_documents(tmp_path, lengths, folder, kind, policy, torn, seed):
     chance = random.Random(seed)
     with durable(tmp_path, policy) as (url, client), proxy_before(url) as proxy:
@@ -73,7 +69,7 @@ def test_a_server_that_is_killed_comes_back_with_whole_documents(tmp_path, lengt
             return False
 
         proxy.at(UP, chance.randrange(1, lengths[kind][UP]), kill)
-        tried(proxy.url, kind)
+        assert tried(proxy.url, kind)
     if torn:
         [log] = (tmp_path / "appendonlydir").glob("*.incr.aof")
         size = log.stat().st_size
@@ -83,3 +79,23 @@ def test_a_server_that_is_killed_comes_back_with_whole_documents(tmp_path, lengt
         if kind != "drop":
             right(url)
         converges(url, folder, kind)
+
+
+@pytest.mark.parametrize(("kind", "seed"), points(["sync", "delete"]))
+def test_a_disk_that_is_full_is_told_and_leaves_whole_documents(tmp_path, lengths, folder, kind, seed):
+    """The server's files may grow by so many bytes and no more, until there is room again."""
+    with durable(tmp_path, "everysec") as (url, client):
+        store(url, OLD)
+        pid = client.info("server")["process_id"]
+        [log] = (tmp_path / "appendonlydir").glob("*.incr.aof")
+        room = random.Random(seed).randrange(1, lengths[kind][UP] // 2)
+        _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (log.stat().st_size + room, most))
+        error = tried(url, kind)
+        before, after = ends_of(kind, folder)
+        whole(client, *([before, after] if error else [after]))
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, most))
+        while client.info("persistence")["aof_last_write_status"] != "ok":
+            time.sleep(0.01)
+        right(url)
+        converges(url, folder)
