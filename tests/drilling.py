@@ -1,8 +1,8 @@
 """What the drills of faults share: documents of two versions, work that is disturbed, and what must hold afterwards.
 
-`DRILL_POINTS` says at how many points, drawn by chance, each fault strikes each work, and `DRILL_SEED` is the seed of
-the first; each point has a seed of its own, which is in the name of its test: `DRILL_SEED=17 DRILL_POINTS=1 pytest
-tests/drill` repeats those of one seed. Without `DRILL_POINTS`, a few of all are drawn, as quick ones.
+`DRILL_POINTS` says at how many points, drawn by chance, each fault strikes, and `DRILL_SEED` is the seed of the first;
+each point has a seed of its own, which is in the name of its test: `DRILL_SEED=17 DRILL_POINTS=1 pytest tests/drill`
+repeats those of one seed. Without `DRILL_POINTS`, a few of all are drawn, as quick ones.
 """
 
 from __future__ import annotations
@@ -39,14 +39,15 @@ Hashes = Mapping[str, Mapping[int, Mapping[bytes, bytes]]]
 """What is stored, by document and number of the passage."""
 
 
-def points(*choices: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Return the combinations of choices, each with the seeds that are tried; a few where no number is asked for.
+def points(kinds: Sequence[str], *faults: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Return what is tried: a kind of work, what strikes it, and the seed; the works take turns.
 
     A rebuild that was killed is waited for some seconds, so that it is not among the few.
     """
     if POINTS:
-        return list(product(*choices, range(FIRST, FIRST + POINTS)))
-    quick = [one for one in product(*choices) if "rebuild" not in one]
+        seeds = range(FIRST, FIRST + POINTS)
+        return [(kinds[seed % len(kinds)], *fault, seed) for fault in product(*faults) for seed in seeds]
+    quick = [one for one in product(kinds, *faults) if "rebuild" not in one]
     drawn = random.Random(FIRST).sample(quick, min(FEW, len(quick)))
     return [(*one, FIRST + place) for place, one in enumerate(drawn)]
 
