@@ -89,6 +89,13 @@ def work(url: str, kind: str) -> None:
             index.rebuild(algorithm="hnsw" if index.schema.algorithm == "flat" else "flat")
 
 
+def take_turns(url: str, turn: int, batch: int) -> None:
+    """Make the index hold one version after the other, as one of several writers."""
+    with opened(url) as index:
+        for number in range(3):
+            Indexer(index, SPLITTER).sync([OLD, NEW][(turn + number) % 2], batch_size=batch).raise_for_failures()
+
+
 def tried(url: str, kind: str) -> RagKNNError | None:
     """Do the same, and return the error of ours that came; any other error is a fault."""
     try:

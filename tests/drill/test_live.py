@@ -1,11 +1,14 @@
 """What befalls the server or the connection under a client that works: cuts, stops, commands of others, no memory."""
 
+import multiprocessing
 import os
 import random
 import signal
 import socket
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 
 import pytest
 from drilling import (
@@ -26,13 +29,14 @@ from drilling import (
     right,
     settle,
     store,
+    take_turns,
     tried,
     whole,
 )
 from proxies import DOWN, UP, proxy_before
 from servers import private_server
 
-from ragknn import AsyncIndexer, CommandRefused, Index, Indexer, ManifestMissing, RagKNNError, Retriever
+from ragknn import AsyncIndexer, CommandRefused, Indexer, ManifestMissing, RagKNNError, Retriever
 
 
 @pytest.mark.parametrize(("kind", "direction", "seed"), points(WORKS, [UP, DOWN]))
@@ -168,42 +172,35 @@ def test_a_replica_that_only_reads_answers_rightly_and_refuses_writes(tmp_path, 
         whole(other, fresh("old", folder))
 
 
-@pytest.mark.parametrize(("writers", "seed"), points([2, 4]))
-def test_writers_at_once_leave_whole_documents_and_readers_see_no_others(server, folder, writers, seed):
+WRITERS = {
+    "threads": ThreadPoolExecutor,
+    "processes": partial(ProcessPoolExecutor, mp_context=multiprocessing.get_context("forkserver")),
+}
+
+
+@pytest.mark.parametrize(("kind", "writers", "seed"), points(list(WRITERS), [2, 4]))
+def test_writers_at_once_leave_whole_documents_and_readers_see_no_others(server, folder, kind, writers, seed):
     chance = random.Random(seed)
     with connected(server) as client:
         client.flushall()
     store(server, OLD)
-    found, ended = [], threading.Event()
+    ended = threading.Event()
 
-    def writing(turn):
+    def read():
+        with opened(server) as index:
+            retriever = Retriever(index)
+            while not ended.is_set():
+                consistent(retriever.retrieve("old7x0 new8x1", k=20))
+
+    batches = [chance.randrange(1, 30) for _ in range(writers)]
+    with ThreadPoolExecutor(1) as one, WRITERS[kind](writers) as several:
+        reader = one.submit(read)
         try:
-            with Index(NAME, url=server, embedder=EMBEDDER) as index:
-                indexer = Indexer(index, SPLITTER)
-                for number in range(3):
-                    indexer.sync([OLD, NEW][(turn + number) % 2], batch_size=turns[turn]).raise_for_failures()
-        except BaseException as error:
-            found.append(error)
-
-    def reading():
-        try:
-            with Index(NAME, url=server, embedder=EMBEDDER) as index:
-                retriever = Retriever(index)
-                while not ended.is_set():
-                    consistent(retriever.retrieve("old7x0 new8x1", k=20))
-        except BaseException as error:
-            found.append(error)
-
-    turns = [chance.randrange(1, 30) for _ in range(writers)]
-    threads = [threading.Thread(target=writing, args=(turn,)) for turn in range(writers)]
-    reader = threading.Thread(target=reading)
-    for one in [reader, *threads]:
-        one.start()
-    for one in threads:
-        one.join()
-    ended.set()
-    reader.join()
-    assert not found
+            for done in [several.submit(take_turns, server, *turn) for turn in enumerate(batches)]:
+                done.result()
+        finally:
+            ended.set()
+        reader.result()
     with connected(server) as client:
         whole(client, fresh("old", folder), fresh("new", folder))
     right(server)
