@@ -14,6 +14,7 @@ from .errors import (
     CommandRefused as CommandRefused,
     ConfigurationError as ConfigurationError,
     ConnectionFailed as ConnectionFailed,
+    DeletionRefused as DeletionRefused,
     EmbeddingError as EmbeddingError,
     IncompleteRetrieval as IncompleteRetrieval,
     IndexNotFound as IndexNotFound,

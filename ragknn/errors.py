@@ -20,6 +20,7 @@
     ├── ReadError                 a file or a record in it cannot be read
     ├── RebuildFailed             an index could not be rebuilt; it serves as it was
     ├── IngestFailed              some documents were not stored; carries the report
+    ├── DeletionRefused           a sync would have deleted most of the index; carries the report
     └── IncompleteRetrieval       the server stopped before the search was complete
 
 A wrong argument is a plain `ValueError` or `TypeError`. Messages name what was expected, what came and
@@ -170,6 +171,26 @@ class IngestFailed(RagKNNError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.report,)
+
+
+class DeletionRefused(RagKNNError):
+    """A sync would have removed most of the index, and was not told that it may; nothing was removed.
+
+    Attributes:
+        name: name of the index.
+        before: documents that were there.
+        report: what became of the input; `kept` is how many would have been removed.
+    """
+
+    def __init__(self, name: str, before: int, report: IngestReport) -> None:
+        self.name, self.before, self.report = name, before, report
+        super().__init__(
+            f"expected an input with most of the {before} documents of index {name!r}, got one without {report.kept} "
+            "of them: is it the right one? They were kept; sync with delete_most=True (--delete-most) removes them"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.name, self.before, self.report)
 
 
 class IncompleteRetrieval(RagKNNError):

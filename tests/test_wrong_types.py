@@ -107,7 +107,7 @@ def settled(made):
         (lambda: Index("faq", client=redis.Redis), "expected client as a redis.Redis object, got the class Redis"),
         (
             lambda: Index("faq", client="redis://user:secret@host"),
-            "expected client as a redis.Redis object, got a str that is a URL: pass url='redis://user:***@host'",
+            "expected client as a redis.Redis object, got the str 'redis://user:***@host': pass url='redis://user:***@host'",
         ),
         (
             lambda: Index("faq", client=redis.asyncio.Redis()),

@@ -22,7 +22,7 @@ from ragknn.cli.reading import reading_options
 from ragknn.cli.reports import print_report
 from ragknn.cli.screen import print_json, stdout
 from ragknn.embedding.protocols import Embedder
-from ragknn.errors import IndexNotFound
+from ragknn.errors import DeletionRefused, IndexNotFound
 from ragknn.files._rows import PLACE_FIELDS
 from ragknn.files.reader import DocumentReader, read_documents
 from ragknn.indexing._ingestion import all_new
@@ -57,6 +57,11 @@ def _with_place(name: str, url: str | None, fields: dict[str, FieldType] | None)
 @name_argument
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option("--sync", is_flag=True, help="Also remove documents that are no longer in PATH.")
+@click.option(
+    "--delete-most",
+    is_flag=True,
+    help="With --sync: remove also more than half of the index, without asking.",
+)
 @click.option("--dry-run", is_flag=True, help="Write nothing; print what would be added, updated and deleted.")
 @where_option("With --sync: do not change documents that do not match.")
 @click.option("--model", metavar="NAME", help="sentence-transformers model of a new index.")
@@ -108,6 +113,7 @@ def index(
     name: str,
     paths: tuple[str, ...],
     sync: bool,
+    delete_most: bool,
     dry_run: bool,
     where: dict[str, Any] | None,
     model: str | None,
@@ -153,8 +159,14 @@ def index(
     try:
         with Index(name, url=url, embedder=embedder, create=not dry_run, **options) as opened:
             indexer = Indexer(opened, replace(splitter_of(opened.schema), **named) if named else None)
-            write = partial(indexer.sync, where=where) if sync else indexer.add
-            report = ingest(partial(write, dry_run=dry_run), source, as_json)
+            write = partial(indexer.sync, where=where, delete_most=delete_most) if sync else indexer.add
+            try:
+                report = ingest(partial(write, dry_run=dry_run), source, as_json)
+            except DeletionRefused as refused:
+                if not (sys.stdin is not None and sys.stdin.isatty()):
+                    raise
+                click.confirm(f"remove {refused.report.kept} of {refused.before} documents?", abort=True, err=True)
+                report = ingest(partial(indexer.sync, where=where, delete_most=True), source, as_json)
             if not dry_run:
                 opened.wait_until_searchable()
     except IndexNotFound:

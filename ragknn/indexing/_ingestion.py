@@ -19,12 +19,16 @@ from ragknn._protocol.query import EVERYTHING, Fragment
 from ragknn._protocol.replies import SearchIndexInfo
 from ragknn._protocol.version import named_birth
 from ragknn._protocol.writing import delete_documents, stored_hashes
+from ragknn.errors import DeletionRefused
 from ragknn.indexing._drafts import Drafting
 from ragknn.indexing._line import Embedding, Line
 from ragknn.indexing._newcomers import Newcomers, ReadyVectors
 from ragknn.indexing._policy import Policy
 from ragknn.indexing._tally import Tally
 from ragknn.reports import Failure, IngestReport
+
+# Deletions of a sync that are not asked about, however small the index is.
+FEW = 20
 
 
 def ingest(
@@ -76,7 +80,7 @@ def ingest(
     if prune is not None:
         if prune != EVERYTHING:  # the filter is asked of the version that serves by now
             place = yield from _as_it_serves(place, (yield from index_info(place.keys)))
-        yield from _remove_missing(place, prune, tally)
+        yield from _remove_missing(place, prune, policy, tally)
     elif policy.on_existing == "replace" and place.schema.required_filter is None:
         yield from _remove_emptied(place, tally)
     info = yield from index_info(place.keys)
@@ -133,7 +137,7 @@ def _remove_emptied(place: Place, tally: Tally) -> Flow[None]:
     tally.deleted = stored if tally.dry_run else (yield from delete_documents(place.keys, stored))
 
 
-def _remove_missing(place: Place, among: Fragment, tally: Tally) -> Flow[None]:
+def _remove_missing(place: Place, among: Fragment, policy: Policy, tally: Tally) -> Flow[None]:
     keys = place.keys
     stored = yield from (stored_ids(keys) if among == EVERYTHING else matching_ids(place, among))
     missing = sorted(document_id for document_id in stored if document_id not in tally.seen)
@@ -142,4 +146,13 @@ def _remove_missing(place: Place, among: Fragment, tally: Tally) -> Flow[None]:
     elif tally.dry_run:
         tally.deleted = missing
     else:
+        before = len(stored) - len(tally.added)
+        if not policy.delete_most and _is_most(len(missing), before, empty=not tally.seen):
+            tally.kept = len(missing)
+            raise DeletionRefused(keys.name, before, tally.report(final=True))
         tally.deleted = yield from delete_documents(keys, missing)
+
+
+def _is_most(missing: int, before: int, *, empty: bool) -> bool:
+    """Tell whether so many deletions are rather a wrong input than what was meant."""
+    return missing > 0 and (empty or (missing > FEW and missing > before / 2))

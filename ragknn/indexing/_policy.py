@@ -40,11 +40,13 @@ class Policy:
     batch_size: int = DOCUMENTS_PER_BATCH
     progress: Progress | None = None
     dry_run: bool = False
+    delete_most: bool = False
 
     def __post_init__(self) -> None:
         for name, choices in (("on_existing", OnExisting), ("on_repeated", OnRepeated), ("on_bad_field", OnBadField)):
             check_choice(name, getattr(self, name), get_args(choices))
         check_whole("batch_size", self.batch_size)
         check_flag("dry_run", self.dry_run)
+        check_flag("delete_most", self.delete_most)
         if self.progress is not None:
             check_call("progress", self.progress, "print")

@@ -56,9 +56,12 @@ def syncing(
     documents: Iterable[Document] | DocumentSource,
     where: Where | None,
     options: IngestOptions,
+    *,
+    delete_most: bool = False,
 ) -> Flow[IngestReport]:
     """The flow behind `Indexer.sync`."""
-    return (yield from _ingesting(indexer, documents, _policy(options), {} if where is None else where))
+    policy = replace(_policy(options), delete_most=delete_most)
+    return (yield from _ingesting(indexer, documents, policy, {} if where is None else where))
 
 
 def _policy(options: IngestOptions) -> Policy:

@@ -88,6 +88,7 @@ class Indexer:
         on_bad_field: OnBadField = "fail",
         batch_size: int | None = None,
         progress: Progress | None = None,
+        delete_most: bool = False,
     ) -> IngestReport:
         """Add documents, and remove those that the input does not have.
 
@@ -103,15 +104,19 @@ class Indexer:
             on_bad_field: as for `add`.
             batch_size: as for `add`.
             progress: as for `add`.
+            delete_most: whether more than half of the documents that were there may be removed, if they are more than
+                20; or any, by an input without documents. Such an input is rather the wrong folder.
 
         Raises:
             TypeError: something else than documents.
             ValueError: an invalid filter or option.
+            DeletionRefused: most would be removed, without `delete_most`. What the input has is stored, and nothing was
+                removed; the error carries the report.
             ServerError: the server cannot be reached or refuses a command.
             EmbeddingError: the model failed.
         """
         options = _options(on_repeated, on_bad_field, batch_size, progress, dry_run)
-        return self.index._run(syncing(self, documents, where, options))
+        return self.index._run(syncing(self, documents, where, options, delete_most=delete_most))
 
     def add_vectors(
         self,
@@ -251,10 +256,11 @@ class AsyncIndexer:
         on_bad_field: OnBadField = "fail",
         batch_size: int | None = None,
         progress: Progress | None = None,
+        delete_most: bool = False,
     ) -> IngestReport:
         """Async twin of `Indexer.sync`."""
         options = _options(on_repeated, on_bad_field, batch_size, progress, dry_run)
-        return await self.index._run(syncing(self, documents, where, options))
+        return await self.index._run(syncing(self, documents, where, options, delete_most=delete_most))
 
     async def add_vectors(
         self,

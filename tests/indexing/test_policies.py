@@ -10,7 +10,17 @@ from embedders import CountingEmbedder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragknn import Document, Failure, HashingEmbedder, Index, Indexer, IngestFailed, IngestReport, Passage
+from ragknn import (
+    DeletionRefused,
+    Document,
+    Failure,
+    HashingEmbedder,
+    Index,
+    Indexer,
+    IngestFailed,
+    IngestReport,
+    Passage,
+)
 from ragknn._protocol.keys import Keys
 
 FIELDS = {"year": "numeric", "topic": "tag"}
@@ -320,12 +330,12 @@ SOME = st.lists(
 )
 def test_a_run_does_exactly_what_the_dry_run_told(shared, before, wanted, where, which, bad, batch_size):
     indexer = Indexer(shared)
-    indexer.sync(before, on_repeated="last", on_bad_field="leave_out")
+    indexer.sync(before, on_repeated="last", on_bad_field="leave_out", delete_most=True)
     contents = list(shared.documents())
     options = {"on_repeated": which, "on_bad_field": bad, "batch_size": batch_size}
     told = indexer.sync(wanted, where=where, dry_run=True, **options)
     assert list(shared.documents()) == contents
-    done = indexer.sync(wanted, where=where, **options)
+    done = indexer.sync(wanted, where=where, delete_most=True, **options)
     assert done.ids == told.ids
     assert replace(done, dry_run=True, seconds=0) == replace(told, seconds=0)
     for name in ("added", "updated", "deleted"):
@@ -354,3 +364,41 @@ def test_clearing_removes_all_documents_and_keeps_the_index(indexer, opened, cli
 def test_a_report_of_nothing_is_empty():
     assert IngestReport().documents == 0
     assert IngestReport().raise_for_failures() is None
+
+
+# ---- deleting most ---------------------------------------------------------------------------------------------
+
+
+MANY = [Document(f"m{number}", f"text {number}") for number in range(50)]
+
+
+@pytest.fixture
+def of_many(faces, redis_url, index_name):
+    with faces.index(index_name, url=redis_url, embedder=HashingEmbedder(16)) as index:
+        faces.indexer(index).sync(MANY)
+        yield index
+
+
+@pytest.mark.parametrize("documents", [[], MANY[:10], [Document("foreign", "text")]], ids=["none", "few", "foreign"])
+def test_an_input_that_would_remove_most_is_refused(faces, of_many, documents):
+    indexer, missing = faces.indexer(of_many), 50 - sum(one in MANY for one in documents)
+    with pytest.raises(
+        DeletionRefused, match=rf"most of the 50 documents .* got one without {missing} of them"
+    ) as refused:
+        indexer.sync(iter(documents))
+    assert (refused.value.before, refused.value.report.kept, refused.value.report.deleted) == (50, missing, 0)
+    assert pickle.loads(pickle.dumps(refused.value)).report == refused.value.report
+    assert of_many.count_documents() == 50 + (missing == 50 and bool(documents))  # what the input has is stored
+    assert indexer.sync(documents, dry_run=True).deleted == missing
+    assert indexer.sync(documents, delete_most=True).deleted == missing
+    assert of_many.count_documents() == len(documents)
+
+
+def test_fewer_go_without_a_word(faces, of_many):
+    indexer = faces.indexer(of_many)
+    assert indexer.sync(MANY[:25]).deleted == 25
+    assert indexer.sync(MANY[:5]).deleted == 20
+    with pytest.raises(DeletionRefused):
+        indexer.sync([])
+    with pytest.raises(TypeError, match="delete_most"):
+        indexer.sync([], delete_most="yes")
