@@ -139,7 +139,7 @@ def _remove_emptied(place: Place, tally: Tally) -> Flow[None]:
 
 def _remove_missing(place: Place, among: Fragment, policy: Policy, tally: Tally) -> Flow[None]:
     keys = place.keys
-    stored = yield from (stored_ids(keys) if among == EVERYTHING else matching_ids(place, among))
+    stored = yield from (stored_ids(keys, remains=True) if among == EVERYTHING else matching_ids(place, among))
     missing = sorted(document_id for document_id in stored if document_id not in tally.seen)
     if any(failure.document_id is None for failure in tally.failed):
         tally.kept = len(missing)

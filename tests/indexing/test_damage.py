@@ -83,6 +83,13 @@ def test_a_document_of_one_passage_beside_a_left_one_is_stored_anew(faces, clien
     assert index.count() == 3 + 1 + 2
 
 
+def test_what_is_left_of_a_document_that_the_input_lacks_goes_too(faces, client, index):
+    client.unlink(key(index, "long", 0))
+    assert faces.indexer(index, WORDS).sync(DOCUMENTS[1:]).unchanged == 2
+    assert index.count() == 1 + 2
+    assert list(client.scan_iter(f"ragknn:{index.name}:p:{{long}}:*")) == []
+
+
 @pytest.mark.parametrize("on_existing", ["skip", "fail"])
 def test_it_is_stored_whole_where_what_exists_is_left_alone_too(faces, client, index, on_existing):
     client.unlink(key(index, "long", 1))
