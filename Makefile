@@ -20,6 +20,7 @@ drill: $(READY)  ## kill, cut, stop and fill at many points drawn by chance; POI
 	DRILL_SEED=$(SEED) DRILL_POINTS=$(POINTS) $(BIN)/pytest --numprocesses logical --maxprocesses 4 tests/drill
 	$(BIN)/python tests/drill_rebuilding.py --seed $(SEED) --trials $(POINTS) --kill process
 	$(BIN)/python tests/drill_rebuilding.py --seed $(SEED) --trials $(POINTS) --kill server
+	$(BIN)/python tests/drill_bad_input.py --seed $(SEED) --trials 1000
 
 check: $(READY)  ## style and types
 	$(BIN)/ruff check .
