@@ -12,6 +12,7 @@ MADE_OF = {
     "IndexNotOpen": ("faq", True),
     "SchemaMismatch": ("faq", {"dim": (3, 4)}, "Pass dim=4."),
     "IngestFailed": (IngestReport(failed=(Failure("a", "expected text, got none"),)),),
+    "DeletionRefused": ("faq", 50, IngestReport(added=1, kept=50)),
     "IncompleteRetrieval": (Retrieval([], complete=False, warnings=("timeout",)),),
 }
 ERRORS = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.RagKNNError)]

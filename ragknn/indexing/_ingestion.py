@@ -147,7 +147,7 @@ def _remove_missing(place: Place, among: Fragment, policy: Policy, tally: Tally)
         tally.deleted = missing
     else:
         before = len(stored) - len(tally.added)
-        if not policy.delete_most and _is_most(len(missing), before, empty=not tally.seen):
+        if not policy.delete_most and _is_most(len(missing), before, empty=not (tally.seen or tally.failed)):
             tally.kept = len(missing)
             raise DeletionRefused(keys.name, before, tally.report(final=True))
         tally.deleted = yield from delete_documents(keys, missing)
