@@ -57,6 +57,7 @@ from .records import (
     Vote as Vote,
 )
 from .reports import (
+    CheckReport as CheckReport,
     DocumentSource as DocumentSource,
     Failure as Failure,
     IndexInfo as IndexInfo,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
-from ragknn._display.cards import info_html, report_html
+from ragknn._display.cards import check_html, info_html, report_html
 from ragknn._display.inert import visible
 from ragknn._plain import Plain, frame
 from ragknn.errors import IngestFailed
@@ -241,6 +241,84 @@ class RebuildReport(Plain):
             f"{after} MB; of the neighbors of {self.sampled} vectors {self.agreement:.1%} as before, and "
             f"{self.recall:.1%} found by searches as usual"
         )
+
+
+_SHOWN_IDS = 10  # of each kind, in a line
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport(Plain):
+    """What a look at every document of an index has shown.
+
+    Each kind of damage has the ids of the documents concerned, sorted; at most 1,000 of them. `counts` has them all.
+
+    Attributes:
+        KINDS: the kinds of damage.
+        name: name of the index.
+        documents: number of documents looked at.
+        passages: number of passages that were there before anything was mended.
+        missing: documents of which passages are gone: expired, evicted, or deleted by others.
+        mixed: documents with passages of different versions.
+        orphans: ids under which there are passages that belong to no document, or no longer to this one.
+        wrong_size: documents with vectors of another size than the index has.
+        not_searchable: documents with passages that are stored, and that no search finds.
+        repaired: documents that were mended and are sound now.
+        index_again: documents that cannot be mended here: the next `add` or `sync` that has them stores them whole.
+        counts: for each of the seven above, how many documents there are.
+        indexing_failures: how often the server could not index a passage since the search index was made, whatever
+            became of it; what is wrong now is in `not_searchable`.
+        truncated: whether there are more ids than the report has.
+        seconds: how long it took.
+    """
+
+    KINDS: ClassVar = ("missing", "mixed", "orphans", "wrong_size", "not_searchable")
+
+    name: str
+    documents: int = 0
+    passages: int = 0
+    missing: tuple[str, ...] = ()
+    mixed: tuple[str, ...] = ()
+    orphans: tuple[str, ...] = ()
+    wrong_size: tuple[str, ...] = ()
+    not_searchable: tuple[str, ...] = ()
+    repaired: tuple[str, ...] = ()
+    index_again: tuple[str, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+    indexing_failures: int = 0
+    truncated: bool = False
+    seconds: float = 0.0
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing was wrong, or all of it was mended."""
+        return not self.index_again and (bool(self.repaired) or not any(self.counts.get(kind) for kind in self.KINDS))
+
+    @property
+    def head(self) -> str:
+        """What was looked at and how it is, in a line."""
+        state = "sound" if self.is_sound else "damaged"
+        if self.is_sound and self.repaired:
+            state = "mended"
+        return f"{state}: {self.documents:,} documents, {self.passages:,} passages in {self.seconds:.1f} s"
+
+    @property
+    def lines(self) -> list[tuple[str, str]]:
+        """What was found and done, each with the number of documents and the first of them."""
+        told = []
+        for kind in (*self.KINDS, "repaired", "index_again"):
+            if count := self.counts.get(kind, 0):
+                ids = getattr(self, kind)[:_SHOWN_IDS]
+                more = f" and {count - len(ids):,} more" * (count > len(ids))
+                told.append((kind.replace("_", " "), f"{count:,}: {', '.join(ids)}{more}"))
+        return told
+
+    def __str__(self) -> str:
+        lines = [f"  {what} {which}" for what, which in self.lines]
+        return visible("\n".join([f"{self.name}: {self.head}", *lines]))
+
+    def _repr_html_(self) -> str:
+        """Show what was found as a card in a notebook."""
+        return check_html(self)
 
 
 @runtime_checkable

@@ -149,6 +149,8 @@ class Calls:
             "Index.rebuild": lambda: self._reading(
                 lambda index: index.rebuild(algorithm="hnsw", ef_construction=ef_construction)
             ),
+            "Index.check": lambda: self._reading(lambda index: index.check()),
+            "Index.check(repair)": lambda: self._reading(lambda index: index.check(repair=True)),
             "Index.drop, Index.open": create,
         }
 

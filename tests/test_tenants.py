@@ -144,7 +144,7 @@ REFUSES = {
 BRINGS_IN = {"Indexer.add", "Indexer.add_vectors", "Indexer.add_passages"}
 # About the index as a whole, for who has made it; `describe` counts nothing without a filter.
 WHOLE = {"Index.open", "Index.close", "Index.drop", "Index.add_fields", "Index.describe", "Indexer.clear"}
-WHOLE |= {"Index.wait_until_searchable", "Index.rebuild", "list_indexes"}
+WHOLE |= {"Index.wait_until_searchable", "Index.rebuild", "Index.check", "list_indexes"}
 # Votes with what it is handed, and asks nothing.
 HANDED = {"LabelVoter.vote_on"}
 # Has no index, or one of its own.

@@ -59,7 +59,7 @@ DOCUMENTS = [Document(f"d{n}", f"text number {n} of pears", "ab"[n % 2], {"n": n
 # Classes of which one gets objects, and makes none.
 RESULTS = {"Context", "Failure", "IndexInfo", "IndexMap", "IngestReport", "Note", "Scores", "Setting", "Source"}
 RESULTS |= {"Tuning", "Comparison", "Estimate", "Evaluation", "Latency", "RecallPoint", "RecallScan", "SettingResult"}
-RESULTS |= {"DocumentReader", "Engine", "ServerInfo", "RebuildReport"}
+RESULTS |= {"DocumentReader", "Engine", "ServerInfo", "RebuildReport", "CheckReport"}
 SETTINGS = {"Settings", "load_settings", "RedisServer"}  # which other tests try
 
 
@@ -328,6 +328,7 @@ def callables(world):
                 writer.index.rebuild,
                 {"recall": 0.9, "progress": None, "dry_run": True, "m": 8, "ef_construction": 100, "metric": "cosine"},
             ),
+            f"{kind} check": (one.check, {"repair": False, "progress": None}),
             f"{kind} add_fields": (writer.index.add_fields, {"fields": {"n": "numeric"}}),
             f"{kind} wait_until_searchable": (one.wait_until_searchable, {"timeout": 1.0}),
             f"{kind} add": (writer.add, dict(documents=DOCUMENTS, **ingest)),

@@ -13,7 +13,7 @@ from ragknn._display.prose import headline, prose
 
 if TYPE_CHECKING:
     from ragknn.records import Document, Neighbor, Passage, Retrieval, Vote
-    from ragknn.reports import Failure, IndexInfo, IngestReport, Note
+    from ragknn.reports import CheckReport, Failure, IndexInfo, IngestReport, Note
 
 SHOWN_CLASSES = 8
 SHOWN_FAILURES = 10
@@ -208,6 +208,12 @@ def info_html(info: IndexInfo) -> str:
     if info.indexing_failures:
         facts["not indexed"] = f"{info.indexing_failures:,} passages that the server could not index"
     return sheet(card(head, facts_table(facts)))
+
+
+def check_html(report: CheckReport) -> str:
+    """Return what a look at every document has shown as a card of what is wrong."""
+    head = row(span(report.name, style="font-weight:600;font-size:1.1em"), span(report.head, style=MUTED))
+    return sheet(card(head, facts_table(dict(report.lines)) if report.lines else ""))
 
 
 def facts_table(facts: Mapping[str, object]) -> Html:

@@ -93,6 +93,27 @@ def spots_with(place: Place, field: str, values: Sequence[str], among: Fragment)
     return [place.keys.split_passage(key) for key in _keys_of(reply)]
 
 
+def searchable_keys(place: Place, passage_keys: Sequence[str]) -> Flow[set[str]]:
+    """Return those of the keys that a search for everything finds."""
+    found: set[str] = set()
+    for start in range(0, len(passage_keys), KEYS_PER_ROUND):
+        part = passage_keys[start : start + KEYS_PER_ROUND]
+        among = ("INKEYS", str(len(part)), *part)
+        command = (
+            "FT.SEARCH",
+            place.keys.searched,
+            EVERYTHING.query,
+            *among,
+            "NOCONTENT",
+            "LIMIT",
+            "0",
+            str(len(part)),
+        )
+        [reply] = yield from search_whole(place, command)
+        found.update(_keys_of(reply))
+    return found
+
+
 def _keys_of(reply: Any) -> list[str]:
     if isinstance(checked(reply), Mapping):
         return [as_text(key) for key, _, _ in parse_complete(reply).rows]

@@ -60,7 +60,17 @@ RIGHTS: Mapping[Role, Rights] = {
     "admin": Rights(
         (
             *("ft._list", "ft.info", "ft.search", "ft.aggregate", "ft.cursor", "ft.create", "ft.alter", "ft.dropindex"),
-            *("ft.aliasadd", "ft.aliasupdate", "ft.aliasdel", "hget", "hmget", "hgetall", "hkeys", "hexists"),
+            *(
+                "ft.aliasadd",
+                "ft.aliasupdate",
+                "ft.aliasdel",
+                "hget",
+                "hmget",
+                "hgetall",
+                "hkeys",
+                "hexists",
+                "hstrlen",
+            ),
             *("hset", "hsetnx", "hdel", "exists", "unlink", "scan", "eval", "eval_ro"),
             *("get", "set", "pexpire", "pttl", "multi", "exec"),
         ),

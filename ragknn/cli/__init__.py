@@ -26,6 +26,7 @@ COMMANDS = {
     "delete": ("Remove documents from an index.", "ragknn.cli.indexes:delete"),
     "drop": ("Remove an index with everything in it.", "ragknn.cli.indexes:drop"),
     "rebuild": ("Change what an index is made of while it serves.", "ragknn.cli.rebuilding:rebuild"),
+    "check": ("Look at every document of an index, and mend what can be.", "ragknn.cli.checking:check"),
     "acl": ("Print the rights that a user of Redis needs.", "ragknn.cli.rights:acl"),
     "server": ("Start, stop or look at the embedded Redis.", "ragknn.cli.service:server"),
     "doctor": ("Check what a first retrieval needs, with advice.", "ragknn.cli.service:doctor"),

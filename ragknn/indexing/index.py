@@ -17,6 +17,7 @@ from ragknn._protocol.presence import while_there
 from ragknn._protocol.schema import FieldType
 from ragknn.errors import IndexNotFound
 from ragknn.filters import Where
+from ragknn.indexing._checking import checking
 from ragknn.indexing._mapping import SAMPLE, mapping
 from ragknn.indexing._projection import Method
 from ragknn.indexing._reading import (
@@ -34,7 +35,7 @@ from ragknn.indexing._reading import (
 from ragknn.indexing._rebuilding import LEAST_RECALL, Changes, rebuilding
 from ragknn.indexing.mapping import IndexMap
 from ragknn.records import Document, Passage
-from ragknn.reports import IndexInfo, IngestReport, RebuildReport
+from ragknn.reports import CheckReport, IndexInfo, IngestReport, RebuildReport
 from ragknn.server._connection import aconnect, arun, check_url, close, connect, run
 from ragknn.server._loops import LoopClients
 
@@ -354,6 +355,25 @@ class Index(SharedIndex):
         """
         return self._drive(rebuilding(self, changes, recall, progress, dry_run))
 
+    def check(self, *, repair: bool = False, progress: Progress | None = None) -> CheckReport:
+        """Look at every document: whether it is stored whole, and found by searches.
+
+        Searches and writes may go on meanwhile: what looks wrong is looked at once more before it is reported. In an
+        index with a `required_filter` it looks at the documents of all, so it is for who administers the index. Memory
+        is needed for 16 bytes of each passage, and 1,000 ids of each kind of damage.
+
+        Args:
+            repair: whether to mend what can be. Passages that belong to no document are removed, and those that no
+                search finds are indexed again. A document of which something is lost counts as not stored from then on,
+                so that the next `add` or `sync` that has it stores it whole; the report has it in `index_again`.
+            progress: called with the number of passages that were looked at and of all; None: a bar in a notebook.
+
+        Raises:
+            TimeoutError: the server was still indexing what is stored after a minute.
+            ServerError: the server cannot be reached or refuses a command.
+        """
+        return self._run(checking(self, repair, progress))
+
     def describe(self, where: Where | None = None) -> IndexInfo:
         """Return what the index is made of, how much it holds, and how it fares.
 
@@ -561,6 +581,10 @@ class AsyncIndex(SharedIndex):
     ) -> RebuildReport:
         """Async twin of `Index.rebuild`."""
         return await self._drive(rebuilding(self, changes, recall, progress, dry_run))
+
+    async def check(self, *, repair: bool = False, progress: Progress | None = None) -> CheckReport:
+        """Async twin of `Index.check`."""
+        return await self._run(checking(self, repair, progress))
 
     async def describe(self, where: Where | None = None) -> IndexInfo:
         """Async twin of `Index.describe`."""
