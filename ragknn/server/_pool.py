@@ -118,10 +118,10 @@ class Pool(_InTurn, redis.ConnectionPool):
             self._give_back(connection)
 
     def _taken(self) -> Any:
-        turn: Future[Any] = Future()
         with self._guard:
             if not self._waiting and (connection := self._free()) is not None:
                 return connection
+            turn: Future[Any] = Future()
             self._waiting.append(turn)
         try:
             return turn.result(self.patience)
