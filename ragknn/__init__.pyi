@@ -39,13 +39,10 @@ from .files.limits import Limits as Limits
 from .files.reader import read_documents as read_documents
 from .filters import Where as Where
 from .indexing._policy import IngestOptions as IngestOptions
-from .indexing.index import (
-    AsyncIndex as AsyncIndex,
-    Index as Index,
-    alist_indexes as alist_indexes,
-    list_indexes as list_indexes,
-)
+from .indexing.async_index import AsyncIndex as AsyncIndex
+from .indexing.index import Index as Index
 from .indexing.indexer import AsyncIndexer as AsyncIndexer, Indexer as Indexer
+from .indexing.listing import alist_indexes as alist_indexes, list_indexes as list_indexes
 from .indexing.mapping import IndexMap as IndexMap
 from .records import (
     Document as Document,

@@ -13,7 +13,7 @@ import pytest
 
 import ragknn
 from ragknn import evaluation
-from ragknn.indexing import index
+from ragknn.indexing import listing
 from ragknn.retrieval import context
 from ragknn.server import _connection as connection
 from ragknn.voting import tuning
@@ -300,7 +300,7 @@ def test_the_async_twin_names_the_method_that_it_is_the_twin_of(sync, twin):
     [
         (connection.connect, connection.aconnect),
         (connection.run, connection.arun),
-        (index.list_indexes, index.alist_indexes),
+        (listing.list_indexes, listing.alist_indexes),
         (tuning.tune, tuning.atune),
         (context.build_context, context.abuild_context),
         (evaluation.evaluate, evaluation.aevaluate),

@@ -29,8 +29,9 @@ from ragknn.indexing._ingestion import all_new
 from ragknn.indexing._policy import Progress
 from ragknn.indexing._shared_index import AUTO
 from ragknn.indexing._splitters import splitter_of
-from ragknn.indexing.index import Index, list_indexes
+from ragknn.indexing.index import Index
 from ragknn.indexing.indexer import Indexer
+from ragknn.indexing.listing import list_indexes
 from ragknn.records import Metric
 from ragknn.reports import IngestReport
 from ragknn.text.splitting import Splitter

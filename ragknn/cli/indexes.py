@@ -14,8 +14,9 @@ from ragknn.cli.options import common, name_argument, url_option, where_option
 from ragknn.cli.program import FAILED, one_line
 from ragknn.cli.screen import print_json, stderr, stdout
 from ragknn.errors import ManifestMissing, RagKNNError
-from ragknn.indexing.index import Index, list_indexes
+from ragknn.indexing.index import Index
 from ragknn.indexing.indexer import Indexer
+from ragknn.indexing.listing import list_indexes
 
 
 @click.command()

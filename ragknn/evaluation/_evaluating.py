@@ -20,7 +20,8 @@ from ragknn.evaluation._significance import CONFIDENCE, Comparison, bootstrap_me
 from ragknn.evaluation.questions import Questions
 from ragknn.evaluation.results import Evaluation, SettingResult
 from ragknn.indexing._reading import DOCUMENTS_PER_PART, in_parts, storable
-from ragknn.indexing.index import AsyncIndex, Index
+from ragknn.indexing.async_index import AsyncIndex
+from ragknn.indexing.index import Index
 from ragknn.records import Retrieval
 from ragknn.retrieval._asking import asking
 from ragknn.retrieval.options import Options

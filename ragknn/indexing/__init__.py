@@ -7,8 +7,10 @@ from ragknn._protocol.replies import ServerInfo
 from ragknn._protocol.schema import Algorithm, FieldType, Schema
 from ragknn._protocol.vectors import DType
 from ragknn.indexing._policy import IngestOptions
-from ragknn.indexing.index import AsyncIndex, Index, alist_indexes, list_indexes
+from ragknn.indexing.async_index import AsyncIndex
+from ragknn.indexing.index import Index
 from ragknn.indexing.indexer import AsyncIndexer, Indexer
+from ragknn.indexing.listing import alist_indexes, list_indexes
 from ragknn.indexing.mapping import IndexMap
 
 __all__ = [

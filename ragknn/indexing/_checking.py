@@ -21,7 +21,8 @@ from ragknn._protocol.schema import FORMAT
 from ragknn.reports import CheckReport
 
 if TYPE_CHECKING:
-    from ragknn.indexing.index import AsyncIndex, Index
+    from ragknn.indexing.async_index import AsyncIndex
+    from ragknn.indexing.index import Index
 
 MOST_IDS = 1_000  # of each kind that a report has
 _PATIENCE = 60.0  # seconds for which the server may go on indexing what is stored

@@ -22,7 +22,8 @@ from ragknn.indexing.mapping import IndexMap
 from ragknn.records import Passage
 
 if TYPE_CHECKING:
-    from ragknn.indexing.index import AsyncIndex, Index
+    from ragknn.indexing.async_index import AsyncIndex
+    from ragknn.indexing.index import Index
 
 SAMPLE = 1_000
 

@@ -16,7 +16,8 @@ from ragknn.filters import Where
 from ragknn.records import Document, Passage
 
 if TYPE_CHECKING:
-    from ragknn.indexing.index import AsyncIndex, Index
+    from ragknn.indexing.async_index import AsyncIndex
+    from ragknn.indexing.index import Index
 
 # Read in one part: enough that round trips do not matter, few enough that memory stays small.
 DOCUMENTS_PER_PART = 100

@@ -26,7 +26,8 @@ from ragknn.records import Metric
 from ragknn.reports import RebuildReport
 
 if TYPE_CHECKING:
-    from ragknn.indexing.index import AsyncIndex, Index
+    from ragknn.indexing.async_index import AsyncIndex
+    from ragknn.indexing.index import Index
 
 # Share of the neighbors that a new version must find, where nobody says another.
 LEAST_RECALL = 0.9

@@ -35,7 +35,8 @@ from ragknn.indexing._newcomers import ReadyVectors
 from ragknn.indexing._policy import IngestOptions, Policy
 from ragknn.indexing._reading import DOCUMENTS_PER_PART, checked_ids, in_parts, storable
 from ragknn.indexing._splitters import notes_on_change, splitter_of
-from ragknn.indexing.index import AsyncIndex, Index
+from ragknn.indexing.async_index import AsyncIndex
+from ragknn.indexing.index import Index
 from ragknn.records import Document, Label, Passage
 from ragknn.reports import DocumentSource, Failure, IngestReport, Note
 from ragknn.text._folding import fold, folding

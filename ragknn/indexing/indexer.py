@@ -22,7 +22,8 @@ from ragknn.indexing._writing import (
     syncing,
     updating,
 )
-from ragknn.indexing.index import AsyncIndex, Index
+from ragknn.indexing.async_index import AsyncIndex
+from ragknn.indexing.index import Index
 from ragknn.records import Document, Label, Passage
 from ragknn.reports import DocumentSource, IngestReport
 from ragknn.text.splitting import Splitter

@@ -15,7 +15,8 @@ from ragknn._protocol.place import Place
 from ragknn._protocol.vectors import check_vectors
 from ragknn.embedding._long_texts import Notes, embed_documents, embed_queries
 from ragknn.errors import InvalidVectors
-from ragknn.indexing.index import AsyncIndex, Index
+from ragknn.indexing.async_index import AsyncIndex
+from ragknn.indexing.index import Index
 from ragknn.records import Retrieval
 from ragknn.retrieval._pipeline import Phrasing, Question, select
 from ragknn.retrieval._plan import Plan, make_plan

@@ -19,7 +19,8 @@ from ragknn._protocol.flows import Flow, Work, repeatable
 from ragknn._protocol.reading import passages_around
 from ragknn.embedding.protocols import Tokenizing
 from ragknn.filters import Where
-from ragknn.indexing.index import AsyncIndex, Index
+from ragknn.indexing.async_index import AsyncIndex
+from ragknn.indexing.index import Index
 from ragknn.records import Neighbor, Passage, Retrieval
 from ragknn.retrieval._excerpts import Order, Piece, Source, passage_number, sources_of
 from ragknn.server._connection import arun, run

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 from ragknn._checks import check_choice, check_type, shown
 from ragknn._protocol.place import Bulk, OnIncomplete
 from ragknn.embedding._long_texts import LongTexts, checked_choice
-from ragknn.indexing.index import AsyncIndex, Index
+from ragknn.indexing.async_index import AsyncIndex
+from ragknn.indexing.index import Index
 from ragknn.records import Retrieval
 from ragknn.retrieval._asking import asking, asking_any, asking_like, asking_near, one_row
 from ragknn.retrieval.options import Options

@@ -10,7 +10,8 @@ from ragknn._protocol.flows import Flow
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import LABELLED, WITH_VECTOR, Fragment, intersection
 from ragknn.filters import Where
-from ragknn.indexing.index import AsyncIndex, Index
+from ragknn.indexing.async_index import AsyncIndex
+from ragknn.indexing.index import Index
 from ragknn.records import Neighbor, Retrieval
 from ragknn.retrieval._asking import planned
 from ragknn.retrieval._commands import LABELS, WHOLE

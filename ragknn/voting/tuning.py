@@ -19,7 +19,8 @@ from ragknn._protocol.counting import count_labels
 from ragknn._protocol.flows import Flow, Progress, repeatable
 from ragknn._protocol.reading import labelled_vectors
 from ragknn.filters import Where
-from ragknn.indexing.index import AsyncIndex, Index
+from ragknn.indexing.async_index import AsyncIndex
+from ragknn.indexing.index import Index
 from ragknn.records import Label, Neighbor
 from ragknn.retrieval._asking import near
 from ragknn.voting._arithmetic import (
