@@ -19,7 +19,8 @@ from nbclient import NotebookClient
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
 SHOWN = "\n".join([README, *(page.read_text(encoding="utf-8") for page in PAGES)])
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # What the README takes for the reader's own folder.
@@ -184,8 +185,9 @@ def test_what_a_page_shows_is_run(checkout: Path, path: Path):
 
 
 def test_every_page_is_in_the_list_of_pages_and_leads_somewhere():
-    listed = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
-    assert [page.name for page in PAGES if page.name != "README.md" and f"({page.name})" not in listed] == []
+    listed = (DOCS / "README.md").read_text(encoding="utf-8")
+    names = [page.relative_to(DOCS).as_posix() for page in PAGES]
+    assert [name for name in names if name != "README.md" and f"({name})" not in listed] == []
     for page in PAGES:
         links = re.findall(r"\]\(([^)#:]+)[^)]*\)", page.read_text(encoding="utf-8"))
         assert [link for link in links if not (page.parent / link).exists()] == [], page.name
@@ -193,7 +195,7 @@ def test_every_page_is_in_the_list_of_pages_and_leads_somewhere():
 
 def test_every_extra_that_the_readme_names_is_one():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    named = re.findall(r"ragknn\[([a-z,]+)\]|the\s+extra\s+`(\w+)`", README)
+    named = re.findall(r"ragknn\[([a-z,-]+)\]|the\s+extra\s+`(\w+)`", README)
     assert {extra for pair in named for some in pair for extra in some.split(",") if extra} <= {
         *project["optional-dependencies"]
     }

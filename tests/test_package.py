@@ -28,7 +28,7 @@ LAYERS = [
     *("_display", "records", "reports", "settings"),
     *("text", "embedding", "_nearest", "_protocol", "server", "indexing", "retrieval", "voting", "files"),
     "__init__",
-    *("estimators", "evaluation", "cli", "__main__"),
+    *("estimators", "evaluation", "integrations", "cli", "__main__"),
 ]
 # These import neither redis nor sockets nor processes.
 PURE = {
@@ -131,7 +131,12 @@ def test_the_layer_test_sees_late_imports_and_imports_from_the_package():
 
 
 # The front door and the packages behind it; the command is a program.
-PUBLIC = ["", "text", "embedding", "server", "indexing", "retrieval", "voting", "files", "estimators", "evaluation"]
+PUBLIC = [
+    *("", "text", "embedding", "server", "indexing", "retrieval", "voting", "files", "estimators", "evaluation"),
+    *("integrations",),
+]
+# These first look for the package that they need, whose absence is an error that says what to install.
+OPTIONAL = [name for name in PUBLIC if name == "estimators" or name.startswith("integrations.")]
 
 
 def package(name):
@@ -166,7 +171,7 @@ def defined(module):
 
 
 def test_every_package_without_an_underscore_is_public():
-    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    packages = {name for name, path in MODULES.items() if path.name == "__init__.py"}
     assert {name for name in packages if not name.startswith("_")} == {*PUBLIC, "cli"} - {""}
 
 
@@ -187,9 +192,18 @@ def test_all_names_everything_that_is_imported_for_it(name):
 @pytest.mark.parametrize("name", PUBLIC)
 def test_a_package_only_imports(name):
     kinds = {type(node).__name__ for node in body(name)}
-    # scikit-learn is looked for before all else.
-    allowed = {"": {"Import"}, "server": {"Import"}, "estimators": {"Try"}}.get(name, set())
-    assert kinds | {"ImportFrom"} == {"Expr", "ImportFrom", "Assign"} | allowed
+    allowed = {"Import"} if name in LATE else {"Try"} if name in OPTIONAL else set()
+    assert {"Expr"} <= kinds <= {"Expr", "ImportFrom", "Assign", "AnnAssign"} | allowed
+
+
+@pytest.mark.parametrize("module", sorted(module for module in MODULES if room(module) == "integrations"))
+def test_an_integration_uses_public_names_of_ragknn_alone(module):
+    own = module.partition(".")[0] + "." + module.split(".")[1] if "." in module else module
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "ragknn":
+            name = node.module.removeprefix("ragknn").removeprefix(".")
+            if name != own and not name.startswith(f"{own}."):
+                assert [alias.name for alias in node.names if alias.name not in package(name).__all__] == []
 
 
 @pytest.mark.parametrize("name", LATE)
