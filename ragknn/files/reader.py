@@ -229,8 +229,8 @@ def _check(reader: DocumentReader) -> None:
     suffixes = " ".join(suffix for suffix, one in BY_SUFFIX.items() if one.name != "text")
     passed = [f"{note.source} ({note.reason})" for note in choices[:3] if isinstance(note, Note)]
     more = f" and {len(choices) - 3} more" * (len(choices) > 3)
-    got = f"but passed over {', '.join(passed)}{more}" if passed else "but it is empty"
-    raise ReadError(f"{path}: expected files ending in one of .txt {suffixes}, got none in this folder, {got}; add one")
+    got = f"only what is passed over: {', '.join(passed)}{more}" if passed else "an empty folder"
+    raise ReadError(f"{path}: expected files ending in one of .txt {suffixes}, got {got}; add one")
 
 
 def _read_file(chosen: Chosen, reading: Reading, worker: Worker) -> Iterator[Document | Failure | Note]:
