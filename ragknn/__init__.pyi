@@ -62,6 +62,7 @@ from .reports import (
     Note as Note,
     NoteKind as NoteKind,
     RebuildReport as RebuildReport,
+    Verification as Verification,
 )
 from .retrieval._excerpts import Source as Source
 from .retrieval.context import (

@@ -5,7 +5,7 @@ import math
 import pickle
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import date, datetime
 from pathlib import Path
 
@@ -94,7 +94,7 @@ def test_every_record_has_a_form_that_json_can_hold(record):
 
 @given(documents | passages | contexts | reports | scores | infos | failures | settings)
 def test_nothing_is_lost_on_the_way_to_json(record):
-    assert record.to_dict().keys() == type(record).__dataclass_fields__.keys()
+    assert record.to_dict().keys() == {each.name for each in fields(record)}
 
 
 def test_a_retrieval_as_plain_values_has_its_neighbors_by_rank_with_all_that_is_known_of_them():

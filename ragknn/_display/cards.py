@@ -142,8 +142,10 @@ def report_html(report: IngestReport) -> str:
         if report.kept
         else []
     )
+    why = f"updated for {report.why_updated}" if report.why_updated else ""
+    told = [_line(one) for one in (why, report.how_verified) if one]
     failures = _failures("failed", report.failed), _failures("left out", report.left_out)
-    return sheet(card(row(dry, *figures, end), notes(kept), *failures, _notes(report.notes)))
+    return sheet(card(row(dry, *figures, end), *told, notes(kept), *failures, _notes(report.notes)))
 
 
 def _failures(what: str, failures: Sequence[Failure]) -> Html:

@@ -23,12 +23,12 @@ def scan(prefix: str, cursor: int, ending: str = "") -> Flow[tuple[int, list[str
     return int(following), [as_text(key) for key in found]
 
 
-def stored_ids(keys: Keys, *, remains: bool = False) -> Flow[list[str]]:
-    """Return the ids of all documents in the index, in no order; `remains`: of those that lost their record too."""
+def stored_ids(keys: Keys) -> Flow[list[str]]:
+    """Return the ids of all documents in the index, in no order."""
     ids: set[str] = set()  # a scan may show a key twice
     cursor = 0
     while True:
-        cursor, found = yield from scan(keys.passage_prefix, cursor, "" if remains else FIRST)
+        cursor, found = yield from scan(keys.passage_prefix, cursor, FIRST)
         ids.update(keys.split_passage(key)[0] for key in found)
         if not cursor:
             return list(ids)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +79,22 @@ local count, beyond = tonumber(redis.call('HGET', KEYS[1], 'passages')) or 0, 1
 while redis.call('EXISTS', ARGV[1] .. beyond) == 1 or beyond < count do beyond = beyond + 1 end
 for i = beyond - 1, 1, -1 do redis.call('UNLINK', ARGV[1] .. i) end
 return redis.call('UNLINK', KEYS[1])
+"""
+
+# Removes those passages of a document that its record does not count; all of them where it has none. KEYS: its record.
+# ARGV: the prefix of its passages, and numbers of those that there are. Returns how many it removed, and how many of
+# those that the record counts are missing.
+_REMOVE_BEYOND = """
+local count, removed, there = tonumber(redis.call('HGET', KEYS[1], 'passages')) or 0, 0, 0
+for i = 2, #ARGV do
+  local key = ARGV[1] .. ARGV[i]
+  if tonumber(ARGV[i]) < count then
+    there = there + redis.call('EXISTS', key)
+  else
+    removed = removed + redis.call('UNLINK', key)
+  end
+end
+return {removed, count - there}
 """
 
 # Returns the text hash and the details hash of each document; an empty text hash where its passages are not those that
@@ -210,6 +226,13 @@ def stored_hashes(place: Place, document_ids: Sequence[str]) -> Flow[list[tuple[
     return found
 
 
+def stored_details(keys: Keys, spots: Sequence[tuple[str, int]]) -> Flow[list[tuple[str | None, str]]]:
+    """Return the label, as a tag or None, and the metadata, as JSON text, of passages by document and number."""
+    replies = yield [("HMGET", keys.passage(*spot), "label", "metadata") for spot in spots]
+    pairs = map(checked, replies)
+    return [(None if label is None else as_text(label), as_text(metadata or b"")) for label, metadata in pairs]
+
+
 def write_documents(
     place: Place, documents: Sequence[Replacement | Change], birth: str | None = None
 ) -> Flow[list[bool | str] | None]:
@@ -284,3 +307,26 @@ def delete_documents(keys: Keys, document_ids: Sequence[str]) -> Flow[list[str]]
         )
         removed += [document_id for document_id, reply in zip(part, replies, strict=True) if int(checked(reply))]
     return removed
+
+
+def remove_beyond(keys: Keys, numbers: Mapping[str, Sequence[int]]) -> Flow[dict[str, tuple[int, int]]]:
+    """Remove the passages that no record counts, which others behind a hole in a document are.
+
+    Args:
+        keys: the index's keys.
+        numbers: for each document the numbers of all passages that there are of it.
+
+    Returns:
+        For each document how many were removed, and how many are missing of those that its record counts.
+    """
+    outcomes: dict[str, tuple[int, int]] = {}
+    ids = list(numbers)
+    for start in range(0, len(ids), KEYS_PER_ROUND):
+        part = ids[start : start + KEYS_PER_ROUND]
+        replies = yield [
+            ("EVAL", _REMOVE_BEYOND, "1", keys.record(one), keys.passages(one), *map(str, numbers[one])) for one in part
+        ]
+        for one, reply in zip(part, replies, strict=True):
+            removed, missing = checked(reply)
+            outcomes[one] = int(removed), int(missing)
+    return outcomes

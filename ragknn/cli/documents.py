@@ -176,7 +176,7 @@ def index(
         report = ingest(_all_new, source, as_json)
     if dead_letter is not None:
         write_dead_letters(dead_letter, report, source)
-    if report.failed:
+    if report.failed or (report.verification is not None and report.verification.ok is False):
         sys.exit(SOME_FAILED)
 
 

@@ -22,11 +22,14 @@ def print_report(report: IngestReport, console: Screen) -> None:
     failed = f"{len(report.failed)} failed"
     if report.dry_run:
         console.print(f"dry run, nothing written: {counts}, {failed}", soft_wrap=True)
-        _print_lines([f"{_SIGNS[what]} {each}" for what, ids in report.ids.items() for each in ids], "", "", console)
+        signed = [f"{sign} {each}" for what, sign in _SIGNS.items() for each in report.ids.get(what, ())]
+        _print_lines(signed, "", "", console)
     else:
         console.print(f"{counts}, {failed}; {report.passages} passages in {report.seconds:.1f} s", soft_wrap=True)
         if report.updated and report.ids:
-            _print_lines([f"{report.updated}: {_some(report.ids['updated'])}"], "updated ", "dim", console)
+            why = f" ({report.why_updated})" * bool(report.why_updated)
+            _print_lines([f"{report.updated}: {_some(report.ids['updated'])}{why}"], "updated ", "dim", console)
+        _print_lines([report.how_verified] * bool(report.how_verified), "", "dim", console)
     if report.kept:
         console.print(
             f"{report.kept} documents missing from the input were kept, since part of the input could not be read",

@@ -47,7 +47,7 @@ class Changed:
             updated=len(self.ids),
             failed=tuple(self.failed),
             left_out=tuple(self.left_out),
-            ids={"added": (), "updated": tuple(self.ids), "deleted": ()},
+            ids={**dict.fromkeys(IngestReport.KINDS, ()), "updated": tuple(self.ids)},
             seconds=time.monotonic() - started,
         )
 

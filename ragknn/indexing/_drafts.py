@@ -92,6 +92,10 @@ class Draft(ABC):
         """Return the text hash that an earlier release gave it, which counts as equal too; empty for none."""
         return ""
 
+    def hash_before(self) -> str:
+        """Return the text hash that it would have with the splitter that the index had before; empty for none."""
+        return ""
+
     def as_stored(self, text_hash: str) -> Draft:
         """Return the draft with the text hash that is stored, if that is the one of an earlier release."""
         if text_hash and text_hash != self.text_hash and text_hash == self.earlier_hash():
@@ -119,6 +123,7 @@ class _Cutting:
     splitter: Splitter
     cut: Callable[[Document], Sequence[Passage]]
     embedded_text: Callable[[Passage], str]
+    before: Splitter | None
 
 
 @dataclass(slots=True)
@@ -147,12 +152,19 @@ class _ToCut(Draft):
             return ""
         return text_hash("document", document.id, document.text, self.cutting.splitter.earlier_fingerprint)
 
+    def hash_before(self) -> str:
+        document, before = self.document, self.cutting.before
+        if before is None:
+            return ""
+        return text_hash("document", document.id, document.text, before.fingerprint, *_newer_parts(document))
+
 
 def drafting_documents(
     schema: Schema,
     splitter: Splitter,
     cut: Callable[[Document], Sequence[Passage]],
     embedded_text: Callable[[Passage], str] = lambda passage: passage.text,
+    before: Splitter | None = None,
 ) -> Drafting:
     """Draft documents that are cut and embedded.
 
@@ -161,9 +173,10 @@ def drafting_documents(
         splitter: whose fingerprint is part of the hash: if it differs, documents are cut and embedded again.
         cut: makes the passages of a document.
         embedded_text: makes what is embedded for a passage.
+        before: the splitter that the index had before, if that was another.
     """
     fingerprint = splitter.fingerprint
-    cutting = _Cutting(splitter, cut, embedded_text)
+    cutting = _Cutting(splitter, cut, embedded_text, before)
 
     def draft(document: Document, on_bad_field: OnBadField) -> Draft:
         encode_tag(document.id, "the id")  # refuses one that is too long

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sized
+from collections.abc import Collection, Iterable, Sized
 from dataclasses import replace
 from logging import DEBUG
 from typing import Any
@@ -11,21 +11,23 @@ from ragknn._display.bars import notebook_bar
 from ragknn._display.inert import visible
 from ragknn._logs import WRITING
 from ragknn._protocol.counting import index_info
-from ragknn._protocol.finding import matching_ids, stored_ids
+from ragknn._protocol.finding import matching_ids
 from ragknn._protocol.flows import Flow
+from ragknn._protocol.inventory import look_through
 from ragknn._protocol.opening import serving
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import EVERYTHING, Fragment
 from ragknn._protocol.replies import SearchIndexInfo
 from ragknn._protocol.version import named_birth
-from ragknn._protocol.writing import delete_documents, stored_hashes
+from ragknn._protocol.writing import delete_documents, remove_beyond, stored_hashes
 from ragknn.errors import DeletionRefused
 from ragknn.indexing._drafts import Drafting
 from ragknn.indexing._line import Embedding, Line
 from ragknn.indexing._newcomers import Newcomers, ReadyVectors
 from ragknn.indexing._policy import Policy
 from ragknn.indexing._tally import Tally
-from ragknn.reports import Failure, IngestReport
+from ragknn.indexing._verifying import Remainder, verify
+from ragknn.reports import IngestReport
 
 # Deletions of a sync that are not asked about, however small the index is.
 FEW = 20
@@ -77,18 +79,16 @@ def ingest(
         if ready is not None:
             source = yield from Newcomers(place, birth, ready, policy, tally, tell).bring_in(source)
         yield from Line(place, birth, draft, embed, policy, tally, tell).bring_in(source)
-    if prune is not None:
-        if prune != EVERYTHING:  # the filter is asked of the version that serves by now
-            place = yield from _as_it_serves(place, (yield from index_info(place.keys)))
-        yield from _remove_missing(place, prune, policy, tally)
+    left = None
+    if prune == EVERYTHING:
+        left = yield from _leave_only_seen(place, policy, tally)
+    elif prune is not None:  # the filter is asked of the version that serves by now
+        place = yield from _as_it_serves(place, (yield from index_info(place.keys)))
+        yield from _remove_missing(place, (yield from matching_ids(place, prune)), policy, tally)
     elif policy.on_existing == "replace" and place.schema.required_filter is None:
         yield from _remove_emptied(place, tally)
-    info = yield from index_info(place.keys)
-    if info.name == before.name and info.failures > before.failures:
-        reason, key = info.last_failure
-        tally.failed.append(
-            Failure(key, f"the server left {info.failures - before.failures} passages out of the index: {reason}")
-        )
+    if not policy.dry_run:
+        yield from verify(place, before, left, tally)
     report = tally.report(final=True)
     _tell(place, report)
     return report
@@ -111,10 +111,14 @@ def _tell(place: Place, report: IngestReport) -> None:
         WRITING.warning("index %r: %d failed, the first of them %s", name, len(report.failed), first)
     if report.kept:
         WRITING.warning("index %r: %d missing documents were kept, as not all could be read", name, report.kept)
+    for note in report.notes:
+        if note.kind in ("unsearchable", "unverified"):
+            WRITING.warning("index %r: %s", name, note)
     if WRITING.isEnabledFor(DEBUG):
         for what, ids in report.ids.items():
             for document_id in ids:
-                WRITING.debug("index %r: %s %s", name, what, visible(document_id))
+                why = ", ".join(report.reasons.get(document_id, ())) if what == "updated" else ""
+                WRITING.debug("index %r: %s %s%s", name, what, visible(document_id), f" ({why})" if why else "")
         for failure in report.failed:
             WRITING.debug("index %r: failed %s", name, failure)
 
@@ -137,20 +141,36 @@ def _remove_emptied(place: Place, tally: Tally) -> Flow[None]:
     tally.deleted = stored if tally.dry_run else (yield from delete_documents(place.keys, stored))
 
 
-def _remove_missing(place: Place, among: Fragment, policy: Policy, tally: Tally) -> Flow[None]:
+def _leave_only_seen(place: Place, policy: Policy, tally: Tally) -> Flow[Remainder]:
+    """Remove all that the input does not have: documents, and what is left of some; return what there is then."""
+    there = yield from look_through(place.keys)
+    gone = yield from _remove_missing(place, there, policy, tally)
+    stored = there.passages(there) - there.passages(gone)
+    failed = {failure.document_id for failure in tally.failed}  # what the index has of them stays as it is
+    holed = {} if policy.dry_run else {one: there.numbers(one) for one in there.with_holes() if one not in failed}
+    if tally.kept:  # the others are not known to belong to nothing
+        holed = {one: numbers for one, numbers in holed.items() if one in tally.seen}
+    outcomes = yield from remove_beyond(place.keys, holed)
+    stored -= sum(removed for one, (removed, _) in outcomes.items() if one in tally.seen)
+    return Remainder(stored, [one for one, (_, missing) in outcomes.items() if missing and one in tally.seen])
+
+
+def _remove_missing(place: Place, stored: Collection[str], policy: Policy, tally: Tally) -> Flow[list[str]]:
+    """Remove those of the stored documents that the input does not have; return which these were."""
     keys = place.keys
-    stored = yield from (stored_ids(keys, remains=True) if among == EVERYTHING else matching_ids(place, among))
     missing = sorted(document_id for document_id in stored if document_id not in tally.seen)
     if any(failure.document_id is None for failure in tally.failed):
-        tally.kept = len(missing)
-    elif tally.dry_run:
+        tally.kept = missing
+        return []
+    if tally.dry_run:
         tally.deleted = missing
-    else:
-        before = len(stored) - len(tally.added)
-        if not policy.delete_most and _is_most(len(missing), before, empty=not (tally.seen or tally.failed)):
-            tally.kept = len(missing)
-            raise DeletionRefused(keys.name, before, tally.report(final=True))
-        tally.deleted = yield from delete_documents(keys, missing)
+        return []
+    before = len(stored) - len(tally.added)
+    if not policy.delete_most and _is_most(len(missing), before, empty=not (tally.seen or tally.failed)):
+        tally.kept = missing
+        raise DeletionRefused(keys.name, before, tally.report(final=True))
+    tally.deleted = yield from delete_documents(keys, missing)
+    return missing
 
 
 def _is_most(missing: int, before: int, *, empty: bool) -> bool:

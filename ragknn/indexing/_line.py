@@ -22,7 +22,7 @@ from ragknn._protocol.flows import Ahead, Begun, Flow, Work
 from ragknn._protocol.place import Place
 from ragknn._protocol.presence import gone
 from ragknn._protocol.vectors import as_vectors
-from ragknn._protocol.writing import stored_hashes, write_documents
+from ragknn._protocol.writing import stored_details, stored_hashes, write_documents
 from ragknn.errors import EmbeddingError, InvalidVectors
 from ragknn.indexing._drafts import Drafting, ReadyDocument
 from ragknn.indexing._owners import ids_of_others
@@ -89,6 +89,7 @@ class Line:
         self._unembedded: deque[tuple[Pending, int]] = deque()  # passages, by their numbers
         self._embedding: deque[tuple[Sequence[tuple[Pending, int]], Begun]] = deque()
         self._writing: deque[tuple[Sequence[Pending], Begun]] = deque()
+        self._comparing: deque[tuple[Sequence[Pending], Begun]] = deque()  # labels and metadata with those stored
         self._changed: list[Any] = []  # documents that another writer changed meanwhile
         self._attempts: Counter[str] = Counter()
         self._model_failed = False
@@ -137,6 +138,7 @@ class Line:
         cut = sum(len(one.passages) for one in pending) if SPLITTING.isEnabledFor(DEBUG) else 0
         SPLITTING.debug("of %d documents %d are to be written, in %d passages", len(documents), len(pending), cut)
         self._under_way.difference_update({one.id for one in documents} - {one.draft.id for one in pending})
+        yield from self._compare([one for one in pending if one.has_other_details])
         if self._policy.dry_run:
             for one in pending:
                 self._settle(one)
@@ -147,6 +149,20 @@ class Line:
             yield from self._write([one for one in pending if not one.unembedded])
             yield from self._have_embedded()
         self._tell()
+
+    def _compare(self, pending: Sequence[Pending]) -> Flow[None]:
+        """Have looked up what documents with another label or metadata had before, which tells why they are updated."""
+        if pending:
+            while len(self._comparing) >= WRITES_AHEAD:
+                yield from self._take_comparison()
+            spots = [(one.draft.id, number) for one in pending for number in range(len(one.details))]
+            self._comparing.append((pending, (yield Ahead(stored_details(self._place.keys, spots)))))
+
+    def _take_comparison(self) -> Flow[None]:
+        pending, begun = self._comparing.popleft()
+        stored = iter((yield begun))
+        for one in pending:
+            self._tally.note_reasons(one.draft.id, *one.differences(list(islice(stored, len(one.details)))))
 
     def _have_embedded(self, *, all_of_them: bool = False) -> Flow[None]:
         """Let the model go on: with full calls while it has something to do."""
@@ -235,6 +251,8 @@ class Line:
                 yield from self._take_vectors()
             while self._writing:
                 yield from self._take_outcomes()
+            while self._comparing:
+                yield from self._take_comparison()
             if not self._changed:
                 return
             changed, self._changed = self._changed, []

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn._protocol.layout import Details, digest_of, not_everywhere, passage_fields, record_fields
+from ragknn._protocol.layout import Details, Dumped, digest_of, not_everywhere, passage_fields, record_fields
 from ragknn._protocol.owners import OF_ANOTHER
 from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import find_faults, to_bytes
@@ -74,6 +74,20 @@ class Pending:
             size += len(passage.text) + (0 if vector is None else vector.nbytes)
         return size
 
+    @property
+    def has_other_details(self) -> bool:
+        """Whether label or metadata are others than those that are stored."""
+        return self.stored not in (None, DAMAGED) and self.stored[1] != self.draft.details_hash
+
+    def differences(self, stored: Sequence[Dumped]) -> list[str]:
+        """Return which of label and metadata differ from those that were stored, of as many passages as it has."""
+        pairs = list(zip(self.details, stored, strict=True))
+        differing = {
+            "label": any(one.label != label for one, (label, _) in pairs),
+            "metadata": any(one.metadata != metadata for one, (_, metadata) in pairs),
+        }
+        return [reason for reason, differs in differing.items() if differs]
+
     def count(self, tally: Tally) -> None:
         """Count it as stored."""
         hashes = (self.draft.text_hash, self.draft.details_hash)
@@ -107,14 +121,15 @@ def pending_of(
             tally.note_damage(item.id)
         elif stored and item.id not in tally.written and policy.on_existing != "replace":
             if policy.on_existing == "skip":
-                tally.skipped += 1
+                tally.skipped.append(item.id)
             else:
                 tally.fail(item.id, "expected a new document, got an id that the index has already")
             continue
         try:
             drafted = draft(item, policy.on_bad_field).as_stored(stored[0] if stored else "")
             if stored == (drafted.text_hash, drafted.details_hash):
-                tally.unchanged += item.id not in tally.written
+                if item.id not in tally.written:
+                    tally.unchanged.append(item.id)
                 continue
             details, left_out = drafted.details()
             same_text = stored is not None and stored[0] == drafted.text_hash
@@ -124,6 +139,10 @@ def pending_of(
             tally.fail(item.id, "expected plain metadata, got it nested too deeply; flatten it" if deep else str(error))
             continue
         if passages or same_text:
+            if stored == DAMAGED:
+                tally.note_reasons(item.id, "damaged")
+            elif stored and not same_text:
+                tally.note_reasons(item.id, "settings" if stored[0] == drafted.hash_before() else "text")
             yield Pending(item, drafted, stored, details, left_out, passages)
         else:
             tally.fail(item.id, "expected text, got none or only white space")

@@ -10,12 +10,15 @@ from ragknn._checks import check_unicode, shown
 from ragknn.indexing._drafts import ReadyDocument
 from ragknn.indexing._policy import Policy
 from ragknn.records import Document
-from ragknn.reports import Failure, IngestReport, Note
+from ragknn.reports import Failure, IngestReport, Note, Verification
 
 _DAMAGE = (
     "its passages on the server were not those of the document: some had expired, were evicted, or deleted by others, "
     "or were lost when the server stopped; it is stored anew"
 )
+
+# Kinds of documents that are in the input.
+_OF_INPUT = ("added", "updated", "unchanged", "skipped")
 
 
 class Tally:
@@ -36,12 +39,15 @@ class Tally:
         self.added: list[str] = []
         self.updated: list[str] = []
         self.deleted: list[str] = []
-        self.unchanged = 0
-        self.skipped = 0
+        self.unchanged: list[str] = []
+        self.skipped: list[str] = []
         self.passages = 0
         self.embedded = 0
         self.under_way = 0.0
-        self.kept = 0
+        self.kept: list[str] = []
+        self.reasons: dict[str, tuple[str, ...]] = {}  # why documents are updated
+        self.verification: Verification | None = None
+        self.left_unindexed: set[str] = set()  # documents that are stored, and not found
         self.failed: list[Failure] = []
         self.left_out: list[Failure] = []
         self.notes: list[Note] = []
@@ -49,7 +55,7 @@ class Tally:
     @property
     def settled(self) -> int:
         """Number of documents that are counted or have failed."""
-        return len(self.added) + len(self.updated) + self.unchanged + self.skipped + len(self.failed)
+        return len(self.added) + len(self.updated) + len(self.unchanged) + len(self.skipped) + len(self.failed)
 
     def failure(self, document_id: str, reason: str) -> Failure:
         """Return a failure of a document, under the place that it was read from."""
@@ -63,6 +69,11 @@ class Tally:
         """Note that a document was not whole on the server, and is stored anew."""
         source = self.seen.get(document_id) or document_id
         self.notes.append(Note("damaged", source, _DAMAGE, document_id))
+
+    def note_reasons(self, document_id: str, *reasons: str) -> None:
+        """Note why a document is updated, beside what was noted of it before in this call."""
+        before = self.reasons.get(document_id, ())
+        self.reasons[document_id] = tuple(dict.fromkeys((*before, *reasons)))
 
     def store(
         self, document_id: str, hashes: tuple[str, str], passages: int, left_out: Sequence[str], *, new: bool
@@ -119,31 +130,31 @@ class Tally:
 
     def report(self, *, final: bool = False) -> IngestReport:
         """Return the counts; at the end with the ids, in the order of the input."""
-        left_out, ids = self.left_out, {}
+        left_out, ids, reasons = self.left_out, {}, {}
         if final:
             place = {document_id: number for number, document_id in enumerate(self.seen)}
             left_out = sorted(left_out, key=lambda failure: place[failure.document_id or ""])
-            ids = {
-                "added": tuple(sorted(self.added, key=place.__getitem__)),
-                "updated": tuple(sorted(self.updated, key=place.__getitem__)),
-                "deleted": tuple(self.deleted),
-            }
+            settled = {what: sorted(getattr(self, what), key=place.__getitem__) for what in _OF_INPUT}
+            ids = {what: tuple(settled.get(what) or getattr(self, what)) for what in IngestReport.KINDS}
+            reasons = {document_id: self.reasons.get(document_id, ()) for document_id in ids["updated"]}
         return IngestReport(
             added=len(self.added),
             updated=len(self.updated),
-            unchanged=self.unchanged,
+            unchanged=len(self.unchanged),
             deleted=len(self.deleted),
             passages=self.passages,
             embedded=self.embedded,
             under_way=0.0 if final else self.under_way,
             failed=tuple(self.failed),
-            kept=self.kept,
-            skipped=self.skipped,
+            kept=len(self.kept),
+            skipped=len(self.skipped),
             left_out=tuple(left_out),
             notes=tuple(self.notes),
             ids=ids,
             dry_run=self.dry_run,
             seconds=time.monotonic() - self._started,
+            reasons=reasons,
+            verification=self.verification,
         )
 
 

@@ -104,6 +104,7 @@ def _ingesting(
         splitter,
         lambda document: splitter.split(document, *reads),
         lambda passage: splitter.embedded_text(passage, *reads),
+        before=kept if splitter != kept else None,
     )
     prune = None if missing_among is None else (yield from index._filtering(missing_among))
     outcomes: Iterable[Document | Failure | Note]

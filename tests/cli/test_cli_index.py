@@ -97,7 +97,8 @@ def test_a_dry_run_tells_what_would_be_done_and_does_nothing(index: Command, sto
     assert index("in", "--dry-run", "--sync").stdout.splitlines()[1:] == ["+ c.md", "~ a.md", "- b.md"]
     assert index("in", "--dry-run").stdout.splitlines()[1:] == ["+ c.md", "~ a.md"]
     dry = report(index("in", "--dry-run", "--sync", "--json"))
-    assert (dry["dry_run"], dry["ids"]) == (True, {"added": ["c.md"], "updated": ["a.md"], "deleted": ["b.md"]})
+    changed = {"added": ["c.md"], "updated": ["a.md"], "deleted": ["b.md"]}
+    assert (dry["dry_run"], {what: ids for what, ids in dry["ids"].items() if ids}) == (True, changed)
     assert stored() == ["a.md", "b.md"]
 
 
@@ -105,7 +106,7 @@ def test_a_dry_run_of_a_new_index_tells_what_the_real_one_does(index: Command, t
     write(tmp_path, **{"a.csv": "id,text\n1,One.\n2,\n1,Two.\n", "b.txt": b"\x80"})
     told = [report(index("a.csv", "b.txt", *dry, "--json"), code=3) for dry in (["--dry-run"], [])]
     assert len(told[0]["failed"]) == 2
-    for key in ("added", "ids", "failed", "notes"):
+    for key in ("added", "ids", "reasons", "failed", "notes"):
         assert told[0][key] == told[1][key]
 
 
@@ -117,7 +118,7 @@ def test_several_paths_and_a_prefix(index: Command, stored: Callable, tmp_path: 
     write(tmp_path, **{"x/README.md": "Four.", "x/a/README.md": "Five."})
     index("a")
     assert index("x", "--exclude", "a/").stdout.splitlines()[1:3] == [
-        "updated 1: README.md",
+        "updated 1: README.md (text: 1)",
         "passed over 1: a/ (excluded)",
     ]
     assert "each with a prefix" in complaint(index("a", "x/a"), 2)

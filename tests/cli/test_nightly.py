@@ -56,7 +56,7 @@ def test_a_log_tells_what_was_done_and_what_failed_but_no_text(index: Command, n
     later = lines(log)[len(first) :]
     stages = {"ragknn.reading", "ragknn.splitting", "ragknn.embedding", "ragknn.writing", "ragknn.server"}
     assert {name for _, name, _ in later} == stages
-    assert any(message.endswith("updated rent.md") for _, _, message in later)
+    assert any(message.endswith("updated rent.md (text)") for _, _, message in later)
     assert "secret" not in log.read_text(encoding="utf-8")
 
 

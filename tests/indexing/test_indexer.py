@@ -369,20 +369,6 @@ def test_of_an_input_that_breaks_off_all_is_stored_that_it_gave_and_nothing_dele
     assert texts_of(documents)["a"] == ["one two three four", "five six seven"]
 
 
-def test_a_passage_that_the_server_leaves_out_of_the_index_is_told(faces, redis_url, index_name, client):
-    # Another program writes a vector of a wrong size under our prefix, while documents come in.
-    def documents():
-        yield B
-        client.hset(f"ragknn:{index_name}:p:{{x}}:0", mapping={"vector": b"abc"})
-        yield C
-
-    with faces.index(index_name, url=redis_url, embedder=HashingEmbedder(16)) as index:
-        [failure] = faces.indexer(index).add(documents()).failed
-        assert failure.source == f"ragknn:{index_name}:p:{{x}}:0"
-        assert failure.reason.startswith("the server left 1 passages out of the index: Could not add vector")
-        assert counts(faces.indexer(index).add([B, C])) == (0, 0, 2, 0, 0, 0, 0)
-
-
 # ---- deleting --------------------------------------------------------------------------------------------------
 
 

@@ -69,7 +69,9 @@ def test_documents_that_exist_are_replaced_skipped_or_fail(
     indexer.add(documents(a="one", b="two", c="three"))
     del counting.texts[:]
     report = indexer.add(documents(a="ONE", b="two", d="four"), on_existing=policy, batch_size=batch_size)
-    assert report.ids == {"added": tuple(added), "updated": tuple(updated), "deleted": ()}
+    unchanged_ids, skipped_ids = tuple("b" * unchanged), tuple("ab" * bool(skipped))
+    assert list(report.ids) == list(IngestReport.KINDS)
+    assert list(report.ids.values()) == [tuple(added), tuple(updated), unchanged_ids, (), skipped_ids, ()]
     assert (report.unchanged, report.skipped) == (unchanged, skipped)
     assert [failure.document_id for failure in report.failed] == list(failed)
     assert {one.reason for one in report.failed} <= {"expected a new document, got an id that the index has already"}
@@ -275,13 +277,22 @@ def test_a_dry_run_tells_what_a_run_would_do_and_does_nothing(indexer, opened, c
     del counting.texts[:]
     wanted = [*documents(a="ONE", b="two"), Document("c", "three", "y"), *documents(e="five", f="")]
     told = indexer.sync(wanted, dry_run=True, batch_size=batch_size)
-    assert told.ids == {"added": ("e",), "updated": ("a", "c"), "deleted": ("d",)}
+    assert told.ids == {
+        "added": ("e",),
+        "updated": ("a", "c"),
+        "unchanged": ("b",),
+        "deleted": ("d",),
+        "skipped": (),
+        "kept": (),
+    }
+    assert told.reasons == {"a": ("text",), "c": ("label",)}
+    assert told.verification is None
     assert (told.dry_run, told.unchanged, told.deleted, told.passages, len(told.failed)) == (True, 1, 1, 2, 1)
     assert str(told).startswith("dry run, nothing written: 1 added, 2 updated, 1 unchanged, 1 deleted")
     assert stored(client, opened.name) == before
     assert counting.texts == []
     done = indexer.sync(wanted, batch_size=batch_size)
-    assert done.ids == told.ids
+    assert (done.ids, done.reasons) == (told.ids, told.reasons)
     assert replace(done, dry_run=True, seconds=0) == replace(told, seconds=0)
 
 
@@ -296,7 +307,7 @@ def test_a_dry_run_says_what_would_be_kept(indexer):
     indexer.add(documents(a="one", b="two"))
     for dry_run in (True, False):
         report = indexer.sync(Source(), dry_run=dry_run)
-        assert (report.kept, report.deleted, report.ids["deleted"]) == (1, 0, ())
+        assert (report.kept, report.deleted, report.ids["deleted"], report.ids["kept"]) == (1, 0, (), ("b",))
 
 
 @pytest.fixture(scope="module")
@@ -336,7 +347,7 @@ def test_a_run_does_exactly_what_the_dry_run_told(shared, before, wanted, where,
     told = indexer.sync(wanted, where=where, dry_run=True, **options)
     assert list(shared.documents()) == contents
     done = indexer.sync(wanted, where=where, delete_most=True, **options)
-    assert done.ids == told.ids
+    assert (done.ids, done.reasons) == (told.ids, told.reasons)
     assert replace(done, dry_run=True, seconds=0) == replace(told, seconds=0)
     for name in ("added", "updated", "deleted"):
         assert len(set(done.ids[name])) == len(done.ids[name]) == getattr(done, name)
@@ -387,6 +398,7 @@ def test_an_input_that_would_remove_most_is_refused(faces, of_many, documents):
     ) as refused:
         indexer.sync(iter(documents))
     assert (refused.value.before, refused.value.report.kept, refused.value.report.deleted) == (50, missing, 0)
+    assert set(refused.value.report.ids["kept"]) == {one.id for one in MANY if one not in documents}
     assert pickle.loads(pickle.dumps(refused.value)).report == refused.value.report
     assert of_many.count_documents() == 50 + (missing == 50 and bool(documents))  # what the input has is stored
     assert indexer.sync(documents, dry_run=True).deleted == missing

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from embedders import CountingEmbedder
 
-from ragknn import Document, HashingEmbedder, Index, Indexer, Passage, SchemaMismatch, Splitter
+from ragknn import Document, HashingEmbedder, Index, Indexer, IngestReport, Passage, SchemaMismatch, Splitter
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.opening import declare_fields
 
@@ -61,7 +61,7 @@ def found(index, where):
 def test_metadata_is_merged_and_none_removes_an_entry(indexer, opened):
     report = indexer.update(["a", "b"], metadata={"topic": "w", "year": None, "author": {"name": "Bo"}, "new": [1, 2]})
     assert (report.updated, report.failed, report.left_out) == (2, (), ())
-    assert report.ids == {"added": (), "updated": ("a", "b"), "deleted": ()}
+    assert report.ids == {**dict.fromkeys(IngestReport.KINDS, ()), "updated": ("a", "b")}
     [a, b, c] = opened.documents()
     merged = {"topic": "w", "title": "Quick fox", "other": [1], "author": {"name": "Bo"}, "new": [1, 2]}
     assert a == Document("a", A.text, "x", merged)

@@ -1,0 +1,69 @@
+"""Which passages there are of which documents: what a look through all keys shows, in a few bytes for each document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ragknn._protocol.finding import scan
+from ragknn._protocol.flows import Flow
+from ragknn._protocol.keys import Keys
+
+_NEAR = 1_024  # numbers of passages that are kept as bits
+
+
+class Inventory:
+    """The numbers of the passages of each document, each once however often it was met."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self._near: dict[str, int] = {}  # for each document, its numbers as bits
+        self._far: dict[str, set[int]] = {}  # and those too large for that
+
+    def take(self, passage_keys: Iterable[str]) -> None:
+        """Take note of passages by their keys."""
+        split, near = self._keys.split_passage, self._near
+        for key in passage_keys:
+            document_id, number = split(key)
+            if number < _NEAR:
+                near[document_id] = near.get(document_id, 0) | 1 << number
+            else:
+                near.setdefault(document_id, 0)
+                self._far.setdefault(document_id, set()).add(number)
+
+    def __contains__(self, document_id: object) -> bool:
+        return document_id in self._near
+
+    def __len__(self) -> int:
+        return len(self._near)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._near)
+
+    def passages(self, document_ids: Iterable[str]) -> int:
+        """Return how many passages there are of these documents together."""
+        return sum(self._near[one].bit_count() + len(self._far.get(one, ())) for one in document_ids)
+
+    def numbers(self, document_id: str) -> list[int]:
+        """Return the numbers of the passages of a document, sorted."""
+        near = self._near[document_id]
+        return [number for number in range(near.bit_length()) if near >> number & 1] + sorted(
+            self._far.get(document_id, ())
+        )
+
+    def with_holes(self) -> list[str]:
+        """Return the documents of which a passage is missing before another one."""
+        last = 1 << _NEAR - 1
+        holed = [one for one, near in self._near.items() if near & (near + 1) or (one in self._far and near < last)]
+        holed += [one for one, some in self._far.items() if max(some) - _NEAR >= len(some)]
+        return list(dict.fromkeys(holed))
+
+
+def look_through(keys: Keys) -> Flow[Inventory]:
+    """Return what there is of all documents of the index, those that lost their record too."""
+    found = Inventory(keys)
+    cursor = 0
+    while True:
+        cursor, some = yield from scan(keys.passage_prefix, cursor)
+        found.take(some)
+        if not cursor:
+            return found
