@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from ragknn._checks import check_embedder, check_flag, check_mapping, check_timeout
+from ragknn._checks import check_embedder, check_flag, check_mapping, check_timeout, check_type
 from ragknn._protocol.counting import (
     count_documents,
     count_passages,
@@ -162,6 +162,24 @@ class SharedIndex:
         memo[id(self._given)] = self._given  # a client that was handed in is shared
         memo[id(self)] = twin = type(self).__new__(type(self))
         twin.__setstate__(deepcopy(self._lasting(), memo))
+        return twin
+
+    @classmethod
+    def like(cls, other: SharedIndex) -> Self:
+        """Return an index with the arguments of another, be it an `Index` or an `AsyncIndex`; it is not open.
+
+        Raises:
+            TypeError: something else than an index.
+            ValueError: the other one was handed a client, which is of use to one of both kinds only.
+        """
+        check_type("other", other, SharedIndex, "pass an Index or an AsyncIndex")
+        if other._given is not None and cls._asynchronous != other._asynchronous:
+            raise ValueError(
+                f"expected an index that connects by itself, got {other.name!r} with a client that was handed in, and "
+                f"{cls.__name__} needs one of another kind: pass url= in place of client="
+            )
+        twin = cls.__new__(cls)
+        twin.__setstate__(other._lasting())
         return twin
 
     def __repr__(self) -> str:

@@ -115,6 +115,29 @@ def test_an_index_with_a_client_that_was_handed_in_cannot_be_pickled_and_its_cop
             assert len(twin.retrieve("cars")) == 3
 
 
+def test_an_index_like_one_of_the_other_kind_has_its_arguments_and_opens_by_itself(redis_url, filled):
+    async def count(one):
+        async with one:
+            return await one.count(), one.embedder
+
+    with Index(filled, url=redis_url, embedder=HashingEmbedder(64), timeout=7.5) as index:
+        twin = AsyncIndex.like(index)
+        assert (type(twin), twin.name, twin.timeout) == (AsyncIndex, filled, 7.5)
+        assert asyncio.run(count(twin)) == (3, index.embedder)
+        back = Index.like(twin)
+        with back:
+            assert (back.count(), back.client is index.client) == (3, False)
+        with pytest.raises(TypeError, match="expected other of type SharedIndex, got"):
+            AsyncIndex.like(filled)
+    with redis.Redis.from_url(redis_url) as client:
+        handed = Index(filled, client=client)
+        assert Index.like(handed).count() == 3
+        with pytest.raises(
+            ValueError, match=f"got '{filled}' with a client .* and AsyncIndex needs one of another kind"
+        ):
+            AsyncIndex.like(handed)
+
+
 def test_a_pickle_keeps_the_url_that_was_passed_and_no_setting(monkeypatch, redis_url, filled):
     monkeypatch.setenv("RAGKNN_URL", redis_url)
     monkeypatch.setenv("RAGKNN_TIMEOUT", "7.5")
