@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from ragknn._protocol.flows import Each, Flow, Once, Repeatable
 from ragknn._protocol.keys import Keys
-from ragknn._protocol.replies import checked, is_unknown_index
+from ragknn._protocol.replies import as_text, checked, is_unknown_index
 from ragknn.errors import IndexNotFound
 
 T = TypeVar("T")
@@ -27,6 +27,7 @@ def while_there(keys: Keys, flow: Flow[T]) -> Flow[T]:
     """
     sent: Any = None
     asked = False
+    missing: list[Any] = []  # replies that tell of no search index
     steps = flow.steps if isinstance(flow, Repeatable) else flow
     with closing(steps):
         while True:
@@ -36,7 +37,9 @@ def while_there(keys: Keys, flow: Flow[T]) -> Flow[T]:
                 return stop.value  # type: ignore[no-any-return]
             if isinstance(step, Each):
                 asked = True
-                sent = yield Each(step.commands, partial(_read, keys, step.read))
+                sent = yield Each(step.commands, partial(_read, missing, step.read))
+                if missing:
+                    raise (yield from _why_missing(keys))
                 continue
             commands = step.commands if isinstance(step, Once) else step
             if not isinstance(commands, list):
@@ -51,18 +54,33 @@ def while_there(keys: Keys, flow: Flow[T]) -> Flow[T]:
                     raise gone(keys)
             asked = asked or bool(commands)
             if any(is_unknown_index(reply) for reply in sent):
-                raise gone(keys)
+                raise (yield from _why_missing(keys))
 
 
-def _read(keys: Keys, read: Callable[[int, Any], Any], number: int, reply: Any) -> Any:
+def _read(missing: list[Any], read: Callable[[int, Any], Any], number: int, reply: Any) -> Any:
     if is_unknown_index(reply):
-        raise gone(keys)
+        missing.append(reply)
+        return None
     return read(number, reply)
 
 
+def _why_missing(keys: Keys) -> Flow[IndexNotFound]:
+    """Return the error that says why the search index that was asked is not there."""
+    manifest, listed = yield [("HGET", keys.manifest, "schema"), ("FT._LIST",)]
+    if checked(manifest) is None:
+        return gone(keys)
+    versions = keys.search_versions([as_text(name) for name in checked(listed)])
+    if versions and keys.version not in (None, *versions):
+        return IndexNotFound(f"expected index {keys.name!r} as it was opened, got it rebuilt meanwhile; call again")
+    return IndexNotFound(
+        f"expected index {keys.name!r} with its search index, got its manifest without: others have dropped the search "
+        "index, or its alias; call open(), which makes it again of what is stored, and then call again"
+    )
+
+
 def gone(keys: Keys) -> IndexNotFound:
-    """Return the error that says so."""
+    """Return the error that says that nothing of the index is there."""
     return IndexNotFound(
         f"expected index {keys.name!r}, which was there when it was opened, got none: it was dropped, or the server "
-        "was emptied; call open() to create it again, and add the documents again. If it was rebuilt, call again"
+        "was emptied; call open() to create it again, and add the documents again"
     )

@@ -1,8 +1,19 @@
 """An index that others drop while it is open, or with all else on the server, is missed by every call."""
 
+import numpy as np
 import pytest
 
-from ragknn import Document, HashingEmbedder, Index, abuild_context, atune, build_context, tune
+from ragknn import (
+    Document,
+    HashingEmbedder,
+    Index,
+    Splitter,
+    Verification,
+    abuild_context,
+    atune,
+    build_context,
+    tune,
+)
 from ragknn.errors import IndexNotFound
 from ragknn.estimators import KNeighborsClassifier, KNeighborsRegressor, RadiusNeighborsClassifier
 from ragknn.evaluation import Questions, aevaluate, evaluate
@@ -33,6 +44,10 @@ def dropped(client, name):
 
 def without_its_search_index(client, name):
     client.execute_command("FT.DROPINDEX", f"ragknn:{name}:v1", "DD")
+
+
+def with_its_passages_left(client, name):
+    client.execute_command("FT.DROPINDEX", f"ragknn:{name}:v1")
 
 
 def calls(faces, index):
@@ -89,15 +104,17 @@ def calls(faces, index):
     }
 
 
-@pytest.mark.parametrize("go", [emptied, dropped, without_its_search_index])
+@pytest.mark.parametrize("go", [emptied, dropped, without_its_search_index, with_its_passages_left])
 def test_every_call_says_that_the_index_is_gone(faces, filled, index_name, client, go):
     asked = calls(faces, filled)
     go(client, index_name)
     before = sorted(client.scan_iter(f"ragknn:{index_name}:*"))
     by_key = {"documents", "documents by id", "passages", "passages by id", "context"}
     by_key |= {"exists", "update", "delete", "clear"}
-    for call in [call for name, call in asked.items() if not (go is without_its_search_index and name in by_key)]:
-        with pytest.raises(IndexNotFound, match=f"expected (index|an index named) '{index_name}'"):
+    is_stored = go in (without_its_search_index, with_its_passages_left)
+    words = f"'{index_name}' with its search index, .* call open" if is_stored else f"'{index_name}'"
+    for call in [call for name, call in asked.items() if not (is_stored and name in by_key)]:
+        with pytest.raises(IndexNotFound, match=f"expected (index|an index named) {words}"):
             call()
     assert sorted(client.scan_iter(f"ragknn:{index_name}:*")) == before  # nothing was written
 
@@ -107,6 +124,50 @@ def test_an_index_that_is_gone_can_be_opened_anew_and_dropped(faces, filled, ind
     assert filled.drop() == 0
     filled.open()
     assert faces.indexer(filled).add(DOCUMENTS).added == 3
+
+
+def test_a_search_index_that_others_dropped_is_made_again_of_what_is_stored(faces, filled, index_name, client):
+    vectors = np.random.default_rng(1).standard_normal((3_000, 16))
+    ids = [f"v{number}" for number in range(len(vectors))]
+    indexer = faces.indexer(filled)
+    indexer.add_vectors(ids, vectors)
+    with_its_passages_left(client, index_name)
+    filled.open()
+    assert (filled.count(), filled.describe().percent_indexed) == (3_003, 1.0)
+    found = faces.retriever(filled).kneighbors(vectors[[7]], k=1)
+    assert found[0][0].passage.document_id == "v7"
+    report = indexer.sync(DOCUMENTS, where={"t": "v"})
+    assert (report.unchanged, report.verification) == (3, Verification(True, searchable=3_003))
+    client.execute_command("FT.ALIASDEL", f"ragknn:{index_name}")
+    with pytest.raises(IndexNotFound, match="or its alias; call open"):
+        indexer.add(DOCUMENTS)
+    filled.open()
+    assert indexer.add(DOCUMENTS).unchanged == 3
+
+
+@pytest.mark.parametrize("go", [emptied, with_its_passages_left, without_its_search_index])
+@pytest.mark.parametrize("method", ["add", "sync"])
+def test_what_goes_under_a_writer_leaves_whole_documents(faces, filled, index_name, client, go, method):
+    indexer = faces.indexer(filled, Splitter(size=2, overlap=0, unit="words"))
+    new = [Document(f"n{number}", "one two three four five", "x", {"t": "v"}) for number in range(40)]
+
+    def some():
+        for number, document in enumerate([*DOCUMENTS, *new]):
+            if number == 20:
+                go(client, index_name)
+            yield document
+
+    with pytest.raises(IndexNotFound, match=f"expected index '{index_name}'"):
+        getattr(indexer, method)(some(), batch_size=4)
+    if go is emptied:
+        assert list(client.scan_iter(f"ragknn:{index_name}:*")) == []
+    filled.open()
+    assert filled.check().is_sound
+    report = indexer.sync([*DOCUMENTS, *new])
+    assert report.failed == ()
+    assert report.verification == Verification(True, searchable=123, stored=123)
+    assert indexer.sync([*DOCUMENTS, *new]).unchanged == 43
+    assert {one.id: one.text for one in filled.documents()} == {one.id: one.text for one in [*DOCUMENTS, *new]}
 
 
 @pytest.mark.parametrize("kind", [KNeighborsClassifier, KNeighborsRegressor, RadiusNeighborsClassifier])
