@@ -54,6 +54,13 @@ class Once:
     commands: list[Command]
 
 
+class SentAgain(list[Any]):
+    """Replies to commands that were sent once more after the connection broke.
+
+    The server may have done them before: what changes nothing a second time may have changed something the first time.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """A computation that would keep an event loop from its other work.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from ragknn._protocol.finding import KEYS_PER_ROUND
-from ragknn._protocol.flows import Command, Flow, Once
+from ragknn._protocol.flows import Command, Flow, Once, SentAgain
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.owners import OF_ANOTHER, REFUSED, Owners, guarded
 from ragknn._protocol.place import Place
@@ -132,6 +132,9 @@ return found
 # What is known of a document that is not whole.
 DAMAGED = ("", "")
 
+Outcome: TypeAlias = bool | str | None
+"""What became of a document that was to be written; `write_documents` explains."""
+
 _FIRST_WITH_NEW_HASHES = (8,)  # of Redis
 
 
@@ -235,7 +238,7 @@ def stored_details(keys: Keys, spots: Sequence[tuple[str, int]]) -> Flow[list[tu
 
 def write_documents(
     place: Place, documents: Sequence[Replacement | Change], birth: str | None = None
-) -> Flow[list[bool | str] | None]:
+) -> Flow[list[Outcome] | None]:
     """Write the documents in one round trip, each in one step; in two where one was new, and is not any more.
 
     Args:
@@ -244,9 +247,10 @@ def write_documents(
         birth: name of the index that is meant, by `version.named_birth`; None to write into whatever is there.
 
     Returns:
-        For each document True; False if it was left as it is, because it exists already or was changed meanwhile; or
-        why the server refused it, and it stayed as it was. None if the index was dropped meanwhile: what was written is
-        removed again.
+        For each document True; False if it was left as it is, because it exists already or was changed meanwhile; None
+        if that may have been done by this very call, which was sent again when the connection broke; or why the server
+        refused it, and it stayed as it was. In place of all, None if the index was dropped meanwhile: what was written
+        is removed again.
     """
     quick = [document.quick_command(place) if isinstance(document, Replacement) else None for document in documents]
     commands = [command or document.command(place.keys) for command, document in zip(quick, documents, strict=True)]
@@ -256,7 +260,10 @@ def write_documents(
     there = [
         number
         for number, document in enumerate(documents)
-        if quick[number] and outcomes[number] is False and isinstance(document, Replacement) and not document.only_new
+        if quick[number]
+        and outcomes[number] in (False, None)
+        and isinstance(document, Replacement)
+        and not document.only_new
     ]
     if there:
         again = [documents[number] for number in there]
@@ -271,22 +278,29 @@ def write_documents(
 
 def write_new(
     place: Place, document_ids: Sequence[str], commands: list[Command], birth: str
-) -> Flow[list[bool | str] | None]:
+) -> Flow[list[Outcome] | None]:
     """Send the commands that `store_if_new` made for documents; return what `write_documents` does."""
     return (yield from _written(place.keys, document_ids, commands, birth))
 
 
 def _written(
     keys: Keys, document_ids: Sequence[str], commands: list[Command], birth: str | None
-) -> Flow[list[bool | str] | None]:
+) -> Flow[list[Outcome] | None]:
     if birth is None:
-        return [_outcome(reply) for reply in (yield commands)]
+        replies = yield commands
+        return _outcomes(replies, replies)
     # Behind what is written: so either whoever drops the index sees all of it, or this sees that it is dropped.
-    *replies, found = yield [*commands, ("HGET", keys.manifest, BIRTH)]
+    replies = yield [*commands, ("HGET", keys.manifest, BIRTH)]
+    *written, found = replies
     if checked(found) is None or as_text(found) != birth:
         yield from delete_documents(keys, document_ids)
         return None
-    return [_outcome(reply) for reply in replies]
+    return _outcomes(written, replies)
+
+
+def _outcomes(written: Sequence[Any], replies: Sequence[Any]) -> list[Outcome]:
+    outcomes = map(_outcome, written)
+    return [outcome or None for outcome in outcomes] if isinstance(replies, SentAgain) else list(outcomes)
 
 
 def _outcome(reply: Any) -> bool | str:

@@ -106,10 +106,10 @@ def _change_part(
         if outcome is True:
             changed.ids.append(document_id)
             changed.left_out += left_out[document_id]
-        elif outcome is False:
-            again.append(document_id)
-        else:
+        elif isinstance(outcome, str):
             changed.failed.append(Failure(document_id, outcome, document_id))
+        else:
+            again.append(document_id)
     return again
 
 

@@ -22,7 +22,7 @@ from ragknn._protocol.flows import Ahead, Begun, Flow, Work
 from ragknn._protocol.place import Place
 from ragknn._protocol.presence import gone
 from ragknn._protocol.vectors import as_vectors
-from ragknn._protocol.writing import stored_details, stored_hashes, write_documents
+from ragknn._protocol.writing import Outcome, stored_details, stored_hashes, write_documents
 from ragknn.errors import EmbeddingError, InvalidVectors
 from ragknn.indexing._drafts import Drafting, ReadyDocument
 from ragknn.indexing._owners import ids_of_others
@@ -231,9 +231,11 @@ class Line:
             self._settle(one)
             if outcome is True:
                 one.count(self._tally)
-            elif outcome is not False:
+            elif isinstance(outcome, str):
                 self._tally.fail(one.draft.id, outcome)
             else:
+                if outcome is None and one.stored is None:
+                    self._tally.doubt(one.draft.id, was_new=True)
                 self._changed.append(one.item)
         self._tell()
 
@@ -265,13 +267,13 @@ class Line:
                 yield from self._look_up(again[start : start + self._policy.batch_size])
 
 
-def outcomes_of(place: Place, begun: Begun, behind: Iterable[Begun]) -> Flow[list[bool | str]]:
+def outcomes_of(place: Place, begun: Begun, behind: Iterable[Begun]) -> Flow[list[Outcome]]:
     """Wait for what was begun to be written.
 
     Raises:
         IndexNotFound: the index was dropped meanwhile; what was begun behind it has taken back what it wrote too.
     """
-    outcomes: list[bool | str] | None = yield begun
+    outcomes: list[Outcome] | None = yield begun
     if outcomes is None:
         yield from behind
         raise gone(place.keys)

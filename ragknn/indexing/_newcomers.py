@@ -134,11 +134,14 @@ class Newcomers:
         for (number, one), outcome in zip(sent, outcomes, strict=True):
             if outcome is True:
                 stored.append(one)
-            elif outcome is False:
-                self._all_were_new = False
-                self._leave(number, one)
-            else:
+            elif isinstance(outcome, str):
                 self._tally.fail(one.id, outcome)
+            else:
+                if outcome is None:
+                    self._tally.doubt(one.id, was_new=False)
+                else:
+                    self._all_were_new = False
+                self._leave(number, one)
         self._tally.store_new(stored)
         self._tell()
 

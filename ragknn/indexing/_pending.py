@@ -117,19 +117,22 @@ def pending_of(
         if item.id in of_others:
             tally.fail(item.id, OF_ANOTHER)
             continue
+        is_to_stay = bool(stored) and item.id not in tally.written and policy.on_existing != "replace"
         if stored == DAMAGED:
             tally.note_damage(item.id)
-        elif stored and item.id not in tally.written and policy.on_existing != "replace":
-            if policy.on_existing == "skip":
-                tally.skipped.append(item.id)
-            else:
-                tally.fail(item.id, "expected a new document, got an id that the index has already")
+        elif is_to_stay and not tally.is_doubted(item.id):
+            _leave(item.id, policy, tally)
             continue
         try:
             drafted = draft(item, policy.on_bad_field).as_stored(stored[0] if stored else "")
             if stored == (drafted.text_hash, drafted.details_hash):
-                if item.id not in tally.written:
+                if tally.is_doubted(item.id):
+                    tally.resolve(item.id, stored, len(drafted.cut()), drafted.details()[1])
+                elif item.id not in tally.written:
                     tally.unchanged.append(item.id)
+                continue
+            if is_to_stay and stored != DAMAGED:
+                _leave(item.id, policy, tally)
                 continue
             details, left_out = drafted.details()
             same_text = stored is not None and stored[0] == drafted.text_hash
@@ -146,6 +149,14 @@ def pending_of(
             yield Pending(item, drafted, stored, details, left_out, passages)
         else:
             tally.fail(item.id, "expected text, got none or only white space")
+
+
+def _leave(document_id: str, policy: Policy, tally: Tally) -> None:
+    """Count a document that is there already, and is to stay as it is."""
+    if policy.on_existing == "skip":
+        tally.skipped.append(document_id)
+    else:
+        tally.fail(document_id, "expected a new document, got an id that the index has already")
 
 
 def writes_of(schema: Schema, pending: Sequence[Pending], policy: Policy, tally: Tally) -> list[Replacement | Change]:

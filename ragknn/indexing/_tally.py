@@ -16,6 +16,10 @@ _DAMAGE = (
     "its passages on the server were not those of the document: some had expired, were evicted, or deleted by others, "
     "or were lost when the server stopped; it is stored anew"
 )
+_SENT_AGAIN = (
+    "{} documents were sent again when the connection broke, and are stored as they should be; they count as added, "
+    "though some may have been there before"
+)
 
 # Kinds of documents that are in the input.
 _OF_INPUT = ("added", "updated", "unchanged", "skipped")
@@ -36,6 +40,8 @@ class Tally:
         self._put_off: set[str] = set()  # those of them that come again
         # Of documents that may come again, or whose state is only told: ids and hashes.
         self.written: dict[str, tuple[str, str]] = {}
+        self._doubted: dict[str, bool] = {}
+        self._assumed: list[str] = []
         self.added: list[str] = []
         self.updated: list[str] = []
         self.deleted: list[str] = []
@@ -99,6 +105,25 @@ class Tally:
         self.added += [one.id for one in documents]
         self.passages += len(documents)
 
+    def doubt(self, document_id: str, *, was_new: bool) -> None:
+        """Note that a document was there when it was sent again, perhaps by its first sending.
+
+        Args:
+            document_id: the document.
+            was_new: whether it was not there before its first sending.
+        """
+        self._doubted[document_id] = was_new
+
+    def is_doubted(self, document_id: str) -> bool:
+        """Whether it is not known if a document that is there, as it should be, was stored by this call."""
+        return document_id in self._doubted
+
+    def resolve(self, document_id: str, hashes: tuple[str, str], passages: int, left_out: Sequence[str]) -> None:
+        """Count a document of which that is not known as stored by this call."""
+        if not self._doubted.pop(document_id):
+            self._assumed.append(document_id)
+        self.store(document_id, hashes, passages, left_out, new=True)
+
     def each_id_once(self, batch: Sequence[Any]) -> Iterator[Any]:
         """Yield the documents of a batch of outcomes that are to be stored; count all else.
 
@@ -132,6 +157,8 @@ class Tally:
         """Return the counts; at the end with the ids, in the order of the input."""
         left_out, ids, reasons = self.left_out, {}, {}
         if final:
+            if self._assumed:
+                self.notes.append(Note("assumed", self._assumed[0], _SENT_AGAIN.format(len(self._assumed))))
             place = {document_id: number for number, document_id in enumerate(self.seen)}
             left_out = sorted(left_out, key=lambda failure: place[failure.document_id or ""])
             settled = {what: sorted(getattr(self, what), key=place.__getitem__) for what in _OF_INPUT}

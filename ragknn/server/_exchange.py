@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import redis
 import redis.asyncio
 
-from ragknn._protocol.flows import Command
+from ragknn._protocol.flows import Command, SentAgain
 from ragknn.server._packing import packed
 from ragknn.server._retries import ASYNC_NEVER, NEVER, may_pass, pause_after
 
@@ -30,8 +30,8 @@ Read: TypeAlias = Callable[[int, Any], Any]
 def exchange(client: Any, commands: list[Command], read: Read | None = None, *, once: bool = False) -> list[Any]:
     """Return the replies, errors among them as values, or what `read` makes of each.
 
-    When a connection breaks, all commands are sent again over another, as often as the client is set up to; unless
-    they are to be sent `once`.
+    When a connection breaks, all commands are sent again over another, as often as the client is set up to, and the
+    replies are `SentAgain`; unless they are to be sent `once`.
     """
     if not commands:
         return []
@@ -51,7 +51,7 @@ def exchange(client: Any, commands: list[Command], read: Read | None = None, *, 
             raise
         else:
             client.connection_pool.release(connection)
-            return replies
+            return SentAgain(replies) if failures else replies
         time.sleep(pause_after(failures))
 
 
@@ -148,7 +148,7 @@ async def aexchange(client: Any, commands: list[Command], read: Read | None = No
             raise
         else:
             await pool.release(connection)
-            return replies
+            return SentAgain(replies) if failures else replies
         await asyncio.sleep(pause_after(failures))
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import redis
 
-from ragknn._protocol.flows import Command
+from ragknn._protocol.flows import Command, SentAgain
 from ragknn.server._exchange import discard, exchange, read_reply, take
 from ragknn.server._packing import packed
 from ragknn.server._retries import may_pass
@@ -100,7 +100,7 @@ class Lane:
             if not retries or not may_pass(error) or any(letter.once for letter in lost):
                 raise
             for letter in lost:
-                letter.replies = exchange(self._client, letter.commands)
+                letter.replies = SentAgain(exchange(self._client, letter.commands))
         except BaseException:
             self._give_up()
             raise
