@@ -3,7 +3,7 @@
 This package finds and loads models and computes vectors. It does not store or search them.
 """
 
-from ragknn.embedding._long_texts import LongTexts
+from ragknn.embedding._long_texts import LongTexts, embed_documents, embed_queries
 from ragknn.embedding.caching import CachedEmbedder, VectorCache
 from ragknn.embedding.engines import Backend, Engine
 from ragknn.embedding.function import EmbedFunction, FunctionEmbedder
@@ -27,4 +27,6 @@ __all__ = [
     "SentenceEmbedder",
     "Tokenizing",
     "VectorCache",
+    "embed_documents",
+    "embed_queries",
 ]

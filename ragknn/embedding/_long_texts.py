@@ -38,7 +38,7 @@ def checked_choice(option: str, choice: LongTexts) -> LongTexts:
 def embed_queries(
     embedder: Embedder, texts: Sequence[str], long_queries: LongTexts = "mean"
 ) -> tuple[NDArray[Any], list[Notes]]:
-    """Embed queries, folded as `fold` explains, and long ones too.
+    """Embed queries as an index does: long ones too, and with letters in other shapes as the letters.
 
     A long text is cut into pieces, which are embedded in the same call as all other texts. An embedder without
     `token_spans` (`Tokenizing`) or without a limit gets each text whole.
@@ -60,7 +60,7 @@ def embed_queries(
 def embed_documents(
     embedder: Embedder, texts: Sequence[str], long_texts: LongTexts = "mean", *, option: str = "long_texts"
 ) -> tuple[NDArray[Any], list[Notes]]:
-    """Embed documents; see `embed_queries`. `option` is the name of `long_texts` in messages."""
+    """Embed documents likewise; see `embed_queries`. `option` is the name of `long_texts` in messages."""
     return _embed(embedder.embed_documents, embedder, texts, long_texts, option)
 
 

@@ -29,7 +29,7 @@ from ragknn._protocol.schema import FORMAT, Algorithm, FieldType, Schema
 from ragknn._protocol.vectors import DType
 from ragknn._protocol.watch import Watch
 from ragknn._protocol.where import check_required, compiling
-from ragknn._secrets import guarded_url
+from ragknn._secrets import guarded_url, without_password
 from ragknn.embedding._locks import ProcessLock
 from ragknn.embedding._names import READY_VECTORS
 from ragknn.embedding._naming import default_embedder, embedder_named
@@ -184,6 +184,11 @@ class SharedIndex:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}{'' if self._opened else ', not open'})"
+
+    @property
+    def url(self) -> str | None:
+        """The URL that was passed, without a password; None where none was."""
+        return None if self._url is None else without_password(self._url)
 
     @property
     def schema(self) -> Schema:

@@ -153,6 +153,7 @@ def test_a_pickle_keeps_the_url_that_was_passed_and_no_setting(monkeypatch, redi
     secret = Index(filled, url="redis://user:secret@host:1", embedder=HashingEmbedder(64))
     assert b"secret" not in pickle.dumps(secret)
     assert "secret" not in repr(secret) + repr(Retriever(secret))
+    assert (secret.url, Index(filled).url) == ("redis://user@host:1", None)
     assert pickle.loads(pickle.dumps(secret)).embedder.dim == 64
 
 
