@@ -12,8 +12,9 @@ SEED ?= $(shell date +%s)
 demo: $(READY)  ## index the handbook on the embedded Redis and ask it questions
 	$(BIN)/ragknn demo
 
+# What is compiled is kept, whatever the environment says: hundreds of processes read it.
 test: $(READY)  ## run all tests, on every core up to four: each worker has a Redis and a loaded model
-	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 drill: $(READY)  ## kill, cut, stop and fill at many points drawn by chance; POINTS=n of each, SEED=n to repeat
 	@echo 'drill: SEED=$(SEED) POINTS=$(POINTS)'

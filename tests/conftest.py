@@ -1,6 +1,7 @@
 """Fixtures that every test may use: one real Redis for the session, and faces that make async tests sync ones."""
 
 import asyncio
+import gc
 import inspect
 import os
 from collections.abc import Iterator
@@ -49,6 +50,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the long tests first: while one worker has them, the others take the rest of its share."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+def pytest_collection_finish() -> None:
+    """Let garbage be looked for in what tests make, and not again and again in all that is there before the first."""
+    gc.collect()
+    gc.freeze()
 
 
 def _shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
