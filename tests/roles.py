@@ -129,6 +129,10 @@ class Calls:
             "Indexer.sync": lambda: write(lambda to: to.sync(documents())),
             "Indexer.add_vectors": lambda: write(lambda to: to.add_vectors([f"v-{new}"], rows)),
             "Indexer.add_passages": lambda: write(lambda to: to.add_passages([Passage(new, f"p-{new}", "text", 0, 4)])),
+            "Indexer.add_passages(keep_others)": lambda: write(
+                lambda to: to.add_passages([Passage(new, "d4", "text", 0, 4)], keep_others=True)
+            ),
+            "Indexer.delete_passages": lambda: write(lambda to: to.delete_passages(["d4#0", "nobody"])),
             "Indexer.update": lambda: write(lambda to: to.update(["d2"], where={"t": "x"}, metadata={"n": None})),
             "Indexer.update(where)": lambda: write(lambda to: to.update(where={"t": "x"}, metadata={"m": new})),
             "Indexer.delete": lambda: write(lambda to: to.delete(["d3"])),

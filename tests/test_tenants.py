@@ -127,6 +127,9 @@ CHANGES = {
     "Indexer.update": lambda index, where: Indexer(index).update(FOREIGN, where=where, label="taken").ids,
     "Indexer.update(where)": lambda index, where: Indexer(index).update(where=where, label="mine").ids,
     "Indexer.delete": lambda index, where: Indexer(index).delete([*FOREIGN, "beta-1"], where=where),
+    "Indexer.delete_passages": lambda index, where: Indexer(index).delete_passages(
+        ["alpha-1#0", "alpha-2#1", "beta-1#0", "beta-2#1"], where=where
+    ),
     "Indexer.delete_where": lambda index, where: Indexer(index).delete_where(where),
 }
 # What takes no filter, and so refuses such an index.
@@ -257,6 +260,10 @@ def stored_as(indexer, way: str, document: Document, **options):
             return indexer.sync([document], where=MINE)
         case "vectors":
             return indexer.add_vectors([document.id], VECTOR, metadata=[document.metadata], **options)
+        case "single passages":
+            return indexer.add_passages(
+                [Passage("p", document.id, "text", 0, 4, metadata=document.metadata)], keep_others=True, **options
+            )
         case "passages":
             return indexer.add_passages(
                 [Passage("p", document.id, "text", 0, 4, metadata=document.metadata)], **options
@@ -277,6 +284,17 @@ def test_nobody_takes_the_id_of_another(faces, pair, redis_url, way, options):
             "alpha-1",
             0,
         )
+        assert "expected an id of its own" in failure.reason
+    after = list(both.documents(where={"tenant": THEIRS}, vectors=True))
+    assert [one.to_dict() for one in after] == [one.to_dict() for one in before]
+
+
+@pytest.mark.parametrize("options", [{}, {"dry_run": True}], ids=str)
+def test_nobody_adds_a_passage_to_a_document_of_another(faces, pair, redis_url, options):
+    both, _ = pair
+    before = list(both.documents(where={"tenant": THEIRS}, vectors=True))
+    with faces.index(both.name, url=redis_url, embedder=OPTIONS["embedder"]) as index:
+        [failure] = stored_as(faces.indexer(index), "single passages", STOLEN, **options).failed
         assert "expected an id of its own" in failure.reason
     after = list(both.documents(where={"tenant": THEIRS}, vectors=True))
     assert [one.to_dict() for one in after] == [one.to_dict() for one in before]

@@ -39,9 +39,9 @@ class Owners:
     tags: frozenset[str]
 
 
-def guarded(script: str, owners: Owners | None) -> tuple[str, Command]:
+def guarded(script: str, told: Command, owners: Owners | None) -> tuple[str, Command]:
     """Return the script so that it replaces nothing of others, and what it is to be told at its end."""
     if owners is None:
-        return script, ()
+        return script, told
     tags = "".join(f"{TAG_SEPARATOR}{tag}" for tag in sorted(owners.tags))
-    return _OF_ALL + script, (owners.field, tags + TAG_SEPARATOR)
+    return _OF_ALL + script, (*told, owners.field, tags + TAG_SEPARATOR)

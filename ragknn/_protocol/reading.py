@@ -25,6 +25,8 @@ from ragknn.records import Document, Label, Passage
 # What is read of a passage's hash; the vector on request.
 FIELDS = ("id", "text", "start", "end", "label", "metadata", "digest", PAGE, HEADINGS)
 
+_READS = 10  # times that passages which were moved meanwhile are looked for
+
 # Returns a document's record and the hashes of its passages, or nothing where it is not there. KEYS: where the record
 # may be. ARGV: the prefix of its passages; the names of the fields to read of each. A script, since how many passages
 # there are must be read and used in one step: a writer may be replacing the document.
@@ -146,11 +148,16 @@ def read_passages(
     found: dict[str, Passage] = {}
     for passage in (yield from read_at(place, list(spots.values()), among, vectors=vectors)):
         found[passage.id] = passage
-    # A passage that has an id of its own is not found by its place.
-    if rest := [one for one in dict.fromkeys(passage_ids) if one not in found]:
+    # A passage that has an id of its own is not found by its place; and that changes when others are removed before it.
+    for _ in range(_READS):
+        rest = [one for one in dict.fromkeys(passage_ids) if one not in found]
+        if not rest:
+            break
         own = yield from spots_with(place, "passage_id", rest, among)
-        for passage in (yield from read_at(place, own, EVERYTHING, vectors=vectors)):
-            found.setdefault(passage.id, passage)
+        there = yield from read_at(place, own, EVERYTHING, vectors=vectors)
+        found.update((passage.id, passage) for passage in there)
+        if len(there) == len(own) and {passage.id for passage in there} <= {*rest}:
+            break
     return [found[one] for one in passage_ids if one in found]
 
 

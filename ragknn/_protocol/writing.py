@@ -43,6 +43,14 @@ for i = beyond - 1, number, -1 do redis.call('UNLINK', ARGV[1] .. i) end
 return 1
 """
 
+# Goes before a script that writes or removes a document, and lets it do so only if the document is as it was read.
+# ARGV, at its end: the text hash and the details hash that it had then.
+_AS_READ = """
+local details, text = table.remove(ARGV), table.remove(ARGV)
+local is = redis.call('HMGET', KEYS[1], 'text_hash', 'details_hash')
+if (is[1] or '') ~= text or (is[2] or '') ~= details then return 0 end
+"""
+
 # Changes label, metadata and fields of a document's passages. KEYS: its record. ARGV: the prefix of its passages; the
 # text hash and the details hash that it must have, the latter "" for any; the new details hash; how many fields go, and
 # their names; then groups of fields as above, one for all passages or one for each. If a passage is gone from the
@@ -159,6 +167,8 @@ class Replacement:
         only_new: whether to leave an existing document as it is.
         seems_new: whether it was not there when it was looked up.
         owners: whose it is; None where documents are nobody's.
+        expected: text hash and details hash that what is there must have, if it is not to be left as it is; None for
+            any.
     """
 
     id: str
@@ -167,13 +177,14 @@ class Replacement:
     only_new: bool = False
     seems_new: bool = False
     owners: Owners | None = None
+    expected: tuple[str, str] | None = None
 
     def command(self, keys: Keys) -> Command:
         """Return the command that stores it."""
         condition = "absent" if self.only_new else ""
         first, *others = self.passages
         groups = [part for group in ((*first, *self.record), *others) for part in (str(len(group)), *group)]
-        script, told = guarded(_REPLACE, self.owners)
+        script, told = guarded(*_as_read(_REPLACE, self.expected), self.owners)
         return ("EVAL", script, "1", keys.record(self.id), keys.passages(self.id), condition, *groups, *told)
 
     def quick_command(self, place: Place) -> Command | None:
@@ -210,8 +221,30 @@ class Change:
         groups = [part for group in self.passages for part in (str(len(group)), *group)]
         hashes = (self.text_hash, self.old_hash, self.new_hash)
         gone = (str(len(self.removed)), *self.removed)
-        script, told = guarded(_CHANGE, self.owners)
+        script, told = guarded(_CHANGE, (), self.owners)
         return ("EVAL", script, "1", keys.record(self.id), keys.passages(self.id), *hashes, *gone, *groups, *told)
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A document to be removed with its passages, if it is as it was read.
+
+    Attributes:
+        id: the document's id.
+        expected: text hash and details hash that it must have; if not, it stays.
+    """
+
+    id: str
+    expected: tuple[str, str]
+
+    def command(self, keys: Keys) -> Command:
+        """Return the command that removes it."""
+        script, told = _as_read(_REMOVE, self.expected)
+        return ("EVAL", script, "1", keys.record(self.id), keys.passages(self.id), *told)
+
+
+def _as_read(script: str, expected: tuple[str, str] | None) -> tuple[str, Command]:
+    return (script, ()) if expected is None else (_AS_READ + script, expected)
 
 
 def stored_hashes(place: Place, document_ids: Sequence[str]) -> Flow[list[tuple[str, str] | None]]:
@@ -237,7 +270,7 @@ def stored_details(keys: Keys, spots: Sequence[tuple[str, int]]) -> Flow[list[tu
 
 
 def write_documents(
-    place: Place, documents: Sequence[Replacement | Change], birth: str | None = None
+    place: Place, documents: Sequence[Replacement | Change | Removal], birth: str | None = None
 ) -> Flow[list[Outcome] | None]:
     """Write the documents in one round trip, each in one step; in two where one was new, and is not any more.
 

@@ -92,7 +92,7 @@ class Tally:
         self.passages += passages
         self.left_out += [self.failure(document_id, reason) for reason in left_out]
 
-    def see(self, documents: Sequence[Document]) -> None:
+    def see(self, documents: Sequence[Document | ReadyDocument]) -> None:
         """Take note of documents whose ids come once."""
         self.seen.update((one.id, one.source) for one in documents)
 

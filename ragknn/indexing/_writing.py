@@ -31,6 +31,7 @@ from ragknn.indexing._changing import change_details
 from ragknn.indexing._drafts import by_document, drafting_documents, drafting_ready, drafting_vectors
 from ragknn.indexing._ingestion import ingest
 from ragknn.indexing._line import Embedding
+from ragknn.indexing._merging import merging
 from ragknn.indexing._newcomers import ReadyVectors
 from ragknn.indexing._policy import IngestOptions, Policy
 from ragknn.indexing._reading import DOCUMENTS_PER_PART, checked_ids, in_parts, storable
@@ -183,10 +184,12 @@ def _embeds_nothing(texts: Sequence[str]) -> NDArray[np.float32]:
 
 
 def adding_passages(
-    index: Index | AsyncIndex, passages: Iterable[Passage], embed: bool, options: IngestOptions
+    index: Index | AsyncIndex, passages: Iterable[Passage], embed: bool, keep_others: bool, options: IngestOptions
 ) -> Flow[IngestReport]:
     """The flow behind `Indexer.add_passages`."""
     policy = _policy(options)
+    if check_flag("keep_others", keep_others):
+        return (yield from merging(index, passages, embed, _embedding(index), policy))
     yield from index._modernizing()
     draft = drafting_ready(index.schema, check_flag("embed", embed))
     return (yield from ingest(index._place(), by_document(passages), draft, _embedding(index), policy))

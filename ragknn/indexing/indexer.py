@@ -13,6 +13,7 @@ from ragknn._protocol.dropping import remove_documents
 from ragknn._protocol.schema import OnBadField
 from ragknn.filters import Where
 from ragknn.indexing._policy import IngestOptions, OnRepeated, Progress
+from ragknn.indexing._removing import removing
 from ragknn.indexing._writing import (
     adding,
     adding_passages,
@@ -148,7 +149,12 @@ class Indexer:
         return self.index._run(adding_vectors(self.index, ids, vectors, texts, labels, metadata, options))
 
     def add_passages(
-        self, passages: Iterable[Passage], *, embed: bool = True, **options: Unpack[IngestOptions]
+        self,
+        passages: Iterable[Passage],
+        *,
+        embed: bool = True,
+        keep_others: bool = False,
+        **options: Unpack[IngestOptions],
     ) -> IngestReport:
         """Add documents whose passages were cut elsewhere, each in one step.
 
@@ -158,11 +164,15 @@ class Indexer:
         them, is a space or an empty line in its text.
 
         Args:
-            passages: those of one document one after the other; together they replace what there is of it. Passages
+            passages: those of one document one after the other; together they replace what there is of it, unless
+                `keep_others` is true. Passages
                 without offsets (0, 0) are put one after the other. An id of a passage should be unique in the index.
             embed: whether passages without a vector are embedded, or stored without one, to be found by
                 their words, by filters and by their ids only.
-            options: as for `add`.
+            keep_others: whether the other passages stay that the index has of these documents. One that is given takes
+                the place of the one that has its id, and keeps its vector if the text is the same; new ones stand where
+                their offsets say, or come last. Nothing is lost where another writer adds to the same document.
+            options: as for `add`; with `keep_others`, `on_existing` is "replace", and a document may come again.
 
         Raises:
             TypeError: something else than passages.
@@ -170,7 +180,7 @@ class Indexer:
             ServerError: the server cannot be reached or refuses a command.
             EmbeddingError: the model failed.
         """
-        return self.index._run(adding_passages(self.index, passages, embed, options))
+        return self.index._run(adding_passages(self.index, passages, embed, keep_others, options))
 
     def update(
         self,
@@ -214,6 +224,22 @@ class Indexer:
             ServerError: the server cannot be reached or refuses a command.
         """
         return self.index._run(deleting(self.index, document_ids, where))
+
+    def delete_passages(self, passage_ids: Iterable[str], *, where: Where | None = None) -> int:
+        """Remove single passages; return how many of them there were.
+
+        The others of their documents stay, with their vectors; a document whose last passage is removed is gone.
+
+        Args:
+            passage_ids: ids that are not in the index are no error.
+            where: those that do not match stay; `ragknn.filters` explains it.
+
+        Raises:
+            TypeError: a str in place of several.
+            IngestFailed: the server has no room to store what is left of a document, which stays as it was.
+            ServerError: the server cannot be reached or refuses a command.
+        """
+        return self.index._run(removing(self.index, passage_ids, where))
 
     def delete_where(self, where: Where) -> int:
         """Remove all documents that match, with all their passages; return how many there were.
@@ -277,10 +303,15 @@ class AsyncIndexer:
         return await self.index._run(adding_vectors(self.index, ids, vectors, texts, labels, metadata, options))
 
     async def add_passages(
-        self, passages: Iterable[Passage], *, embed: bool = True, **options: Unpack[IngestOptions]
+        self,
+        passages: Iterable[Passage],
+        *,
+        embed: bool = True,
+        keep_others: bool = False,
+        **options: Unpack[IngestOptions],
     ) -> IngestReport:
         """Async twin of `Indexer.add_passages`."""
-        return await self.index._run(adding_passages(self.index, passages, embed, options))
+        return await self.index._run(adding_passages(self.index, passages, embed, keep_others, options))
 
     async def update(
         self,
@@ -297,6 +328,10 @@ class AsyncIndexer:
     async def delete(self, document_ids: Iterable[str], *, where: Where | None = None) -> int:
         """Async twin of `Indexer.delete`."""
         return await self.index._run(deleting(self.index, document_ids, where))
+
+    async def delete_passages(self, passage_ids: Iterable[str], *, where: Where | None = None) -> int:
+        """Async twin of `Indexer.delete_passages`."""
+        return await self.index._run(removing(self.index, passage_ids, where))
 
     async def delete_where(self, where: Where) -> int:
         """Async twin of `Indexer.delete_where`."""

@@ -1,0 +1,86 @@
+"""The flow that removes single passages, and leaves the others of their documents."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ragknn._protocol.flows import Flow, Work
+from ragknn._protocol.place import Place
+from ragknn._protocol.presence import gone
+from ragknn._protocol.reading import FIELDS, read_passages, read_stored
+from ragknn._protocol.version import named_birth
+from ragknn._protocol.writing import Change, Outcome, Removal, Replacement, write_documents
+from ragknn.errors import CommandRefused
+from ragknn.filters import Where
+from ragknn.indexing._drafts import ReadyDocument, drafting_ready
+from ragknn.indexing._line import CHANGED_MEANWHILE
+from ragknn.indexing._merging import ATTEMPTS, DOCUMENTS_PER_ROUND, if_as_read
+from ragknn.indexing._pending import pending_of, writes_of
+from ragknn.indexing._policy import Policy
+from ragknn.indexing._reading import PASSAGES_PER_PART, checked_ids, in_parts, storable
+from ragknn.indexing._tally import Tally
+
+if TYPE_CHECKING:
+    from ragknn.indexing.async_index import AsyncIndex
+    from ragknn.indexing.index import Index
+
+
+def removing(index: Index | AsyncIndex, passage_ids: Iterable[str], where: Where | None) -> Flow[int]:
+    """The flow behind `Indexer.delete_passages`."""
+    among = yield from index._filtering(where)
+    yield from index._modernizing()
+    place = index._place()
+    birth = yield from named_birth(place.keys)
+    removed = 0
+    for part in in_parts(dict.fromkeys(checked_ids(passage_ids)), PASSAGES_PER_PART):
+        left: Sequence[str] = storable(part)
+        doubted: set[str] = set()  # what a removal that was sent again may have removed the first time
+        for _ in range(ATTEMPTS):
+            found = (yield from read_passages(place, left, among)) if left else []
+            removed += len(doubted.difference(one.id for one in found))
+            chosen: dict[str, list[str]] = {}
+            for one in found:
+                chosen.setdefault(one.document_id, []).append(one.id)
+            outcomes: dict[str, Outcome] = {}
+            for documents in in_parts(chosen, DOCUMENTS_PER_ROUND):
+                outcomes.update((yield from _remove(place, birth, {one: chosen[one] for one in documents})))
+            doubted = {one.id for one in found if outcomes.get(one.document_id, False) is None}
+            left = [one.id for one in found if outcomes.get(one.document_id, False) is not True]
+            removed += len(found) - len(left)
+            if not left:
+                break
+        else:
+            raise CommandRefused(f"delete_passages: {CHANGED_MEANWHILE}")
+    return removed
+
+
+def _remove(place: Place, birth: str, chosen: Mapping[str, Collection[str]]) -> Flow[dict[str, Outcome]]:
+    """Remove passages of documents; return what became of each, as `write_documents` does."""
+    policy = Policy(on_bad_field="leave_out")  # what is there stays as it is
+    tally = Tally(policy)
+    stored = yield from read_stored(place, list(chosen), (*FIELDS, "vector"))
+    hashes = {document_id: (old.text_hash, old.details_hash) for document_id, old in stored.items()}
+    rests = [
+        ReadyDocument(
+            document_id,
+            tuple(one for one in old.passages if one.digest and one.id not in chosen[document_id]),
+        )
+        for document_id, old in stored.items()
+    ]
+    tally.see(rests)
+    draft = drafting_ready(place.schema, False)
+    some = [one for one in rests if one.passages]
+    pending = yield Work(lambda: list(pending_of(some, [hashes[one.id] for one in some], draft, policy, tally)))
+    made = yield Work(partial(writes_of, place.schema, pending, policy, tally))
+    writes: list[Replacement | Change | Removal] = [if_as_read(write, hashes[write.id], None) for write in made]
+    writes += [Removal(one.id, hashes[one.id]) for one in rests if not one.passages]
+    outcomes = (yield from write_documents(place, writes, birth)) if writes else []
+    if outcomes is None:
+        raise gone(place.keys)
+    for write, outcome in zip(writes, outcomes, strict=True):
+        if isinstance(outcome, str):
+            tally.fail(write.id, outcome)
+    tally.report(final=True).raise_for_failures()
+    return dict(zip([write.id for write in writes], outcomes, strict=True))
