@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from ragknn._display.inert import visible
+from ragknn._logs import WRITING
 from ragknn._protocol.counting import index_info, wait_until_searchable
 from ragknn._protocol.dropping import drop_index, remove_remains
 from ragknn._protocol.encoding import TAG_SEPARATOR
@@ -93,12 +95,21 @@ def open_index(
             yield [("UNLINK", keys.manifest)]
         for reply in refused:
             checked(reply)
+        _tell_made(keys, schema, is_new=is_new)
     elif len(keys.search_versions([as_text(name) for name in listed])) > 1:
         yield from clean_up(keys)
     if is_unknown_index(info) or parse_info(info).building:
         with suppress(TimeoutError):  # each search looks again, and says that it is incomplete
             yield from wait_until_searchable(keys, patience)
     return Opened(server, schema, keys)
+
+
+def _tell_made(keys: Keys, schema: Schema, *, is_new: bool) -> None:
+    if is_new:
+        kind = (schema.algorithm, schema.dim, schema.dtype, schema.metric, visible(schema.embedder))
+        WRITING.info("index %r: made, %s of %d %s by %s, for %s", keys.name, *kind)
+    else:
+        WRITING.warning("index %r: its search index was gone, and is made again of what is stored", keys.name)
 
 
 def served_version(keys: Keys, schema: Schema, info: Any) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, TypeAlias
 
 from ragknn._protocol.finding import KEYS_PER_ROUND
@@ -137,6 +138,13 @@ end
 return found
 """
 
+# Returns label and metadata of each passage. KEYS: the passages.
+_DETAILS = """
+local found = {}
+for i = 1, #KEYS do found[i] = redis.call('HMGET', KEYS[i], 'label', 'metadata') end
+return found
+"""
+
 # What is known of a document that is not whole.
 DAMAGED = ("", "")
 
@@ -264,8 +272,11 @@ def stored_hashes(place: Place, document_ids: Sequence[str]) -> Flow[list[tuple[
 
 def stored_details(keys: Keys, spots: Sequence[tuple[str, int]]) -> Flow[list[tuple[str | None, str]]]:
     """Return the label, as a tag or None, and the metadata, as JSON text, of passages by document and number."""
-    replies = yield [("HMGET", keys.passage(*spot), "label", "metadata") for spot in spots]
-    pairs = map(checked, replies)
+    asked = [keys.passage(*spot) for spot in spots]
+    parts = [asked[start : start + KEYS_PER_ROUND] for start in range(0, len(asked), KEYS_PER_ROUND)]
+    # In one step, so that all is read before anything is written that is begun later.
+    replies = yield [("EVAL_RO", _DETAILS, str(len(part)), *part) for part in parts]
+    pairs = chain.from_iterable(map(checked, replies))
     return [(None if label is None else as_text(label), as_text(metadata or b"")) for label, metadata in pairs]
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Mapping, Sequence
+from logging import INFO, WARNING
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ragknn._checks import check_call, check_flag
 from ragknn._display.bars import bar_in_notebook
+from ragknn._logs import WRITING
 from ragknn._protocol.checking import Seen, forget, look, mend, set_anew
 from ragknn._protocol.counting import index_info, wait_until_searchable
 from ragknn._protocol.finding import scan, searchable_keys
@@ -95,7 +97,7 @@ def checking(index: Index | AsyncIndex, repair: bool, progress: Progress | None)
     info = yield from index_info(keys)
     counts = {kind: len(met) for kind, met in findings.kinds.items()}
     ids = {kind: met.ids for kind, met in findings.kinds.items()}
-    return CheckReport(
+    report = CheckReport(
         index.name,
         documents=len(findings.documents),
         passages=len(findings.passages),
@@ -105,6 +107,8 @@ def checking(index: Index | AsyncIndex, repair: bool, progress: Progress | None)
         truncated=any(count > MOST_IDS for count in counts.values()),
         seconds=time.monotonic() - started,
     )
+    WRITING.log(INFO if report.is_sound else WARNING, "index %r: checked, %s", index.name, report.head)
+    return report
 
 
 def _look_through(place: Place, found: Sequence[str], findings: _Findings, repair: bool) -> Flow[None]:

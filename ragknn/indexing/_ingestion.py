@@ -14,6 +14,7 @@ from ragknn._protocol.counting import index_info
 from ragknn._protocol.finding import matching_ids
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.inventory import look_through
+from ragknn._protocol.keys import Keys
 from ragknn._protocol.opening import serving
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import EVERYTHING, Fragment
@@ -65,7 +66,7 @@ def ingest(
     with notebook_bar("documents") as show:
         last_told = (0, 0)
 
-        def tell() -> None:
+        def show_progress() -> None:
             nonlocal last_told
             if (now := (tally.settled, tally.embedded)) == last_told:
                 return
@@ -77,8 +78,8 @@ def ingest(
 
         source = iter(items)
         if ready is not None:
-            source = yield from Newcomers(place, birth, ready, policy, tally, tell).bring_in(source)
-        yield from Line(place, birth, draft, embed, policy, tally, tell).bring_in(source)
+            source = yield from Newcomers(place, birth, ready, policy, tally, show_progress).bring_in(source)
+        yield from Line(place, birth, draft, embed, policy, tally, show_progress).bring_in(source)
     left = None
     if prune == EVERYTHING:
         left = yield from _leave_only_seen(place, policy, tally)
@@ -90,7 +91,7 @@ def ingest(
     if not policy.dry_run:
         yield from verify(place, before, left, tally)
     report = tally.report(final=True)
-    _tell(place, report)
+    tell(place.keys, report)
     return report
 
 
@@ -102,9 +103,9 @@ def _as_it_serves(place: Place, info: SearchIndexInfo) -> Flow[Place]:
     return replace(place, schema=schema, keys=keys)
 
 
-def _tell(place: Place, report: IngestReport) -> None:
+def tell(keys: Keys, report: IngestReport) -> None:
     """Write the counts to the log; reasons may quote what stands in a document, and are for the report."""
-    name = place.keys.name
+    name = keys.name
     WRITING.info("index %r%s: %s", name, " (dry run)" * report.dry_run, report.head)
     if report.failed:
         first = visible(report.failed[0].source)

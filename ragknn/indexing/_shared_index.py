@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ragknn._checks import check_embedder, check_flag, check_mapping, check_timeout, check_type
+from ragknn._logs import WRITING
 from ragknn._protocol.counting import (
     count_documents,
     count_passages,
@@ -296,7 +297,10 @@ class SharedIndex:
         return open_index(self._keys, self._wanted, self._new_schema if self._create else None, self.timeout)
 
     def _dropping(self) -> Flow[int]:
-        return drop_index(self._keys) if self._opened else drop_unopened(self._keys, must_exist=not self._create)
+        keys = self._keys
+        removed = yield from drop_index(keys) if self._opened else drop_unopened(keys, must_exist=not self._create)
+        WRITING.info("index %r: dropped, with %d documents", self.name, removed)
+        return removed
 
     def _wanted(self) -> Mapping[str, Any]:
         wanted = dict(self._named)

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from logging import DEBUG
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ragknn._checks import check_flag, described, shown
+from ragknn._display.inert import visible
+from ragknn._logs import WRITING
 from ragknn._plain import plain_label
+from ragknn._protocol.dropping import remove_documents
 from ragknn._protocol.finding import matching_ids
 from ragknn._protocol.flows import Flow, repeatable
+from ragknn._protocol.keys import Keys
 from ragknn._protocol.layout import details_hash, dump_details
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import EVERYTHING, Fragment
@@ -29,7 +34,7 @@ from ragknn.errors import InvalidVectors
 from ragknn.filters import Where
 from ragknn.indexing._changing import change_details
 from ragknn.indexing._drafts import by_document, drafting_documents, drafting_ready, drafting_vectors
-from ragknn.indexing._ingestion import ingest
+from ragknn.indexing._ingestion import ingest, tell
 from ragknn.indexing._line import Embedding
 from ragknn.indexing._merging import merging
 from ragknn.indexing._newcomers import ReadyVectors
@@ -232,7 +237,9 @@ def updating(
         chosen = yield from _chosen(place, ids, among)
     names = [name for name in place.schema.fields if any(f"{name}.".startswith(f"{key}.") for key in entries)]
     changed = yield from change_details(place, chosen, edit, names, policy.on_bad_field)
-    return changed.report(started)
+    report = changed.report(started)
+    tell(place.keys, report)
+    return report
 
 
 @repeatable  # nothing is written before the filter has found what to write
@@ -240,7 +247,7 @@ def deleting(index: Index | AsyncIndex, document_ids: Iterable[str], where: Wher
     """The flow behind `Indexer.delete`."""
     yield from index._modernizing()
     chosen = yield from _chosen(index._place(), document_ids, (yield from index._filtering(where)))
-    return len((yield from delete_documents(index._keys, chosen)))
+    return (yield from _deleting(index._keys, chosen))
 
 
 @repeatable  # nothing is written before the filter has found what to write
@@ -250,7 +257,23 @@ def deleting_where(index: Index | AsyncIndex, where: Where) -> Flow[int]:
     if among == EVERYTHING:
         raise ValueError(f"expected a filter with at least one condition, got {where!r}; clear() removes everything")
     yield from index._modernizing()
-    return len((yield from delete_documents(index._keys, (yield from matching_ids(index._place(), among)))))
+    return (yield from _deleting(index._keys, (yield from matching_ids(index._place(), among))))
+
+
+def _deleting(keys: Keys, chosen: Sequence[str]) -> Flow[int]:
+    deleted = yield from delete_documents(keys, chosen)
+    WRITING.info("index %r: %d deleted", keys.name, len(deleted))
+    if WRITING.isEnabledFor(DEBUG):
+        for document_id in deleted:
+            WRITING.debug("index %r: deleted %s", keys.name, visible(document_id))
+    return len(deleted)
+
+
+def clearing(index: Index | AsyncIndex) -> Flow[int]:
+    """The flow behind `Indexer.clear`."""
+    removed = yield from remove_documents(index._keys)
+    WRITING.info("index %r: cleared, %d deleted", index.name, removed)
+    return removed
 
 
 def _chosen(place: Place, ids: Iterable[str], among: Fragment) -> Flow[list[str]]:

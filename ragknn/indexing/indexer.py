@@ -9,7 +9,6 @@ from typing import Any, Unpack
 from numpy.typing import ArrayLike
 
 from ragknn._checks import check_type
-from ragknn._protocol.dropping import remove_documents
 from ragknn._protocol.schema import OnBadField
 from ragknn.filters import Where
 from ragknn.indexing._policy import IngestOptions, OnRepeated, Progress
@@ -18,6 +17,7 @@ from ragknn.indexing._writing import (
     adding,
     adding_passages,
     adding_vectors,
+    clearing,
     deleting,
     deleting_where,
     syncing,
@@ -256,7 +256,7 @@ class Indexer:
         Raises:
             ServerError: the server cannot be reached or refuses a command.
         """
-        return self.index._run(remove_documents(self.index._keys))
+        return self.index._run(clearing(self.index))
 
 
 class AsyncIndexer:
@@ -339,7 +339,7 @@ class AsyncIndexer:
 
     async def clear(self) -> int:
         """Async twin of `Indexer.clear`."""
-        return await self.index._run(remove_documents(self.index._keys))
+        return await self.index._run(clearing(self.index))
 
 
 def _options(

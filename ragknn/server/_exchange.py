@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import redis
 import redis.asyncio
 
+from ragknn._logs import SERVER
 from ragknn._protocol.flows import Command, SentAgain
 from ragknn.server._packing import packed
 from ragknn.server._retries import ASYNC_NEVER, NEVER, may_pass, pause_after
@@ -46,6 +47,7 @@ def exchange(client: Any, commands: list[Command], read: Read | None = None, *, 
             failures += 1
             if once or not may_pass(error) or failures > connection.retry.get_retries():
                 raise
+            tell_broken(error, len(commands))
         except BaseException:
             discard(client, connection)
             raise
@@ -71,6 +73,11 @@ def discard(client: Any, connection: Any) -> None:
     """Close a connection and give it back, to be connected anew."""
     connection.disconnect()
     client.connection_pool.release(connection)
+
+
+def tell_broken(error: redis.ConnectionError, commands: int) -> None:
+    """Write to the log that a connection broke, and that what was under way over it is sent again."""
+    SERVER.info("a connection broke (%s), and %d commands are sent again over another", error, commands)
 
 
 def _talk(client: Any, connection: Any, commands: list[Command], read: Read | None) -> list[Any]:
@@ -143,6 +150,7 @@ async def aexchange(client: Any, commands: list[Command], read: Read | None = No
             failures += 1
             if once or not may_pass(error) or failures > connection.retry.get_retries():
                 raise
+            tell_broken(error, len(commands))
         except BaseException:
             await _adiscard(pool, connection)
             raise

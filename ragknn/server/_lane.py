@@ -10,7 +10,7 @@ from typing import Any, cast
 import redis
 
 from ragknn._protocol.flows import Command, SentAgain
-from ragknn.server._exchange import discard, exchange, read_reply, take
+from ragknn.server._exchange import discard, exchange, read_reply, take, tell_broken
 from ragknn.server._packing import packed
 from ragknn.server._retries import may_pass
 from ragknn.server._translation import translated
@@ -99,6 +99,7 @@ class Lane:
             lost = self._give_up()
             if not retries or not may_pass(error) or any(letter.once for letter in lost):
                 raise
+            tell_broken(error, sum(len(letter.commands) for letter in lost))
             for letter in lost:
                 letter.replies = SentAgain(exchange(self._client, letter.commands))
         except BaseException:

@@ -79,6 +79,9 @@ def test_of_ready_material_vectors_and_cuts_count_as_text(indexer):
     indexer.add_passages(parts)
     assert indexer.add_passages([*parts[:2], replace(parts[2], label="y")]).reasons == {"p": ("label",)}
     assert indexer.add_passages([*parts[:2], replace(parts[2], text="other")]).reasons == {"p": ("text", "label")}
+    many = [Passage(f"m#{number}", "m", f"part {number}", 0, 0, label="x") for number in range(1_100)]
+    indexer.add_passages(many)
+    assert indexer.add_passages([*many[:-1], replace(many[-1], label="y")]).reasons == {"m": ("label",)}
 
 
 def test_of_several_of_one_id_all_that_changed_counts(indexer):
