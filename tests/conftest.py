@@ -11,6 +11,7 @@ from pathlib import Path
 # Read when libraries are imported, here and in the processes that tests start.
 os.environ["SCIPY_ARRAY_API"] = "1"  # some of scikit-learn's checks ask for it
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
 # Workers share the cores: the threads of two models on the same ones would only wait for each other.
 os.environ.setdefault(
     "OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))

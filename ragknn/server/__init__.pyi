@@ -6,3 +6,4 @@ from .embedded import (
     start_to_stay as start_to_stay,
     stop_server as stop_server,
 )
+from ._urls import without_password as without_password

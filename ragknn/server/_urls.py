@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from ragknn._checks import shown
 from ragknn._secrets import mask_password
+from ragknn._secrets import without_password as without_password
 from ragknn.errors import ConfigurationError
 
 _FORMS = "redis://localhost:6379, rediss://user:password@host:6380/0 or unix:///run/redis.sock"
