@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
@@ -73,6 +75,11 @@ def load_settings() -> Settings:
     Raises:
         ConfigurationError: a variable has an invalid value.
     """
+    return _read(tuple(os.environ.items()))
+
+
+@lru_cache(maxsize=1)  # each index and each connection asks, and the environment hardly ever changes
+def _read(_environment: tuple[tuple[str, str], ...]) -> Settings:
     try:
         return Settings()
     except ValidationError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from inspect import iscoroutinefunction
 from typing import Any, TypeVar
 
@@ -126,9 +127,24 @@ def _made(url: str, make: Callable[[], P]) -> P:
 
 
 def _tried(pool: P) -> P:
+    if not pool.connection_kwargs.keys() & {"lib_name", "lib_version"}:  # of the URL
+        pool.connection_kwargs = {**_driver(), **pool.connection_kwargs}
     # Connections are made on first use, and an option that there is not would come to light only then.
     pool.connection_class(**pool.connection_kwargs)
     return pool
+
+
+@cache
+def _driver() -> dict[str, Any]:
+    """Return the option by which connections tell the server of redis-py.
+
+    Left to itself, it looks its version up for each connection, which takes longer than to connect.
+    """
+    try:
+        from redis.driver_info import DriverInfo
+    except ImportError:  # an older redis-py, which looks it up once
+        return {}
+    return {"driver_info": DriverInfo()}
 
 
 def run(client: redis.Redis | None, flow: Flow[T]) -> T:

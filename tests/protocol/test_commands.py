@@ -152,7 +152,7 @@ def test_a_search_index_that_was_lost_is_created_again_from_the_manifest():
 def test_an_index_that_is_being_built_is_waited_for():
     existing = [HELLO, [], SCHEMA.dumps().encode(), HALF]
     steps, opened = play(opening(), existing, {}, [HALF], None, [INFO])
-    assert works(steps) == [LOOKING, "work", ASKING, Pause(0.01), ASKING]
+    assert works(steps) == [LOOKING, "work", ASKING, Pause(0.001), ASKING]
     assert opened == OPENED
 
 
@@ -329,7 +329,7 @@ def test_the_stored_ids_are_scanned_to_the_end_and_each_is_told_once():
 
 def test_waiting_asks_again_until_everything_is_indexed():
     steps, _ = play(wait_until_searchable(KEYS, 60.0), [HALF], None, [HALF], None, [INFO])
-    assert steps == [ASKING, Pause(0.01), ASKING, Pause(0.02), ASKING]
+    assert steps == [ASKING, Pause(0.001), ASKING, Pause(0.002), ASKING]
 
 
 def test_waiting_ends_at_the_deadline():

@@ -321,3 +321,14 @@ def test_an_error_among_the_replies_holds_neither_them_nor_the_client(drive, ind
     _, error, _ = drive(ask(("PING",), ("FT.INFO", f"ragknn:{index_name}:v1"), ("PING",)))
     assert isinstance(error, redis.ResponseError)
     assert error.__traceback__ is None
+
+
+@pytest.mark.filterwarnings("ignore:.*lib_name")  # as redis-py has it in a URL
+@pytest.mark.parametrize("connector", [connect, aconnect])
+def test_the_version_of_redis_py_is_looked_up_once_and_a_url_may_name_another_library(connector):
+    first, other = (connector(url, timeout=1.0, protocol=3) for url in ("redis://localhost:1", "redis://localhost:2"))
+    told = [client.connection_pool.make_connection().driver_info for client in (first, first, other)]
+    assert told[0] is told[1] is told[2]
+    named = connector("redis://localhost:1?lib_name=mine&lib_version=1.2", timeout=1.0, protocol=3)
+    told = named.connection_pool.make_connection().driver_info
+    assert (told.name, told.lib_version) == ("mine", "1.2")

@@ -14,12 +14,14 @@ import pytest
 import redis
 from hypothesis import given
 from hypothesis import strategies as st
+from platformdirs import user_data_path
 from servers import private_server
 
 from ragknn import ConfigurationError, ConnectionFailed, Index, list_indexes
 from ragknn._secrets import mask_password
 from ragknn.server._connection import aconnect, arun, connect, run
 from ragknn.server._urls import check_form, with_password
+from ragknn.settings import load_settings
 
 
 def ping():
@@ -223,3 +225,19 @@ def test_a_time_limit_is_waited_for_once():
             except BlockingIOError:
                 break
     assert connections == 1
+
+
+def test_settings_are_read_again_only_where_the_environment_has_changed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RAGKNN_TIMEOUT", "3")
+    first = load_settings()
+    assert (first.timeout, load_settings() is first) == (3.0, True)
+    monkeypatch.setenv("ragknn_timeout", "4")
+    monkeypatch.delenv("RAGKNN_TIMEOUT")
+    assert load_settings().timeout == 4.0
+    monkeypatch.setenv("XDG_DATA_HOME", "/elsewhere")
+    monkeypatch.delenv("RAGKNN_DATA")
+    assert load_settings().data == user_data_path("ragknn")
+    monkeypatch.setenv("RAGKNN_PROTOCOL", "4")
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="RAGKNN_PROTOCOL"):
+            load_settings()
