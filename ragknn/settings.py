@@ -65,6 +65,9 @@ class Settings(BaseSettings):
         description="most memory for the vectors of one index, so that many searches at once need not ask the server; "
         "0: none",
     )
+    mcp_token: SecretStr | None = Field(
+        None, description="what requests to `ragknn mcp --http` must bring; none: it listens on this machine alone"
+    )
     redis_server: Path | None = Field(None, description="redis-server program (8 or later) for the embedded server")
     search_module: Path | None = Field(None, description="search module (redisearch.so) for the embedded server")
 

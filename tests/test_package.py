@@ -134,6 +134,7 @@ def test_the_layer_test_sees_late_imports_and_imports_from_the_package():
 PUBLIC = [
     *("", "text", "embedding", "server", "indexing", "retrieval", "voting", "files", "estimators", "evaluation"),
     *("integrations", "integrations.haystack"),
+    "integrations.mcp",
 ]
 # These first look for the package that they need, whose absence is an error that says what to install.
 OPTIONAL = [name for name in PUBLIC if name == "estimators" or name.startswith("integrations.")]

@@ -28,6 +28,7 @@ COMMANDS = {
     "rebuild": ("Change what an index is made of while it serves.", "ragknn.cli.rebuilding:rebuild"),
     "check": ("Look at every document of an index, and mend what can be.", "ragknn.cli.checking:check"),
     "acl": ("Print the rights that a user of Redis needs.", "ragknn.cli.rights:acl"),
+    "mcp": ("Let assistants and editors search an index.", "ragknn.cli.serving:mcp"),
     "server": ("Start, stop or look at the embedded Redis.", "ragknn.cli.service:server"),
     "doctor": ("Check what a first retrieval needs, with advice.", "ragknn.cli.service:doctor"),
 }

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,7 +53,8 @@ def _embedder(ctx: click.Context, parameter: click.Parameter, value: str | None)
         if arguments is not None:
             raise click.BadParameter("expected --embedder beside --embedder-args, got no embedder", ctx, parameter)
         return None
-    return load_embedder(value, arguments)
+    with redirect_stdout(sys.stderr):  # what the user's module prints is no output of the command
+        return load_embedder(value, arguments)
 
 
 def chosen_embedder(embedder: Embedder | None, model: str | None) -> Embedder | None:
