@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+from ragknn._protocol.belonging import BELONG
 from ragknn._protocol.flows import Command, Flow
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.place import Place
@@ -19,21 +20,20 @@ _IN_A_SCRIPT = 50  # documents: while a script runs, the server does nothing els
 # Begins the scripts below. Looks at a document: at all of its passages if `whole`, and of those with the given numbers
 # whether they are there, and whether they are beyond what the record counts, which counts none where it is gone.
 # Returns whether there is a record; how many passages are missing, mixed and of a wrong size; and two lists of numbers.
-_LOOK = """
+_LOOK = (
+    BELONG
+    + """
 local function look(record, prefix, size, numbers, whole)
   local stored = redis.call('HMGET', record, 'passages', 'digests')
-  local count, missing, mixed, wrong, digests = tonumber(stored[1]) or 0, 0, 0, 0, {}
-  for i = 0, whole and count - 1 or -1 do
-    local passage = redis.call('HMGET', prefix .. i, 'digest', 'no_vector')
-    digests[i + 1] = passage[1] or ''
-    if not passage[1] then
-      if redis.call('EXISTS', prefix .. i) == 0 then missing = missing + 1 else mixed = mixed + 1 end
-    elseif not passage[2] and redis.call('HSTRLEN', prefix .. i, 'vector') ~= size then
-      wrong = wrong + 1
+  local count, missing, mixed, wrong = tonumber(stored[1]) or 0, 0, 0, 0
+  if whole then
+    missing, mixed = belong(prefix, count, stored[2])
+    for i = 0, count - 1 do
+      if redis.call('HSTRLEN', prefix .. i, 'vector') ~= size then
+        local passage = redis.call('HMGET', prefix .. i, 'digest', 'no_vector')
+        if passage[1] and not passage[2] then wrong = wrong + 1 end
+      end
     end
-  end
-  if #digests > 0 and missing == 0 and stored[2] and redis.sha1hex(table.concat(digests)) ~= stored[2] then
-    mixed = mixed + 1
   end
   local there, beyond = {}, {}
   for _, number in ipairs(numbers) do
@@ -45,6 +45,7 @@ local function look(record, prefix, size, numbers, whole)
   return {stored[1] and 1 or 0, missing, mixed, wrong, there, beyond}
 end
 """
+)
 
 # Looks at documents. KEYS: where the record of each may be, the key of this release last. ARGV: how many keys there are
 # for each; the size of a vector in bytes; then for each "whole" or "", how many numbers follow, and these.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, TypeAlias
 
+from ragknn._protocol.belonging import BELONG
 from ragknn._protocol.finding import KEYS_PER_ROUND
 from ragknn._protocol.flows import Command, Flow, Once, SentAgain
 from ragknn._protocol.keys import Keys
@@ -110,17 +111,15 @@ return {removed, count - there}
 # its record says: some expired, were evicted or deleted by others, or a server that stopped within a script has lost
 # the rest of it. KEYS: where the record of each document may be, that of this release last. ARGV: how many keys there
 # are for each. A script, since as many commands would take the client far longer.
-_KNOWN = """
+_KNOWN = (
+    BELONG
+    + """
 local function is_whole(first, count, expected)
   local passages = string.sub(first, 1, -2)
   if redis.call('EXISTS', passages .. math.max(count, 1)) == 1 then return false end
   if count < 2 then return true end
-  local digests = {}
-  for i = 0, count - 1 do
-    digests[i + 1] = redis.call('HGET', passages .. i, 'digest')
-    if not digests[i + 1] then return false end
-  end
-  return not expected or redis.sha1hex(table.concat(digests)) == expected
+  local missing, mixed = belong(passages, count, expected)
+  return missing + mixed == 0
 end
 local found, each = {}, tonumber(ARGV[1])
 for i = 1, #KEYS, each do
@@ -137,6 +136,7 @@ for i = 1, #KEYS, each do
 end
 return found
 """
+)
 
 # Returns label and metadata of each passage. KEYS: the passages.
 _DETAILS = """
