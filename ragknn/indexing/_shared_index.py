@@ -169,6 +169,8 @@ class SharedIndex:
     def like(cls, other: SharedIndex) -> Self:
         """Return an index with the arguments of another, be it an `Index` or an `AsyncIndex`; it is not open.
 
+        They share the embedder, also one that the other has made by itself.
+
         Raises:
             TypeError: something else than an index.
             ValueError: the other one was handed a client, which is of use to one of both kinds only.
@@ -181,6 +183,7 @@ class SharedIndex:
             )
         twin = cls.__new__(cls)
         twin.__setstate__(other._lasting())
+        twin._embedder = other._embedder
         return twin
 
     def __repr__(self) -> str:

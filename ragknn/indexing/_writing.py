@@ -29,6 +29,7 @@ from ragknn._protocol.reading import matching
 from ragknn._protocol.schema import OnBadField
 from ragknn._protocol.vectors import as_vectors
 from ragknn._protocol.writing import delete_documents
+from ragknn.embedding._long_texts import LongTexts, checked_choice, embed_documents
 from ragknn.embedding.protocols import Tokenizing
 from ragknn.errors import InvalidVectors
 from ragknn.filters import Where
@@ -189,15 +190,22 @@ def _embeds_nothing(texts: Sequence[str]) -> NDArray[np.float32]:
 
 
 def adding_passages(
-    index: Index | AsyncIndex, passages: Iterable[Passage], embed: bool, keep_others: bool, options: IngestOptions
+    index: Index | AsyncIndex,
+    passages: Iterable[Passage],
+    embed: bool,
+    keep_others: bool,
+    long_texts: LongTexts,
+    options: IngestOptions,
 ) -> Flow[IngestReport]:
     """The flow behind `Indexer.add_passages`."""
-    policy = _policy(options)
+    policy, embedding = _policy(options), _embedding(index)
+    if checked_choice("long_texts", long_texts) != "fail":
+        embedding = lambda texts: embed_documents(index.embedder, texts, long_texts)[0]  # noqa: E731
     if check_flag("keep_others", keep_others):
-        return (yield from merging(index, passages, embed, _embedding(index), policy))
+        return (yield from merging(index, passages, embed, embedding, policy))
     yield from index._modernizing()
     draft = drafting_ready(index.schema, check_flag("embed", embed))
-    return (yield from ingest(index._place(), by_document(passages), draft, _embedding(index), policy))
+    return (yield from ingest(index._place(), by_document(passages), draft, embedding, policy))
 
 
 @repeatable  # nothing is written before the filter has found what to write

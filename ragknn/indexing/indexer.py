@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from ragknn._checks import check_type
 from ragknn._protocol.schema import OnBadField
+from ragknn.embedding._long_texts import LongTexts
 from ragknn.filters import Where
 from ragknn.indexing._policy import IngestOptions, OnRepeated, Progress
 from ragknn.indexing._removing import removing
@@ -154,6 +155,7 @@ class Indexer:
         *,
         embed: bool = True,
         keep_others: bool = False,
+        long_texts: LongTexts = "fail",
         **options: Unpack[IngestOptions],
     ) -> IngestReport:
         """Add documents whose passages were cut elsewhere, each in one step.
@@ -172,6 +174,8 @@ class Indexer:
             keep_others: whether the other passages stay that the index has of these documents. One that is given takes
                 the place of the one that has its id, and keeps its vector if the text is the same; new ones stand where
                 their offsets say, or come last. Nothing is lost where another writer adds to the same document.
+            long_texts: what to do with a text that has more tokens than the model reads: "fail", the default, raises
+                `TextTooLong`; "mean" stores the mean of the vectors of its pieces, "cut" the vector of its beginning.
             options: as for `add`; with `keep_others`, `on_existing` is "replace", and a document may come again.
 
         Raises:
@@ -180,7 +184,7 @@ class Indexer:
             ServerError: the server cannot be reached or refuses a command.
             EmbeddingError: the model failed.
         """
-        return self.index._run(adding_passages(self.index, passages, embed, keep_others, options))
+        return self.index._run(adding_passages(self.index, passages, embed, keep_others, long_texts, options))
 
     def update(
         self,
@@ -308,10 +312,11 @@ class AsyncIndexer:
         *,
         embed: bool = True,
         keep_others: bool = False,
+        long_texts: LongTexts = "fail",
         **options: Unpack[IngestOptions],
     ) -> IngestReport:
         """Async twin of `Indexer.add_passages`."""
-        return await self.index._run(adding_passages(self.index, passages, embed, keep_others, options))
+        return await self.index._run(adding_passages(self.index, passages, embed, keep_others, long_texts, options))
 
     async def update(
         self,

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -150,6 +151,29 @@ def test_a_document_may_come_again_and_a_dry_run_writes_nothing(index, indexer):
         *(("a", "newer"), ("b", "text of b")),
         *(("x", "text of x"), ("y", "text of x")),
     ]
+
+
+class Short(CountingEmbedder):
+    """Reads three words."""
+
+    max_tokens = 3
+
+    def token_spans(self, text):
+        return [match.span() for match in re.finditer(r"\S+", text)]
+
+
+@pytest.mark.parametrize("keep_others", [False, True])
+def test_a_text_that_is_too_long_is_embedded_as_it_is_asked_for(faces, redis_url, index_name, keep_others):
+    embedder = Short()
+    with faces.index(index_name, url=redis_url, embedder=embedder) as index:
+        indexer = faces.indexer(index)
+        indexer.add_passages([passage("a", "one two three four")], long_texts="mean", keep_others=keep_others)
+        assert embedder.texts == ["one two ", "three four"]
+        [stored_vector] = [one.vector for one in index.passages(vectors=True)]
+        mean = embedder.embed_documents(["one two ", "three four"]).mean(axis=0)
+        assert np.allclose(stored_vector / np.linalg.norm(stored_vector), mean / np.linalg.norm(mean), atol=1e-6)
+        with pytest.raises(ValueError, match="expected long_texts to be"):
+            indexer.add_passages([passage("b")], long_texts="all", keep_others=keep_others)
 
 
 def test_a_policy_that_has_no_meaning_is_refused(indexer):
