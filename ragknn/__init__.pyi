@@ -38,6 +38,8 @@ from .files.frames import documents_from_pandas as documents_from_pandas
 from .files.limits import Limits as Limits
 from .files.reader import read_documents as read_documents
 from .filters import Where as Where
+from .importing.importer import aimport_index as aimport_index, import_index as import_index
+from .importing.layout import Layout as Layout
 from .indexing._policy import IngestOptions as IngestOptions
 from .indexing.async_index import AsyncIndex as AsyncIndex
 from .indexing.index import Index as Index
@@ -57,8 +59,10 @@ from .reports import (
     CheckReport as CheckReport,
     DocumentSource as DocumentSource,
     Failure as Failure,
+    ImportReport as ImportReport,
     IndexInfo as IndexInfo,
     IngestReport as IngestReport,
+    Loss as Loss,
     Note as Note,
     NoteKind as NoteKind,
     RebuildReport as RebuildReport,

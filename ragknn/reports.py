@@ -290,6 +290,73 @@ class RebuildReport(Plain):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Loss(Plain):
+    """Something of another library's index that the index made of it does not have, or has in another way.
+
+    Attributes:
+        what: the field, or "keys" where it is about whole passages.
+        reason: what becomes of it.
+        count: number of passages that it is about; 0 where it is about the index.
+        example: one of them.
+    """
+
+    what: str
+    reason: str
+    count: int = 0
+    example: str = ""
+
+    def __str__(self) -> str:
+        times = f" ({self.count:,} times{f', such as {self.example}' if self.example else ''})" if self.count else ""
+        return visible(f"{self.what}: {self.reason}{times}")
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport(Plain):
+    """What became of another library's index.
+
+    Attributes:
+        source: its name.
+        name: name of the index made of it.
+        maker: the library that made it, as far as it shows; empty if it does not.
+        layout: where the library has the text, the vector and all else; see `ragknn.importing.Layout`.
+        settings: what the new index is made of: dimension, metric, algorithm, dtype, fields and so on.
+        passages: number of passages read.
+        lost: what the new index does not have, or has in another way.
+        written: what became of the documents; None where nothing was written.
+        seconds: how long it took.
+    """
+
+    source: str
+    name: str
+    maker: str
+    layout: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    passages: int
+    lost: tuple[Loss, ...] = ()
+    written: IngestReport | None = None
+    seconds: float = 0.0
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether nothing was written."""
+        return self.written is None
+
+    def __str__(self) -> str:
+        made = ", ".join(f"{key} {value}" for key, value in self.settings.items() if key != "fields")
+        fields = ", ".join(f"{name} ({kind})" for name, kind in self.settings.get("fields", {}).items())
+        where = ", ".join(f"{key} in {value!r}" for key, value in self.layout.items() if value and key != "left_out")
+        begin = "dry run, nothing written: " if self.dry_run else ""
+        lines = [
+            f"{begin}{self.source} to {self.name}: {self.passages:,} passages{' of ' * bool(self.maker)}{self.maker}",
+            f"read: {where}",
+            f"made: {made}{'; fields ' * bool(fields)}{fields}",
+            *(f"not as it was: {loss}" for loss in self.lost),
+            *([] if self.written is None else [str(self.written)]),
+        ]
+        return visible("\n".join(lines))
+
+
 _SHOWN_IDS = 10  # of each kind, in a line
 
 

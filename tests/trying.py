@@ -24,6 +24,7 @@ from ragknn import (
     Index,
     Indexer,
     LabelVoter,
+    Layout,
     Limits,
     Neighbor,
     OpenAIEmbedder,
@@ -38,16 +39,18 @@ from ragknn import (
     Vote,
     WeightedScores,
     abuild_context,
+    aimport_index,
     alist_indexes,
     atune,
     build_context,
     documents_from_pandas,
+    import_index,
     list_indexes,
     read_documents,
     score_votes,
     tune,
 )
-from ragknn.embedding import CachedEmbedder, VectorCache
+from ragknn.embedding import CachedEmbedder, VectorCache, embed_documents, embed_queries
 from ragknn.errors import RagKNNError
 from ragknn.evaluation import Questions, aevaluate, ascan_recall, evaluate, rank_documents, read_questions, scan_recall
 from ragknn.retrieval import numbered
@@ -59,7 +62,8 @@ DOCUMENTS = [Document(f"d{n}", f"text number {n} of pears", "ab"[n % 2], {"n": n
 # Classes of which one gets objects, and makes none.
 RESULTS = {"Context", "Failure", "IndexInfo", "IndexMap", "IngestReport", "Note", "Scores", "Setting", "Source"}
 RESULTS |= {"Tuning", "Comparison", "Estimate", "Evaluation", "Latency", "RecallPoint", "RecallScan", "SettingResult"}
-RESULTS |= {"DocumentReader", "Engine", "ServerInfo", "RebuildReport", "CheckReport"}
+RESULTS |= {"DocumentReader", "Engine", "ServerInfo", "RebuildReport", "CheckReport", "Verification"}
+RESULTS |= {"ImportReport", "Loss"}
 SETTINGS = {"Settings", "load_settings", "RedisServer"}  # which other tests try
 
 
@@ -219,6 +223,8 @@ def callables(world):
         "HashingEmbedder": (HashingEmbedder, {"dim": DIM}),
         "HashingEmbedder.embed_documents": (HashingEmbedder(DIM).embed_documents, {"texts": ["a"]}),
         "HashingEmbedder.embed_queries": (HashingEmbedder(DIM).embed_queries, {"texts": ["a"]}),
+        "embed_documents": (embed_documents, {"embedder": HashingEmbedder(DIM), "texts": ["a"], "long_texts": "mean"}),
+        "embed_queries": (embed_queries, {"embedder": HashingEmbedder(DIM), "texts": ["a"], "long_queries": "mean"}),
         "FunctionEmbedder": (
             lambda **given: FunctionEmbedder(**given).embed_documents(["a"]),
             {"name": "mine", "embed_documents": embed, "dim": DIM, "max_tokens": 10},
@@ -309,11 +315,14 @@ def callables(world):
             },
         ),
     }
+    places = {"id": None, "document": None, "label": None, "metadata": None, "start": None, "end": None}
+    table["Layout"] = (Layout, {"vector": "vector", "text": "text", **places, "left_out": ["terms"]})
     for kind, one, writer, reader, chooser in (
         ("", index, indexer, retriever, voter),
         ("a", aindex, aindexer, aretriever, avoter),
     ):
         context, tuning = (abuild_context, atune) if kind else (build_context, tune)
+        importing = aimport_index if kind else import_index
         evaluating, scanning = (aevaluate, ascan_recall) if kind else (evaluate, scan_recall)
         table |= {
             f"{kind} count": (one.count, {"where": {"n": 1}}),
@@ -327,6 +336,13 @@ def callables(world):
             f"{kind} rebuild": (
                 writer.index.rebuild,
                 {"recall": 0.9, "progress": None, "dry_run": True, "m": 8, "ef_construction": 100, "metric": "cosine"},
+            ),
+            f"{kind} import_index": (
+                importing,
+                {
+                    **{"source": f"ragknn:{index.name}:v1", "name": "trial", "url": world.url, "from_url": world.url},
+                    **{"layout": Layout("vector", "text"), "embedder": None, "dry_run": True, "progress": None},
+                },
             ),
             f"{kind} check": (one.check, {"repair": False, "progress": None}),
             f"{kind} add_fields": (writer.index.add_fields, {"fields": {"n": "numeric"}}),

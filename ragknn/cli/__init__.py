@@ -27,6 +27,7 @@ COMMANDS = {
     "drop": ("Remove an index with everything in it.", "ragknn.cli.indexes:drop"),
     "rebuild": ("Change what an index is made of while it serves.", "ragknn.cli.rebuilding:rebuild"),
     "check": ("Look at every document of an index, and mend what can be.", "ragknn.cli.checking:check"),
+    "import": ("Make an index of one that another library made.", "ragknn.cli.importing:import_"),
     "acl": ("Print the rights that a user of Redis needs.", "ragknn.cli.rights:acl"),
     "mcp": ("Let assistants and editors search an index.", "ragknn.cli.serving:mcp"),
     "server": ("Start, stop or look at the embedded Redis.", "ragknn.cli.service:server"),

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn._checks import shown
+from ragknn._checks import check_embedder, checked_texts, shown
 from ragknn.embedding._pieces import cut_evenly, cut_off, tokens_beyond
 from ragknn.embedding.protocols import Embedder, Tokenizing
 from ragknn.errors import InvalidVectors, TextTooLong
@@ -52,16 +52,22 @@ def embed_queries(
         The vectors, shape (n, dim), and the notes on each text.
 
     Raises:
+        TypeError: no embedder, or something else than texts.
+        ValueError: an unknown choice, or a text that is no Unicode.
         TextTooLong: a text is too long, and `long_queries` is "fail".
     """
-    return _embed(embedder.embed_queries, embedder, texts, long_queries, "long_queries")
+    check_embedder(embedder)
+    checked_choice("long_queries", long_queries)
+    return _embed(embedder.embed_queries, embedder, checked_texts(texts, "query"), long_queries, "long_queries")
 
 
 def embed_documents(
     embedder: Embedder, texts: Sequence[str], long_texts: LongTexts = "mean", *, option: str = "long_texts"
 ) -> tuple[NDArray[Any], list[Notes]]:
     """Embed documents likewise; see `embed_queries`. `option` is the name of `long_texts` in messages."""
-    return _embed(embedder.embed_documents, embedder, texts, long_texts, option)
+    check_embedder(embedder)
+    checked_choice(option, long_texts)
+    return _embed(embedder.embed_documents, embedder, checked_texts(texts, "text"), long_texts, option)
 
 
 def _embed(
@@ -71,7 +77,6 @@ def _embed(
     choice: LongTexts,
     option: str,
 ) -> tuple[NDArray[Any], list[Notes]]:
-    texts = list(texts)
     folded = [fold(text) for text in texts]
     notes: list[Notes] = [()] * len(texts)
     limit = embedder.max_tokens if isinstance(embedder, Tokenizing) else None

@@ -17,7 +17,7 @@ from ragknn._checks import check_unicode, described, shown
 from ragknn._ids import passage_id
 from ragknn._plain import plain_label
 from ragknn._protocol.encoding import encode_tag, text_hash, vector_hash
-from ragknn._protocol.layout import Details, Dumped, details_hash, details_of, dump_details, find_gaps
+from ragknn._protocol.layout import Details, Dumped, details_hash, details_of, dump_details, find_gaps, whole_text
 from ragknn._protocol.schema import OnBadField, Schema
 from ragknn._protocol.vectors import as_vectors
 from ragknn.errors import InvalidVectors
@@ -112,6 +112,9 @@ class ReadyDocument:
     source: str = ""
 
 
+Cut: TypeAlias = Callable[[Document], Sequence[Passage]]
+"""Makes the passages of a document."""
+
 Drafting: TypeAlias = Callable[[Any, OnBadField], Draft]
 """Makes a draft of an item, such as a document; raises ValueError where it cannot be stored."""
 
@@ -121,7 +124,7 @@ class _Cutting:
     """How documents are cut, and what of their passages is embedded."""
 
     splitter: Splitter
-    cut: Callable[[Document], Sequence[Passage]]
+    cut: Cut
     embedded_text: Callable[[Passage], str]
     before: Splitter | None
 
@@ -162,7 +165,7 @@ class _ToCut(Draft):
 def drafting_documents(
     schema: Schema,
     splitter: Splitter,
-    cut: Callable[[Document], Sequence[Passage]],
+    cut: Cut,
     embedded_text: Callable[[Passage], str] = lambda passage: passage.text,
     before: Splitter | None = None,
 ) -> Drafting:
@@ -270,6 +273,38 @@ def drafting_ready(schema: Schema, embeds: bool) -> Drafting:
         dumped = [dump_details(one.label, one.metadata) for one in passages]
         hashed = text_hash(*parts)
         return _Ready(document.id, hashed, details_hash(dumped), dumped, schema, on_bad_field, embeds, (), passages)
+
+    return draft
+
+
+def drafting_as_cut(
+    schema: Schema, splitter: Splitter, cut: Cut, embedded_text: Callable[[Passage], str], otherwise: Drafting
+) -> Drafting:
+    """Draft documents of ready passages with vectors that would be cut and embedded in the same way.
+
+    They are stored as such documents are, so that a document of the same text is the same from then on.
+
+    Args:
+        schema: the index's schema.
+        splitter: as for `drafting_documents`.
+        cut: as for `drafting_documents`.
+        embedded_text: as for `drafting_documents`.
+        otherwise: drafts those that would be cut in another way.
+    """
+
+    def draft(ready: ReadyDocument, on_bad_field: OnBadField) -> Draft:
+        passages = _placed(ready.passages)
+        first, *others = passages
+        if any((one.label, one.metadata) != (first.label, first.metadata) for one in others):
+            return otherwise(ready, on_bad_field)
+        document = Document(ready.id, whole_text(passages, ""), first.label, first.metadata)
+        own = cut(document)
+        alike = [(one.id, one.start, one.end, embedded_text(one)) for one in own]
+        if alike != [(one.id, one.start, one.end, one.text) for one in passages if one.vector is not None]:
+            return otherwise(ready, on_bad_field)
+        rows = [_with_row(one, schema.dim).vector for one in passages]
+        known = [replace(one, vector=row) for one, row in zip(own, rows, strict=True)]
+        return drafting_documents(schema, splitter, lambda _: known, embedded_text)(document, on_bad_field)
 
     return draft
 

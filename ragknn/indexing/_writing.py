@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from logging import DEBUG
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,11 +30,18 @@ from ragknn._protocol.schema import OnBadField
 from ragknn._protocol.vectors import as_vectors
 from ragknn._protocol.writing import delete_documents
 from ragknn.embedding._long_texts import LongTexts, checked_choice, embed_documents
-from ragknn.embedding.protocols import Tokenizing
+from ragknn.embedding.protocols import Embedder, Tokenizing
 from ragknn.errors import InvalidVectors
 from ragknn.filters import Where
 from ragknn.indexing._changing import change_details
-from ragknn.indexing._drafts import by_document, drafting_documents, drafting_ready, drafting_vectors
+from ragknn.indexing._drafts import (
+    Cut,
+    by_document,
+    drafting_as_cut,
+    drafting_documents,
+    drafting_ready,
+    drafting_vectors,
+)
 from ragknn.indexing._ingestion import ingest, tell
 from ragknn.indexing._line import Embedding
 from ragknn.indexing._merging import merging
@@ -47,9 +54,14 @@ from ragknn.indexing.index import Index
 from ragknn.records import Document, Label, Passage
 from ragknn.reports import DocumentSource, Failure, IngestReport, Note
 from ragknn.text._folding import fold, folding
+from ragknn.text._measures import TokenSpans
+from ragknn.text.splitting import Splitter
 
 if TYPE_CHECKING:
     from ragknn.indexing.indexer import AsyncIndexer, Indexer
+
+Reads: TypeAlias = tuple[TokenSpans | None, int | None]
+"""What finds the tokens of a text, None for words; and how many of them a model reads."""
 
 
 def adding(
@@ -96,8 +108,7 @@ def _ingesting(
     index = indexer.index
     if not policy.dry_run:
         yield from index._modernizing()
-    embedder = index.embedder
-    reads = (folding(embedder.token_spans) if isinstance(embedder, Tokenizing) else None, embedder.max_tokens)
+    reads = _reads(index.embedder)
     kept = splitter_of(index.schema)
     splitter = kept if indexer.splitter is None else indexer.splitter
     splitter.check(*reads)  # before it is kept
@@ -106,18 +117,26 @@ def _ingesting(
         notes = yield from notes_on_change(index._place(), splitter)
         if not policy.dry_run:
             yield from index._adopting(splitter)
-    draft = drafting_documents(
-        index.schema,
-        splitter,
-        lambda document: splitter.split(document, *reads),
-        lambda passage: splitter.embedded_text(passage, *reads),
-        before=kept if splitter != kept else None,
-    )
+    before = kept if splitter != kept else None
+    draft = drafting_documents(index.schema, splitter, *_cutting(splitter, reads), before=before)
     prune = None if missing_among is None else (yield from index._filtering(missing_among))
     outcomes: Iterable[Document | Failure | Note]
     outcomes = documents.outcomes() if isinstance(documents, DocumentSource) else documents
     report = yield from ingest(index._place(), outcomes, draft, _embedding(index), policy, prune)
     return replace(report, notes=(*notes, *report.notes))
+
+
+def _reads(embedder: Embedder) -> Reads:
+    """Return how an embedder counts a text, and how much of one it reads."""
+    return folding(embedder.token_spans) if isinstance(embedder, Tokenizing) else None, embedder.max_tokens
+
+
+def _cutting(splitter: Splitter, reads: Reads) -> tuple[Cut, Callable[[Passage], str]]:
+    """Return what cuts a document, and what makes the text that is embedded for a passage."""
+    return (
+        lambda document: splitter.split(document, *reads),
+        lambda passage: splitter.embedded_text(passage, *reads),
+    )
 
 
 def _embedding(index: Index | AsyncIndex) -> Embedding:
@@ -206,6 +225,22 @@ def adding_passages(
     yield from index._modernizing()
     draft = drafting_ready(index.schema, check_flag("embed", embed))
     return (yield from ingest(index._place(), by_document(passages), draft, embedding, policy))
+
+
+def adopting_passages(
+    index: Index | AsyncIndex, passages: Iterable[Passage], options: IngestOptions, *, as_cut: bool
+) -> Flow[IngestReport]:
+    """Store passages that come with all that is to be stored of them; what has no vector is not embedded.
+
+    With `as_cut`, a document that the index's splitter would cut in the same way is stored as if it had been.
+    """
+    policy = _policy(options)
+    yield from index._modernizing()
+    draft = drafting_ready(index.schema, embeds=False)
+    if as_cut:
+        splitter = splitter_of(index.schema)
+        draft = drafting_as_cut(index.schema, splitter, *_cutting(splitter, _reads(index.embedder)), draft)
+    return (yield from ingest(index._place(), by_document(passages), draft, _embedding(index), policy))
 
 
 @repeatable  # nothing is written before the filter has found what to write
