@@ -26,7 +26,7 @@ from ragknn._protocol.writing import Outcome, stored_details, stored_hashes, wri
 from ragknn.errors import EmbeddingError, InvalidVectors
 from ragknn.indexing._drafts import Drafting, ReadyDocument
 from ragknn.indexing._owners import ids_of_others
-from ragknn.indexing._pending import Pending, pending_of, writes_of
+from ragknn.indexing._pending import Pending, pending_of, storable, writes_of
 from ragknn.indexing._policy import Policy
 from ragknn.indexing._tally import Tally
 
@@ -142,6 +142,7 @@ class Line:
         if self._policy.dry_run:
             for one in pending:
                 self._settle(one)
+            for one in storable(self._place.schema, pending, self._tally):
                 one.count(self._tally)
                 self._tally.embedded += len(one.unembedded)
         else:

@@ -19,6 +19,8 @@ from ragknn.indexing._policy import Policy
 from ragknn.indexing._tally import Tally
 from ragknn.records import Passage
 
+_FAULTY = "expected finite vectors with a direction, got "
+
 
 class Pending:
     """A document that differs from what is stored of it.
@@ -159,6 +161,14 @@ def _leave(document_id: str, policy: Policy, tally: Tally) -> None:
         tally.fail(document_id, "expected a new document, got an id that the index has already")
 
 
+def storable(schema: Schema, pending: Sequence[Pending], tally: Tally) -> list[Pending]:
+    """Return the documents without those that have a vector without a distance, which are failures."""
+    _, faults = _as_blobs(schema, [one.vectors for one in pending])
+    for row, reason in faults.items():
+        tally.fail(pending[row].draft.id, f"{_FAULTY}{reason}")
+    return [one for row, one in enumerate(pending) if row not in faults]
+
+
 def writes_of(schema: Schema, pending: Sequence[Pending], policy: Policy, tally: Tally) -> list[Replacement | Change]:
     """Return what to write of the documents; those with a vector that has no distance are failures."""
     blobs, faults = _as_blobs(schema, [one.vectors for one in pending])
@@ -170,7 +180,7 @@ def writes_of(schema: Schema, pending: Sequence[Pending], policy: Policy, tally:
             removed = not_everywhere(schema.fields, one.details)
             writes.append(Change(draft.id, draft.text_hash, "", draft.details_hash, removed, groups, owners))
         elif row in faults:
-            tally.fail(draft.id, f"expected finite vectors with a direction, got {faults[row]}")
+            tally.fail(draft.id, f"{_FAULTY}{faults[row]}")
         else:
             details = one.details if len(one.details) > 1 else [*one.details] * len(one.passages)
             triples = zip(one.passages, blobs[row], details, strict=True)

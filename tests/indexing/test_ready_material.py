@@ -469,3 +469,13 @@ def test_numpy_in_passages_comes_back_as_python(faces, redis_url, index_name):
         [read] = index.passages()
         assert (type(read.label), type(read.start), type(read.metadata["x"])) == (int, int, float)
         assert (read.label, read.start, read.metadata) == (7, 2, {"x": 0.5})
+
+
+def test_a_dry_run_tells_which_ready_vectors_have_no_distance(faces, make):
+    passages = list(passages_of(["d01", "d02", "d04", "d05"], without={"d04"}))
+    for place, spoiled in ((1, np.nan), (10, 0.0)):
+        passages[place] = replace(passages[place], vector=np.full(16, spoiled))
+    indexer = faces.indexer(make([]))
+    told, done = (indexer.add_passages(passages, embed=False, dry_run=dry_run) for dry_run in (True, False))
+    assert [one.document_id for one in told.failed] == ["d01", "d05"]
+    assert replace(told, dry_run=False, seconds=0) == replace(done, seconds=0)
