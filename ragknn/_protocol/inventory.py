@@ -39,6 +39,11 @@ class Inventory:
     def __iter__(self) -> Iterator[str]:
         return iter(self._near)
 
+    @property
+    def total(self) -> int:
+        """How many passages there are."""
+        return sum(map(int.bit_count, self._near.values())) + sum(map(len, self._far.values()))
+
     def passages(self, document_ids: Iterable[str]) -> int:
         """Return how many passages there are of these documents together."""
         return sum(self._near[one].bit_count() + len(self._far.get(one, ())) for one in document_ids)

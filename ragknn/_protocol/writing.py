@@ -107,10 +107,10 @@ end
 return {removed, count - there}
 """
 
-# Returns the text hash and the details hash of each document; an empty text hash where its passages are not those that
-# its record says: some expired, were evicted or deleted by others, or a server that stopped within a script has lost
-# the rest of it. KEYS: where the record of each document may be, that of this release last. ARGV: how many keys there
-# are for each. A script, since as many commands would take the client far longer.
+# Returns the text hash, the details hash and the number of passages of each document; an empty text hash where its
+# passages are not those that its record says: some expired, were evicted or deleted by others, or a server that stopped
+# within a script has lost the rest of it. KEYS: where the record of each document may be, that of this release last.
+# ARGV: how many keys there are for each. A script, since as many commands would take the client far longer.
 _KNOWN = (
     BELONG
     + """
@@ -129,9 +129,9 @@ for i = 1, #KEYS, each do
     if stored[1] then break end
   end
   if is_whole(KEYS[i + each - 1], tonumber(stored[3]) or 0, stored[4]) then
-    found[#found + 1] = {stored[1], stored[2]}
+    found[#found + 1] = {stored[1], stored[2], stored[3]}
   else
-    found[#found + 1] = {'', ''}
+    found[#found + 1] = {'', '', 0}
   end
 end
 return found
@@ -255,19 +255,28 @@ def _as_read(script: str, expected: tuple[str, str] | None) -> tuple[str, Comman
     return (script, ()) if expected is None else (_AS_READ + script, expected)
 
 
-def stored_hashes(place: Place, document_ids: Sequence[str]) -> Flow[list[tuple[str, str] | None]]:
-    """Return for each document the text hash and the details hash of what is stored, or None if it is not.
+def stored_records(place: Place, document_ids: Sequence[str]) -> Flow[tuple[list[tuple[str, str] | None], list[int]]]:
+    """Return for each document the text hash and the details hash of what is stored, and how many passages it has.
 
-    `DAMAGED` stands for one whose passages are not all there, or not its own.
+    None in place of the hashes for a document that is not stored, `DAMAGED` for one whose passages are not all there,
+    or not its own.
     """
-    found: list[tuple[str, str] | None] = []
+    hashes: list[tuple[str, str] | None] = []
+    counts: list[int] = []
     for start in range(0, len(document_ids), KEYS_PER_ROUND):
         records = [place.records(document_id) for document_id in document_ids[start : start + KEYS_PER_ROUND]]
         keys = [key for some in records for key in some]
         [reply] = yield [("EVAL_RO", _KNOWN, str(len(keys)), *keys, str(len(records[0])))]
-        for hashed, details in checked(reply):
-            found.append(None if hashed is None else (as_text(hashed), as_text(details)))
-    return found
+        for hashed, details, passages in checked(reply):
+            hashes.append(None if hashed is None else (as_text(hashed), as_text(details)))
+            counts.append(int(passages or 0))
+    return hashes, counts
+
+
+def stored_hashes(place: Place, document_ids: Sequence[str]) -> Flow[list[tuple[str, str] | None]]:
+    """Return the hashes alone."""
+    hashes, _ = yield from stored_records(place, document_ids)
+    return hashes
 
 
 def stored_details(keys: Keys, spots: Sequence[tuple[str, int]]) -> Flow[list[tuple[str | None, str]]]:

@@ -13,14 +13,14 @@ from ragknn._logs import WRITING
 from ragknn._protocol.counting import index_info
 from ragknn._protocol.finding import matching_ids
 from ragknn._protocol.flows import Flow
-from ragknn._protocol.inventory import look_through
+from ragknn._protocol.inventory import Inventory, look_through
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.opening import serving
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import EVERYTHING, Fragment
 from ragknn._protocol.replies import SearchIndexInfo
 from ragknn._protocol.version import named_birth
-from ragknn._protocol.writing import delete_documents, remove_beyond, stored_hashes
+from ragknn._protocol.writing import DAMAGED, delete_documents, remove_beyond, stored_hashes
 from ragknn.errors import DeletionRefused
 from ragknn.indexing._drafts import Drafting
 from ragknn.indexing._line import Embedding, Line
@@ -142,18 +142,42 @@ def _remove_emptied(place: Place, tally: Tally) -> Flow[None]:
     tally.deleted = stored if tally.dry_run else (yield from delete_documents(place.keys, stored))
 
 
-def _leave_only_seen(place: Place, policy: Policy, tally: Tally) -> Flow[Remainder]:
+def _leave_only_seen(place: Place, policy: Policy, tally: Tally) -> Flow[Remainder | None]:
     """Remove all that the input does not have: documents, and what is left of some; return what there is then."""
     there = yield from look_through(place.keys)
     gone = yield from _remove_missing(place, there, policy, tally)
-    stored = there.passages(there) - there.passages(gone)
-    failed = {failure.document_id for failure in tally.failed}  # what the index has of them stays as it is
-    holed = {} if policy.dry_run else {one: there.numbers(one) for one in there.with_holes() if one not in failed}
-    if tally.kept:  # the others are not known to belong to nothing
-        holed = {one: numbers for one, numbers in holed.items() if one in tally.seen}
+    if policy.dry_run:
+        return None
+    kept = {*tally.kept, *_left_as_they_are(there, tally)}  # not known to belong to nothing
+    lost = dict.fromkeys((yield from _lost(place, there, [*gone, *kept], policy, tally)))
+    holed = {one: there.numbers(one) for one in there.with_holes() if one not in kept}
     outcomes = yield from remove_beyond(place.keys, holed)
-    stored -= sum(removed for one, (removed, _) in outcomes.items() if one in tally.seen)
-    return Remainder(stored, [one for one, (_, missing) in outcomes.items() if missing and one in tally.seen])
+    stored = there.total - there.passages(gone)
+    for one, (removed, missing) in outcomes.items():
+        if one in tally.seen:
+            stored -= removed
+            lost.update({one: None} if missing else {})
+    return Remainder(stored, list(lost))
+
+
+def _left_as_they_are(there: Collection[str], tally: Tally) -> set[str]:
+    """Return the documents that failed, and of which the index has what it had."""
+    failed = {one.document_id for one in tally.failed if one.document_id in there}
+    settled = {*tally.added, *tally.updated, *tally.unchanged} if failed else ()  # the first of several of one id
+    return {one for one in failed if one is not None and one not in settled}
+
+
+def _lost(place: Place, there: Inventory, others: Collection[str], policy: Policy, tally: Tally) -> Flow[list[str]]:
+    """Return which documents have lost passages since they were looked up, or written.
+
+    Nobody looks if there are as many passages as there should be; else the documents are looked up once more, since
+    others may have changed them.
+    """
+    if policy.on_repeated != "first" or there.total - there.passages(others) == tally.expected:
+        return []
+    ids = [*tally.added, *tally.updated, *tally.unchanged]
+    known = yield from stored_hashes(place, ids)
+    return [one for one, hashes in zip(ids, known, strict=True) if hashes == DAMAGED]
 
 
 def _remove_missing(place: Place, stored: Collection[str], policy: Policy, tally: Tally) -> Flow[list[str]]:

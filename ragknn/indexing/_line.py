@@ -22,7 +22,7 @@ from ragknn._protocol.flows import Ahead, Begun, Flow, Work
 from ragknn._protocol.place import Place
 from ragknn._protocol.presence import gone
 from ragknn._protocol.vectors import as_vectors
-from ragknn._protocol.writing import Outcome, stored_details, stored_hashes, write_documents
+from ragknn._protocol.writing import Outcome, stored_details, stored_records, write_documents
 from ragknn.errors import EmbeddingError, InvalidVectors
 from ragknn.indexing._drafts import Drafting, ReadyDocument
 from ragknn.indexing._owners import ids_of_others
@@ -120,24 +120,29 @@ class Line:
 
     def _look_up(self, documents: Sequence[Any]) -> Flow[None]:
         self._under_way.update(one.id for one in documents)
-        found = yield Ahead(stored_hashes(self._place, [one.id for one in documents]))
+        found = yield Ahead(stored_records(self._place, [one.id for one in documents]))
         self._looked_up.append((documents, found))
 
     def _take_up(self) -> Flow[None]:
         """Cut the documents of the batch that was looked up first, and have them embedded, or written."""
         documents, looked_up = self._looked_up.popleft()
-        known = yield looked_up
+        known, counts = yield looked_up
         if self._policy.dry_run:
             known = [self._tally.written.get(one.id, stored) for one, stored in zip(documents, known, strict=True)]
         of_others: set[str] = set()
         if self._policy.dry_run or self._policy.on_existing != "replace":  # else it is noticed when it is written
             of_others = yield from ids_of_others(self._place, documents, known)
+        already = len(self._tally.unchanged)
         pending: list[Pending] = yield Work(
             lambda: list(pending_of(documents, known, self._draft, self._policy, self._tally, of_others))
         )
         cut = sum(len(one.passages) for one in pending) if SPLITTING.isEnabledFor(DEBUG) else 0
         SPLITTING.debug("of %d documents %d are to be written, in %d passages", len(documents), len(pending), cut)
         self._under_way.difference_update({one.id for one in documents} - {one.draft.id for one in pending})
+        count_of = dict(zip((one.id for one in documents), counts, strict=True))
+        self._tally.expected += sum(map(count_of.__getitem__, self._tally.unchanged[already:]))
+        for one in pending:
+            one.kept = 0 if one.passages else count_of[one.draft.id]
         yield from self._compare([one for one in pending if one.has_other_details])
         if self._policy.dry_run:
             for one in pending:

@@ -35,9 +35,10 @@ class Pending:
         vectors: of the passages, None for one that has none, or none yet.
         unembedded: numbers of the passages that are to be embedded.
         share: of the passages that have been.
+        kept: passages that stay, where only details differ.
     """
 
-    __slots__ = ("details", "draft", "item", "left_out", "passages", "share", "stored", "unembedded", "vectors")
+    __slots__ = ("details", "draft", "item", "kept", "left_out", "passages", "share", "stored", "unembedded", "vectors")
 
     def __init__(
         self,
@@ -57,6 +58,7 @@ class Pending:
         self.vectors: list[NDArray[Any] | None] = [passage.vector for passage in passages]
         self.unembedded = {number for number, vector in enumerate(self.vectors) if draft.embeds and vector is None}
         self.share = 0.0
+        self.kept = 0
 
     def text_of(self, number: int) -> str:
         """Return what is embedded for a passage."""
@@ -94,6 +96,7 @@ class Pending:
         """Count it as stored."""
         hashes = (self.draft.text_hash, self.draft.details_hash)
         new = self.stored is None
+        tally.expected += self.kept
         tally.store(self.draft.id, hashes, len(self.passages), self.left_out, new=new)
 
 

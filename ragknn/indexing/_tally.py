@@ -48,6 +48,7 @@ class Tally:
         self.unchanged: list[str] = []
         self.skipped: list[str] = []
         self.passages = 0
+        self.expected = 0  # passages that the documents have that are stored or unchanged, if each came once
         self.embedded = 0
         self.under_way = 0.0
         self.kept: list[str] = []
@@ -90,6 +91,7 @@ class Tally:
         if self.dry_run or not self._takes_first:
             self.written[document_id] = hashes
         self.passages += passages
+        self.expected += passages
         self.left_out += [self.failure(document_id, reason) for reason in left_out]
 
     def see(self, documents: Sequence[Document | ReadyDocument]) -> None:
@@ -104,6 +106,7 @@ class Tally:
         """Count documents of one passage that were new, and were stored."""
         self.added += [one.id for one in documents]
         self.passages += len(documents)
+        self.expected += len(documents)
 
     def doubt(self, document_id: str, *, was_new: bool) -> None:
         """Note that a document was there when it was sent again, perhaps by its first sending.

@@ -130,6 +130,24 @@ def test_a_sync_of_unchanged_documents_asks_no_more_than_before(index_name, redi
     assert set(names) - within_scripts == {"FT.INFO", "SCAN", "EVAL_RO", "HGET"}
 
 
+def test_nothing_is_looked_up_twice_where_the_numbers_are_as_they_should_be(index_name, redis_url, commands):
+    """They are known of what is new, unchanged, longer, of another label, and of what could not be stored."""
+    with Index(index_name, url=redis_url, embedder=HashingEmbedder(16), fields={"n": "numeric"}) as index:
+        indexer = Indexer(index, WORDS)
+        old = [Document(f"d{n}", "one two three four five", metadata={"n": n}) for n in range(10)]
+        new = [*old[:4], Document("d4", "one " * 20), Document("d5", old[5].text, "x", {"n": 5})]
+        new += [Document("new", "a b"), Document("new", "comes twice")]
+        bad = Document("d6", "other", metadata={"n": "bad"})
+        indexer.sync(old)
+        with commands as sent:
+            report = indexer.sync([*new, bad, Document("d7", "")])
+    kinds = ("added", "updated", "unchanged", "deleted")
+    assert [len(report.ids[kind]) for kind in kinds] == [1, 2, 4, 2]
+    assert (len(report.failed), report.verification) == (3, Verification(True, 20, 20))
+    looked_up = [words for words in sent if words[0] == "EVAL_RO" and "text_hash" in " ".join(words)]
+    assert len(looked_up) == 1
+
+
 def test_beside_writers_nothing_is_said_to_be_missing(faces, index, redis_url):
     """What others write between two looks is no damage: it is looked at again, or said not to be known."""
     began, ended = Event(), Event()
@@ -225,11 +243,12 @@ def test_whatever_is_lost_of_documents_the_next_sync_gives_the_right_index(holed
     assert holed.check().is_sound
 
 
-def test_what_is_lost_while_a_sync_goes_on_is_told(faces, index, client):
+@pytest.mark.parametrize("number", [1, 2])
+def test_what_is_lost_while_a_sync_goes_on_is_told(faces, index, client, number):
     def documents():
         yield DOCUMENTS[0]
         yield DOCUMENTS[1]
-        client.unlink(key(index, "long", 1))
+        client.unlink(key(index, "long", number))
 
     indexer = faces.indexer(index, WORDS)
     indexer.sync(DOCUMENTS)
@@ -252,7 +271,7 @@ def test_an_inventory_counts_each_passage_once_and_sees_holes(spots, run, chance
     found.take(keys.passage(*spot) for spot in met)
     expected = {one: sorted({number for other, number in met if other == one}) for one, _ in met}
     assert {one: found.numbers(one) for one in found} == expected
-    assert (found.passages(found), len(found)) == (len(set(met)), len(expected))
+    assert (found.total, found.passages(found), len(found)) == (len(set(met)), len(set(met)), len(expected))
     holes = {one for one, numbers in expected.items() if numbers != list(range(len(numbers)))}
     assert set(found.with_holes()) == holes
     assert all(one in found for one in expected)
