@@ -87,11 +87,21 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield server.url
 
 
+@pytest.fixture(scope="session")
+def clients() -> Iterator[dict[str, redis.Redis]]:
+    """Plain clients by their URLs, since one for each of thousands of tests takes seconds."""
+    clients: dict[str, redis.Redis] = {}
+    yield clients
+    for client in clients.values():
+        client.close()
+
+
 @pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
+def client(redis_url: str, clients: dict[str, redis.Redis]) -> redis.Redis:
     """A plain client, for looking at what is stored."""
-    with redis.Redis.from_url(redis_url) as client:
-        yield client
+    if redis_url not in clients:
+        clients[redis_url] = redis.Redis.from_url(redis_url)
+    return clients[redis_url]
 
 
 @pytest.fixture

@@ -113,7 +113,11 @@ def picture(width: float, height: float, path: str | Path | None = None) -> Iter
 
     Raises:
         MissingDependency: matplotlib is not installed.
+        TypeError: the path is none.
+        ValueError: no picture can be saved there.
     """
+    if path is not None:
+        _check_path(path)
     kind = figure_class()
     from matplotlib import rc_context  # late as above
 
@@ -131,8 +135,7 @@ def save(figure: Any, path: str | Path) -> None:
         TypeError: the path is none.
         ValueError: no picture can be saved there.
     """
-    if not isinstance(path, str | Path):
-        raise TypeError(f"expected path as a str or Path such as 'picture.png', got {described(path)}")
+    _check_path(path)
     try:
         figure.savefig(path)
     except (OSError, ValueError) as error:
@@ -143,6 +146,11 @@ def save(figure: Any, path: str | Path) -> None:
 
 
 LONGEST_REASON = 200  # characters
+
+
+def _check_path(path: object) -> None:
+    if not isinstance(path, str | Path):
+        raise TypeError(f"expected path as a str or Path such as 'picture.png', got {described(path)}")
 
 
 def add_words(axes: Any, places: Sequence[tuple[float, float]], words: Sequence[str], crowd: Any = ()) -> None:
