@@ -10,7 +10,13 @@ _TYPES = {bool: "boolean", int: "int", float: "float"}
 
 
 def field_name(name: str) -> str:
-    """Return the name of an entry of the metadata, which may be given as `meta.` and the name."""
+    """Return the name of an entry of the metadata, which may be given as `meta.` and the name.
+
+    Raises:
+        TypeError: it is no string.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"expected the name of a field such as 'meta.year', got {name!r} of type {type(name).__name__}")
     return name.removeprefix("meta.")
 
 

@@ -42,6 +42,7 @@ class Wanted:
         dim: values in an embedding; None: as the index, or as the first document that is written.
         model: name of the model that makes the embeddings; None: not looked at.
         fields: entries of the metadata to declare.
+        required_filter: a tag field that every filter must pin.
         create: whether to make the index where there is none.
         named: other arguments of `Index`.
     """
@@ -51,8 +52,19 @@ class Wanted:
     dim: int | None
     model: str | None
     fields: Mapping[str, FieldType]
+    required_filter: str | None
     create: bool
     named: Mapping[str, Any]
+
+    def check(self) -> None:
+        """Check what can be checked without a server.
+
+        Raises:
+            TypeError: an argument of another type.
+            ValueError: an invalid one.
+        """
+        url = None if isinstance(self.url, Secret) else self.url
+        Index(self.name, url=url, **_made_of(self, 1 if self.dim is None else self.dim), create=self.create)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +176,8 @@ def _opening(wanted: Wanted, side: Side, dim: int | None) -> Steps[Open]:
 def _made_of(wanted: Wanted, dim: int) -> dict[str, Any]:
     """Return the arguments of a new index."""
     made_by = {"dim": dim} if wanted.model is None else {"embedder": FunctionEmbedder(wanted.model, _embed, dim=dim)}
-    return {"any_field": True, "fields": wanted.fields, **wanted.named, **made_by}
+    declared = {"fields": wanted.fields, "required_filter": wanted.required_filter}
+    return {"any_field": True, **declared, **wanted.named, **made_by}
 
 
 def _embed(texts: Sequence[str]) -> NoReturn:
@@ -172,8 +185,9 @@ def _embed(texts: Sequence[str]) -> NoReturn:
 
 
 def _check(wanted: Wanted, index: Any) -> None:
-    found = {"embedding_dim": index.schema.dim, "model": index.schema.embedder}
-    expected = {"embedding_dim": wanted.dim, "model": wanted.model}
+    schema = index.schema
+    found = {"embedding_dim": schema.dim, "model": schema.embedder, "required_filter": schema.required_filter}
+    expected = {"embedding_dim": wanted.dim, "model": wanted.model, "required_filter": wanted.required_filter}
     differences = {
         what: (value, found[what]) for what, value in expected.items() if value is not None and value != found[what]
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from haystack import Document
@@ -58,21 +57,30 @@ def storing(documents: Sequence[Document], policy: DuplicatePolicy) -> Operation
 
     def steps(on: Open) -> Steps[int]:
         _check_sizes(documents, on.index.schema.dim)
-        write = partial(on.indexer.add_passages, passages, embed=False)
         if fails:
-            trial: IngestReport = yield partial(write, on_existing="skip", dry_run=True)
-            _check_stored(trial)
-            if trial.skipped:
-                free = set(trial.ids["added"])
-                raise _duplicate([one.id for one in passages if one.id not in free])
+            _check_stored((yield from _refusing_known(on, passages)))
         on_existing = "fail" if fails else "skip" if skips else "replace"
-        report: IngestReport = yield partial(write, on_existing=on_existing)
-        if fails and report.failed:  # the trial found nothing: another writer was quicker
-            raise _duplicate([one.source for one in report.failed])
+        report: IngestReport = yield lambda: on.indexer.add_passages(passages, embed=False, on_existing=on_existing)
+        if fails and report.failed:  # the trial found nothing: was another writer quicker?
+            failed = {one.document_id for one in report.failed}
+            yield from _refusing_known(on, [one for one in passages if one.id in failed])
         _check_stored(report)
         return len(documents) if policy is DuplicatePolicy.OVERWRITE else report.added
 
     return steps
+
+
+def _refusing_known(on: Open, passages: Sequence[Passage]) -> Steps[IngestReport]:
+    """Return what would become of passages, of which nothing is written yet.
+
+    Raises:
+        DuplicateDocumentError: some are in the index already.
+    """
+    trial: IngestReport = yield lambda: on.indexer.add_passages(passages, embed=False, on_existing="skip", dry_run=True)
+    if trial.skipped:
+        free = {*trial.ids["added"], *trial.ids["updated"], *(one.document_id for one in trial.failed)}
+        raise _duplicate([one.id for one in passages if one.id not in free])
+    return trial
 
 
 def deleting(ids: Sequence[str]) -> Operation[None]:

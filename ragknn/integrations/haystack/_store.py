@@ -43,18 +43,25 @@ class Store:
             "algorithm": algorithm,
             "dtype": dtype,
             "language": language,
-            "required_filter": None if required_filter is None else field_name(required_filter),
             "timeout": timeout,
         }
+        if fields is not None and not isinstance(fields, Mapping):
+            raise TypeError(f'expected fields as a mapping such as {{"meta.year": "numeric"}}, got {fields!r}')
+        declared = {field_name(name): kind for name, kind in (fields or {}).items()}
+        if required_filter is not None:
+            required_filter = field_name(required_filter)
+            declared.setdefault(required_filter, "tag")
         self._wanted = Wanted(
             name=index,
             url=url,
             dim=embedding_dim,
             model=model,
-            fields={field_name(name): kind for name, kind in (fields or {}).items()},
+            fields=declared,
+            required_filter=required_filter,
             create=create,
             named={name: value for name, value in named.items() if value is not None},
         )
+        self._wanted.check()
         self._sync, self._async = sides()
 
     def __repr__(self) -> str:
@@ -77,6 +84,7 @@ class Store:
             embedding_dim=wanted.dim,
             model=wanted.model,
             fields=dict(wanted.fields),
+            required_filter=wanted.required_filter,
             create=wanted.create,
             **wanted.named,
         )

@@ -41,9 +41,14 @@ class RagKNNDocumentStore(MetadataMethods, RetrievalMethods):
         dtype: "float32" (the default), "float16", "bfloat16" or "float64" for stored embeddings. Haystack has 64 bits:
             with fewer, an embedding that is read back is rounded.
         language: by whose rules the stems of words are found; "english".
-        required_filter: a declared tag field, such as "tenant", that every filter must pin.
+        required_filter: an entry of the metadata, such as "tenant", that every filter must pin and every document must
+            have; it is declared as a tag.
         timeout: seconds that one search may take; None: `RAGKNN_TIMEOUT`, or 10.
         create: whether to make the index where there is none; if not, that is an error.
+
+    Raises:
+        TypeError: an argument of another type.
+        ValueError: an invalid name, choice or field name.
     """
 
     __module__ = "haystack_integrations.document_stores.ragknn"  # from where Haystack loads what a pipeline names
