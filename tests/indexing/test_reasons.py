@@ -15,9 +15,8 @@ OLD = Document("a", "one two three four five six", "x", {"year": 1, "tags": ["t"
 SAME = Document("b", "the same as before")
 
 
-@pytest.fixture(params=[2, 3], ids=["RESP2", "RESP3"])
-def indexer(request, faces, redis_url, index_name, monkeypatch):
-    monkeypatch.setenv("RAGKNN_PROTOCOL", str(request.param))
+@pytest.fixture
+def indexer(faces, redis_url, index_name):
     with faces.index(index_name, url=redis_url, embedder=CountingEmbedder(), fields={"year": "numeric"}) as index:
         indexer = faces.indexer(index, WORDS)
         indexer.add([OLD, SAME])

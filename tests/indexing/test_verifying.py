@@ -165,7 +165,7 @@ def test_beside_writers_nothing_is_said_to_be_missing(faces, index, redis_url):
         writing = one.submit(write)
         try:
             began.wait()
-            reports = [faces.indexer(index, WORDS).sync(DOCUMENTS) for _ in range(20)]
+            reports = [faces.indexer(index, WORDS).sync(DOCUMENTS) for _ in range(8)]
         finally:
             ended.set()
         writing.result()
@@ -224,7 +224,7 @@ def stored(client, index):
     return {name: client.hgetall(name) for name in client.scan_iter(f"{Keys(index.name).passage_prefix}*")}
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.sets(st.sampled_from([("long", n) for n in range(3)] + [("other", 0), ("other", 1), ("one", 0)])), st.data())
 def test_whatever_is_lost_of_documents_the_next_sync_gives_the_right_index(holed, store, lost, data):
     wanted = data.draw(st.sampled_from(list(INPUTS)))
@@ -260,9 +260,10 @@ def test_what_is_lost_while_a_sync_goes_on_is_told(faces, index, client, number)
 
 NUMBERS = st.integers(0, 8) | st.integers(1_020, 1_030) | st.integers(0, 10**9)
 SPOTS = st.lists(st.tuples(st.sampled_from("ab"), NUMBERS), max_size=40)
-RUNS = st.integers(1, 1_100).map(lambda count: [("c", number) for number in range(count)])
+RUNS = st.sampled_from([1, 3, 1_023, 1_024, 1_025]).map(lambda count: [("c", number) for number in range(count)])
 
 
+@settings(max_examples=25)
 @given(SPOTS, RUNS | st.just([]), st.randoms())
 def test_an_inventory_counts_each_passage_once_and_sees_holes(spots, run, chance):
     keys, met = Keys("x"), [*spots, *run, *spots[:5]]

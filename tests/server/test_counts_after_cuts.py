@@ -15,7 +15,7 @@ WORDS = Splitter(size=3, overlap=0, unit="words")
 DOCUMENTS = [Document(f"d{number}", "one two three four five six"[: 10 + number % 15]) for number in range(COUNT)]
 VECTORS = np.random.default_rng(0).standard_normal((COUNT, 16))
 IDS = [one.id for one in DOCUMENTS]
-POINTS = 4  # of each kind in a run
+POINTS = 2  # of each kind in a run
 
 
 @pytest.fixture(scope="module")
