@@ -157,14 +157,14 @@ class _Translator:
             return False
         fits = _predicate(FilterOperator(one.operator), one.value)
         values = yield lambda face: face.index.values(key, as_where(among))
-        return equal(key, [value for value in values if fits(value)])
+        return _equals_any(key, [value for value in values if fits(value)], "tag")
 
     def _empty(self, key: str, among: Condition) -> Steps[Condition]:
         """Return what is true where an entry is missing, or an empty text or list, which is there without a value."""
         if among is False:
             return False
         values = yield lambda face: face.index.values(key, as_where(among))
-        there_without = all_of([{key: {"$ne": None}}, none_of([equal(key, values)])])
+        there_without = all_of([{key: {"$ne": None}}, none_of([_equals_any(key, values, "tag")])])
         return any_of([{key: {"$in": [None, ""]}}, there_without])
 
 
@@ -182,21 +182,28 @@ def _predicate(operator: FilterOperator, value: Any) -> Callable[[Any], bool]:
 def _equality(key: str, kind: str, operator: FilterOperator, value: Any) -> Condition:
     match operator:
         case FilterOperator.EQ | FilterOperator.NE:
-            found: Condition = {key: None} if value is None else equal(key, _alike(value, kind))
+            found: Condition = {key: None} if value is None else _equals_any(key, [value], kind)
             return found if operator == FilterOperator.EQ else none_of([found])
         case FilterOperator.CONTAINS:
-            return {key: {"$contains": value}} if kind == "text" else equal(key, _alike(value, kind))
+            return {key: {"$contains": value}} if kind == "text" else _equals_any(key, [value], kind)
         case FilterOperator.IN | FilterOperator.ANY:
-            return equal(key, [alike for each in value for alike in _alike(each, kind)])
+            return _equals_any(key, value, kind)
         case FilterOperator.NIN:
-            return none_of([equal(key, [alike for each in value for alike in _alike(each, kind)])])
+            return none_of([_equals_any(key, value, kind)])
         case FilterOperator.ALL:
-            return all_of([equal(key, _alike(each, kind)) for each in value] or [{key: {"$ne": None}}])
+            return all_of([_equals_any(key, [each], kind) for each in value] or [{key: {"$ne": None}}])
         case FilterOperator.IS_EMPTY:
             return {key: None}
     raise ValueError(f"filter on {key!r}: expected another operator than {operator.name}, which ragknn does not know")
 
 
-def _alike(value: Any, kind: str) -> list[Any]:
-    """Return the values that equal one in Python: a filter cannot hold True and False, but 1 and 0."""
-    return [value, bool(value)] if kind == "tag" and not isinstance(value, str) and value in (0, 1) else [value]
+def _equals_any(key: str, values: Iterable[Any], kind: str) -> Condition:
+    """Return what is true where an entry equals one of the values.
+
+    As in Python, 1 equals True: no filter of LlamaIndex can hold that.
+    """
+    alike: list[Any] = []
+    for value in values:
+        is_both = kind == "tag" and not isinstance(value, str) and value in (0, 1)
+        alike += [int(value), bool(value)] if is_both else [value]
+    return equal(key, alike)

@@ -25,6 +25,7 @@ class Home:
         create: whether the index is made where there is none.
         connecting: arguments of an index that say where it is, by its type.
         arguments: its others.
+        given: an index that was handed in, which whoever did so closes.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Home:
     create: bool = False
     connecting: Mapping[type, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    given: Index | AsyncIndex | None = None
 
     @classmethod
     def named(
@@ -69,7 +71,7 @@ class Home:
         other = AsyncIndex if isinstance(index, Index) else Index
         if index.url is not None or index.client is None:
             faces[other] = Face.of(other.like(index))
-        return cls(index.name, faces, where, label_key)
+        return cls(index.name, faces, where, label_key, given=index)
 
     @property
     def url(self) -> str | None:
@@ -108,6 +110,10 @@ class Home:
         connecting = {kind: {"url": self.url} for kind in self.connecting}  # without a password
         safe = replace(self, connecting=connecting)
         return [getattr(safe, name) for name in self.__slots__]
+
+    def closed(self) -> Steps[None]:
+        """Close the index, unless it was handed in."""
+        yield lambda face: None if face.index is self.given else face.index.close()
 
     def opened(self) -> Steps[Schema | None]:
         """Return what the index is made of; None where there is none yet.

@@ -250,9 +250,9 @@ class RagKNNVectorStore(BasePydanticVectorStore):
         return await arun(self._home.asynchronous, steps)
 
     def close(self) -> None:
-        """Close the connections of the sync methods."""
-        self.index.close()
+        """Close the connections of the sync methods; an index that was handed in stays open."""
+        run(self._home.sync, self._home.closed())
 
     async def aclose(self) -> None:
-        """Close the connections of the async methods."""
-        await self.async_index.close()
+        """Async twin of `close`, for the async methods."""
+        await arun(self._home.asynchronous, self._home.closed())
