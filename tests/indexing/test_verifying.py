@@ -15,6 +15,13 @@ from hypothesis import strategies as st
 from ragknn import Document, HashingEmbedder, Index, Indexer, Splitter, Verification
 from ragknn._protocol.inventory import Inventory
 from ragknn._protocol.keys import Keys
+from ragknn._protocol.place import Place
+from ragknn._protocol.replies import parse_info
+from ragknn._protocol.schema import Schema
+from ragknn._protocol.watch import Watch
+from ragknn.indexing._policy import Policy
+from ragknn.indexing._tally import Tally
+from ragknn.indexing._verifying import Remainder, verify
 
 WORDS = Splitter(size=4, overlap=0, unit="words")
 DOCUMENTS = [
@@ -173,6 +180,34 @@ def test_beside_writers_nothing_is_said_to_be_missing(faces, index, redis_url):
         assert report.verification.ok is not False
         assert (report.verification.ok is None) == ("not known whether all that is stored is found" in str(report))
     assert faces.indexer(index, WORDS).sync(DOCUMENTS).verification == Verification(True, 4, 4)
+
+
+def verified(answers, stored):
+    """Run the look of a sync that has counted so many passages, on a server that answers FT.INFO like this."""
+    keys, tally, told = Keys("x", 1), Tally(Policy()), iter(answers)
+    place = Place(keys, Schema(embedder="e", dim=2), Watch(), 1.0)
+    flow, sent = verify(place, parse_info({"index_name": "x", "num_docs": 0}), Remainder(stored), tally), None
+    while True:
+        try:
+            step = flow.send(sent)
+        except StopIteration:
+            return tally.verification, [f"{note.kind}: {note.reason.partition(';')[0]}" for note in tally.notes]
+        if isinstance(step, list):
+            [(name, *_)] = step
+            sent = [{"index_name": "x", **next(told)} if name == "FT.INFO" else [b"0", [b"ragknn:x:p:{a}:0"]]]
+
+
+def test_what_is_not_known_is_said():
+    unknown = "unverified: not known whether all that is stored is found: "
+    building = {"num_docs": 4, "indexing": 1, "percent_indexed": "0.4"}
+    reason = f"{unknown}the server is still indexing what is stored, 40% of it so far"
+    assert verified([building], 10) == (Verification(None, 4, 10), [reason])
+    writing = [{"num_docs": 4, "max_doc_id": number} for number in range(9)]
+    reason = f"{unknown}others were writing all the while, so that what is stored could not be compared with it"
+    assert verified(writing, 10) == (Verification(None, 4, None), [reason])
+    reason = "unsearchable: expected all 1 stored passages to be found by searches, got 0"
+    assert verified([{"num_docs": 0}] * 9, 10) == (Verification(False, 0, 1), [reason])
+    assert verified([{"num_docs": 4}, *[{"num_docs": 1}] * 9], 10) == (Verification(True, 1, 1), [])
 
 
 def test_the_command_tells_and_exits_as_where_something_failed(index_name, redis_url, client, tmp_path):
