@@ -1,4 +1,4 @@
-"""ragknn in Haystack: a document store, and retrievers by vector, by words and by both.
+"""ragknn in Haystack: a document store, retrievers by vector, by words and by both, and embedders.
 
     from haystack import Document
     from ragknn.integrations.haystack import RagKNNDocumentStore, RagKNNEmbeddingRetriever
@@ -7,8 +7,9 @@
     store.write_documents([Document(content="Rent is due on the third.", embedding=[0.1, 0.9])])
     RagKNNEmbeddingRetriever(store).run(query_embedding=[0.2, 0.8])
 
-Haystack finds them when it loads a pipeline, since the same names are in `haystack_integrations.document_stores.ragknn`
-and `haystack_integrations.components.retrievers.ragknn`. Haystack is optional: `pip install 'ragknn[haystack]'`.
+The same names are in `haystack_integrations.document_stores.ragknn` and in `ragknn` of its `components.retrievers` and
+`components.embedders`, where Haystack finds them when it loads a pipeline. Haystack is optional:
+`pip install 'ragknn[haystack]'`.
 """
 
 try:
@@ -19,6 +20,7 @@ except ModuleNotFoundError as error:
     raise MissingDependency("haystack-ai", "ragknn.integrations.haystack", "haystack") from error
 
 from ragknn.integrations.haystack.document_store import RagKNNDocumentStore
+from ragknn.integrations.haystack.embedders import RagKNNDocumentEmbedder, RagKNNTextEmbedder
 from ragknn.integrations.haystack.retrievers import (
     RagKNNBM25Retriever,
     RagKNNEmbeddingRetriever,
@@ -27,7 +29,9 @@ from ragknn.integrations.haystack.retrievers import (
 
 __all__ = [
     "RagKNNBM25Retriever",
+    "RagKNNDocumentEmbedder",
     "RagKNNDocumentStore",
     "RagKNNEmbeddingRetriever",
     "RagKNNHybridRetriever",
+    "RagKNNTextEmbedder",
 ]
