@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 POINTS ?= 20
+WORKERS ?= logical
 SEED ?= $(shell date +%s)
 
 .PHONY: demo test drill check bench clean
@@ -13,8 +14,8 @@ demo: $(READY)  ## index the handbook on the embedded Redis and ask it questions
 	$(BIN)/ragknn demo
 
 # What is compiled is kept, whatever the environment says: hundreds of processes read it.
-test: $(READY)  ## run all tests, on every core up to four: each worker has a Redis and a loaded model
-	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+test: $(READY)  ## run all tests, on every core up to four, or WORKERS=n: each worker has a Redis and a loaded model
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist worksteal
 
 drill: $(READY)  ## kill, cut, stop and fill at many points drawn by chance; POINTS=n of each, SEED=n to repeat
 	@echo 'drill: SEED=$(SEED) POINTS=$(POINTS)'
