@@ -38,8 +38,14 @@ from .files.frames import documents_from_pandas as documents_from_pandas
 from .files.limits import Limits as Limits
 from .files.reader import read_documents as read_documents
 from .filters import Where as Where
-from .importing.importer import aimport_index as aimport_index, import_index as import_index
-from .importing.layout import Layout as Layout
+from .transfer.importer import aimport_index as aimport_index, import_index as import_index
+from .transfer.layout import Layout as Layout
+from .transfer.parquet import (
+    aexport_parquet as aexport_parquet,
+    aimport_parquet as aimport_parquet,
+    export_parquet as export_parquet,
+    import_parquet as import_parquet,
+)
 from .indexing._policy import IngestOptions as IngestOptions
 from .indexing.async_index import AsyncIndex as AsyncIndex
 from .indexing.index import Index as Index
@@ -58,6 +64,7 @@ from .records import (
 from .reports import (
     CheckReport as CheckReport,
     DocumentSource as DocumentSource,
+    ExportReport as ExportReport,
     Failure as Failure,
     ImportReport as ImportReport,
     IndexInfo as IndexInfo,

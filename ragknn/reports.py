@@ -319,7 +319,7 @@ class ImportReport(Plain):
         source: its name.
         name: name of the index made of it.
         maker: the library that made it, as far as it shows; empty if it does not.
-        layout: where the library has the text, the vector and all else; see `ragknn.importing.Layout`.
+        layout: where the library has the text, the vector and all else; see `ragknn.transfer.Layout`.
         settings: what the new index is made of: dimension, metric, algorithm, dtype, fields and so on.
         passages: number of passages read.
         lost: what the new index does not have, or has in another way.
@@ -349,12 +349,48 @@ class ImportReport(Plain):
         begin = "dry run, nothing written: " if self.dry_run else ""
         lines = [
             f"{begin}{self.source} to {self.name}: {self.passages:,} passages{' of ' * bool(self.maker)}{self.maker}",
-            f"read: {where}",
+            *([f"read: {where}"] if where else []),
             f"made: {made}{'; fields ' * bool(fields)}{fields}",
             *(f"not as it was: {loss}" for loss in self.lost),
             *([] if self.written is None else [str(self.written)]),
         ]
         return visible("\n".join(lines))
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport(Plain):
+    """What became of an index that was written to a file.
+
+    Attributes:
+        name: name of the index.
+        path: of the file.
+        documents: number of documents written.
+        passages: number of passages written.
+        damaged: ids of documents that are not in the file, since the server has lost something of them.
+        size_bytes: size of the file.
+        seconds: how long it took.
+    """
+
+    name: str
+    path: str
+    documents: int
+    passages: int
+    damaged: tuple[str, ...] = ()
+    size_bytes: int = 0
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        line = (
+            f"{self.name} to {self.path}: {self.documents:,} documents, {self.passages:,} passages, "
+            f"{self.size_bytes / 2**20:,.1f} MB in {self.seconds:.1f} s"
+        )
+        if self.damaged:
+            some = ", ".join(self.damaged[:3]) + ", ..." * (len(self.damaged) > 3)
+            line += (
+                f"\nnot written: {len(self.damaged):,} documents of which the server has lost something, such as "
+                f"{some}; `ragknn check {self.name}` tells of them"
+            )
+        return visible(line)
 
 
 _SHOWN_IDS = 10  # of each kind, in a line

@@ -26,7 +26,7 @@ LAYERS = [
     *("version", "errors", "_ids", "filters", "_checks", "_lazy", "_logs", "_plain", "_secrets"),
     "text._",  # the private modules of `text` are about strings alone, and below the records, which show themselves
     *("_display", "records", "reports", "settings"),
-    *("text", "embedding", "_nearest", "_protocol", "server", "indexing", "importing", "retrieval", "voting", "files"),
+    *("text", "embedding", "_nearest", "_protocol", "server", "indexing", "transfer", "retrieval", "voting", "files"),
     "__init__",
     *("estimators", "evaluation", "integrations", "cli", "__main__"),
 ]
@@ -133,8 +133,8 @@ def test_the_layer_test_sees_late_imports_and_imports_from_the_package():
 # The front door and the packages behind it; the command is a program.
 PUBLIC = [
     *("", "text", "embedding", "server", "indexing", "retrieval", "voting", "files", "estimators", "evaluation"),
-    *("importing", "integrations", "integrations.haystack", "integrations.langchain", "integrations.llama_index"),
-    "integrations.mcp",
+    *("transfer", "integrations"),
+    *(f"integrations.{name}" for name in ("haystack", "langchain", "llama_index", "mcp")),
 ]
 # These first look for the package that they need, whose absence is an error that says what to install.
 OPTIONAL = [name for name in PUBLIC if name == "estimators" or name.startswith("integrations.")]

@@ -39,12 +39,16 @@ from ragknn import (
     Vote,
     WeightedScores,
     abuild_context,
+    aexport_parquet,
     aimport_index,
+    aimport_parquet,
     alist_indexes,
     atune,
     build_context,
     documents_from_pandas,
+    export_parquet,
     import_index,
+    import_parquet,
     list_indexes,
     read_documents,
     score_votes,
@@ -63,7 +67,7 @@ DOCUMENTS = [Document(f"d{n}", f"text number {n} of pears", "ab"[n % 2], {"n": n
 RESULTS = {"Context", "Failure", "IndexInfo", "IndexMap", "IngestReport", "Note", "Scores", "Setting", "Source"}
 RESULTS |= {"Tuning", "Comparison", "Estimate", "Evaluation", "Latency", "RecallPoint", "RecallScan", "SettingResult"}
 RESULTS |= {"DocumentReader", "Engine", "ServerInfo", "RebuildReport", "CheckReport", "Verification"}
-RESULTS |= {"ImportReport", "Loss"}
+RESULTS |= {"ExportReport", "ImportReport", "Loss"}
 SETTINGS = {"Settings", "load_settings", "RedisServer"}  # which other tests try
 
 
@@ -150,6 +154,8 @@ def callables(world):
     indexer, retriever, voter = Indexer(scratch), Retriever(index), LabelVoter(Retriever(index), 3)
     aindexer, aretriever = AsyncIndexer(world.ascratch), AsyncRetriever(aindex)
     avoter = AsyncLabelVoter(aretriever, 3)
+    file = world.rows.with_name("index.parquet")
+    export_parquet(index, file)
     passage = Passage("p", "d", "text", 0, 4)
     neighbor = Neighbor(passage, 0.5)
     retrieval = retriever.retrieve("pears", k=3)
@@ -323,6 +329,7 @@ def callables(world):
     ):
         context, tuning = (abuild_context, atune) if kind else (build_context, tune)
         importing = aimport_index if kind else import_index
+        writing, restoring = (aexport_parquet, aimport_parquet) if kind else (export_parquet, import_parquet)
         evaluating, scanning = (aevaluate, ascan_recall) if kind else (evaluate, scan_recall)
         table |= {
             f"{kind} count": (one.count, {"where": {"n": 1}}),
@@ -342,6 +349,17 @@ def callables(world):
                 {
                     **{"source": f"ragknn:{index.name}:v1", "name": "trial", "url": world.url, "from_url": world.url},
                     **{"layout": Layout("vector", "text"), "embedder": None, "dry_run": True, "progress": None},
+                },
+            ),
+            f"{kind} export_parquet": (
+                writing,
+                {"index": one, "path": "some.parquet", "where": {"n": 1}, "progress": None},
+            ),
+            f"{kind} import_parquet": (
+                restoring,
+                {
+                    **{"path": file, "name": "trial", "url": world.url, "embedder": HashingEmbedder(DIM)},
+                    **{"algorithm": "flat", "dtype": "float32", "dry_run": True, "progress": None},
                 },
             ),
             f"{kind} check": (one.check, {"repair": False, "progress": None}),

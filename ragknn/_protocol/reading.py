@@ -68,16 +68,23 @@ def read_stored(place: Place, document_ids: Sequence[str], fields: Sequence[str]
     Each is read in one step, so that its passages belong together however often it is replaced.
     """
     found = {}
+    for own, (head, *rows) in (yield from read_rows(place, document_ids, fields)).items():
+        _, text_hash, details_hash, gaps, page_starts = (as_text(value or b"") for value in head)
+        passages = [_passage(place, own, number, fields, row) for number, row in enumerate(rows)]
+        pages = tuple(json.loads(page_starts or "[]"))
+        found[own] = Stored(text_hash, details_hash, gaps, pages, passages)
+    return found
+
+
+def read_rows(place: Place, document_ids: Sequence[str], fields: Sequence[str]) -> Flow[dict[str, list[Any]]]:
+    """Return of the documents that are there, by their ids, their record and then the fields of each passage, as bytes.
+
+    Of the record: the number of passages, text hash, details hash, gaps and page starts.
+    """
     ids = list(dict.fromkeys(document_ids))
     replies = yield [(*_reading(place, own), *fields) for own in ids]
-    for own, reply in zip(ids, replies, strict=True):
-        if (hashes := checked(reply)) is not None:
-            head, *rows = hashes
-            _, text_hash, details_hash, gaps, page_starts = (as_text(value or b"") for value in head)
-            passages = [_passage(place, own, number, fields, row) for number, row in enumerate(rows)]
-            pages = tuple(json.loads(page_starts or "[]"))
-            found[own] = Stored(text_hash, details_hash, gaps, pages, passages)
-    return found
+    rows = zip(ids, map(checked, replies), strict=True)
+    return {own: hashes for own, hashes in rows if hashes is not None}
 
 
 def _reading(place: Place, document_id: str) -> Command:

@@ -309,6 +309,66 @@ def drafting_as_cut(
     return draft
 
 
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """A document as an index had it stored.
+
+    Attributes:
+        id: the document's id.
+        text_hash: its digest of what decides its passages and vectors.
+        gaps: what of its text is in none of its passages.
+        page_starts: offset of each page's first character in its text.
+        passages: in their order, with their vectors.
+        dumped: label and metadata of each passage, as they were stored.
+    """
+
+    id: str
+    text_hash: str
+    gaps: str
+    page_starts: tuple[int, ...]
+    passages: Sequence[Passage]
+    dumped: Sequence[Dumped]
+    source: str = ""
+
+
+@dataclass(slots=True)
+class _AsStored(Draft):
+    """Of a document as an index had it stored."""
+
+    document: StoredDocument
+    passages: Sequence[Passage]
+
+    @property
+    def owners(self) -> Sequence[Passage]:
+        return self.passages
+
+    def cut(self) -> Sequence[Passage]:
+        return self.passages
+
+    def gaps(self, passages: Sequence[Passage]) -> str:
+        return self.document.gaps
+
+
+def drafting_stored(schema: Schema) -> Drafting:
+    """Draft documents as they were stored; where they came from says the same of them as it did before."""
+
+    def draft(document: StoredDocument, on_bad_field: OnBadField) -> Draft:
+        encode_tag(document.id, "the id")
+        passages = [_with_row(one, schema.dim) for one in _placed(document.passages)]
+        for one in passages:
+            encode_tag(one.id, f"the id of passage {one.number}")
+            check_unicode(one.text, f"the text of passage {one.id!r}")
+        hashed = details_hash(document.dumped)
+        return _AsStored(
+            *(document.id, document.text_hash, hashed, document.dumped, schema, on_bad_field, False),
+            document.page_starts,
+            document,
+            passages,
+        )
+
+    return draft
+
+
 def by_document(passages: Iterable[Passage]) -> Iterator[ReadyDocument]:
     """Put together the passages of each document, which must come one after the other.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ragknn._checks import check_unicode, shown
-from ragknn.indexing._drafts import ReadyDocument
+from ragknn.indexing._drafts import ReadyDocument, StoredDocument
 from ragknn.indexing._policy import Policy
 from ragknn.records import Document
 from ragknn.reports import Failure, IngestReport, Note, Verification
@@ -94,7 +94,7 @@ class Tally:
         self.expected += passages
         self.left_out += [self.failure(document_id, reason) for reason in left_out]
 
-    def see(self, documents: Sequence[Document | ReadyDocument]) -> None:
+    def see(self, documents: Sequence[Document | ReadyDocument | StoredDocument]) -> None:
         """Take note of documents whose ids come once."""
         self.seen.update((one.id, one.source) for one in documents)
 
@@ -135,7 +135,7 @@ class Tally:
         """
         last: dict[str, Any] = {}
         for item in batch:
-            if isinstance(item, Document | ReadyDocument):
+            if isinstance(item, Document | ReadyDocument | StoredDocument):
                 if reason := _fault_of_id(item.id):
                     self.fail(item.id, reason)
                 elif item.id in self.seen and self._takes_first and item.id not in self._put_off:

@@ -176,7 +176,7 @@ def adding_vectors(
     ready = None
     if isinstance(rows, np.ndarray) and len(number_of) == len(ids):
         ready = ReadyVectors(place, rows, number_of)
-    return (yield from ingest(place, documents, draft, _embeds_nothing, policy, ready=ready))
+    return (yield from ingest(place, documents, draft, embeds_nothing, policy, ready=ready))
 
 
 def _column(what: str, values: Iterable[Any] | None, size: int, default: Any) -> list[Any]:
@@ -204,7 +204,8 @@ def _rows(vectors: ArrayLike | Sequence[ArrayLike | None], dim: int) -> NDArray[
     return [None if vector is None else as_vectors(vector, dim)[0] for vector in vectors]
 
 
-def _embeds_nothing(texts: Sequence[str]) -> NDArray[np.float32]:
+def embeds_nothing(texts: Sequence[str]) -> NDArray[np.float32]:
+    """Refuse to embed: everything comes with its vector."""
     raise InvalidVectors(f"expected ready vectors, got {len(texts)} texts to embed")
 
 

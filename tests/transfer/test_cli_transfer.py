@@ -1,4 +1,4 @@
-"""The command that makes an index of another library's."""
+"""The commands that move indexes in and out."""
 
 import json
 
@@ -57,3 +57,37 @@ def test_what_cannot_be_is_an_error_in_a_line(options, code, message, ragknn, cl
         assert (result.returncode, result.stdout) == (code, "")
         assert message in result.stderr
         assert client.exists(f"ragknn:{index_name}:manifest") == 0
+
+
+def test_an_index_goes_into_a_file_and_becomes_another(ragknn, client, redis_url, index_name, tmp_path):
+    with made(client, "redisvl-hash"):
+        assert ragknn("import", index_name, "--from", "redisvl-hash").returncode == 0
+    written = ragknn("export", index_name, "index.parquet", "--where", '{"tags": "old"}')
+    assert (written.returncode, written.stderr) == (0, "")
+    assert written.stdout.startswith(f"{index_name} to index.parquet: 14 documents, 14 passages, ")
+    told = ragknn("import", f"{index_name}-2", "--from", "index.parquet", "--dry-run")
+    assert told.stdout.startswith(
+        f"dry run, nothing written: index.parquet to {index_name}-2: 14 passages of ragknn\nmade: "
+    )
+    options = ["--algorithm", "hnsw", "--dtype", "float16", "--json"]
+    done = json.loads(ragknn("import", f"{index_name}-2", "--from", "index.parquet", *options).stdout)
+    assert (done["written"]["added"], done["settings"]["dtype"]) == (14, "float16")
+    with Index(f"{index_name}-2", url=redis_url, create=False) as index:
+        assert index.count({"tags": "old"}) == 14
+        index.drop()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--from", "nothing.parquet"], 1, "got none that can be read: No such file"),
+        (["--from", "nothing.parquet", "--text", "title"], 2, "expected no --text with a file"),
+        (["--from", "redisvl-hash", "--dtype", "float16"], 2, "expected no --dtype with a search index; change it"),
+        (["--from", "bad.parquet"], 1, "bad.parquet': expected a Parquet file, got another one"),
+    ],
+)
+def test_what_cannot_be_read_is_an_error_in_a_line(options, code, message, ragknn, index_name, tmp_path):
+    (tmp_path / "bad.parquet").write_text("no")
+    result = ragknn("import", index_name, *options)
+    assert (result.returncode, result.stdout) == (code, "")
+    assert message in result.stderr

@@ -17,10 +17,6 @@ from ragknn._protocol.flows import Flow
 from ragknn._protocol.keys import Keys
 from ragknn.embedding.protocols import Embedder
 from ragknn.errors import SchemaMismatch
-from ragknn.importing._passages import Losses, Plan
-from ragknn.importing._recognizing import recognized
-from ragknn.importing._source import Source, examine, read_entries, read_keys
-from ragknn.importing.layout import Layout
 from ragknn.indexing._policy import IngestOptions, Progress
 from ragknn.indexing._shared_index import load_own_settings, resolve_url
 from ragknn.indexing._writing import adopting_passages
@@ -29,6 +25,10 @@ from ragknn.indexing.index import Index
 from ragknn.records import Passage
 from ragknn.reports import ImportReport, IngestReport
 from ragknn.server._connection import check_url, close, connect, run
+from ragknn.transfer._passages import Losses, Plan
+from ragknn.transfer._recognizing import recognized
+from ragknn.transfer._source import Source, examine, read_entries, read_keys
+from ragknn.transfer.layout import Layout
 
 # Passages that are embedded to see whether the model is the one that made the vectors, and how near the two must be.
 # Texts that were embedded with their titles or metadata come to about .8; those of another model to about 0.

@@ -18,8 +18,10 @@ from ragknn._protocol.encoding import lookup
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.schema import FieldType
 from ragknn._protocol.vectors import DType, from_bytes
-from ragknn.importing._recognizing import entry
-from ragknn.importing._source import (
+from ragknn.records import Metric, Passage
+from ragknn.reports import Loss
+from ragknn.transfer._recognizing import entry
+from ragknn.transfer._source import (
     ENTRIES_PER_PART,
     KEYS_PER_PART,
     Attribute,
@@ -28,9 +30,7 @@ from ragknn.importing._source import (
     read_entries,
     read_keys,
 )
-from ragknn.importing.layout import Layout
-from ragknn.records import Metric, Passage
-from ragknn.reports import Loss
+from ragknn.transfer.layout import Layout
 
 _METRICS: Mapping[str, Metric] = {"COSINE": "cosine", "L2": "l2", "IP": "ip"}
 _RESERVED = ("label", "document_id")  # of a filter: the document's own

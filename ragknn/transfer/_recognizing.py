@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ragknn.importing._source import Source
-from ragknn.importing.layout import Layout
+from ragknn.transfer._source import Source
+from ragknn.transfer.layout import Layout
 
 # What the libraries store, in their releases of 2026.
 LANGCHAIN = Layout(
