@@ -7,6 +7,9 @@ import threading
 import anyio
 import jsonschema
 import pytest
+from filtering import Meaning, comparisons, conditions, one_of, wheres
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mcp import Client, MCPError
 from servers import private_server
 from serving import EMBEDDER, FIELDS, OWN, SECRET, ask, fill, letters, refusal, talk
@@ -248,6 +251,20 @@ def test_a_redis_that_was_started_again_answers_the_next_call(tmp_path):
     )
 
 
+def test_an_answer_that_may_be_cut_short_says_so(url, monkeypatch):
+    monkeypatch.setenv("RAGKNN_PROTOCOL", "2")  # by which the server cannot say, so that it counts as cut short
+    monkeypatch.setenv("RAGKNN_TIMEOUT", "0.000001")
+
+    async def conversation(client):
+        found = await ask(client, "search", query="pears", k=50)
+        return found, (await ask(client, "list_indexes"))["indexes"][0]["problem"]
+
+    found, problem = talk(create_server("mcp-letters", url=url), conversation)
+    assert (len(found["results"]), found["complete"]) == (12, False)
+    assert "the server may have run out of time" in found["warnings"][0]
+    assert problem.startswith("Index mcp-letters cannot be used.")
+
+
 # ---- many calls, and calls that are given up -------------------------------------------------------------------
 
 
@@ -390,6 +407,32 @@ def test_a_tenant_of_the_server_holds_in_every_tool_whatever_the_model_asks(url)
         assert not any("bolt" in text for text in refused[4:])
         assert answers[0]["indexes"][0]["documents"] == 6
         assert len(answers[2]["results"]) == 6
+
+
+def _fields():
+    tenants = st.one_of(one_of([SECRET, "bolt", "nobody"]), st.none())
+    names = [f"{tenant}/letter {n}" for tenant in (SECRET, "bolt") for n in (0, 3)]
+    return st.one_of(
+        st.fixed_dictionaries({"tenant": st.one_of(tenants, conditions(comparisons(one_of([SECRET, "bolt"]))))}),
+        st.fixed_dictionaries(
+            {"document_id": st.one_of(one_of(names), st.fixed_dictionaries({"$prefix": one_of(names)}))}
+        ),
+        st.fixed_dictionaries({"label": one_of([f"{SECRET}-odd", "bolt-even", None])}),
+        st.fixed_dictionaries({"year": conditions(comparisons(st.integers(1999, 2006), "$gt", "$lte"))}),
+    )
+
+
+@settings(max_examples=12)
+@given(filters=st.lists(wheres(_fields()), min_size=8, max_size=8))
+def test_whatever_filter_is_asked_for_finds_what_it_means_among_the_tenants_own(url, filters):
+    own, meaning = letters("bolt"), Meaning(FIELDS)
+
+    async def conversation(client):
+        asked = [ask(client, "search", query="letters of pears", k=50, filter=one) for one in filters]
+        return [{hit["document_id"] for hit in answer["results"]} for answer in await asyncio.gather(*asked)]
+
+    found = talk(create_server("mcp-letters", url=url, where=OWN), conversation)
+    assert found == [{document.id for document in own if meaning.matches(document, one)} for one in filters]
 
 
 def test_an_index_that_requires_a_filter_is_answered_from_with_one_of_the_server_alone(redis_url, index_name):

@@ -210,6 +210,15 @@ def test_a_command_line_that_makes_no_sense_is_refused(args, code, message, tmp_
     assert "hush" not in done.stderr
 
 
+def test_without_the_sdk_the_command_says_what_to_install(tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("ragknn.integrations.mcp")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "mcp", None)
+    done = run_here(["mcp", "x"], "", tmp_path, {})
+    assert done.returncode == 1
+    assert "pip install 'ragknn[mcp]'" in done.stderr
+
+
 def test_a_port_that_is_taken_is_told(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = run_here(["mcp", "x", "--http", str(taken.getsockname()[1])], "", tmp_path, {})

@@ -59,7 +59,7 @@ class Served:
 
     async def _check(self, index: AsyncIndex) -> None:
         try:
-            await index.count(self.where)
+            await index.exists([], where=self.where)
         except (ValueError, TypeError) as error:
             logger.error("index %s refuses the filter that this server was started with: %s", self.name, error)
             raise OwnFilterRefused from error
