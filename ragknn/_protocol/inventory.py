@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from ragknn._protocol.finding import scan
+from ragknn._protocol.finding import matching_passages, scan
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.keys import Keys
+from ragknn._protocol.place import Place
+from ragknn._protocol.query import Fragment
+from ragknn._protocol.writing import delete_documents, remove_beyond
 
 _NEAR = 1_024  # numbers of passages that are kept as bits
 
@@ -72,3 +75,19 @@ def look_through(keys: Keys) -> Flow[Inventory]:
         found.take(some)
         if not cursor:
             return found
+
+
+def look_among(place: Place, among: Fragment) -> Flow[Inventory]:
+    """Return which passages the filter finds."""
+    found = Inventory(place.keys)
+    found.take((yield from matching_passages(place, among)))
+    return found
+
+
+def delete_all(keys: Keys, there: Inventory, document_ids: Sequence[str]) -> Flow[list[str]]:
+    """Remove documents with all passages that were met; return the ids of those that had a record."""
+    removed = yield from delete_documents(keys, document_ids)
+    # Of one that lost its record, nothing tells that there is something behind a hole.
+    wanted = set(document_ids)
+    yield from remove_beyond(keys, {one: there.numbers(one) for one in there.with_holes() if one in wanted})
+    return removed

@@ -11,9 +11,8 @@ from ragknn._display.bars import notebook_bar
 from ragknn._display.inert import visible
 from ragknn._logs import WRITING
 from ragknn._protocol.counting import index_info
-from ragknn._protocol.finding import matching_ids
 from ragknn._protocol.flows import Flow
-from ragknn._protocol.inventory import Inventory, look_through
+from ragknn._protocol.inventory import Inventory, delete_all, look_among, look_through
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.opening import serving
 from ragknn._protocol.place import Place
@@ -85,7 +84,7 @@ def ingest(
         left = yield from _leave_only_seen(place, policy, tally)
     elif prune is not None:  # the filter is asked of the version that serves by now
         place = yield from _as_it_serves(place, (yield from index_info(place.keys)))
-        yield from _remove_missing(place, (yield from matching_ids(place, prune)), policy, tally)
+        yield from _remove_missing(place, (yield from look_among(place, prune)), policy, tally)
     elif policy.on_existing == "replace" and place.schema.required_filter is None:
         yield from _remove_emptied(place, tally)
     if not policy.dry_run:
@@ -150,13 +149,12 @@ def _leave_only_seen(place: Place, policy: Policy, tally: Tally) -> Flow[Remaind
         return None
     kept = {*tally.kept, *_left_as_they_are(there, tally)}  # not known to belong to nothing
     lost = dict.fromkeys((yield from _lost(place, there, [*gone, *kept], policy, tally)))
-    holed = {one: there.numbers(one) for one in there.with_holes() if one not in kept}
+    holed = {one: there.numbers(one) for one in there.with_holes() if one in tally.seen and one not in kept}
     outcomes = yield from remove_beyond(place.keys, holed)
     stored = there.total - there.passages(gone)
     for one, (removed, missing) in outcomes.items():
-        if one in tally.seen:
-            stored -= removed
-            lost.update({one: None} if missing else {})
+        stored -= removed
+        lost.update({one: None} if missing else {})
     return Remainder(stored, list(lost))
 
 
@@ -180,7 +178,7 @@ def _lost(place: Place, there: Inventory, others: Collection[str], policy: Polic
     return [one for one, hashes in zip(ids, known, strict=True) if hashes == DAMAGED]
 
 
-def _remove_missing(place: Place, stored: Collection[str], policy: Policy, tally: Tally) -> Flow[list[str]]:
+def _remove_missing(place: Place, stored: Inventory, policy: Policy, tally: Tally) -> Flow[list[str]]:
     """Remove those of the stored documents that the input does not have; return which these were."""
     keys = place.keys
     missing = sorted(document_id for document_id in stored if document_id not in tally.seen)
@@ -194,7 +192,7 @@ def _remove_missing(place: Place, stored: Collection[str], policy: Policy, tally
     if not policy.delete_most and _is_most(len(missing), before, empty=not (tally.seen or tally.failed)):
         tally.kept = missing
         raise DeletionRefused(keys.name, before, tally.report(final=True))
-    tally.deleted = yield from delete_documents(keys, missing)
+    tally.deleted = yield from delete_all(keys, stored, missing)
     return missing
 
 

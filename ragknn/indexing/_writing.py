@@ -21,6 +21,7 @@ from ragknn._plain import plain_label
 from ragknn._protocol.dropping import remove_documents
 from ragknn._protocol.finding import matching_ids
 from ragknn._protocol.flows import Flow, repeatable
+from ragknn._protocol.inventory import delete_all, look_among
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.layout import details_hash, dump_details
 from ragknn._protocol.place import Place
@@ -291,7 +292,7 @@ def deleting(index: Index | AsyncIndex, document_ids: Iterable[str], where: Wher
     """The flow behind `Indexer.delete`."""
     yield from index._modernizing()
     chosen = yield from _chosen(index._place(), document_ids, (yield from index._filtering(where)))
-    return (yield from _deleting(index._keys, chosen))
+    return _deleted(index._keys, (yield from delete_documents(index._keys, chosen)))
 
 
 @repeatable  # nothing is written before the filter has found what to write
@@ -301,11 +302,12 @@ def deleting_where(index: Index | AsyncIndex, where: Where) -> Flow[int]:
     if among == EVERYTHING:
         raise ValueError(f"expected a filter with at least one condition, got {where!r}; clear() removes everything")
     yield from index._modernizing()
-    return (yield from _deleting(index._keys, (yield from matching_ids(index._place(), among))))
+    found = yield from look_among(index._place(), among)
+    return _deleted(index._keys, (yield from delete_all(index._keys, found, sorted(found))))
 
 
-def _deleting(keys: Keys, chosen: Sequence[str]) -> Flow[int]:
-    deleted = yield from delete_documents(keys, chosen)
+def _deleted(keys: Keys, deleted: Sequence[str]) -> int:
+    """Write to the log what was deleted, and return how much that is."""
     WRITING.info("index %r: %d deleted", keys.name, len(deleted))
     if WRITING.isEnabledFor(DEBUG):
         for document_id in deleted:

@@ -90,6 +90,25 @@ def test_what_is_left_of_a_document_that_the_input_lacks_goes_too(faces, client,
     assert list(client.scan_iter(f"ragknn:{index.name}:p:{{long}}:*")) == []
 
 
+def by_filter(indexer):
+    return indexer.delete_where({"document_id": {"$in": ["long", "other"]}})
+
+
+def by_a_sync_with_a_filter(indexer):
+    return indexer.sync([DOCUMENTS[1]], where={"document_id": {"$ne": "nobody"}}, delete_most=True).deleted
+
+
+def by_a_sync(indexer):
+    return indexer.sync([DOCUMENTS[1]], delete_most=True).deleted
+
+
+@pytest.mark.parametrize("delete", [by_filter, by_a_sync_with_a_filter, by_a_sync])
+def test_what_is_behind_a_hole_of_a_document_without_its_record_is_deleted_too(faces, client, index, delete):
+    client.unlink(key(index, "long", 0), key(index, "long", 1))
+    assert delete(faces.indexer(index, WORDS)) == 1  # one that has lost its record is not counted
+    assert list(client.scan_iter(f"ragknn:{index.name}:p:*")) == [key(index, "short", 0).encode()]
+
+
 @pytest.mark.parametrize("on_existing", ["skip", "fail"])
 def test_it_is_stored_whole_where_what_exists_is_left_alone_too(faces, client, index, on_existing):
     client.unlink(key(index, "long", 1))
