@@ -1,4 +1,4 @@
-"""Streaming all vectors of an index out of the server, into one matrix."""
+"""Bringing all vectors of an index out of the server, into one matrix: by their keys, or in a stream."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragknn._nearest.matrix import lay_out
+from ragknn._protocol.finding import KEYS_PER_ROUND
 from ragknn._protocol.flows import Command, Each, Flow, Work
 from ragknn._protocol.kept import Pulled
 from ragknn._protocol.place import Place
@@ -26,7 +27,7 @@ PARTS_PER_ROUND = 8
 ATTEMPTS = 2
 
 
-def pull(place: Place, before: Version) -> Flow[Pulled | None]:
+def pull(place: Place, before: Version, known: Sequence[bytes] = ()) -> Flow[Pulled | None]:
     """Return the vectors of all passages that have one, and keep them.
 
     The version of the index is read afterwards too, so that a change meanwhile is noticed, and they are pulled again.
@@ -35,6 +36,8 @@ def pull(place: Place, before: Version) -> Flow[Pulled | None]:
     Args:
         place: the index.
         before: its version now.
+        known: keys of all passages, in the order in which they were written, where the caller knows them: to read these
+            takes the server half as long. If they are others, that is no error.
     """
     if not before.birth:
         yield from name_birth(place.keys)
@@ -42,7 +45,7 @@ def pull(place: Place, before: Version) -> Flow[Pulled | None]:
     for _ in range(ATTEMPTS):
         if not before.is_certain:
             return None
-        pulled = yield from _stream(place, before)
+        pulled = (yield from _read(place, before, known)) or (yield from _stream(place, before))
         after = yield from read_version(place.keys)
         if after == before and pulled is not None:
             place.kept.pulled = pulled
@@ -51,11 +54,37 @@ def pull(place: Place, before: Version) -> Flow[Pulled | None]:
     return None
 
 
+def _read(place: Place, version: Version, known: Sequence[bytes]) -> Flow[Pulled | None]:
+    """Return what is under the keys; None where these are not as many as the version has, or one has no vector."""
+    if len(known) != version.passages:
+        return None
+    schema = place.schema
+    room, values = _room(schema, len(known))
+    for start in range(0, len(known), KEYS_PER_ROUND):
+        part = known[start : start + KEYS_PER_ROUND]
+        blobs = yield [("HGET", key, "vector") for key in part]
+        vectors = rows_from_bytes(blobs, schema.dtype, schema.dim) if {bytes}.issuperset(map(type, blobs)) else None
+        if vectors is None:
+            return None
+        values[start : start + len(part)] = vectors
+    return Pulled(version, known, (yield _laying_out(schema, values, room)))
+
+
+def _room(schema: Schema, most: int) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    """Return the room for the factors of so many vectors, and that for their values, which may be a part of it."""
+    room = np.empty((most, schema.dim + 1), dtype=np.float32)
+    return room, np.empty((most, schema.dim)) if schema.dtype == "float64" else room[:, :-1]
+
+
+def _laying_out(schema: Schema, values: NDArray[Any], room: NDArray[np.float32]) -> Work:
+    rounded = (lambda rows: as_stored(rows, schema.dtype)) if schema.dtype in ("float16", "bfloat16") else None
+    return Work(lambda: lay_out(values, room, schema.metric, rounded))
+
+
 def _stream(place: Place, version: Version) -> Flow[Pulled | None]:
     """Return what the server sends; None where it is more or less than the version has."""
     schema, alias, most = place.schema, place.keys.searched, version.passages
-    room = np.empty((most, schema.dim + 1), dtype=np.float32)
-    values: NDArray[Any] = np.empty((most, schema.dim)) if schema.dtype == "float64" else room[:, :-1]
+    room, values = _room(schema, most)
     size = max(1, PART_BYTES // (schema.dim * values.itemsize))
     names: list[bytes] = []
     seen = 0
@@ -91,9 +120,7 @@ def _stream(place: Place, version: Version) -> Flow[Pulled | None]:
     if seen != most:
         return None
     there = len(names)
-    rounded = (lambda rows: as_stored(rows, schema.dtype)) if schema.dtype in ("float16", "bfloat16") else None
-    matrix = yield Work(lambda: lay_out(values[:there], room[:there], schema.metric, rounded))
-    return Pulled(version, names, matrix)
+    return Pulled(version, names, (yield _laying_out(schema, values[:there], room[:there])))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

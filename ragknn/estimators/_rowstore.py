@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -97,7 +98,8 @@ class Rows:
 
     def __getstate__(self) -> dict[str, Any]:
         client = None if self._client is None else Address(self._client)
-        return {**self.__dict__, "_index": None, "_client": client, "_stand_in": None, "_known": None}
+        kept = {name: value for name, value in self.__dict__.items() if name != "_row_keys"}
+        return {**kept, "_index": None, "_client": client, "_stand_in": None, "_known": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -202,7 +204,7 @@ class Rows:
         self, X: NDArray[Any], k: int, ef_runtime: int | None, bulk: Bulk
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         index = self.index
-        those = index._run(_finding_in_memory(index, bulk, X, k, self._among))
+        those = index._run(_finding_in_memory(index, bulk, X, k, self._among, self._row_keys))
         if those is not None and those.rows.shape[1] == k:
             return self._in_order(those.distances, self._numbers_of(those))
         retrievals = self._retrieve(X, k, {"ef_runtime": ef_runtime})
@@ -212,6 +214,12 @@ class Rows:
         pairs = [self.as_arrays(retrieval) for retrieval in retrievals]
         distances, rows = (np.stack(column) for column in zip(*pairs, strict=True))
         return distances, rows
+
+    @cached_property
+    def _row_keys(self) -> Sequence[bytes]:
+        """The keys of all rows, in their order, where row n is the document "n"; none where the index has others."""
+        keys = self.index._keys
+        return [keys.record(str(row)).encode() for row in range(self.size)] if self.spots is None else ()
 
     @property
     def _among(self) -> Fragment:
@@ -236,6 +244,8 @@ class Rows:
     def _numbers_of(self, those: Nearest) -> NDArray[np.intp]:
         """Return which rows they are; what was found once need not be read again from its key."""
         pulled, known = those.pulled, self._known
+        if pulled.keys is self._row_keys:
+            return those.rows
         if known is None or known[0] != pulled.version:
             self._known = known = pulled.version, np.full(len(pulled.keys), -1)
         keys, (_, numbers) = self.index._keys, known
@@ -270,8 +280,10 @@ class Rows:
 
 
 @repeatable
-def _finding_in_memory(index: Index, bulk: Bulk, X: NDArray[Any], k: int, among: Fragment) -> Flow[Nearest | None]:
-    return (yield from find_in_memory(index._place(bulk=bulk), X, k, among))
+def _finding_in_memory(
+    index: Index, bulk: Bulk, X: NDArray[Any], k: int, among: Fragment, known: Sequence[bytes]
+) -> Flow[Nearest | None]:
+    return (yield from find_in_memory(index._place(bulk=bulk), X, k, among, known))
 
 
 @repeatable

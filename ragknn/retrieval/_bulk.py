@@ -101,10 +101,12 @@ def search_in_memory(place: Place, searches: Sequence[Search], ask: Ask) -> Flow
     return None if those is None else (yield from _with_passages(place, those, ask))
 
 
-def find_in_memory(place: Place, queries: NDArray[Any], k: int, among: Fragment = EVERYTHING) -> Flow[Nearest | None]:
+def find_in_memory(
+    place: Place, queries: NDArray[Any], k: int, among: Fragment = EVERYTHING, known: Sequence[bytes] = ()
+) -> Flow[Nearest | None]:
     """Return the k nearest passages of each query, shape (n_queries, dim); None where the server is to be asked.
 
-    There are fewer than k where no more have a vector.
+    There are fewer than k where no more have a vector. `known` is explained at `pull`.
     """
     schema, kept = place.schema, place.kept.pulled
     if place.bulk == "never" or schema.algorithm != "flat" or not place.most_bytes:
@@ -126,7 +128,7 @@ def find_in_memory(place: Place, queries: NDArray[Any], k: int, among: Fragment 
         here = seconds_in_memory(len(queries), to_search, schema.dim, pulled=to_pull, filtered=filtered)
         if here * ADVANTAGE > seconds_on_server(len(queries), to_search, schema.dim):
             return None
-    pulled = kept or (yield from pull(place, version))
+    pulled = kept or (yield from pull(place, version, known))
     if pulled is None or pulled.matrix is None:
         return None
     matrix, rows = pulled.matrix, None

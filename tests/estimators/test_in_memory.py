@@ -7,6 +7,7 @@ import pytest
 from sklearn import neighbors
 
 from ragknn import Index, Indexer
+from ragknn.errors import SchemaMismatch
 from ragknn.estimators import KNeighborsClassifier, KNeighborsRegressor, KNeighborsTransformer
 
 RNG = np.random.default_rng(8)
@@ -56,15 +57,25 @@ def test_rows_are_pulled_once_by_each_copy_and_again_after_a_fit(redis_url, inde
     def pulled(ask):
         with commands as sent:
             ask()
-        return sum(words[0] == "FT.AGGREGATE" for words in sent)
+        assert all(words[0] != "FT.AGGREGATE" for words in sent)  # their keys are known
+        return sum(words[0] == "HGET" and words[2:] == ["vector"] for words in sent)
 
     copy = pickle.loads(pickle.dumps(model))
     asks = [lambda: model.predict(NEW), lambda: model.predict_proba(NEW), lambda: copy.predict(NEW)]
-    assert [pulled(ask) for ask in (*asks, *asks)] == [1, 0, 1, 0, 0, 0]
+    assert [pulled(ask) for ask in (*asks, *asks)] == [400, 0, 400, 0, 0, 0]
     model.fit(X[:300], Y[:300])
-    assert [pulled(ask) for ask in asks[:2]] == [1, 0]
+    assert [pulled(ask) for ask in asks[:2]] == [300, 0]
     theirs = neighbors.KNeighborsClassifier(algorithm="brute").fit(X[:300], Y[:300])
     assert model.predict(NEW).tolist() == theirs.predict(NEW).tolist()
+
+
+def test_rows_that_are_not_all_of_the_index_are_no_answer(redis_url, index_name):
+    model = KNeighborsClassifier(url=redis_url, index=index_name, bulk="always").fit(X, Y)
+    with Index(index_name, url=redis_url, create=False) as index:
+        Indexer(index).delete(["7"])
+        Indexer(index).add_vectors(["another"], X[:1])  # as many as there were
+    with pytest.raises(SchemaMismatch, match="another"):
+        model.kneighbors(X[:20])
 
 
 def test_labelled_passages_of_an_index_are_found_in_memory(redis_url, index_name):
