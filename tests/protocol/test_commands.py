@@ -18,7 +18,15 @@ from ragknn._protocol.place import Place
 from ragknn._protocol.replies import ServerInfo
 from ragknn._protocol.schema import Schema
 from ragknn._protocol.watch import Watch
-from ragknn._protocol.writing import Change, Replacement, delete_documents, stored_hashes, write_documents
+from ragknn._protocol.writing import (
+    DAMAGED,
+    Change,
+    Replacement,
+    delete_documents,
+    stored_hashes,
+    stored_records,
+    write_documents,
+)
 
 KEYS = Keys("doc")
 SCHEMA = Schema(
@@ -425,17 +433,21 @@ def test_a_refused_document_is_told_in_the_words_of_the_server():
 
 
 def test_the_hashes_of_many_documents_are_asked_by_one_command():
-    steps, hashes = play(stored_hashes(PLACE, ["a", "b", "c"]), [[[b"1", b"2"], [None, None], ["3", "4"]]])
+    steps, hashes = play(
+        stored_hashes(PLACE, ["a", "b", "c"]), [[[b"1", b"2", b"1"], [None, None, None], ["3", "4", "7"]]]
+    )
     [[(name, script, *arguments)]] = steps
     assert name == "EVAL_RO"
     assert "HMGET" in script
     assert arguments == ["3", *(f"ragknn:doc:p:{{{name}}}:0" for name in "abc"), "1"]
     assert hashes == [("1", "2"), None, ("3", "4")]
+    _, records = play(stored_records(PLACE, ["a", "b"]), [[[b"1", b"2", b"7"], ["", "", 0]]])
+    assert records == ([("1", "2"), DAMAGED], [7, 0])
 
 
 def test_an_index_of_an_earlier_release_is_asked_where_it_kept_the_hashes_too():
     earlier = replace(PLACE, schema=replace(SCHEMA, format=3))
-    [[command]], _ = play(stored_hashes(earlier, ["a", "b"]), [[[b"1", b"2"], [None, None]]])
+    [[command]], _ = play(stored_hashes(earlier, ["a", "b"]), [[[b"1", b"2", b"1"], [None, None, None]]])
     assert command[2:] == ("4", *(f"ragknn:doc:{key}" for key in ("d:{a}", "p:{a}:0", "d:{b}", "p:{b}:0")), "2")
 
 
