@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+import time
 
 import anyio
 import jsonschema
@@ -11,6 +12,7 @@ from filtering import Meaning, comparisons, conditions, one_of, wheres
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcp import Client, MCPError
+from proxies import DOWN, proxy_before
 from servers import private_server
 from serving import EMBEDDER, FIELDS, OWN, SECRET, ask, fill, letters, refusal, talk
 
@@ -252,16 +254,26 @@ def test_a_redis_that_was_started_again_answers_the_next_call(tmp_path):
 
 
 def test_an_answer_that_may_be_cut_short_says_so(url, monkeypatch):
-    monkeypatch.setenv("RAGKNN_PROTOCOL", "2")  # by which the server cannot say, so that it counts as cut short
-    monkeypatch.setenv("RAGKNN_TIMEOUT", "0.000001")
+    monkeypatch.setenv("RAGKNN_PROTOCOL", "2")  # by which the server cannot say, so that a late answer counts as one
+    monkeypatch.setenv("RAGKNN_TIMEOUT", "0.001")
 
     async def conversation(client):
-        found = await ask(client, "search", query="pears", k=50)
+        found = [await ask(client, "search", query="pears", k=50, mode=mode) for mode in ("vector", "text")]
         return found, (await ask(client, "list_indexes"))["indexes"][0]["problem"]
 
-    found, problem = talk(create_server("mcp-letters", url=url), conversation)
-    assert (len(found["results"]), found["complete"]) == (12, False)
-    assert "the server may have run out of time" in found["warnings"][0]
+    with proxy_before(url) as proxy:
+
+        def late() -> bool:
+            until = time.monotonic() + 0.002
+            while time.monotonic() < until:
+                pass
+            proxy.at(DOWN, 1, late)
+            return True
+
+        late()
+        found, problem = talk(create_server("mcp-letters", url=proxy.url), conversation)
+    assert [(len(answer["results"]), answer["complete"]) for answer in found] == [(12, False)] * 2
+    assert all("the server may have run out of time" in answer["warnings"][0] for answer in found)
     assert problem.startswith("Index mcp-letters cannot be used.")
 
 
