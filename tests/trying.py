@@ -406,7 +406,7 @@ def callables(world):
                 {
                     "retrieval": retrieval,
                     "index": one,
-                    "max_tokens": 100,
+                    "budget": 100,
                     "window": 1,
                     "where": {"n": {"$gte": 0}},
                     "separator": "\n",
