@@ -263,6 +263,9 @@ class RebuildReport(Plain):
         seconds: how long it took.
         resumed: whether it went on with what a rebuild that was interrupted had made.
         dry_run: whether nothing was done: the report tells what would have changed.
+        documents: number of documents that were written anew; 0 where the passages stayed as they are.
+        embedded: passages that were embedded; not those that an earlier call, which was interrupted, had embedded.
+        left_out: fields of documents that do not fit the type that they have now, and why.
     """
 
     name: str
@@ -275,6 +278,9 @@ class RebuildReport(Plain):
     seconds: float = 0.0
     resumed: bool = False
     dry_run: bool = False
+    documents: int = 0
+    embedded: int = 0
+    left_out: tuple[Failure, ...] = ()
 
     def __str__(self) -> str:
         changes = ", ".join(f"{key} {before!r} to {after!r}" for key, (before, after) in self.changed.items())
@@ -283,10 +289,17 @@ class RebuildReport(Plain):
         if self.dry_run:
             return visible(f"dry run, nothing changed: {self.name}: {changes}; {self.passages:,} passages")
         before, after = (f"{size / 2**20:,.1f}" for size in self.memory_bytes)
+        embedded = f", {self.embedded:,} of them embedded now" * bool(self.embedded)
+        compared = (
+            f"; of the neighbors of {self.sampled} vectors {self.agreement:.1%} as before, and {self.recall:.1%} found "
+            "by searches as usual"
+        ) * bool(self.sampled)
+        left_out = f"; fields left out of {len({one.document_id for one in self.left_out})} documents" * bool(
+            self.left_out
+        )
         return visible(
-            f"{self.name}: {changes}; {self.passages:,} passages in {self.seconds:.1f} s, the search index {before} to "
-            f"{after} MB; of the neighbors of {self.sampled} vectors {self.agreement:.1%} as before, and "
-            f"{self.recall:.1%} found by searches as usual"
+            f"{self.name}: {changes}; {self.passages:,} passages{embedded} in {self.seconds:.1f} s, the search index "
+            f"{before} to {after} MB{compared}{left_out}"
         )
 
 

@@ -33,7 +33,9 @@ EMBEDDER = HashingEmbedder(32)
 SPLITTER = Splitter(12, 0)
 COUNT = 60
 K = 20
-WORKS = ("sync", "delete", "drop", "rebuild")
+OTHER = Splitter(7, 0)
+CHANGES = ("rebuild", "rewrite", "reembed")  # of the algorithm, of how words are found, of the splitter
+WORKS = ("sync", "delete", "drop", *CHANGES)
 
 Hashes = Mapping[str, Mapping[int, Mapping[bytes, bytes]]]
 """What is stored, by document and number of the passage."""
@@ -42,12 +44,12 @@ Hashes = Mapping[str, Mapping[int, Mapping[bytes, bytes]]]
 def points(kinds: Sequence[str], *faults: Sequence[Any]) -> list[tuple[Any, ...]]:
     """Return what is tried: a kind of work, what strikes it, and the seed; the works take turns.
 
-    A rebuild that was killed is waited for some seconds, so that it is not among the few.
+    What changes an index and was killed is waited for some seconds, so that it is not among the few.
     """
     if POINTS:
         seeds = range(FIRST, FIRST + POINTS)
         return [(kinds[seed % len(kinds)], *fault, seed) for fault in product(*faults) for seed in seeds]
-    quick = [one for one in product(kinds, *faults) if "rebuild" not in one]
+    quick = [one for one in product(kinds, *faults) if one[0] not in CHANGES]
     drawn = random.Random(FIRST).sample(quick, min(FEW, len(quick)))
     return [(*one, FIRST + place) for place, one in enumerate(drawn)]
 
@@ -86,7 +88,27 @@ def work(url: str, kind: str) -> None:
         elif kind == "drop":
             index.drop()
         else:
-            index.rebuild(algorithm="hnsw" if index.schema.algorithm == "flat" else "flat")
+            change(index, kind)
+
+
+def change(index: Any, kind: str) -> None:
+    """Change what an index is made of, there or back."""
+    schema = index.schema
+    if kind == "rebuild":
+        index.rebuild(algorithm="hnsw" if schema.algorithm == "flat" else "flat")
+    elif kind == "rewrite":
+        index.rebuild(language="german" if schema.language == "english" else "english")
+    else:
+        index.reembed(splitter=OTHER if schema.splitter == SPLITTER else SPLITTER)
+
+
+def change_back(url: str, kind: str) -> None:
+    """Change the index to what it was before, and end or give up what was begun."""
+    with opened(url) as index:
+        if kind == "rewrite":
+            index.rebuild(language="english")
+        elif kind == "reembed":
+            index.reembed(splitter=SPLITTER)
 
 
 def take_turns(url: str, turn: int, batch: int) -> None:
@@ -133,7 +155,7 @@ def settle(client: redis.Redis) -> None:
 
 def stored(client: redis.Redis) -> Hashes:
     """Read all passages as they are stored."""
-    keys, found = Keys(NAME), {}
+    keys, found = Keys(NAME, store=int(client.hget(Keys(NAME).manifest, "store") or 1)), {}
     names = sorted(client.scan_iter(f"{keys.passage_prefix}*", count=1000))
     pipe = client.pipeline(transaction=True)
     for name in names:
@@ -146,11 +168,13 @@ def stored(client: redis.Redis) -> Hashes:
 
 @cache
 def fresh(which: str, folder: Any) -> Hashes:
-    """Return what an index holds that is made of these documents at once: "old", "left" or "new"."""
+    """Return what an index holds that is made of these documents at once: "old", "left" or "new"; or was changed."""
     own = folder / which
     own.mkdir()
     with private_server(own) as url:
-        store(url, {"old": OLD, "left": LEFT, "new": NEW}[which])
+        store(url, {"left": LEFT, "new": NEW}.get(which, OLD))
+        if which in CHANGES:
+            work(url, which)
         with connected(url) as client:
             return stored(client)
 
@@ -206,6 +230,8 @@ def converges(url: str, folder: Any, kind: str = "sync") -> None:
 
     A rebuild is done once more first; what is left of the index after a drop is nothing.
     """
+    if kind in CHANGES:
+        change_back(url, kind)
     store(url, NEW)
     if kind == "rebuild":
         work(url, kind)
@@ -226,5 +252,5 @@ def converges(url: str, folder: Any, kind: str = "sync") -> None:
 
 def ends_of(kind: str, folder: Any) -> list[Hashes]:
     """Return what may be stored while a work goes on: before and after it, for each document."""
-    after = {"sync": "new", "delete": "left", "rebuild": "old"}.get(kind)
+    after = {"sync": "new", "delete": "left", "rebuild": "old", "rewrite": "rewrite", "reembed": "reembed"}.get(kind)
     return [fresh("old", folder), {} if after is None else fresh(after, folder)]

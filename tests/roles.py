@@ -40,7 +40,9 @@ def make(url: str, name: str, *, large: bool = False) -> None:
         indexer = Indexer(index, Splitter(size=40))
         indexer.add(documents()).raise_for_failures()
         many = [f"many-{number}" for number in range(MANY * large)]
-        indexer.add_vectors(many, np.ones((len(many), DIM)), metadata=[{"t": "many"}] * len(many)).raise_for_failures()
+        indexer.add_vectors(
+            many, np.ones((len(many), DIM)), texts=many, metadata=[{"t": "many"}] * len(many)
+        ).raise_for_failures()
 
 
 class Calls:
@@ -153,6 +155,13 @@ class Calls:
             "Index.rebuild": lambda: self._reading(
                 lambda index: index.rebuild(algorithm="hnsw", ef_construction=ef_construction)
             ),
+            "Index.rebuild(anew)": lambda: self._reading(
+                lambda index: index.rebuild(dtype="float16" if index.schema.dtype == "float32" else "float32")
+            ),
+            "Index.reembed": lambda: self._reading(
+                lambda index: index.reembed(splitter=Splitter(size=ef_construction))
+            ),
+            "Index.abandon_rebuild": lambda: self._reading(lambda index: index.abandon_rebuild()),
             "Index.check": lambda: self._reading(lambda index: index.check()),
             "Index.check(repair)": lambda: self._reading(lambda index: index.check(repair=True)),
             "Index.drop, Index.open": create,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ragknn._protocol.counting import index_info
 from ragknn._protocol.finding import scan
 from ragknn._protocol.flows import Command, Flow, Pause
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.query import NOWHERE, params
-from ragknn._protocol.replies import SearchReply, checked, parse_complete
+from ragknn._protocol.replies import SearchReply, as_text, checked, parse_complete
 from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import distances_to, from_bytes, to_bytes, true_distance
 from ragknn.errors import RebuildFailed
@@ -47,15 +48,28 @@ class Agreement:
     approximate: float
 
 
-def compare(before: Keys, after: Keys, old: Schema, new: Schema) -> Flow[Agreement]:
+def compare(
+    before: Keys, after: Keys, old: Schema, new: Schema, unchanged: Callable[[set[str]], Flow[set[str]]] | None = None
+) -> Flow[Agreement]:
     """Compare two versions: how many passages they have, and the neighbors of some stored vectors.
 
     With another metric the neighbors are others; then the distances are compared with those of the vectors.
 
+    Args:
+        before: the version that serves.
+        after: the new one.
+        old: the schema of the one.
+        new: the schema of the other.
+        unchanged: tells which of some documents are in both versions as they are; None: all are, and the versions must
+            have the same number of passages.
+
     Raises:
-        RebuildFailed: they do not have the same number of passages.
+        RebuildFailed: they do not.
     """
-    passages = yield from _counted(before, after)
+    if unchanged is None:
+        passages = yield from _counted(before, after)
+    else:
+        passages = (yield from index_info(after, after.searched)).passages
     exact: list[float] = []
     approximate: list[float] = []
     for vector in (yield from _sample(before, old)):
@@ -63,6 +77,10 @@ def compare(before: Keys, after: Keys, old: Schema, new: Schema) -> Flow[Agreeme
         if new.algorithm == "hnsw":
             asks.append(_nearest(after, new, vector, exact=False))
         found = [answer.rows for answer in (yield from _at_once(asks))]
+        if unchanged is not None:
+            documents = {key: before.split_passage(as_text(key))[0] for key, _, _ in found[0]}
+            same = yield from unchanged(set(documents.values()))
+            found[0] = [row for row in found[0] if documents[row[0]] in same]
         then, now = (_distances(rows, one.metric) for rows, one in zip(found, (old, new), strict=False))
         if old.metric != new.metric:
             then = _true_distances(found[1], vector, new)
@@ -70,6 +88,19 @@ def compare(before: Keys, after: Keys, old: Schema, new: Schema) -> Flow[Agreeme
         if new.algorithm == "hnsw":
             approximate.append(_shared(now, _distances(found[2], new.metric), _margin(new, new)))
     return Agreement(passages, len(exact), _mean(exact), _mean(approximate))
+
+
+def compare_with_itself(keys: Keys, schema: Schema) -> Flow[Agreement]:
+    """Compare the neighbors that a version finds as usual with those that it finds by an exact search."""
+    info = yield from index_info(keys, keys.searched)
+    if schema.algorithm == "flat":
+        return Agreement(info.passages, 0, 1.0, 1.0)
+    found: list[float] = []
+    for vector in (yield from _sample(keys, schema)):
+        asks = [_nearest(keys, schema, vector, exact=exact) for exact in (True, False)]
+        exact, usual = [_distances(answer.rows, schema.metric) for answer in (yield from _at_once(asks))]
+        found.append(_shared(exact, usual, _margin(schema, schema)))
+    return Agreement(info.passages, len(found), 1.0, _mean(found))
 
 
 def _counted(before: Keys, after: Keys) -> Flow[int]:

@@ -7,12 +7,17 @@ and takes back what it wrote where that is gone; so the look through the keys, w
 
 from __future__ import annotations
 
+from collections import Counter
 from uuid import uuid4
 
 from ragknn._protocol.finding import scan
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.keys import FIRST, Keys
 from ragknn._protocol.replies import as_text, checked, is_unknown_index
+from ragknn.errors import CommandRefused
+
+# Field of the manifest that is there while there are passages in stores that serve no more.
+LEAVING = "leaving"
 
 # Marks an index as one that is being removed; returns the mark. KEYS: the mark, and the manifest. ARGV: a mark of one's
 # own, in case that there is none. The manifest comes first: who may not remove it leaves no mark.
@@ -28,6 +33,14 @@ _REMOVE = """
 local mark = redis.call('GET', KEYS[1]) or ''
 if mark ~= ARGV[1] or (mark == '' and redis.call('EXISTS', KEYS[2]) == 1) then return -1 end
 return redis.call('UNLINK', unpack(KEYS, 3))
+"""
+
+# Removes keys while another store than theirs serves, and none is being filled. KEYS: the manifest, and what goes.
+# ARGV: the number of the store that serves, "" for the first.
+_REMOVE_UNSERVED = """
+if not redis.call('HGET', KEYS[1], 'schema') or redis.call('HGET', KEYS[1], 'rebuild') then return -1 end
+if (redis.call('HGET', KEYS[1], 'store') or '') ~= ARGV[1] then return -1 end
+return #KEYS > 1 and redis.call('UNLINK', unpack(KEYS, 2)) or 0
 """
 
 
@@ -54,23 +67,60 @@ def remove_remains(keys: Keys) -> Flow[int]:
     return (yield from _remove(keys, ""))
 
 
+def _remove(keys: Keys, mark: str) -> Flow[int]:
+    removed: Counter[str] = Counter()  # of each store, since a document may be in two
+    for prefix in (keys.all_stores, keys.earlier_prefix, keys.all_copied):
+        cursor = 0
+        while True:
+            cursor, found = yield from scan(prefix, cursor)
+            if found:
+                condition = ("EVAL", _REMOVE, str(len(found) + 2), keys.dropping, keys.manifest)
+                [reply] = yield [(*condition, *found, mark)]
+                if int(checked(reply)) < 0:
+                    return max(removed.values(), default=0)
+                removed.update(key.partition("{")[0] for key in found if key.endswith(FIRST))
+            if not cursor:
+                break
+    return max(removed.values(), default=0)
+
+
 def remove_documents(keys: Keys) -> Flow[int]:
     """Remove all passages and documents of an index that stays; return the number of documents removed."""
-    return (yield from _remove(keys, None))
-
-
-def _remove(keys: Keys, mark: str | None) -> Flow[int]:
     removed = 0
     for prefix in (keys.passage_prefix, keys.earlier_prefix):
         cursor = 0
         while True:
             cursor, found = yield from scan(prefix, cursor)
             if found:
-                condition = ("EVAL", _REMOVE, str(len(found) + 2), keys.dropping, keys.manifest)
-                [reply] = yield [("UNLINK", *found) if mark is None else (*condition, *found, mark)]
-                if int(checked(reply)) < 0:
-                    return removed
+                [reply] = yield [("UNLINK", *found)]
+                checked(reply)
                 removed += sum(key.endswith(FIRST) for key in found)
             if not cursor:
                 break
     return removed
+
+
+def remove_stores(keys: Keys) -> Flow[None]:
+    """Remove what is in other stores than that which serves; as far as this process may, and while that serves."""
+    try:
+        removed = yield from _remove_unserved(keys, [])
+        if removed < 0:
+            return
+        for prefix in (keys.all_stores, keys.all_copied):
+            cursor = 0
+            while True:
+                cursor, found = yield from scan(prefix, cursor)
+                others = [key for key in found if not key.startswith(keys.passage_prefix)]
+                if others and (yield from _remove_unserved(keys, others)) < 0:
+                    return
+                if not cursor:
+                    break
+        yield [("HDEL", keys.manifest, LEAVING)]
+    except CommandRefused:  # to a reader, whom this is none of the business
+        return
+
+
+def _remove_unserved(keys: Keys, names: list[str]) -> Flow[int]:
+    serves = "" if keys.store == 1 else str(keys.store)
+    [reply] = yield [("EVAL", _REMOVE_UNSERVED, str(len(names) + 1), keys.manifest, *names, serves)]
+    return int(checked(reply))

@@ -84,10 +84,10 @@ def look_among(place: Place, among: Fragment) -> Flow[Inventory]:
     return found
 
 
-def delete_all(keys: Keys, there: Inventory, document_ids: Sequence[str]) -> Flow[list[str]]:
-    """Remove documents with all passages that were met; return the ids of those that had a record."""
-    removed = yield from delete_documents(keys, document_ids)
+def delete_all(keys: Keys, there: Inventory, document_ids: Sequence[str], removed: list[str]) -> Flow[bool]:
+    """Do what `delete_documents` does, and remove all passages that were met too."""
+    serves = yield from delete_documents(keys, document_ids, removed)
     # Of one that lost its record, nothing tells that there is something behind a hole.
     wanted = set(document_ids)
     yield from remove_beyond(keys, {one: there.numbers(one) for one in there.with_holes() if one in wanted})
-    return removed
+    return serves

@@ -42,10 +42,13 @@ class Keys:
     Attributes:
         name: name of the index.
         version: of the search index that is asked; None where it is not known yet.
+        store: which store of passages is meant. An index begins with the first; one whose passages were all written
+            anew while it served has another.
     """
 
     name: str
     version: int | None = None
+    store: int = 1
 
     def __post_init__(self) -> None:
         if isinstance(self.name, str):
@@ -85,9 +88,10 @@ class Keys:
         """
         return self.alias if self.version is None else self.search_index(self.version)
 
-    def of_version(self, version: int | None) -> Keys:
-        """Return the names with those of another version of the search index."""
-        return self if version == self.version else replace(self, version=version)
+    def of_version(self, version: int | None, store: int | None = None) -> Keys:
+        """Return the names with those of another version of the search index, and of its store if that is another."""
+        store = self.store if store is None else store
+        return self if (version, store) == (self.version, self.store) else replace(self, version=version, store=store)
 
     def search_index(self, version: int = 1) -> str:
         """Name of one version of the search index."""
@@ -102,7 +106,22 @@ class Keys:
     @property
     def passage_prefix(self) -> str:
         """Prefix of the keys of all passages."""
-        return f"ragknn:{self.name}:p:"
+        return f"ragknn:{self.name}:p{'' if self.store == 1 else self.store}:"
+
+    @property
+    def all_stores(self) -> str:
+        """What the keys of the passages of all stores begin with, and no others."""
+        return f"ragknn:{self.name}:p"
+
+    @property
+    def copied(self) -> str:
+        """Key of a hash that tells of which documents the store has a copy, while it is filled from another one."""
+        return f"{self.all_copied}{self.store}"
+
+    @property
+    def all_copied(self) -> str:
+        """Prefix of such keys of all stores."""
+        return f"ragknn:{self.name}:copied:"
 
     @property
     def earlier_prefix(self) -> str:
@@ -115,7 +134,7 @@ class Keys:
 
     def record(self, document_id: str) -> str:
         """Key of the hash with the record of a document: that of its first passage."""
-        return f"ragknn:{self.name}:p:{{{_encode_key(document_id)}}}:0"
+        return f"{self.passage_prefix}{{{_encode_key(document_id)}}}:0"
 
     def passages(self, document_id: str) -> str:
         """Prefix of the keys of a document's passages."""

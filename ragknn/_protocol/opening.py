@@ -10,7 +10,7 @@ from typing import Any
 from ragknn._display.inert import visible
 from ragknn._logs import WRITING
 from ragknn._protocol.counting import index_info, wait_until_searchable
-from ragknn._protocol.dropping import drop_index, remove_remains
+from ragknn._protocol.dropping import LEAVING, drop_index, remove_remains, remove_stores
 from ragknn._protocol.encoding import TAG_SEPARATOR
 from ragknn._protocol.flows import Command, Flow, Work
 from ragknn._protocol.keys import Keys, field_alias, index_names, stored_name
@@ -65,11 +65,12 @@ def open_index(
         IndexNotFound: there is none, and `create` is None.
         SchemaMismatch: it was built with different settings.
     """
-    hello, listed, manifest, info = yield [
+    hello, listed, manifest, info, leaving = yield [
         ("HELLO",),
         ("FT._LIST",),
         ("HGET", keys.manifest, "schema"),
         ("FT.INFO", keys.alias),
+        ("HGET", keys.manifest, LEAVING),
     ]
     server = check_server(hello, listed)
     is_new = False
@@ -87,7 +88,7 @@ def open_index(
         is_new = checked(first) == 1
     schema = Schema.loads(keys.name, as_text(checked(manifest)))
     schema.check(keys.name, (yield Work(wanted)))
-    keys = keys.of_version(served_version(keys, schema, info))
+    keys = keys.of_version(served_version(keys, schema, info), schema.store)
     if is_unknown_index(info):
         replies = yield [create_command(keys, schema), ("FT.ALIASADD", keys.alias, keys.searched)]
         refused = [reply for reply in replies if isinstance(reply, Exception) and not already_exists(reply)]
@@ -96,7 +97,7 @@ def open_index(
         for reply in refused:
             checked(reply)
         _tell_made(keys, schema, is_new=is_new)
-    elif len(keys.search_versions([as_text(name) for name in listed])) > 1:
+    elif checked(leaving) is not None or len(keys.search_versions([as_text(name) for name in listed])) > 1:
         yield from clean_up(keys)
     if is_unknown_index(info) or parse_info(info).building:
         with suppress(TimeoutError):  # each search looks again, and says that it is incomplete
@@ -129,7 +130,7 @@ def serving(keys: Keys) -> Flow[tuple[Schema, Keys]]:
     if checked(manifest) is None:
         raise _not_found(keys, listed)
     schema = Schema.loads(keys.name, as_text(manifest))
-    return schema, keys.of_version(served_version(keys, schema, info))
+    return schema, keys.of_version(served_version(keys, schema, info), schema.store)
 
 
 def reopened(opened: Opened) -> Flow[Opened | None]:
@@ -142,7 +143,7 @@ def reopened(opened: Opened) -> Flow[Opened | None]:
 
 
 def clean_up(keys: Keys) -> Flow[None]:
-    """Drop the versions of the search index that serve no more, which a rebuild that was cut short has left.
+    """Drop the versions of the search index and the stores that serve no more, which a rebuild cut short has left.
 
     While one is under way, or can be resumed, nothing is dropped; nor where this process may not.
     """
@@ -159,7 +160,9 @@ def clean_up(keys: Keys) -> Flow[None]:
     left = [one for one in keys.search_versions([as_text(name) for name in checked(listed)]) if one != serves]
     if serves == keys.version and keys.searched in {as_text(name) for name in listed}:
         updating = [] if parse_info(info).name == keys.searched else [("FT.ALIASUPDATE", keys.alias, keys.searched)]
-        yield [*updating, *(("FT.DROPINDEX", keys.search_index(one)) for one in left)]
+        replies = yield [*updating, *(("FT.DROPINDEX", keys.search_index(one)) for one in left)]
+        if not any(isinstance(reply, Exception) and not is_unknown_index(reply) for reply in replies):
+            yield from remove_stores(keys)
 
 
 def check_server(hello: Any, listed: Any) -> ServerInfo:

@@ -7,7 +7,8 @@ from contextlib import closing
 from functools import partial
 from typing import Any, TypeVar
 
-from ragknn._protocol.flows import Each, Flow, Once, Repeatable
+from ragknn._protocol.closing import STORE
+from ragknn._protocol.flows import Command, Each, Flow, Once, Repeatable
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.replies import as_text, checked, is_unknown_index
 from ragknn.errors import IndexNotFound
@@ -20,13 +21,15 @@ def while_there(keys: Keys, flow: Flow[T]) -> Flow[T]:
 
     A search tells by itself that there is no index to search. Where the first round trip has none, the manifest is
     asked for as well: if not, keys that are gone would count as documents that never were, and a deletion would answer
-    0.
+    0. A flow that can be begun again, and has read passages by their keys, is told where these were of a store that
+    serves no more; one that writes asks so itself.
 
     Raises:
-        IndexNotFound: the index, or its search index, is gone.
+        IndexNotFound: the index, its search index, or the store of its passages is gone.
     """
     sent: Any = None
     asked = False
+    only_reads = isinstance(flow, Repeatable)
     missing: list[Any] = []  # replies that tell of no search index
     steps = flow.steps if isinstance(flow, Repeatable) else flow
     with closing(steps):
@@ -45,16 +48,31 @@ def while_there(keys: Keys, flow: Flow[T]) -> Flow[T]:
             if not isinstance(commands, list):
                 sent = yield step
                 continue
-            if asked or not commands or any(str(name).startswith("FT.") for name, *_ in commands):
+            before: list[Command] = [] if asked else [("HGET", keys.manifest, "schema")]
+            behind: list[Command] = []
+            if only_reads and _reads_passages(keys, commands):
+                behind = [("HGET", keys.manifest, STORE)]
+            if not (before or behind) or not commands or any(str(name).startswith("FT.") for name, *_ in commands):
                 sent = yield step
             else:
-                all_commands = [("HGET", keys.manifest, "schema"), *commands]
-                manifest, *sent = yield Once(all_commands) if isinstance(step, Once) else all_commands
-                if checked(manifest) is None:
+                all_commands = [*before, *commands, *behind]
+                replies = yield Once(all_commands) if isinstance(step, Once) else all_commands
+                sent = replies[len(before) : len(replies) - len(behind)]
+                if before and checked(replies[0]) is None:
                     raise gone(keys)
+                if behind and int(checked(replies[-1]) or 1) != keys.store:
+                    raise rebuilt(keys)
             asked = asked or bool(commands)
             if any(is_unknown_index(reply) for reply in sent):
                 raise (yield from _why_missing(keys))
+
+
+def _reads_passages(keys: Keys, commands: list[Command]) -> bool:
+    """Tell whether commands read passages by their keys, and do not ask themselves whether their store serves."""
+    if not commands or commands[-1][1:2] == (keys.manifest,):
+        return False
+    prefix = keys.passage_prefix
+    return any(str(part).startswith(prefix) for part in commands[0][1:5])
 
 
 def _read(missing: list[Any], read: Callable[[int, Any], Any], number: int, reply: Any) -> Any:
@@ -71,11 +89,16 @@ def _why_missing(keys: Keys) -> Flow[IndexNotFound]:
         return gone(keys)
     versions = keys.search_versions([as_text(name) for name in checked(listed)])
     if versions and keys.version not in (None, *versions):
-        return IndexNotFound(f"expected index {keys.name!r} as it was opened, got it rebuilt meanwhile; call again")
+        return rebuilt(keys)
     return IndexNotFound(
         f"expected index {keys.name!r} with its search index, got its manifest without: others have dropped the search "
         "index, or its alias; call open(), which makes it again of what is stored, and then call again"
     )
+
+
+def rebuilt(keys: Keys) -> IndexNotFound:
+    """Return the error that says that another version of the index serves by now."""
+    return IndexNotFound(f"expected index {keys.name!r} as it was opened, got it rebuilt meanwhile; call again")
 
 
 def gone(keys: Keys) -> IndexNotFound:

@@ -106,7 +106,7 @@ def read_documents(
     """Return the documents of these ids that are there and that the filter finds, in the order of the ids."""
     ids = yield from matching(place, document_ids, among)
     found = yield from read_stored(place, ids, (*FIELDS, "vector") if vectors else FIELDS)
-    return [_document(document_id, found[document_id]) for document_id in ids if document_id in found]
+    return [document_of(document_id, found[document_id]) for document_id in ids if document_id in found]
 
 
 def matching(place: Place, document_ids: Sequence[str], among: Fragment) -> Flow[Sequence[str]]:
@@ -117,7 +117,8 @@ def matching(place: Place, document_ids: Sequence[str], among: Fragment) -> Flow
     return [document_id for document_id in document_ids if document_id in found]
 
 
-def _document(document_id: str, stored: Stored) -> Document:
+def document_of(document_id: str, stored: Stored) -> Document:
+    """Return a document as its passages tell it."""
     first, *others = stored.passages
     return Document(
         document_id,

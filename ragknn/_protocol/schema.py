@@ -25,6 +25,7 @@ OnBadField: TypeAlias = Literal["fail", "leave_out"]
 FORMAT = 4  # of the manifest and of the hashes; a later release that changes either counts up
 FIRST_WITH_TERMS = 3  # but the records of documents were hashes of their own
 OLDEST_FORMAT = 2  # the words were indexed by the server's rules; all else was as in 3
+WITH_STORE = 5  # as 4, but for where the passages are, where releases that know of one store only would not find them
 # The field of the hash with a tag for every entry of the metadata.
 ANY_FIELD = "any"
 
@@ -58,6 +59,7 @@ class Schema:
         required_filter: declared tag field that every filter must pin and every document must have; None for none.
         splitter: how documents are cut; None: as a `Splitter` without arguments does.
         version: of the search index that serves; None where an earlier release made the index, and its alias tells.
+        store: where its passages are; explained at `Keys`.
     """
 
     embedder: str
@@ -79,6 +81,7 @@ class Schema:
     splitter: Splitter | None = None
     format: int = FORMAT
     version: int | None = 1
+    store: int = 1
 
     def __post_init__(self) -> None:
         check_choice("metric", self.metric, get_args(Metric))
@@ -120,6 +123,10 @@ class Schema:
         """Return the schema as the JSON text that the manifest holds."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         values["splitter"] = None if self.splitter is None else asdict(self.splitter)
+        if self.store == 1:
+            del values["store"]  # which earlier releases do not know
+        else:
+            values["format"] = WITH_STORE
         return json.dumps(values, default=dict, sort_keys=True)
 
     @classmethod
@@ -131,6 +138,8 @@ class Schema:
         """
         values = json.loads(text)
         found = values.get("format")
+        if found == WITH_STORE:
+            values["format"] = found = FORMAT
         if found == OLDEST_FORMAT and not values["text_search"]:
             values["format"] = FIRST_WITH_TERMS  # without words they do not differ
         elif found not in (OLDEST_FORMAT, FIRST_WITH_TERMS, FORMAT):
@@ -191,6 +200,14 @@ class Schema:
         }
         if differences:
             raise SchemaMismatch(name, differences, self._advice(differences, wanted))
+
+    def is_of(self, embedder: Mapping[str, Any]) -> bool:
+        """Tell whether the vectors are those of an embedder with these properties."""
+        try:
+            self.check("", embedder)
+        except SchemaMismatch:
+            return False
+        return True
 
     def _advice(self, differences: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
         if "content" in differences:

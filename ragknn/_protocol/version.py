@@ -7,14 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
+from ragknn._protocol.closing import BIRTH, STORE, is_closed, open_birth
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.presence import gone
 from ragknn._protocol.replies import as_text, checked, parse_info
-
-# Field of the manifest with a name that no other index ever had: one that was dropped and made again may have given as
-# many numbers to as many passages.
-BIRTH = "birth"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +72,24 @@ def name_birth(keys: Keys) -> Flow[None]:
     yield [("HSETNX", keys.manifest, BIRTH, uuid4().hex)]
 
 
-def named_birth(keys: Keys) -> Flow[str]:
-    """Return the name of the index, which is given one if it has none.
+def named_birth(keys: Keys) -> Flow[tuple[str, int]]:
+    """Return the name of the index, which is given one if it has none, and the store that serves; once that is open.
 
     Raises:
         IndexNotFound: there is no index.
     """
-    schema, birth = yield [("HGET", keys.manifest, "schema"), ("HGET", keys.manifest, BIRTH)]
-    if checked(schema) is None:
+    names = ("schema", BIRTH, STORE)
+    schema, birth, store = map(checked, (yield [("HGET", keys.manifest, name) for name in names]))
+    if schema is None:
         raise gone(keys)
-    if checked(birth) is None:
+    if birth is None:
         yield from name_birth(keys)
         return (yield from named_birth(keys))
-    return as_text(birth)
+    if not is_closed(as_text(birth)):
+        return as_text(birth), int(store or 1)
+    if (now := (yield from open_birth(keys))) is None:
+        raise gone(keys)
+    return now
 
 
 def _run_id(reply: Any) -> str:

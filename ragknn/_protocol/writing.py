@@ -8,13 +8,13 @@ from itertools import chain
 from typing import Any, TypeAlias
 
 from ragknn._protocol.belonging import BELONG
+from ragknn._protocol.closing import BIRTH, STORE, is_another_store, open_birth, still_serves
 from ragknn._protocol.finding import KEYS_PER_ROUND
 from ragknn._protocol.flows import Command, Flow, Once, SentAgain
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.owners import OF_ANOTHER, REFUSED, Owners, guarded
 from ragknn._protocol.place import Place
 from ragknn._protocol.replies import as_text, checked
-from ragknn._protocol.version import BIRTH
 from ragknn.errors import CommandRefused
 
 # Stores a document in place of what there is of it. KEYS: its record. ARGV: the prefix of its passages; "absent" to
@@ -147,6 +147,9 @@ return found
 
 # What is known of a document that is not whole.
 DAMAGED = ("", "")
+
+# What became of a document that was written into a store which serves no more: it is to be written again.
+MOVED = "expected the store that serves, got one that another has replaced meanwhile: write the document again"
 
 Outcome: TypeAlias = bool | str | None
 """What became of a document that was to be written; `write_documents` explains."""
@@ -302,8 +305,8 @@ def write_documents(
     Returns:
         For each document True; False if it was left as it is, because it exists already or was changed meanwhile; None
         if that may have been done by this very call, which was sent again when the connection broke; or why the server
-        refused it, and it stayed as it was. In place of all, None if the index was dropped meanwhile: what was written
-        is removed again.
+        refused it, and it stayed as it was; `MOVED` for all of them where the index has another store by now. In place
+        of all, None if the index was dropped meanwhile: what was written is removed again.
     """
     quick = [document.quick_command(place) if isinstance(document, Replacement) else None for document in documents]
     commands = [command or document.command(place.keys) for command, document in zip(quick, documents, strict=True)]
@@ -329,6 +332,17 @@ def write_documents(
     return outcomes
 
 
+def change_documents(place: Place, changes: Sequence[Change]) -> Flow[list[Outcome]]:
+    """Make changes of documents, which are there or are not changed; return what `write_documents` does."""
+    if not changes:
+        return []
+    commands = [change.command(place.keys) for change in changes]
+    replies = yield [*commands, ("HMGET", place.keys.manifest, BIRTH, STORE)]
+    *written, found = replies
+    serves = yield from still_serves(place.keys, found)
+    return _outcomes(written, replies) if serves else [MOVED] * len(changes)
+
+
 def write_new(
     place: Place, document_ids: Sequence[str], commands: list[Command], birth: str
 ) -> Flow[list[Outcome] | None]:
@@ -346,8 +360,10 @@ def _written(
     replies = yield [*commands, ("HGET", keys.manifest, BIRTH)]
     *written, found = replies
     if checked(found) is None or as_text(found) != birth:
-        yield from delete_documents(keys, document_ids)
-        return None
+        now = yield from open_birth(keys)
+        if now != (birth, keys.store):  # else it was closed for a while, and what was written counts
+            yield from remove_at_once(keys, document_ids)
+            return [MOVED] * len(document_ids) if is_another_store(keys, birth, now) else None
     return _outcomes(written, replies)
 
 
@@ -363,17 +379,31 @@ def _outcome(reply: Any) -> bool | str:
         return str(refused)
 
 
-def delete_documents(keys: Keys, document_ids: Sequence[str]) -> Flow[list[str]]:
-    """Remove the documents with all their passages; return the ids of those that were there."""
-    removed: list[str] = []
+def delete_documents(keys: Keys, document_ids: Sequence[str], removed: list[str]) -> Flow[bool]:
+    """Remove the documents with all their passages, and note the ids of those that were there.
+
+    Returns:
+        Whether they were removed from the store that serves: if not, they are to be removed from that too.
+    """
+    serves = True
     for start in range(0, len(document_ids), KEYS_PER_ROUND):
         part = document_ids[start : start + KEYS_PER_ROUND]
         # A second time they would be said not to be there.
-        replies = yield Once(
-            [("EVAL", _REMOVE, "1", keys.record(document_id), keys.passages(document_id)) for document_id in part]
-        )
+        *replies, found = yield Once([*_removals(keys, part), ("HMGET", keys.manifest, BIRTH, STORE)])
         removed += [document_id for document_id, reply in zip(part, replies, strict=True) if int(checked(reply))]
-    return removed
+        serves = yield from still_serves(keys, found)
+    return serves
+
+
+def remove_at_once(keys: Keys, document_ids: Sequence[str]) -> Flow[None]:
+    """Remove the documents with all their passages, whether or not the store serves."""
+    for start in range(0, len(document_ids), KEYS_PER_ROUND):
+        for reply in (yield _removals(keys, document_ids[start : start + KEYS_PER_ROUND])):
+            checked(reply)
+
+
+def _removals(keys: Keys, document_ids: Sequence[str]) -> list[Command]:
+    return [("EVAL", _REMOVE, "1", keys.record(one), keys.passages(one)) for one in document_ids]
 
 
 def remove_beyond(keys: Keys, numbers: Mapping[str, Sequence[int]]) -> Flow[dict[str, tuple[int, int]]]:

@@ -26,6 +26,7 @@ COMMANDS = {
     "delete": ("Remove documents from an index.", "ragknn.cli.indexes:delete"),
     "drop": ("Remove an index with everything in it.", "ragknn.cli.indexes:drop"),
     "rebuild": ("Change what an index is made of while it serves.", "ragknn.cli.rebuilding:rebuild"),
+    "reembed": ("Move an index to another model or splitter while it serves.", "ragknn.cli.rebuilding:reembed"),
     "check": ("Look at every document of an index, and mend what can be.", "ragknn.cli.checking:check"),
     "export": ("Write an index to a Parquet file.", "ragknn.cli.importing:export"),
     "import": ("Make an index of such a file, or of another library's index.", "ragknn.cli.importing:import_"),

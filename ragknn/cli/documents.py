@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import click
 
@@ -36,6 +36,8 @@ from ragknn.records import Metric
 from ragknn.reports import IngestReport
 from ragknn.text.splitting import Splitter
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 
 def _field(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str] | None:
     fields = {}
@@ -45,6 +47,18 @@ def _field(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ..
             raise click.BadParameter(f"expected NAME={'|'.join(get_args(FieldType))}, got {value!r}")
         fields[name] = kind
     return fields or None
+
+
+def fields_option(help_: str) -> Callable[[F], F]:
+    """Return the option that declares fields; `{types}` in its help stands for the types that there are."""
+    return click.option(
+        "--field",
+        "fields",
+        multiple=True,
+        callback=_field,
+        metavar="NAME=TYPE",
+        help=help_.format(types=", ".join(get_args(FieldType))),
+    )
 
 
 def _with_place(name: str, url: str | None, fields: dict[str, FieldType] | None) -> dict[str, FieldType] | None:
@@ -73,14 +87,8 @@ def _with_place(name: str, url: str | None, fields: dict[str, FieldType] | None)
     type=click.Choice([AUTO, *get_args(DType)]),
     help="Dtype of stored vectors; auto takes float16 where that changes no ranking.  [default: float32]",
 )
-@click.option(
-    "--field",
-    "fields",
-    multiple=True,
-    callback=_field,
-    metavar="NAME=TYPE",
-    help=f"Metadata field to filter on; TYPE is {', '.join(get_args(FieldType))}. May be repeated. A new index has "
-    f"{', '.join(PLACE_FIELDS)} too.",
+@fields_option(
+    f"Metadata field to filter on; TYPE is {{types}}. May be repeated. A new index has {', '.join(PLACE_FIELDS)} too."
 )
 @click.option(
     "--required-filter", metavar="NAME", help="Declared tag field, such as a tenant, that every call must filter on."

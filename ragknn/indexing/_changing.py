@@ -16,10 +16,11 @@ from ragknn._protocol.keys import field_alias
 from ragknn._protocol.layout import details_hash, details_of, dump_details, not_everywhere
 from ragknn._protocol.opening import declare_fields, stored_manifest, swap_manifest
 from ragknn._protocol.place import Place
+from ragknn._protocol.presence import rebuilt
 from ragknn._protocol.query import EVERYTHING, Fragment
 from ragknn._protocol.reading import read_stored
 from ragknn._protocol.schema import FieldType, OnBadField, Schema
-from ragknn._protocol.writing import Change, write_documents
+from ragknn._protocol.writing import MOVED, Change, change_documents
 from ragknn.errors import SchemaMismatch
 from ragknn.indexing._line import ATTEMPTS, CHANGED_MEANWHILE
 from ragknn.indexing._reading import in_parts
@@ -53,7 +54,12 @@ class Changed:
 
 
 def change_details(
-    place: Place, document_ids: Iterable[str], edit: Edit, names: Collection[str], on_bad_field: OnBadField
+    place: Place,
+    document_ids: Iterable[str],
+    edit: Edit,
+    names: Collection[str],
+    on_bad_field: OnBadField,
+    changed: Changed | None = None,
 ) -> Flow[Changed]:
     """Change label and metadata of the passages of documents, each document in one step.
 
@@ -63,8 +69,14 @@ def change_details(
         edit: makes the new label and metadata.
         names: of the declared fields that may change; the others stay as they are.
         on_bad_field: whether a document with a value that does not fit its field fails, or the field is left out.
+        changed: what became of some of the documents already, and is added to.
+
+    Raises:
+        IndexNotFound: the index has another store of passages by now.
     """
-    changed = Changed()
+    changed = Changed() if changed is None else changed
+    settled = {*changed.ids, *(failure.document_id for failure in changed.failed)}
+    document_ids = (one for one in document_ids if one not in settled)
     for part in in_parts(document_ids, DOCUMENTS_PER_ROUND):
         left: Sequence[str] = part
         for _ in range(ATTEMPTS):
@@ -100,12 +112,14 @@ def _change_part(
         writes[document_id] = Change(document_id, *hashes, not_everywhere(names, details), groups)
         reasons = dict.fromkeys(reason for _, several in pairs for reason in several)
         left_out[document_id] = [Failure(document_id, reason, document_id) for reason in reasons]
-    outcomes = (yield from write_documents(place, list(writes.values()))) or []
+    outcomes = yield from change_documents(place, list(writes.values()))
     again = []
     for document_id, outcome in zip(writes, outcomes, strict=True):
         if outcome is True:
             changed.ids.append(document_id)
             changed.left_out += left_out[document_id]
+        elif outcome == MOVED:
+            raise rebuilt(place.keys)
         elif isinstance(outcome, str):
             changed.failed.append(Failure(document_id, outcome, document_id))
         else:

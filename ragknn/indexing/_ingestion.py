@@ -10,6 +10,7 @@ from typing import Any
 from ragknn._display.bars import notebook_bar
 from ragknn._display.inert import visible
 from ragknn._logs import WRITING
+from ragknn._protocol.closing import check_store
 from ragknn._protocol.counting import index_info
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.inventory import Inventory, delete_all, look_among, look_through
@@ -22,7 +23,7 @@ from ragknn._protocol.version import named_birth
 from ragknn._protocol.writing import DAMAGED, delete_documents, remove_beyond, stored_hashes
 from ragknn.errors import DeletionRefused
 from ragknn.indexing._drafts import Drafting
-from ragknn.indexing._line import Embedding, Line
+from ragknn.indexing._line import Embedding, Line, Renewal
 from ragknn.indexing._newcomers import Newcomers, ReadyVectors
 from ragknn.indexing._policy import Policy
 from ragknn.indexing._tally import Tally
@@ -41,6 +42,7 @@ def ingest(
     policy: Policy,
     prune: Fragment | None = None,
     ready: ReadyVectors | None = None,
+    renew: Renewal | None = None,
 ) -> Flow[IngestReport]:
     """Bring documents into the index.
 
@@ -54,13 +56,19 @@ def ingest(
         prune: among which documents to remove those that the input does not have; None: none at all. Nothing is
             removed if part of the input could not be read, since the missing documents may be in it.
         ready: the vectors of all documents, each of one passage; None: the line has them.
+        renew: takes the index as it serves by now, if another store of passages has taken the place of that of `place`.
     """
     tally = Tally(policy)
     before = yield from index_info(place.keys)
     serves = yield from _as_it_serves(place, before)
     if serves is not place:  # what is ready was checked for what the index was before
+        if serves.keys.store != place.keys.store and renew is not None:
+            serves, draft, embed = yield from renew(place)
         place, ready = serves, None
-    birth = "" if policy.dry_run else (yield from named_birth(place.keys))
+    birth, store = ("", place.keys.store) if policy.dry_run else (yield from named_birth(place.keys))
+    if store != place.keys.store and renew is not None:
+        place, draft, embed = yield from renew(place)
+        ready = None
     total = len(items) if isinstance(items, Sized) else 0
     with notebook_bar("documents") as show:
         last_told = (0, 0)
@@ -78,15 +86,20 @@ def ingest(
         source = iter(items)
         if ready is not None:
             source = yield from Newcomers(place, birth, ready, policy, tally, show_progress).bring_in(source)
-        yield from Line(place, birth, draft, embed, policy, tally, show_progress).bring_in(source)
+        place = yield from Line(place, birth, draft, embed, policy, tally, show_progress, renew).bring_in(source)
     left = None
-    if prune == EVERYTHING:
-        left = yield from _leave_only_seen(place, policy, tally)
-    elif prune is not None:  # the filter is asked of the version that serves by now
-        place = yield from _as_it_serves(place, (yield from index_info(place.keys)))
-        yield from _remove_missing(place, (yield from look_among(place, prune)), policy, tally)
-    elif policy.on_existing == "replace" and place.schema.required_filter is None:
-        yield from _remove_emptied(place, tally)
+    emptied = _emptied(policy, tally) if prune is None and place.schema.required_filter is None else []
+    while prune is not None or emptied:
+        if prune == EVERYTHING:
+            left = yield from _leave_only_seen(place, policy, tally)
+        elif prune is not None:  # the filter is asked of the version that serves by now
+            place = yield from _as_it_serves(place, (yield from index_info(place.keys)))
+            yield from _remove_missing(place, (yield from look_among(place, prune)), policy, tally)
+        else:
+            yield from _remove_emptied(place, emptied, tally)
+        if (yield from check_store(place.keys)) or renew is None:
+            break
+        place, _, _ = yield from renew(place)
     if not policy.dry_run:
         yield from verify(place, before, left, tally)
     report = tally.report(final=True)
@@ -130,15 +143,23 @@ def all_new(items: Iterable[Any]) -> IngestReport:
     return tally.report(final=True)
 
 
-def _remove_emptied(place: Place, tally: Tally) -> Flow[None]:
-    """Remove what the index has of files that hold no text any more."""
+def _emptied(policy: Policy, tally: Tally) -> list[str]:
+    """Return the ids of files that hold no text any more, of which the index is to have nothing."""
+    if policy.on_existing != "replace":
+        return []
     empty = [note.document_id for note in tally.notes if note.kind == "empty" and note.document_id is not None]
-    emptied = [document_id for document_id in empty if document_id not in tally.seen]
-    if not emptied:
-        return
+    return [document_id for document_id in empty if document_id not in tally.seen]
+
+
+def _remove_emptied(place: Place, emptied: list[str], tally: Tally) -> Flow[None]:
     known = yield from stored_hashes(place, emptied)
     stored = [document_id for document_id, hashes in zip(emptied, known, strict=True) if hashes is not None]
-    tally.deleted = stored if tally.dry_run else (yield from delete_documents(place.keys, stored))
+    if tally.dry_run:
+        tally.deleted = stored
+    else:
+        removed = list(tally.deleted)  # by an earlier look, where the index has another store since
+        yield from delete_documents(place.keys, stored, removed)
+        tally.deleted = list(dict.fromkeys(removed))
 
 
 def _leave_only_seen(place: Place, policy: Policy, tally: Tally) -> Flow[Remainder | None]:
@@ -192,7 +213,9 @@ def _remove_missing(place: Place, stored: Inventory, policy: Policy, tally: Tall
     if not policy.delete_most and _is_most(len(missing), before, empty=not (tally.seen or tally.failed)):
         tally.kept = missing
         raise DeletionRefused(keys.name, before, tally.report(final=True))
-    tally.deleted = yield from delete_all(keys, stored, missing)
+    removed = list(tally.deleted)  # by an earlier look, where the index has another store since
+    yield from delete_all(keys, stored, missing, removed)
+    tally.deleted = list(dict.fromkeys(removed))
     return missing
 
 

@@ -22,7 +22,8 @@ from ragknn._protocol.flows import Ahead, Begun, Flow, Work
 from ragknn._protocol.place import Place
 from ragknn._protocol.presence import gone
 from ragknn._protocol.vectors import as_vectors
-from ragknn._protocol.writing import Outcome, stored_details, stored_records, write_documents
+from ragknn._protocol.version import named_birth
+from ragknn._protocol.writing import MOVED, Outcome, stored_details, stored_records, write_documents
 from ragknn.errors import EmbeddingError, InvalidVectors
 from ragknn.indexing._drafts import Drafting, ReadyDocument
 from ragknn.indexing._owners import ids_of_others
@@ -53,29 +54,34 @@ CHANGED_MEANWHILE = (
 Embedding: TypeAlias = Callable[[Sequence[str]], Any]
 """Makes one vector of each of n texts, shape (n, dim)."""
 
+Renewal: TypeAlias = Callable[[Place], Flow[tuple[Place, Drafting, Embedding]]]
+"""Takes an index whose store serves no more as it serves by now: where it is, what makes drafts for it, what embeds."""
+
 
 class Line:
     """Brings documents into an index.
 
     Args:
         place: the index.
-        birth: its name, by `version.named_birth`.
+        birth: its name, by `version.named_birth`; None to write into the store whether or not it serves.
         draft: makes a draft of an item.
         embed: embeds the texts of passages.
         policy: what to do with repeated, existing and unfit documents.
         tally: counts what becomes of them.
         tell: called whenever passages were embedded or documents settled.
+        renew: called when another store has taken the place of that of `place`.
     """
 
     def __init__(
         self,
         place: Place,
-        birth: str,
+        birth: str | None,
         draft: Drafting,
         embed: Embedding,
         policy: Policy,
         tally: Tally,
         tell: Callable[[], None],
+        renew: Renewal | None = None,
     ) -> None:
         self._place = place
         self._birth = birth
@@ -84,6 +90,7 @@ class Line:
         self._policy = policy
         self._tally = tally
         self._tell = tell
+        self._renew = renew
         self._under_way: set[str] = set()  # ids of what is taken and not settled
         self._looked_up: deque[tuple[Sequence[Any], Begun]] = deque()
         self._unembedded: deque[tuple[Pending, int]] = deque()  # passages, by their numbers
@@ -91,11 +98,15 @@ class Line:
         self._writing: deque[tuple[Sequence[Pending], Begun]] = deque()
         self._comparing: deque[tuple[Sequence[Pending], Begun]] = deque()  # labels and metadata with those stored
         self._changed: list[Any] = []  # documents that another writer changed meanwhile
+        self._moved: list[Any] = []  # documents that went into a store which serves no more
         self._attempts: Counter[str] = Counter()
         self._model_failed = False
 
-    def bring_in(self, items: Iterable[Any]) -> Flow[None]:
-        """Bring all items in; where the input breaks off, what it gave, before the error is raised."""
+    def bring_in(self, items: Iterable[Any]) -> Flow[Place]:
+        """Bring all items in, and return where they went in the end.
+
+        Where the input breaks off, what it gave is brought in before the error is raised.
+        """
         source = iter(items)
         broken: Exception | None = None
         while broken is None:
@@ -109,7 +120,7 @@ class Line:
             except TypeError as error:
                 documents, broken = [], error
             # What was begun of a document ends before another of its id is looked up.
-            if self._changed or not self._under_way.isdisjoint(one.id for one in documents):
+            if self._changed or self._moved or not self._under_way.isdisjoint(one.id for one in documents):
                 yield from self._settle_all()
             yield from self._look_up(documents)
             while len(self._looked_up) > 1:
@@ -117,6 +128,7 @@ class Line:
         yield from self._settle_all()
         if broken is not None:
             raise broken
+        return self._place
 
     def _look_up(self, documents: Sequence[Any]) -> Flow[None]:
         self._under_way.update(one.id for one in documents)
@@ -237,6 +249,10 @@ class Line:
             self._settle(one)
             if outcome is True:
                 one.count(self._tally)
+            elif outcome == MOVED:
+                if one.stored is None:  # it may have been copied into the other store
+                    self._tally.doubt(one.draft.id, was_new=True)
+                self._moved.append(one.item)
             elif isinstance(outcome, str):
                 self._tally.fail(one.draft.id, outcome)
             else:
@@ -261,14 +277,17 @@ class Line:
                 yield from self._take_outcomes()
             while self._comparing:
                 yield from self._take_comparison()
-            if not self._changed:
+            if not (self._changed or self._moved):
                 return
-            changed, self._changed = self._changed, []
+            changed, moved, self._changed, self._moved = self._changed, self._moved, [], []
+            if moved and self._renew is not None:
+                self._place, self._draft, self._embed = yield from self._renew(self._place)
+                self._birth, _ = yield from named_birth(self._place.keys)
             self._attempts.update(one.id for one in changed)
             for one in changed:
                 if self._attempts[one.id] >= ATTEMPTS:
                     self._tally.fail(one.id, CHANGED_MEANWHILE)
-            again = [one for one in changed if self._attempts[one.id] < ATTEMPTS]
+            again = [*moved, *(one for one in changed if self._attempts[one.id] < ATTEMPTS)]
             for start in range(0, len(again), self._policy.batch_size):
                 yield from self._look_up(again[start : start + self._policy.batch_size])
 

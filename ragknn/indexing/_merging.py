@@ -14,12 +14,11 @@ from ragknn._checks import check_flag
 from ragknn._protocol.flows import Flow, Work
 from ragknn._protocol.layout import dump_details
 from ragknn._protocol.owners import OF_ANOTHER, Owners
-from ragknn._protocol.place import Place
 from ragknn._protocol.presence import gone
 from ragknn._protocol.reading import FIELDS, Stored, read_stored
 from ragknn._protocol.vectors import as_vectors
 from ragknn._protocol.version import named_birth
-from ragknn._protocol.writing import Change, Replacement, write_documents
+from ragknn._protocol.writing import MOVED, Change, Replacement, write_documents
 from ragknn.indexing._drafts import ReadyDocument, by_document, drafting_ready
 from ragknn.indexing._line import CHANGED_MEANWHILE, PASSAGES_PER_CALL, Embedding
 from ragknn.indexing._owners import ids_of_others, owners_of
@@ -51,9 +50,9 @@ def merging(
         )
     check_flag("embed", embed)
     yield from index._modernizing()
-    place = index._place()
     tally = Tally(replace(policy, on_repeated="last"))  # a document may come again
-    merger = _Merger(place, "" if policy.dry_run else (yield from named_birth(place.keys)), embed, embedding, policy)
+    merger = _Merger(index, embed, embedding, policy)
+    yield from merger.begin()
     for batch in in_parts(by_document(passages), min(policy.batch_size, DOCUMENTS_PER_ROUND)):
         tally.see(batch)
         waiting: Sequence[ReadyDocument] = batch
@@ -69,12 +68,21 @@ def merging(
 class _Merger:
     """Adds passages to documents; the arguments are explained at `merging`."""
 
-    def __init__(self, place: Place, birth: str, embed: bool, embedding: Embedding, policy: Policy) -> None:
-        self._place, self._birth, self._policy = place, birth, policy
+    def __init__(self, index: Index | AsyncIndex, embed: bool, embedding: Embedding, policy: Policy) -> None:
+        self._index, self._policy = index, policy
         self._lenient = replace(policy, on_bad_field="leave_out")  # to what is there already
         self._embeds, self._embedding = embed, embedding
-        self._draft = drafting_ready(place.schema, embed)
         self._doubted: dict[str, Pending] = {}  # what was sent again, and may have been stored before
+
+    def begin(self) -> Flow[None]:
+        """Take the index as it serves now."""
+        self._place, self._birth = self._index._place(), ""
+        if not self._policy.dry_run:
+            self._birth, store = yield from named_birth(self._place.keys)
+            if store != self._place.keys.store:
+                yield from self._index._keeping_up_since(self._place.keys)
+                self._place = self._index._place()
+        self._draft = drafting_ready(self._place.schema, self._embeds)
 
     def bring_in(self, documents: Sequence[ReadyDocument], tally: Tally) -> Flow[None]:
         """Store documents of different ids."""
@@ -112,12 +120,16 @@ class _Merger:
         for write, outcome in zip(writes, outcomes, strict=True):
             if outcome is True:
                 ready[write.id].count(tally)
+            elif outcome == MOVED:
+                again.append(given[write.id])
             elif isinstance(outcome, str):
                 tally.fail(write.id, outcome)
             else:
                 if outcome is None:
                     self._doubted[write.id] = ready[write.id]
                 again.append(_with_vectors(given[write.id], ready[write.id]))
+        if MOVED in outcomes:
+            yield from self.begin()
         return again
 
     def _pending(

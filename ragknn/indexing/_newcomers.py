@@ -19,7 +19,7 @@ from ragknn._protocol.flows import Ahead, Begun, Command, Flow, Work
 from ragknn._protocol.layout import whole_fields
 from ragknn._protocol.place import Place
 from ragknn._protocol.vectors import find_faults, to_bytes
-from ragknn._protocol.writing import store_if_new, stores_new_hashes, write_new
+from ragknn._protocol.writing import MOVED, store_if_new, stores_new_hashes, write_new
 from ragknn.indexing._line import BYTES_PER_WRITE, WRITES_AHEAD, outcomes_of, taken
 from ragknn.indexing._policy import Policy
 from ragknn.indexing._tally import Tally
@@ -134,6 +134,10 @@ class Newcomers:
         for (number, one), outcome in zip(sent, outcomes, strict=True):
             if outcome is True:
                 stored.append(one)
+            elif outcome == MOVED:
+                self._tally.doubt(one.id, was_new=False)
+                self._all_were_new = False
+                self._leave(number, one)
             elif isinstance(outcome, str):
                 self._tally.fail(one.id, outcome)
             else:

@@ -10,6 +10,7 @@ from ragknn._checks import check_flag, shown
 from ragknn._protocol.encoding import is_storable
 from ragknn._protocol.finding import all_ids, all_spots, existing_documents
 from ragknn._protocol.flows import Flow, repeatable
+from ragknn._protocol.presence import rebuilt
 from ragknn._protocol.query import EVERYTHING
 from ragknn._protocol.reading import matching, read_at, read_documents, read_passages
 from ragknn.filters import Where
@@ -62,9 +63,10 @@ def reading_ids(index: Index | AsyncIndex, where: Where | None) -> Flow[list[str
 
 
 @repeatable
-def reading_spots(index: Index | AsyncIndex, where: Where | None) -> Flow[list[tuple[str, int]]]:
-    """Return document id and number of all passages that match, sorted."""
-    return (yield from all_spots(index._place(), (yield from index._filtering(where))))
+def reading_spots(index: Index | AsyncIndex, where: Where | None) -> Flow[tuple[list[tuple[str, int]], int]]:
+    """Return document id and number of all passages that match, sorted, and in which store these are."""
+    place = index._place()
+    return (yield from all_spots(place, (yield from index._filtering(where)))), place.keys.store
 
 
 @repeatable
@@ -88,8 +90,16 @@ def reading_passages(
 
 
 @repeatable
-def reading_at(index: Index | AsyncIndex, spots: Sequence[tuple[str, int]], vectors: bool) -> Flow[list[Passage]]:
-    """Return the passages at these places, which the filter found already."""
+def reading_at(
+    index: Index | AsyncIndex, spots: Sequence[tuple[str, int]], store: int, vectors: bool
+) -> Flow[list[Passage]]:
+    """Return the passages at these places in a store, which the filter found already.
+
+    Raises:
+        IndexNotFound: another store serves by now, in which documents may be cut at other places.
+    """
+    if index._keys.store != store:
+        raise rebuilt(index._keys)
     vectors = check_flag("vectors", vectors)
     return (yield from read_at(index._place(), spots, EVERYTHING, vectors=vectors))
 

@@ -6,12 +6,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ragknn._protocol.closing import check_store
 from ragknn._protocol.flows import Flow, Work
 from ragknn._protocol.place import Place
-from ragknn._protocol.presence import gone
+from ragknn._protocol.presence import gone, rebuilt
 from ragknn._protocol.reading import FIELDS, read_passages, read_stored
 from ragknn._protocol.version import named_birth
-from ragknn._protocol.writing import Change, Outcome, Removal, Replacement, write_documents
+from ragknn._protocol.writing import MOVED, Change, Outcome, Removal, Replacement, write_documents
 from ragknn.errors import CommandRefused
 from ragknn.filters import Where
 from ragknn.indexing._drafts import ReadyDocument, drafting_ready
@@ -32,7 +33,10 @@ def removing(index: Index | AsyncIndex, passage_ids: Iterable[str], where: Where
     among = yield from index._filtering(where)
     yield from index._modernizing()
     place = index._place()
-    birth = yield from named_birth(place.keys)
+    birth, store = yield from named_birth(place.keys)
+    if store != place.keys.store:
+        yield from index._keeping_up_since(place.keys)
+        place = index._place()
     removed = 0
     for part in in_parts(dict.fromkeys(checked_ids(passage_ids)), PASSAGES_PER_PART):
         left: Sequence[str] = storable(part)
@@ -53,6 +57,8 @@ def removing(index: Index | AsyncIndex, passage_ids: Iterable[str], where: Where
                 break
         else:
             raise CommandRefused(f"delete_passages: {CHANGED_MEANWHILE}")
+    if not (yield from check_store(place.keys)):  # where passages may be others, and have other ids
+        raise rebuilt(place.keys)
     return removed
 
 
@@ -79,6 +85,8 @@ def _remove(place: Place, birth: str, chosen: Mapping[str, Collection[str]]) -> 
     outcomes = (yield from write_documents(place, writes, birth)) if writes else []
     if outcomes is None:
         raise gone(place.keys)
+    if MOVED in outcomes:
+        raise rebuilt(place.keys)
     for write, outcome in zip(writes, outcomes, strict=True):
         if isinstance(outcome, str):
             tally.fail(write.id, outcome)

@@ -24,6 +24,7 @@ from ragknn._protocol.keys import Keys
 from ragknn._protocol.measured import all_measured
 from ragknn._protocol.opening import Opened, drop_unopened, open_index, reopened
 from ragknn._protocol.place import Bulk, OnIncomplete, Place
+from ragknn._protocol.presence import gone
 from ragknn._protocol.query import EVERYTHING, Fragment
 from ragknn._protocol.replies import ServerInfo, dotted
 from ragknn._protocol.schema import FORMAT, Algorithm, FieldType, Schema
@@ -34,11 +35,12 @@ from ragknn._secrets import guarded_url, without_password
 from ragknn.embedding._locks import ProcessLock
 from ragknn.embedding._names import READY_VECTORS
 from ragknn.embedding._naming import default_embedder, embedder_named
-from ragknn.embedding.protocols import Embedder, Identified, Located
+from ragknn.embedding.protocols import Embedder
 from ragknn.errors import IndexNotOpen
 from ragknn.filters import Where
 from ragknn.indexing._changing import add_fields
 from ragknn.indexing._moving import moved
+from ragknn.indexing._recipes import embedder_properties
 from ragknn.indexing._splitters import keep_splitter, splitter_of
 from ragknn.records import Metric
 from ragknn.reports import IndexInfo, IngestReport
@@ -51,7 +53,10 @@ if TYPE_CHECKING:
 
 
 # What an open index has and a copy has not: the copy connects and opens again when it is first used.
-_LIVE = ("_client", "_clients", "_opened", "_closed", "_watch", "_kept", "_places", "_lock", "_settings")
+_LIVE = (
+    *("_client", "_clients", "_opened", "_closed", "_watch", "_kept", "_places", "_lock", "_settings"),
+    "_embedder_fits",
+)
 
 AUTO = "auto"  # of the dtype: chosen when the index is made
 
@@ -119,6 +124,7 @@ class SharedIndex:
         self._given = client
         self._embedder = embedder
         self._embedder_is_ours = embedder is None
+        self._successor: Embedder | None = None  # with which the index is being embedded anew
         self._dim = dim
         named = {key: value for key, value in named.items() if value is not None}
         schema = Schema(embedder=READY_VECTORS, dim=1 if dim is None else dim, **named)  # refuses bad choices here
@@ -133,6 +139,7 @@ class SharedIndex:
         self._closed = False
         self._watch = Watch()
         self._kept = Kept()
+        self._embedder_fits: Schema | None = None  # the schema for which the embedder that is ours was last compared
         self._places: dict[tuple[OnIncomplete, Bulk], tuple[Opened, Place]] = {}
         self._lock = ProcessLock()  # held by the thread that opens the index, or makes the embedder
 
@@ -239,16 +246,53 @@ class SharedIndex:
             self._become(found)
         return found is not None
 
+    def _keeping_up_since(self, before: Keys) -> Flow[None]:
+        """Do the same, where the index is known to be another than it was, unless another thread has done it already.
+
+        Raises:
+            IndexNotFound: it was dropped.
+        """
+        if self._keys == before and not (yield from self._keeping_up()):
+            raise gone(before)
+
     def _take(self, schema: Schema) -> None:
         """Take what the index is made of as the manifest has it now."""
         state = self._state
         version = state.keys.version if schema.version is None else schema.version
-        self._opened = replace(state, schema=schema, keys=state.keys.of_version(version))
+        opened = replace(state, schema=schema, keys=state.keys.of_version(version, schema.store))
+        if opened.keys.store != state.keys.store:
+            self._become(opened)
+        else:
+            self._opened = opened
 
     def _become(self, opened: Opened) -> None:
-        """Take the index as it was found after a rebuild."""
+        """Take the index as it was found after a rebuild.
+
+        Raises:
+            SchemaMismatch: the vectors are those of another embedder now than of the one that was handed in.
+        """
+        succeeds = self._successor is not None and opened.schema.is_of(embedder_properties(self._successor))
+        if self._embedder is not None and not self._embedder_is_ours and not succeeds:
+            opened.schema.check(self.name, embedder_properties(self._embedder))
         self._opened, self._watch = opened, Watch()
         self._kept.drop()
+
+    def _check_embedder(self, schema: Schema) -> None:
+        """Let go of an embedder that is not the one of the index any more, as another process has embedded it anew.
+
+        Raises:
+            SchemaMismatch: it was handed in.
+        """
+        if self._embedder is None or self._embedder_fits is schema:
+            return
+        successor = self._successor
+        if successor is not None and schema.is_of(embedder_properties(successor)):
+            self._embedder, self._embedder_is_ours, self._successor = successor, False, None
+        elif self._embedder_is_ours and not schema.is_of(embedder_properties(self._embedder)):
+            self._embedder = None
+        elif not self._embedder_is_ours:
+            schema.check(self.name, embedder_properties(self._embedder))
+        self._embedder_fits = schema
 
     @property
     def server(self) -> ServerInfo:
@@ -269,8 +313,10 @@ class SharedIndex:
             EmbeddingError: its embedder cannot be made from the manifest, and it was opened without.
         """
         with self._lock:
+            if self._opened is not None and self._embedder is not None:
+                self._check_embedder(self._opened.schema)
             if self._embedder is None:
-                schema = self.schema
+                schema = self._embedder_fits = self.schema
                 if schema.embedder == READY_VECTORS:
                     raise ValueError(
                         f"index {self.name!r} holds ready vectors: open it with the embedder that they come from, "
@@ -410,10 +456,3 @@ def resolve_url(url: str | None, settings: Settings) -> str:
     from ragknn.server.embedded import shared_server
 
     return shared_server(settings).url
-
-
-def embedder_properties(embedder: Embedder) -> dict[str, Any]:
-    identity = dict(embedder.identity) if isinstance(embedder, Identified) else {}
-    content = embedder.content if isinstance(embedder, Located) else None
-    properties = {"embedder": embedder.name, "dim": embedder.dim, "identity": identity}
-    return {**properties, "content": content} if content else properties

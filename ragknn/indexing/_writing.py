@@ -6,10 +6,10 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from logging import DEBUG
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,51 +18,46 @@ from ragknn._checks import check_flag, described, shown
 from ragknn._display.inert import visible
 from ragknn._logs import WRITING
 from ragknn._plain import plain_label
+from ragknn._protocol.closing import check_store
 from ragknn._protocol.dropping import remove_documents
 from ragknn._protocol.finding import matching_ids
 from ragknn._protocol.flows import Flow, repeatable
-from ragknn._protocol.inventory import delete_all, look_among
+from ragknn._protocol.inventory import Inventory, delete_all, look_among
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.layout import details_hash, dump_details
 from ragknn._protocol.place import Place
+from ragknn._protocol.presence import rebuilt
 from ragknn._protocol.query import EVERYTHING, Fragment
 from ragknn._protocol.reading import matching
 from ragknn._protocol.schema import OnBadField
 from ragknn._protocol.vectors import as_vectors
 from ragknn._protocol.writing import delete_documents
 from ragknn.embedding._long_texts import LongTexts, checked_choice, embed_documents
-from ragknn.embedding.protocols import Embedder, Tokenizing
 from ragknn.errors import InvalidVectors
 from ragknn.filters import Where
-from ragknn.indexing._changing import change_details
+from ragknn.indexing._changing import Changed, change_details
 from ragknn.indexing._drafts import (
-    Cut,
+    Drafting,
     by_document,
     drafting_as_cut,
-    drafting_documents,
     drafting_ready,
     drafting_vectors,
 )
 from ragknn.indexing._ingestion import ingest, tell
-from ragknn.indexing._line import Embedding
+from ragknn.indexing._line import Embedding, Renewal
 from ragknn.indexing._merging import merging
 from ragknn.indexing._newcomers import ReadyVectors
 from ragknn.indexing._policy import IngestOptions, Policy
 from ragknn.indexing._reading import DOCUMENTS_PER_PART, checked_ids, in_parts, storable
+from ragknn.indexing._recipes import cutting, embedding_by, reads_of, recipe
 from ragknn.indexing._splitters import notes_on_change, splitter_of
 from ragknn.indexing.async_index import AsyncIndex
 from ragknn.indexing.index import Index
 from ragknn.records import Document, Label, Passage
 from ragknn.reports import DocumentSource, Failure, IngestReport, Note
-from ragknn.text._folding import fold, folding
-from ragknn.text._measures import TokenSpans
-from ragknn.text.splitting import Splitter
 
 if TYPE_CHECKING:
     from ragknn.indexing.indexer import AsyncIndexer, Indexer
-
-Reads: TypeAlias = tuple[TokenSpans | None, int | None]
-"""What finds the tokens of a text, None for words; and how many of them a model reads."""
 
 
 def adding(
@@ -109,40 +104,26 @@ def _ingesting(
     index = indexer.index
     if not policy.dry_run:
         yield from index._modernizing()
-    reads = _reads(index.embedder)
     kept = splitter_of(index.schema)
     splitter = kept if indexer.splitter is None else indexer.splitter
-    splitter.check(*reads)  # before it is kept
+    splitter.check(*reads_of(index.embedder))  # before it is kept
     notes: tuple[Note, ...] = ()
     if splitter != kept:
         notes = yield from notes_on_change(index._place(), splitter)
         if not policy.dry_run:
             yield from index._adopting(splitter)
-    before = kept if splitter != kept else None
-    draft = drafting_documents(index.schema, splitter, *_cutting(splitter, reads), before=before)
+    made = recipe(index.schema, splitter, index.embedder, kept if splitter != kept else None)
+    renew = _renewal(index, lambda: recipe(index.schema, splitter_of(index.schema), index.embedder))
     prune = None if missing_among is None else (yield from index._filtering(missing_among))
     outcomes: Iterable[Document | Failure | Note]
     outcomes = documents.outcomes() if isinstance(documents, DocumentSource) else documents
-    report = yield from ingest(index._place(), outcomes, draft, _embedding(index), policy, prune)
+    report = yield from ingest(index._place(), outcomes, *made, policy, prune, renew=renew)
     return replace(report, notes=(*notes, *report.notes))
 
 
-def _reads(embedder: Embedder) -> Reads:
-    """Return how an embedder counts a text, and how much of one it reads."""
-    return folding(embedder.token_spans) if isinstance(embedder, Tokenizing) else None, embedder.max_tokens
-
-
-def _cutting(splitter: Splitter, reads: Reads) -> tuple[Cut, Callable[[Passage], str]]:
-    """Return what cuts a document, and what makes the text that is embedded for a passage."""
-    return (
-        lambda document: splitter.split(document, *reads),
-        lambda passage: splitter.embedded_text(passage, *reads),
-    )
-
-
 def _embedding(index: Index | AsyncIndex) -> Embedding:
-    """Return what embeds the texts of passages, folded; the embedder is looked for only when there are some."""
-    return lambda texts: index.embedder.embed_documents([fold(text) for text in texts])
+    """Return what embeds the texts of passages; the embedder is looked for only when there are some."""
+    return lambda texts: embedding_by(index.embedder)(texts)
 
 
 def adding_vectors(
@@ -173,11 +154,16 @@ def adding_vectors(
     documents = itertools.starmap(Document, zip(ids, *columns, strict=True))
     yield from index._modernizing()
     place = index._place()
-    draft = drafting_vectors(index.schema, lambda document_id: rows[number_of[document_id]])
+
+    def remade() -> tuple[Drafting, Embedding]:
+        own = _rows(rows, index.schema.dim)  # which refuses them where the dimension is another by now
+        return drafting_vectors(index.schema, lambda document_id: own[number_of[document_id]]), embeds_nothing
+
     ready = None
     if isinstance(rows, np.ndarray) and len(number_of) == len(ids):
         ready = ReadyVectors(place, rows, number_of)
-    return (yield from ingest(place, documents, draft, embeds_nothing, policy, ready=ready))
+    renew = _renewal(index, remade)
+    return (yield from ingest(place, documents, *remade(), policy, ready=ready, renew=renew))
 
 
 def _column(what: str, values: Iterable[Any] | None, size: int, default: Any) -> list[Any]:
@@ -225,8 +211,13 @@ def adding_passages(
     if check_flag("keep_others", keep_others):
         return (yield from merging(index, passages, embed, embedding, policy))
     yield from index._modernizing()
-    draft = drafting_ready(index.schema, check_flag("embed", embed))
-    return (yield from ingest(index._place(), by_document(passages), draft, embedding, policy))
+    check_flag("embed", embed)
+
+    def remade() -> tuple[Drafting, Embedding]:
+        return drafting_ready(index.schema, embed), embedding
+
+    renew = _renewal(index, remade)
+    return (yield from ingest(index._place(), by_document(passages), *remade(), policy, renew=renew))
 
 
 def adopting_passages(
@@ -238,14 +229,28 @@ def adopting_passages(
     """
     policy = _policy(options)
     yield from index._modernizing()
-    draft = drafting_ready(index.schema, embeds=False)
-    if as_cut:
-        splitter = splitter_of(index.schema)
-        draft = drafting_as_cut(index.schema, splitter, *_cutting(splitter, _reads(index.embedder)), draft)
-    return (yield from ingest(index._place(), by_document(passages), draft, _embedding(index), policy))
+
+    def remade() -> tuple[Drafting, Embedding]:
+        draft = drafting_ready(index.schema, embeds=False)
+        if as_cut:
+            splitter = splitter_of(index.schema)
+            draft = drafting_as_cut(index.schema, splitter, *cutting(splitter, reads_of(index.embedder)), draft)
+        return draft, _embedding(index)
+
+    renew = _renewal(index, remade)
+    return (yield from ingest(index._place(), by_document(passages), *remade(), policy, renew=renew))
 
 
-@repeatable  # nothing is written before the filter has found what to write
+@dataclass(slots=True)
+class _Chosen:
+    """What was found to write to: found once, though the index may be another one when the rest of it is written."""
+
+    ids: list[str] | None = None
+    found: Inventory | None = None
+    changed: Changed = field(default_factory=Changed)
+    removed: list[str] = field(default_factory=list)
+
+
 def updating(
     index: Index | AsyncIndex,
     ids: Iterable[str] | None,
@@ -255,6 +260,20 @@ def updating(
     on_bad_field: OnBadField,
 ) -> Flow[IngestReport]:
     """The flow behind `Indexer.update`."""
+    listed = None if ids is None else list(checked_ids(ids))
+    return _updating(index, listed, where, metadata, label, on_bad_field, _Chosen())
+
+
+@repeatable
+def _updating(
+    index: Index | AsyncIndex,
+    ids: list[str] | None,
+    where: Where | None,
+    metadata: Mapping[str, Any] | None,
+    label: Label | EllipsisType | None,
+    on_bad_field: OnBadField,
+    chosen: _Chosen,
+) -> Flow[IngestReport]:
     started = time.monotonic()
     if ids is None and not where:
         raise ValueError(f"expected ids, a filter, or both, got ids=None, where={where!r}: nothing says what to update")
@@ -276,38 +295,55 @@ def updating(
         kept.update((key, value) for key, value in entries.items() if value is not None)
         return passage.label if isinstance(new_label, EllipsisType) else new_label, kept
 
-    if ids is None:
-        chosen = yield from matching_ids(index._place(), among)
-    else:
-        chosen = yield from _chosen(place, ids, among)
+    if chosen.ids is None:
+        chosen.ids = yield from matching_ids(place, among) if ids is None else _matching(place, ids, among)
     names = [name for name in place.schema.fields if any(f"{name}.".startswith(f"{key}.") for key in entries)]
-    changed = yield from change_details(place, chosen, edit, names, policy.on_bad_field)
+    changed = yield from change_details(place, chosen.ids, edit, names, policy.on_bad_field, chosen.changed)
     report = changed.report(started)
     tell(place.keys, report)
     return report
 
 
-@repeatable  # nothing is written before the filter has found what to write
 def deleting(index: Index | AsyncIndex, document_ids: Iterable[str], where: Where | None) -> Flow[int]:
     """The flow behind `Indexer.delete`."""
+    return _deleting(index, list(checked_ids(document_ids)), where, _Chosen())
+
+
+@repeatable
+def _deleting(index: Index | AsyncIndex, ids: list[str], where: Where | None, chosen: _Chosen) -> Flow[int]:
     yield from index._modernizing()
-    chosen = yield from _chosen(index._place(), document_ids, (yield from index._filtering(where)))
-    return _deleted(index._keys, (yield from delete_documents(index._keys, chosen)))
+    if chosen.ids is None:
+        chosen.ids = yield from _matching(index._place(), ids, (yield from index._filtering(where)))
+    keys = index._keys
+    return _deleted(keys, chosen, (yield from delete_documents(keys, chosen.ids, chosen.removed)))
 
 
-@repeatable  # nothing is written before the filter has found what to write
 def deleting_where(index: Index | AsyncIndex, where: Where) -> Flow[int]:
     """The flow behind `Indexer.delete_where`."""
+    return _deleting_where(index, where, _Chosen())
+
+
+@repeatable
+def _deleting_where(index: Index | AsyncIndex, where: Where, chosen: _Chosen) -> Flow[int]:
     among = yield from index._filtering(where)
     if among == EVERYTHING:
         raise ValueError(f"expected a filter with at least one condition, got {where!r}; clear() removes everything")
     yield from index._modernizing()
-    found = yield from look_among(index._place(), among)
-    return _deleted(index._keys, (yield from delete_all(index._keys, found, sorted(found))))
+    keys = index._keys
+    if chosen.found is None:
+        chosen.found = yield from look_among(index._place(), among)
+    return _deleted(keys, chosen, (yield from delete_all(keys, chosen.found, sorted(chosen.found), chosen.removed)))
 
 
-def _deleted(keys: Keys, deleted: Sequence[str]) -> int:
-    """Write to the log what was deleted, and return how much that is."""
+def _deleted(keys: Keys, chosen: _Chosen, serves: bool) -> int:
+    """Write to the log what was deleted, and return how much that is.
+
+    Raises:
+        IndexNotFound: not all of it is deleted, as another store serves by now.
+    """
+    if not serves:
+        raise rebuilt(keys)
+    deleted = list(dict.fromkeys(chosen.removed))
     WRITING.info("index %r: %d deleted", keys.name, len(deleted))
     if WRITING.isEnabledFor(DEBUG):
         for document_id in deleted:
@@ -317,14 +353,30 @@ def _deleted(keys: Keys, deleted: Sequence[str]) -> int:
 
 def clearing(index: Index | AsyncIndex) -> Flow[int]:
     """The flow behind `Indexer.clear`."""
-    removed = yield from remove_documents(index._keys)
+    removed, serves = 0, False
+    while not serves:
+        keys = index._keys
+        removed = max(removed, (yield from remove_documents(keys)))
+        serves = yield from check_store(keys)
+        if not serves:
+            yield from index._keeping_up_since(keys)
     WRITING.info("index %r: cleared, %d deleted", index.name, removed)
     return removed
 
 
-def _chosen(place: Place, ids: Iterable[str], among: Fragment) -> Flow[list[str]]:
+def _matching(place: Place, ids: Iterable[str], among: Fragment) -> Flow[list[str]]:
     """Return each of the ids once that can be in the index and whose document the filter finds."""
-    chosen: list[str] = []
-    for part in in_parts(dict.fromkeys(checked_ids(ids)), DOCUMENTS_PER_PART):
-        chosen += yield from matching(place, storable(part), among)
-    return chosen
+    found: list[str] = []
+    for part in in_parts(dict.fromkeys(ids), DOCUMENTS_PER_PART):
+        found += yield from matching(place, storable(part), among)
+    return found
+
+
+def _renewal(index: Index | AsyncIndex, remade: Callable[[], tuple[Drafting, Embedding]]) -> Renewal:
+    """Return what takes the index as it serves by now, and makes anew what is made for it."""
+
+    def renew(place: Place) -> Flow[tuple[Place, Drafting, Embedding]]:
+        yield from index._keeping_up_since(place.keys)
+        return index._place(), *remade()
+
+    return renew

@@ -11,10 +11,12 @@ from ragknn._protocol.counting import wait_until_searchable
 from ragknn._protocol.flows import Flow, Progress, Repeatable
 from ragknn._protocol.presence import while_there
 from ragknn._protocol.schema import FieldType
+from ragknn.embedding.protocols import Embedder
 from ragknn.errors import IndexNotFound
 from ragknn.filters import Where
 from ragknn.indexing._checking import checking
 from ragknn.indexing._mapping import SAMPLE, mapping
+from ragknn.indexing._plans import Changes
 from ragknn.indexing._projection import Method
 from ragknn.indexing._reading import (
     DOCUMENTS_PER_PART,
@@ -28,13 +30,14 @@ from ragknn.indexing._reading import (
     reading_passages,
     reading_spots,
 )
-from ragknn.indexing._rebuilding import LEAST_RECALL, Changes, rebuilding
+from ragknn.indexing._rebuilding import LEAST_RECALL, abandoning, rebuilding, reembedding
 from ragknn.indexing._shared_index import SharedIndex, resolve_url
 from ragknn.indexing.mapping import IndexMap
 from ragknn.records import Document, Passage
 from ragknn.reports import CheckReport, IndexInfo, IngestReport, RebuildReport
 from ragknn.server._connection import aconnect, arun
 from ragknn.server._loops import LoopClients
+from ragknn.text.splitting import Splitter
 
 _T = TypeVar("_T")
 
@@ -80,10 +83,14 @@ class AsyncIndex(SharedIndex):
 
     async def _run(self, flow: Flow[_T]) -> _T:
         """Async twin of `Index._run`."""
+        keys = self._keys
         try:
-            return await self._drive(while_there(self._keys, flow))
+            return await self._drive(while_there(keys, flow))
         except IndexNotFound:
-            if self._opened is None or not await self._drive(self._keeping_up()) or not isinstance(flow, Repeatable):
+            if self._opened is None:
+                raise
+            # Another thread or task may have kept up already.
+            if not (self._keys != keys or await self._drive(self._keeping_up())) or not isinstance(flow, Repeatable):
                 raise
         again: Flow[_T] = flow.again()
         return await self._run(again)
@@ -139,8 +146,9 @@ class AsyncIndex(SharedIndex):
 
     async def _passages(self, ids: Iterable[str] | None, where: Where | None, vectors: bool) -> AsyncIterator[Passage]:
         if ids is None:
-            for spots in in_parts(await self._run(reading_spots(self, where)), PASSAGES_PER_PART):
-                for passage in await self._run(reading_at(self, spots, vectors)):
+            found, store = await self._run(reading_spots(self, where))
+            for spots in in_parts(found, PASSAGES_PER_PART):
+                for passage in await self._run(reading_at(self, spots, store, vectors)):
                     yield passage
         else:
             for part in in_parts(ids, PASSAGES_PER_PART):
@@ -177,6 +185,23 @@ class AsyncIndex(SharedIndex):
     ) -> RebuildReport:
         """Async twin of `Index.rebuild`."""
         return await self._drive(rebuilding(self, changes, recall, progress, dry_run))
+
+    async def reembed(
+        self,
+        embedder: Embedder | None = None,
+        splitter: Splitter | None = None,
+        *,
+        recall: float = LEAST_RECALL,
+        progress: Progress | None = None,
+        dry_run: bool = False,
+        **changes: Unpack[Changes],
+    ) -> RebuildReport:
+        """Async twin of `Index.reembed`."""
+        return await self._drive(reembedding(self, embedder, splitter, changes, recall, progress, dry_run))
+
+    async def abandon_rebuild(self) -> bool:
+        """Async twin of `Index.abandon_rebuild`."""
+        return await self._drive(abandoning(self))
 
     async def check(self, *, repair: bool = False, progress: Progress | None = None) -> CheckReport:
         """Async twin of `Index.check`."""

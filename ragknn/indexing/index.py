@@ -10,10 +10,12 @@ from ragknn._protocol.counting import wait_until_searchable
 from ragknn._protocol.flows import Flow, Progress, Repeatable
 from ragknn._protocol.presence import while_there
 from ragknn._protocol.schema import FieldType
+from ragknn.embedding.protocols import Embedder
 from ragknn.errors import IndexNotFound
 from ragknn.filters import Where
 from ragknn.indexing._checking import checking
 from ragknn.indexing._mapping import SAMPLE, mapping
+from ragknn.indexing._plans import Changes
 from ragknn.indexing._projection import Method
 from ragknn.indexing._reading import (
     DOCUMENTS_PER_PART,
@@ -27,12 +29,13 @@ from ragknn.indexing._reading import (
     reading_passages,
     reading_spots,
 )
-from ragknn.indexing._rebuilding import LEAST_RECALL, Changes, rebuilding
+from ragknn.indexing._rebuilding import LEAST_RECALL, abandoning, rebuilding, reembedding
 from ragknn.indexing._shared_index import SharedIndex, resolve_url
 from ragknn.indexing.mapping import IndexMap
 from ragknn.records import Document, Passage
 from ragknn.reports import CheckReport, IndexInfo, IngestReport, RebuildReport
 from ragknn.server._connection import close, connect, run
+from ragknn.text.splitting import Splitter
 
 _T = TypeVar("_T")
 
@@ -119,10 +122,14 @@ class Index(SharedIndex):
 
     def _run(self, flow: Flow[_T]) -> _T:
         """Drive a flow on this index, which must still be there."""
+        keys = self._keys
         try:
-            return self._drive(while_there(self._keys, flow))
+            return self._drive(while_there(keys, flow))
         except IndexNotFound:
-            if self._opened is None or not self._drive(self._keeping_up()) or not isinstance(flow, Repeatable):
+            if self._opened is None:
+                raise
+            # Another thread or task may have kept up already.
+            if not (self._keys != keys or self._drive(self._keeping_up())) or not isinstance(flow, Repeatable):
                 raise
         again: Flow[_T] = flow.again()
         return self._run(again)
@@ -204,6 +211,7 @@ class Index(SharedIndex):
             vectors: whether to read the stored vectors too, as `Passage.vector`.
 
         Raises:
+            IndexNotFound: while you iterate, the index was dropped, or all its passages were made anew.
             TypeError: a str in place of several ids.
             ValueError: an invalid filter, or one without what the index requires.
             ServerError: the server cannot be reached or refuses a command.
@@ -213,8 +221,9 @@ class Index(SharedIndex):
 
     def _passages(self, ids: Iterable[str] | None, where: Where | None, vectors: bool) -> Iterator[Passage]:
         if ids is None:
-            for spots in in_parts(self._run(reading_spots(self, where)), PASSAGES_PER_PART):
-                yield from self._run(reading_at(self, spots, vectors))
+            found, store = self._run(reading_spots(self, where))
+            for spots in in_parts(found, PASSAGES_PER_PART):
+                yield from self._run(reading_at(self, spots, store, vectors))
         else:
             for part in in_parts(ids, PASSAGES_PER_PART):
                 yield from self._run(reading_passages(self, part, where, vectors))
@@ -300,25 +309,81 @@ class Index(SharedIndex):
         place of the other in one step, and the other is dropped. Searches and writes go on meanwhile, in this process
         and in others, which notice it by themselves. Until it is dropped, the server needs memory for both.
 
+        Where the passages hold other things by the changes, each is written anew beside the one that serves. Writers
+        wait while the last of them are, some seconds for a million passages; searches do not.
+
         Where this is interrupted, the index serves as it was; to call it again with the same arguments goes on where it
         was, and with others begins anew. What is left of it after the switch is dropped when the index is opened next.
 
         Args:
-            recall: share of the exact neighbors that a search as usual must find in the new version, from 0 to 1.
-            progress: called with the number of passages that are built and of all; None: a bar in a notebook.
+            recall: share of the exact neighbors that a search as usual must find in the new version, from 0 to 1; with
+                another dtype, also the share of those before that an exact search must find.
+            progress: called with how much is done and how much there is: of passages that the server indexes, or of
+                documents that are written anew; None: a bar in a notebook.
             dry_run: whether to tell only what would be changed.
-            **changes: what to change, of `algorithm`, `m`, `ef_construction` and `metric`, as for `Index`; and, with
-                False, `text_search` and `any_field`: then words, or fields that were not declared, are indexed no more,
-                which takes less memory. They cannot become True, since passages are stored without them then.
+            **changes: what to change, as for `Index`. `algorithm`, `m`, `ef_construction`, `metric`, and `text_search`
+                and `any_field` with False take the passages as they are. These need them written anew: `dtype`;
+                `fields`, which are then all that there are, and of which values that do not fit are left out and
+                reported; `language`, `stop_words`, `fold_accents`; `required_filter`; `text_search` and `any_field`
+                with True.
 
         Raises:
-            RebuildFailed: another process rebuilds the index, the server has no room for a second version, or that one
-                is not as it should be. The index serves as it was.
+            RebuildFailed: another process rebuilds the index, the server has no room for a second version, a document
+                is damaged or does not fit, or the new version is not as it should be. The index serves as it was.
             TypeError: something else to change.
             ValueError: nothing to change is named, an invalid value, or the index belongs to an estimator.
             ServerError: the server cannot be reached or refuses a command.
         """
         return self._drive(rebuilding(self, changes, recall, progress, dry_run))
+
+    def reembed(
+        self,
+        embedder: Embedder | None = None,
+        splitter: Splitter | None = None,
+        *,
+        recall: float = LEAST_RECALL,
+        progress: Progress | None = None,
+        dry_run: bool = False,
+        **changes: Unpack[Changes],
+    ) -> RebuildReport:
+        """Move the index to another model or another splitter while it serves, from the documents that are stored.
+
+        Each document is cut and embedded anew, beside the one that serves. What others write meanwhile is embedded too.
+        When the last of it is, for which writers wait a moment, the new documents take the place of the others in one
+        step, and those are dropped. An index that is open elsewhere notices it by itself and takes the new model,
+        unless an embedder was handed to it: then its calls raise `SchemaMismatch` from then on.
+
+        Where this is interrupted, the index serves as it was; to call it again with the same arguments goes on where it
+        was, and embeds again what was under way. With others it begins anew; `abandon_rebuild` gives it up.
+
+        Documents whose passages were cut elsewhere (`Indexer.add_passages`, with ids, labels or metadata of their own)
+        keep them. The vectors of documents that came with ready ones are made of their texts.
+
+        Args:
+            embedder: what turns texts into vectors; None: the one of the index.
+            splitter: how documents are cut; None: as the index cuts them.
+            recall: share of the exact neighbors that a search as usual must find, from 0 to 1.
+            progress: called with how many documents are done and how many there are; None: a bar in a notebook.
+            dry_run: whether to tell only what would be changed.
+            **changes: what else to change, as for `rebuild`.
+
+        Raises:
+            RebuildFailed: as for `rebuild`; or a document without a text, which cannot be embedded.
+            EmbeddingError: the model failed.
+            TypeError: no embedder, no splitter, or something else to change.
+            ValueError: neither embedder nor splitter, an invalid value, or the index belongs to an estimator.
+            ServerError: the server cannot be reached or refuses a command.
+        """
+        return self._drive(reembedding(self, embedder, splitter, changes, recall, progress, dry_run))
+
+    def abandon_rebuild(self) -> bool:
+        """Remove what an interrupted `rebuild` or `reembed` has made, and return whether there was something.
+
+        Raises:
+            RebuildFailed: another process rebuilds the index now.
+            ServerError: the server cannot be reached or refuses a command.
+        """
+        return self._drive(abandoning(self))
 
     def check(self, *, repair: bool = False, progress: Progress | None = None) -> CheckReport:
         """Look at every document: whether it is stored whole, and found by searches.

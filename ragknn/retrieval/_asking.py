@@ -11,7 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ragknn._checks import checked_texts, shown
 from ragknn._protocol.flows import Flow, Work, repeatable
+from ragknn._protocol.keys import Keys
 from ragknn._protocol.place import Place
+from ragknn._protocol.presence import rebuilt
 from ragknn._protocol.vectors import check_vectors
 from ragknn.embedding._long_texts import Notes, embed_documents, embed_queries
 from ragknn.errors import InvalidVectors
@@ -33,10 +35,10 @@ def asking(
     retriever: AnyRetriever, queries: Iterable[str], k: int | None, options: Options, vectors: ArrayLike | None = None
 ) -> Flow[list[Retrieval]]:
     """The flow behind `Retriever.retrieve_many`, for use inside other flows."""
-    texts = checked_queries(queries)
+    texts, keys = checked_queries(queries), retriever.index._keys
     plan = yield from planned(retriever.index, k, options)
     questions = yield from posed(retriever, texts, plan, vectors)
-    return (yield from select(place_of(retriever), questions, plan))
+    return (yield from select(_same_place(retriever, keys), questions, plan))
 
 
 @repeatable
@@ -44,7 +46,7 @@ def asking_any(
     retriever: AnyRetriever, phrasings: Iterable[str], k: int | None, options: Options
 ) -> Flow[list[Retrieval]]:
     """The flow behind `Retriever.retrieve_any`."""
-    texts = checked_queries(phrasings, "phrasing")
+    texts, keys = checked_queries(phrasings, "phrasing"), retriever.index._keys
     if not texts:
         raise ValueError("expected at least one phrasing, got none")
     plan = yield from planned(retriever.index, k, options)
@@ -52,7 +54,7 @@ def asking_any(
     phrased = tuple(one for question in questions for one in question.phrasings)
     notes = tuple(note for question in questions for note in question.notes)
     question = Question(texts[0], phrased, notes)
-    return (yield from select(place_of(retriever), [question], plan))
+    return (yield from select(_same_place(retriever, keys), [question], plan))
 
 
 @repeatable
@@ -60,7 +62,7 @@ def asking_like(
     retriever: AnyRetriever, query: str, answers: Iterable[str], k: int | None, options: Options
 ) -> Flow[list[Retrieval]]:
     """The flow behind `Retriever.retrieve_like`."""
-    asked, texts = checked_queries([query]), checked_queries(answers, "answer")
+    asked, texts, keys = checked_queries([query]), checked_queries(answers, "answer"), retriever.index._keys
     if not texts:
         raise ValueError("expected at least one answer, got none; use retrieve() without")
     plan = yield from planned(retriever.index, k, options)
@@ -75,7 +77,7 @@ def asking_like(
     vector, notes = yield Work(embed)
     [row] = _checked(retriever.index, vector)
     question = Question(query, (Phrasing(query, row),), notes)
-    return (yield from select(place_of(retriever), [question], plan))
+    return (yield from select(_same_place(retriever, keys), [question], plan))
 
 
 @repeatable
@@ -90,6 +92,18 @@ def asking_near(retriever: AnyRetriever, vectors: ArrayLike, k: int | None, opti
 def place_of(retriever: AnyRetriever) -> Place:
     """Return where a retriever looks, and what it does about answers that are not complete."""
     return retriever.index._place(retriever.on_incomplete, retriever.bulk)
+
+
+def _same_place(retriever: AnyRetriever, keys: Keys) -> Place:
+    """Return where a retriever looks.
+
+    Raises:
+        IndexNotFound: it is another place than when the keys were its own, while the question was embedded: another
+            thread or task found the index rebuilt. The question is embedded again then.
+    """
+    if retriever.index._keys != keys:
+        raise rebuilt(keys)
+    return place_of(retriever)
 
 
 def planned(index: Index | AsyncIndex, k: int | None, options: Options) -> Flow[Plan]:

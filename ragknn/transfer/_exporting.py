@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from ragknn._checks import check_call
 from ragknn._display.bars import bar_in_notebook
+from ragknn._protocol.closing import still_read
 from ragknn._protocol.flows import Flow, Progress, Work
+from ragknn._protocol.presence import rebuilt
 from ragknn._protocol.reading import read_rows
 from ragknn._protocol.schema import Schema
 from ragknn.filters import Where
@@ -41,7 +44,7 @@ def exporting(
         check_call("progress", progress, "print")
     place = index._place()
     file = checked_target(path)
-    schema = table_schema(place.schema.dim, place.schema.dtype, place.schema.dumps())
+    schema = table_schema(place.schema.dim, place.schema.dtype, replace(place.schema, store=1).dumps())
     ids = yield from reading_ids(index, where)
     damaged: list[str] = []
     with bar_in_notebook("documents", progress) as tell, _Writer(file, schema, place.schema) as writer:
@@ -53,6 +56,8 @@ def exporting(
             yield Work(partial(writer.add, whole), borrows=True)
         yield Work(writer.finish, borrows=True)
         tell(len(ids), len(ids))
+    if not (yield from still_read(place.keys)):
+        raise rebuilt(place.keys)
     return ExportReport(
         name=index.name,
         path=str(file),

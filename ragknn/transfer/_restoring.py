@@ -22,7 +22,8 @@ from ragknn.indexing._drafts import Draft, ReadyDocument, StoredDocument, drafti
 from ragknn.indexing._ingestion import ingest
 from ragknn.indexing._policy import Policy
 from ragknn.indexing._policy import Progress as Reporting
-from ragknn.indexing._shared_index import embedder_properties, load_own_settings, resolve_url
+from ragknn.indexing._recipes import embedder_properties
+from ragknn.indexing._shared_index import load_own_settings, resolve_url
 from ragknn.indexing._writing import embeds_nothing
 from ragknn.indexing.async_index import AsyncIndex
 from ragknn.indexing.index import Index
@@ -34,7 +35,7 @@ from ragknn.transfer._table import MANIFEST, check_columns, documents_in, pyarro
 ROWS_PER_READ = 1_000
 
 # Properties of an index that is there already in which it may differ from the one in the file.
-_OPEN = ("splitter", "format", "version", "content", "stop_words")
+_OPEN = ("splitter", "format", "version", "store", "content", "stop_words")
 
 
 class Restoring:
@@ -95,7 +96,7 @@ class Restoring:
         if manifest is None:
             properties = properties or {"embedder": READY_VECTORS, "dim": self._dim(file, columns)}
             return Schema(**properties)
-        schema = replace(Schema.loads(self._keys.name, manifest.decode()), version=1, format=FORMAT)
+        schema = replace(Schema.loads(self._keys.name, manifest.decode()), version=1, store=1, format=FORMAT)
         if properties:
             schema.check(self._keys.name, properties)
         return schema

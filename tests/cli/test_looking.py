@@ -106,3 +106,35 @@ def test_an_index_is_rebuilt(ragknn, index):
     assert ragknn("rebuild", index, "--algorithm", "hnsw").stdout == f"{index}: nothing to change\n"
     assert lines(ragknn("info", index, "--json"))[0]["algorithm"] == "hnsw"
     assert "expected something to change" in ragknn("rebuild", index).stderr
+    [report] = lines(
+        ragknn(
+            "rebuild",
+            index,
+            "--dtype",
+            "float16",
+            "--field",
+            "place=tag",
+            "--any-field",
+            "--language",
+            "german",
+            "--json",
+        )
+    )
+    assert report["changed"]["dtype"] == ["float32", "float16"]
+    assert report["documents"] > 0
+    assert lines(ragknn("info", index, "--json"))[0]["fields"] == {"place": "tag"}
+    assert ragknn("rebuild", index, "--no-fields").returncode == 0
+    assert ragknn("rebuild", index, "--abandon").stdout == f"{index}: nothing was begun\n"
+    assert ragknn("rebuild", index, "--abandon", "--m", "8").returncode == 2
+
+
+def test_an_index_is_moved_to_another_embedder(ragknn, index):
+    new = ("--embedder", "ragknn:HashingEmbedder", "--embedder-args", '{"dim": 24}')
+    planned = ragknn("reembed", index, *new, "--size", "20", "--dry-run")
+    assert planned.stdout.startswith(f"dry run, nothing changed: {index}: embedder")
+    [report] = lines(ragknn("reembed", index, *new, "--size", "20", "--json"))
+    assert report["changed"]["dim"][1] == 24
+    assert report["embedded"] == report["passages"]
+    assert ragknn("reembed", index, *new).stdout == f"{index}: nothing to change\n"
+    assert "expected an embedder, a splitter or both" in ragknn("reembed", index).stderr
+    assert lines(ragknn("reembed", index, "--abandon", "--json")) == [{"name": index, "abandoned": False}]

@@ -19,6 +19,7 @@ from drilling import (
     PAUSE,
     SPLITTER,
     WORKS,
+    change,
     connected,
     consistent,
     converges,
@@ -56,7 +57,7 @@ def test_a_connection_that_is_cut_leaves_whole_documents(faces, server, lengths,
                 elif kind == "drop":
                     index.drop()
                 else:
-                    index.rebuild(algorithm="hnsw")
+                    change(index, kind)
             ended = True
         except RagKNNError:
             pass

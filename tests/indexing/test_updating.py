@@ -288,7 +288,7 @@ def interfering(monkeypatch, name, redis_url, times):
     """Let another writer change document a, so many times, between the reading and the writing of an update."""
     from ragknn.indexing import _changing
 
-    write, left = _changing.write_documents, list(range(times))
+    write, left = _changing.change_documents, list(range(times))
 
     def interfered(keys, changes):
         if left:
@@ -299,7 +299,7 @@ def interfering(monkeypatch, name, redis_url, times):
             left[:] = kept
         return (yield from write(keys, changes))
 
-    monkeypatch.setattr(_changing, "write_documents", interfered)
+    monkeypatch.setattr(_changing, "change_documents", interfered)
 
 
 def test_of_two_changes_at_once_neither_is_lost(indexer, opened, redis_url, monkeypatch):

@@ -49,6 +49,7 @@ LOOKING = [
     ("FT._LIST",),
     ("HGET", "ragknn:doc:manifest", "schema"),
     ("FT.INFO", "ragknn:doc"),
+    ("HGET", "ragknn:doc:manifest", "leaving"),
 ]
 SETTING = [
     ("HSETNX", "ragknn:doc:manifest", "schema", SCHEMA.dumps()),
@@ -70,10 +71,11 @@ ASKING = [("FT.INFO", "ragknn:doc")]
 # Before an index is made: whether one of the same name is being removed, or has left something.
 MAKING_ROOM = [
     [("EXISTS", "ragknn:doc:dropping")],
-    [("SCAN", "0", "MATCH", "ragknn:doc:p:*", "COUNT", "1000")],
+    [("SCAN", "0", "MATCH", "ragknn:doc:p*", "COUNT", "1000")],
     [("SCAN", "0", "MATCH", "ragknn:doc:d:*", "COUNT", "1000")],
+    [("SCAN", "0", "MATCH", "ragknn:doc:copied:*", "COUNT", "1000")],
 ]
-ROOM = [[0], [[b"0", []]], [[b"0", []]]]
+ROOM = [[0], [[b"0", []]], [[b"0", []]], [[b"0", []]]]
 
 
 PLACE = Place(KEYS, SCHEMA, Watch(), 1.0, version=(8, 2, 3))
@@ -105,14 +107,21 @@ def works(steps):
 
 def test_a_new_index_is_written_to_the_manifest_and_then_created():
     steps, opened = play(
-        opening(), [HELLO, [], None, UNKNOWN], *ROOM, SCHEMA, [1, SCHEMA.dumps().encode()], {}, [b"OK", b"OK"], [INFO]
+        opening(),
+        [HELLO, [], None, UNKNOWN, None],
+        *ROOM,
+        SCHEMA,
+        [1, SCHEMA.dumps().encode()],
+        {},
+        [b"OK", b"OK"],
+        [INFO],
     )
     assert works(steps) == [LOOKING, *MAKING_ROOM, "work", SETTING, "work", CREATING, ASKING]
     assert opened == OPENED
 
 
 def test_an_existing_index_is_only_looked_at():
-    steps, opened = play(opening(), [HELLO, [b"ragknn:doc:v1"], SCHEMA.dumps().encode(), INFO], {})
+    steps, opened = play(opening(), [HELLO, [b"ragknn:doc:v1"], SCHEMA.dumps().encode(), INFO, None], {})
     assert works(steps) == [LOOKING, "work"]
     assert opened == OPENED
 
@@ -120,7 +129,9 @@ def test_an_existing_index_is_only_looked_at():
 def test_an_existing_index_is_opened_alike_with_decoded_replies_of_resp2():
     hello = ["server", "redis", "version", "8.2.3", "proto", 2, "modules", [["name", "search", "ver", 21005]]]
     steps, opened = play(
-        opening(), [hello, ["ragknn:doc:v1"], SCHEMA.dumps(), ["index_name", "ragknn:doc:v1", "num_docs", "0"]], {}
+        opening(),
+        [hello, ["ragknn:doc:v1"], SCHEMA.dumps(), ["index_name", "ragknn:doc:v1", "num_docs", "0"], None],
+        {},
     )
     assert works(steps) == [LOOKING, "work"]
     assert opened == Opened(ServerInfo((8, 2, 3), (2, 10, 5), 2), SCHEMA, OPENED.keys)
@@ -130,7 +141,7 @@ def test_the_first_to_set_the_manifest_decides_and_the_other_is_told_how_it_diff
     theirs = Schema(embedder="e", dim=2, metric="l2")
     flow = opening(wanted={"metric": "cosine"})
     assert next(flow) == LOOKING
-    for answer in ([HELLO, [], None, UNKNOWN], *ROOM):
+    for answer in ([HELLO, [], None, UNKNOWN, None], *ROOM):
         flow.send(answer)
     assert flow.send(SCHEMA) == SETTING
     work = flow.send([0, theirs.dumps().encode()])
@@ -143,7 +154,7 @@ def test_the_loser_of_the_race_goes_on_with_the_winners_schema_where_they_agree(
     theirs = replace(SCHEMA, m=32)
     exists = redis.ResponseError("Index already exists"), redis.ResponseError("Alias already exists")
     steps, opened = play(
-        opening(), [HELLO, [], None, UNKNOWN], *ROOM, SCHEMA, [0, theirs.dumps()], {"dim": 2}, [*exists], [INFO]
+        opening(), [HELLO, [], None, UNKNOWN, None], *ROOM, SCHEMA, [0, theirs.dumps()], {"dim": 2}, [*exists], [INFO]
     )
     assert works(steps) == [LOOKING, *MAKING_ROOM, "work", SETTING, "work", CREATING, ASKING]
     assert opened == Opened(OPENED.server, theirs, OPENED.keys)
@@ -151,14 +162,14 @@ def test_the_loser_of_the_race_goes_on_with_the_winners_schema_where_they_agree(
 
 def test_a_search_index_that_was_lost_is_created_again_from_the_manifest():
     steps, opened = play(
-        opening(create=False), [HELLO, [], SCHEMA.dumps().encode(), UNKNOWN], {}, [b"OK", b"OK"], [INFO]
+        opening(create=False), [HELLO, [], SCHEMA.dumps().encode(), UNKNOWN, None], {}, [b"OK", b"OK"], [INFO]
     )
     assert works(steps) == [LOOKING, "work", CREATING, ASKING]
     assert opened == OPENED
 
 
 def test_an_index_that_is_being_built_is_waited_for():
-    existing = [HELLO, [], SCHEMA.dumps().encode(), HALF]
+    existing = [HELLO, [], SCHEMA.dumps().encode(), HALF, None]
     steps, opened = play(opening(), existing, {}, [HALF], None, [INFO])
     assert works(steps) == [LOOKING, "work", ASKING, Pause(0.001), ASKING]
     assert opened == OPENED
@@ -166,7 +177,7 @@ def test_an_index_that_is_being_built_is_waited_for():
 
 def test_an_index_that_takes_too_long_to_be_built_is_opened_nevertheless():
     impatient = open_index(KEYS, dict, None, 0.0)
-    steps, opened = play(impatient, [HELLO, [], SCHEMA.dumps().encode(), HALF], {}, [HALF])
+    steps, opened = play(impatient, [HELLO, [], SCHEMA.dumps().encode(), HALF, None], {}, [HALF])
     assert works(steps) == [LOOKING, "work", ASKING]
     assert opened == OPENED
 
@@ -177,7 +188,7 @@ REFUSED = [redis.ResponseError("Cannot create index on db != 0"), redis.Response
 def test_an_index_that_cannot_be_created_takes_its_manifest_back():
     flow = opening()
     next(flow)
-    for answer in ([HELLO, [], None, UNKNOWN], *ROOM, SCHEMA, [1, SCHEMA.dumps()], {}):
+    for answer in ([HELLO, [], None, UNKNOWN, None], *ROOM, SCHEMA, [1, SCHEMA.dumps()], {}):
         flow.send(answer)
     assert flow.send(REFUSED) == [("UNLINK", "ragknn:doc:manifest")]
     with pytest.raises(CommandRefused, match="Cannot create index on db != 0"):
@@ -187,7 +198,7 @@ def test_an_index_that_cannot_be_created_takes_its_manifest_back():
 def test_a_search_index_that_cannot_be_created_again_leaves_the_manifest():
     flow = opening()
     next(flow)
-    flow.send([HELLO, [], SCHEMA.dumps(), UNKNOWN])
+    flow.send([HELLO, [], SCHEMA.dumps(), UNKNOWN, None])
     flow.send({})
     with pytest.raises(CommandRefused, match="Cannot create index on db != 0"):
         flow.send(REFUSED)
@@ -196,7 +207,7 @@ def test_a_search_index_that_cannot_be_created_again_leaves_the_manifest():
 def test_a_manifest_that_cannot_be_written_is_an_error_that_says_so():
     flow = opening()
     next(flow)
-    for answer in ([HELLO, [], None, UNKNOWN], *ROOM, SCHEMA):
+    for answer in ([HELLO, [], None, UNKNOWN, None], *ROOM, SCHEMA):
         flow.send(answer)
     with pytest.raises(CommandRefused, match=r"You can't write against a read only replica\.; connect to the primary"):
         flow.send([redis.ReadOnlyError("You can't write against a read only replica."), None])
@@ -206,7 +217,7 @@ def test_an_index_that_may_not_be_created_names_those_there_are():
     flow = opening(create=False)
     next(flow)
     with pytest.raises(IndexNotFound) as refused:
-        flow.send([HELLO, [b"ragknn:b:v1", b"other", b"ragknn:a:v1"], None, UNKNOWN])
+        flow.send([HELLO, [b"ragknn:b:v1", b"other", b"ragknn:a:v1"], None, UNKNOWN, None])
     assert str(refused.value) == (
         "expected an index named 'doc', the server has a, b. Create it with `ragknn index doc PATH`, or check the URL"
     )
@@ -216,7 +227,7 @@ def test_an_index_that_may_not_be_created_on_an_empty_server_says_that_there_is_
     flow = opening(create=False)
     next(flow)
     with pytest.raises(IndexNotFound, match="expected an index named 'doc', the server has none"):
-        flow.send([HELLO, [], None, UNKNOWN])
+        flow.send([HELLO, [], None, UNKNOWN, None])
 
 
 def test_a_wrong_key_in_the_place_of_the_manifest_is_an_error():
@@ -224,7 +235,7 @@ def test_a_wrong_key_in_the_place_of_the_manifest_is_an_error():
     next(flow)
     wrong = redis.ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value")
     with pytest.raises(CommandRefused, match="WRONGTYPE"):
-        flow.send([HELLO, [], wrong, UNKNOWN])
+        flow.send([HELLO, [], wrong, UNKNOWN, None])
 
 
 @pytest.mark.parametrize(
@@ -268,7 +279,7 @@ def test_a_redis_8_without_its_module_is_told_how_to_load_it():
 
 def test_the_oldest_versions_that_will_do_are_taken():
     hello = {**HELLO, b"version": b"7.2.0", b"modules": [{b"name": b"search", b"ver": 21000}]}
-    _, opened = play(opening(), [hello, [], SCHEMA.dumps(), INFO], {})
+    _, opened = play(opening(), [hello, [], SCHEMA.dumps(), INFO, None], {})
     assert opened.server == ServerInfo((7, 2, 0), (2, 10, 0), 3)
 
 
@@ -459,8 +470,12 @@ def test_a_hash_that_cannot_be_read_is_an_error():
 
 
 def test_documents_are_deleted_a_thousand_in_a_round_trip():
-    steps, removed = play(delete_documents(KEYS, [str(n) for n in range(KEYS_PER_ROUND + 1)]), [1] * 1000, [0])
-    assert [len(step.commands) for step in steps] == [1000, 1]
+    removed = []
+    ids = [str(n) for n in range(KEYS_PER_ROUND + 1)]
+    serves = [b"birth", None]
+    steps, served = play(delete_documents(KEYS, ids, removed), [*([1] * 1000), serves], [0, serves])
+    assert [len(step.commands) for step in steps] == [1001, 2]
+    assert served
     assert removed == [str(n) for n in range(KEYS_PER_ROUND)]
 
 
@@ -477,10 +492,11 @@ def test_dropping_takes_the_manifest_away_then_the_search_index_then_the_keys():
         [[b"0", []]],
         [[b"0", [b"ragknn:doc:d:{a}", b"ragknn:doc:d:{b}"]]],
         [2],
+        [[b"0", []]],
         [1],
     )
     assert [command[0] for step in steps for command in step] == [
-        *("EVAL", "FT._LIST", "FT.ALIASDEL", "FT.DROPINDEX", "SCAN", "EVAL", "SCAN", "SCAN", "EVAL", "EVAL")
+        *("EVAL", "FT._LIST", "FT.ALIASDEL", "FT.DROPINDEX", "SCAN", "EVAL", "SCAN", "SCAN", "EVAL", "SCAN", "EVAL")
     ]
     [(_, marking, *given), _] = steps[0]
     assert marking.index("'UNLINK'") < marking.index("'SET'")
@@ -491,7 +507,7 @@ def test_dropping_takes_the_manifest_away_then_the_search_index_then_the_keys():
 
 def test_a_drop_that_was_cut_short_is_taken_up_again():
     gone = [redis.ResponseError("Alias does not exist"), redis.ResponseError("Unknown Index name")]
-    steps, removed = play(drop_index(KEYS), [b"of another", [b"ragknn:doc:v1"]], gone, [[b"0", []]], [[b"0", []]], [1])
+    steps, removed = play(drop_index(KEYS), [b"of another", [b"ragknn:doc:v1"]], gone, *[[[b"0", []]]] * 3, [1])
     assert steps[-1][0][-1] == "of another"
     assert removed == 0
 

@@ -219,10 +219,10 @@ def test_a_schema_comes_back_from_its_manifest(schema):
 
 
 def test_a_manifest_of_another_format_is_refused():
-    text = json.dumps({**json.loads(Schema(embedder="e", dim=2).dumps()), "format": 5, "news": True})
+    text = json.dumps({**json.loads(Schema(embedder="e", dim=2).dumps()), "format": 6, "news": True})
     with pytest.raises(SchemaMismatch) as refused:
         Schema.loads("doc", text)
-    assert refused.value.differences == {"format": (4, 5)}
+    assert refused.value.differences == {"format": (4, 6)}
     with pytest.raises(SchemaMismatch) as refused:
         Schema.loads("doc", "{}")
     assert refused.value.differences == {"format": (4, None)}
