@@ -172,6 +172,7 @@ def test_before_something_is_written_the_store_is_empty_and_no_index_is_made(mak
     assert store.embedding_retrieval([1.0]) == store.hybrid_retrieval("x", [1.0]) == []
     assert (store.get_metadata_fields_info(), store.delete_documents(["a"])) == ({}, None)
     assert store.update_by_filter(where("meta.a", "==", 1), {"a": 2}) == 0
+    assert store.write_documents([]) == 0
     with pytest.raises(DocumentStoreError, match="expected documents with embeddings, or embedding_dim"):
         store.write_documents([Document(content="no embedding")])
     assert list(client.scan_iter(f"ragknn:{index_name}:*")) == []

@@ -60,7 +60,7 @@ def meta_of(passage: Passage) -> dict[str, Any]:
 
 def as_document(passage: Passage, score: float | None = None) -> Document:
     """Return the document that a passage was made from, with its embedding if the passage was read with it."""
-    rest = json.loads(passage.metadata.get(REST, "{}"))
+    rest = json.loads(passage.metadata[REST]) if REST in passage.metadata else {}
     blob, sparse = rest.get("blob"), rest.get("sparse_embedding")
     return Document(
         id=passage.id,

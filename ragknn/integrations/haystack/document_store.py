@@ -95,13 +95,15 @@ class RagKNNDocumentStore(MetadataMethods, RetrievalMethods):
                 server. To write the same again is safe, with SKIP or OVERWRITE if some were written.
             ValueError: something else than documents.
         """
-        return self._write(operations.storing(documents, policy), operations.size_of(documents))
+        operation = operations.storing(documents, policy)
+        return self._write(operation, operations.size_of(documents)) if documents else 0
 
     async def write_documents_async(
         self, documents: list[Document], policy: DuplicatePolicy = DuplicatePolicy.NONE
     ) -> int:
         """Async twin of `write_documents`."""
-        return await self._write_async(operations.storing(documents, policy), operations.size_of(documents))
+        operation = operations.storing(documents, policy)
+        return await self._write_async(operation, operations.size_of(documents)) if documents else 0
 
     def delete_documents(self, document_ids: list[str]) -> None:
         """Delete documents; an id that is not there is no error.
