@@ -155,8 +155,13 @@ def test_nothing_asked_is_nothing_found_or_an_error(store, run):
             run(near, query_embedding=embedding)
     with pytest.raises(FilterError, match="declare the field as numeric"):
         run(wordy, query="red", filters=where("meta.part", ">", 1))
-    with pytest.raises(DocumentStoreError, match="got nonsense"):
-        run(RagKNNBM25Retriever(store, options={"nonsense": 1}), query="red")
+    with pytest.raises(DocumentStoreError, match="expected diversity"):
+        run(RagKNNBM25Retriever(store, options={"diversity": 7}), query="red")
+    for options in ({"nonsense": 1}, {"where": {"label": "a"}}, "ef_runtime"):
+        with pytest.raises(ValueError, match="expected options as a mapping of candidates, "):
+            RagKNNEmbeddingRetriever(store, options=options)
+        with pytest.raises(ValueError, match="expected options as a mapping of candidates, "):
+            store.bm25_retrieval("red", where("meta.part", "==", 1), options=options)
 
 
 def test_options_of_a_search_are_handed_on(store):

@@ -11,8 +11,8 @@ from haystack.errors import FilterError
 from ragknn import MissingDependency, RagKNNError
 
 
-class Unfit(Exception):  # never seen outside of this package
-    """An argument that Haystack answers with a plain ValueError; it is not to be taken for a wrong filter."""
+class Unfit(ValueError):
+    """An argument that Haystack's own components answer with a ValueError; it is no wrong filter."""
 
 
 @contextmanager
@@ -24,9 +24,7 @@ def as_haystack(*, filtered: bool = False) -> Iterator[None]:
     """
     try:
         yield
-    except Unfit as error:
-        raise ValueError(str(error)) from None
-    except MissingDependency:  # says what to install
+    except (Unfit, MissingDependency):  # the latter says what to install
         raise
     except RagKNNError as error:
         raise DocumentStoreError(str(error)) from error

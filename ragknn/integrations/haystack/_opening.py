@@ -163,7 +163,7 @@ def _opening(wanted: Wanted, side: Side, dim: int | None) -> Steps[Open]:
         missing = {name: kind for name, kind in wanted.fields.items() if index.schema.fields.get(name) != kind}
         if missing:
             yield lambda: index.add_fields(missing)
-    except BaseException:
+    except Exception:
         yield index.close
         raise
     if side.opened is not None:  # another thread or task was quicker

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
@@ -133,8 +134,8 @@ def _each_id_once(documents: Sequence[Document], fails: bool, first: bool) -> li
     """
     by_id = {one.id: one for one in (reversed(documents) if first else documents)}
     if fails and len(by_id) < len(documents):
-        ids = [one.id for one in documents]
-        raise _duplicate([one for one in by_id if ids.count(one) > 1], "in this call more than once")
+        counts = Counter(one.id for one in documents)
+        raise _duplicate([one for one in counts if counts[one] > 1], "in this call more than once")
     return list(by_id.values())
 
 

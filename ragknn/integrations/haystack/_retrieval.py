@@ -14,6 +14,7 @@ from ragknn.integrations.haystack._errors import Unfit, as_haystack
 from ragknn.integrations.haystack._filters import where_of
 from ragknn.integrations.haystack._opening import Open
 from ragknn.integrations.haystack._operations import Operation
+from ragknn.integrations.haystack._options import checked_options
 from ragknn.integrations.haystack._steps import Steps
 from ragknn.integrations.haystack._store import Store
 
@@ -47,9 +48,9 @@ class RetrievalMethods(Store):
             options: others of `ragknn.Retriever.kneighbors`, such as {"ef_runtime": 200}.
 
         Raises:
-            ValueError: the embedding is empty, or `top_k` negative.
+            ValueError: the embedding is empty, `top_k` negative, or an option that does not exist.
             FilterError: filters without a meaning.
-            DocumentStoreError: an embedding of another size, an option that does not exist, or no server.
+            DocumentStoreError: an embedding of another size, or no server.
         """
         operation = nearest(query_embedding, filters, top_k, scale_score, return_embedding, options)
         return self._read(operation, [], filtered=bool(filters))
@@ -85,9 +86,9 @@ class RetrievalMethods(Store):
             options: others of `ragknn.Retriever.retrieve`.
 
         Raises:
-            ValueError: the query is empty, or `top_k` negative.
+            ValueError: the query is empty, `top_k` negative, or an option that does not exist.
             FilterError: filters without a meaning.
-            DocumentStoreError: an option that does not exist, or no server.
+            DocumentStoreError: no server.
         """
         return self._read(wordiest(query, filters, top_k, scale_score, options), [], filtered=bool(filters))
 
@@ -126,9 +127,10 @@ class RetrievalMethods(Store):
             options: others of `ragknn.Retriever.retrieve`, such as {"candidates": 100}.
 
         Raises:
-            ValueError: the query or the embedding is empty, `top_k` negative, or the share not between 0 and 1.
+            ValueError: the query or the embedding is empty, `top_k` negative, the share not between 0 and 1, or an
+                option that does not exist.
             FilterError: filters without a meaning.
-            DocumentStoreError: an embedding of another size, an option that does not exist, or no server.
+            DocumentStoreError: an embedding of another size, or no server.
         """
         operation = of_both(query, query_embedding, filters, top_k, vector_share, return_embedding, options)
         return self._read(operation, [], filtered=bool(filters))
@@ -159,7 +161,7 @@ def nearest(
 ) -> Operation[list[Document]]:
     """Return the search by a vector."""
     _check_vector(vector)
-    asked = {"where": where_of(filters), "with_vectors": with_vectors, **(options or {})}
+    asked = {"where": where_of(filters), "with_vectors": with_vectors, **checked_options(options)}
 
     def search(on: Open) -> Steps[Retrieval]:
         found: list[Retrieval] = yield lambda: on.retriever.kneighbors([vector], top_k, **asked)
@@ -174,7 +176,7 @@ def wordiest(
 ) -> Operation[list[Document]]:
     """Return the search by words."""
     _check_query(query)
-    asked = {"where": where_of(filters), "mode": "text", **(options or {})}
+    asked = {"where": where_of(filters), "mode": "text", **checked_options(options)}
 
     def search(on: Open) -> Steps[Retrieval]:
         found: Retrieval = yield lambda: on.retriever.retrieve(query, top_k, **asked)
@@ -200,7 +202,7 @@ def of_both(
         fusion = WeightedScores(share)
     except (TypeError, ValueError) as error:
         raise Unfit(str(error)) from error
-    asked = {"where": where_of(filters), "with_vectors": with_vectors, "fusion": fusion, **(options or {})}
+    asked = {"where": where_of(filters), "with_vectors": with_vectors, "fusion": fusion, **checked_options(options)}
 
     def search(on: Open) -> Steps[Retrieval]:
         found: Retrieval = yield lambda: on.retriever.retrieve(query, top_k, vector=vector, mode="hybrid", **asked)

@@ -8,6 +8,7 @@ from typing import Any, Self
 from haystack import default_from_dict, default_to_dict
 from haystack.document_stores.types import FilterPolicy, apply_filter_policy
 
+from ragknn.integrations.haystack._options import checked_options
 from ragknn.integrations.haystack.document_store import RagKNNDocumentStore
 
 
@@ -25,7 +26,7 @@ class BaseRetriever:
 
     Raises:
         TypeError: a store of another kind.
-        ValueError: `top_k` below 1.
+        ValueError: `top_k` below 1, or an option that does not exist.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class BaseRetriever:
         self.top_k = top_k
         self.filter_policy = filter_policy
         self.options = options
+        checked_options(options)
         self._own = own
 
     def to_dict(self) -> dict[str, Any]:

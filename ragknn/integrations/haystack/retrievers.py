@@ -29,7 +29,7 @@ class RagKNNEmbeddingRetriever(BaseRetriever):
 
     Raises:
         TypeError: a store of another kind.
-        ValueError: `top_k` below 1.
+        ValueError: `top_k` below 1, or an option that does not exist.
     """
 
     __module__ = _MODULE
@@ -95,7 +95,7 @@ class RagKNNBM25Retriever(BaseRetriever):
 
     Raises:
         TypeError: a store of another kind.
-        ValueError: `top_k` below 1.
+        ValueError: `top_k` below 1, or an option that does not exist.
     """
 
     __module__ = _MODULE
@@ -158,7 +158,7 @@ class RagKNNHybridRetriever(BaseRetriever):
 
     Raises:
         TypeError: a store of another kind.
-        ValueError: `top_k` below 1.
+        ValueError: `top_k` below 1, or an option that does not exist.
     """
 
     __module__ = _MODULE
