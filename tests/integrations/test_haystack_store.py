@@ -253,6 +253,8 @@ def test_a_required_filter_keeps_tenants_apart(make, world):
         store.filter_documents,
         store.count_documents,
         lambda: store.delete_documents(["t"]),
+        store.delete_all_documents,
+        lambda: store.delete_all_documents(recreate_index=True),
         lambda: store.bm25_retrieval("red"),
     ):
         with pytest.raises(DocumentStoreError, match="expected a filter on 'tenant'"):

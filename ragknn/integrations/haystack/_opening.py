@@ -120,13 +120,31 @@ def closing(side: Side) -> Steps[None]:
 
 
 def dropping(wanted: Wanted, side: Side, other: Side) -> Steps[None]:
-    """Drop the index, so that the next that is written makes a new one."""
+    """Drop the index, so that the next that is written makes a new one.
+
+    Raises:
+        ValueError: the index requires a filter.
+    """
     try:
         opened = yield from _opening(wanted, side, None)
     except NothingYet:
         return
+    check_free(opened)
     yield opened.index.drop
     side.opened, other.outdated = None, True
+
+
+def check_free(opened: Open) -> None:
+    """Check that the documents are not those of several tenants.
+
+    Raises:
+        ValueError: the index requires a filter.
+    """
+    if (field := opened.index.schema.required_filter) is not None:
+        raise ValueError(
+            f"expected a filter on {field!r}, which this index requires, got none: use delete_by_filter, or drop the "
+            f"index with `ragknn drop {opened.index.name}`"
+        )
 
 
 def _on(side: Side, opened: Open, operation: Callable[[Open], Steps[_T]]) -> Steps[_T]:

@@ -13,7 +13,7 @@ from haystack.document_stores.types import DuplicatePolicy
 from ragknn import IngestReport, Passage, Where
 from ragknn.integrations.haystack._documents import as_document, as_passage, stored_meta
 from ragknn.integrations.haystack._errors import Unfit, as_haystack
-from ragknn.integrations.haystack._opening import Open
+from ragknn.integrations.haystack._opening import Open, check_free
 from ragknn.integrations.haystack._steps import Each, Steps
 
 _T = TypeVar("_T")
@@ -104,7 +104,12 @@ def deleting_matching(where: Where | None) -> Operation[int]:
 
 
 def clearing(on: Open) -> Steps[None]:
-    """Delete all documents."""
+    """Delete all documents.
+
+    Raises:
+        ValueError: the index requires a filter.
+    """
+    check_free(on)
     yield on.indexer.clear
 
 

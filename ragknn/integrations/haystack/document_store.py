@@ -125,7 +125,7 @@ class RagKNNDocumentStore(MetadataMethods, RetrievalMethods):
                 stays as it is, with its fields.
 
         Raises:
-            DocumentStoreError: no server.
+            DocumentStoreError: the index requires a filter, or no server.
         """
         if recreate_index:
             self._drop()
