@@ -212,7 +212,10 @@ def test_ids_are_told_in_the_order_of_the_input(faces, opened):
         indexer = faces.indexer(index)
         indexer.add([Document("b", "one"), Document("d", "two")])
         changed = [Document("e", "new"), Document("d", "other"), Document("c", "new"), Document("b", "one", "label")]
-        assert indexer.add(changed).ids == {"added": ("e", "c"), "updated": ("d", "b"), "deleted": ()}
+        ids = indexer.add([*changed, Document("a", "new")]).ids
+        assert (ids["added"], ids["updated"]) == (("e", "c", "a"), ("d", "b"))
+        ids = indexer.add([Document("b", "one", "label"), *changed[1:3], Document("a", "changed")]).ids
+        assert (ids["unchanged"], ids["updated"]) == (("b", "d", "c"), ("a",))
 
 
 def test_two_writers_of_the_same_documents_leave_each_of_them_whole(redis_url, index_name):
