@@ -7,9 +7,12 @@ itself, where both must answer alike; or why there is nothing to call.
 import inspect
 import json
 import re
+import tempfile
+from pathlib import Path
 from typing import is_typeddict
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from commands import run_here
 
@@ -26,6 +29,7 @@ from ragknn import (
     Splitter,
     build_context,
     evaluation,
+    export_parquet,
     tune,
 )
 from ragknn._plain import plain
@@ -90,6 +94,7 @@ READS = {
     "Index.values": lambda index, where: index.values("tenant", where) | index.values("document_id", where),
     "Index.values(label)": lambda index, where: index.values("label", where),
     "Index.value_range": lambda index, where: index.value_range("year", where),
+    "export_parquet": lambda index, where: exported(index, where),
     "Index.map": lambda index, where: index.map(where=where, include=["alpha-1#0", "alpha-2#0"]).passages,
     "Retriever.retrieve": lambda index, where: Retriever(index).retrieve(QUERY, 50, where=where),
     "Retriever.retrieve(text)": lambda index, where: sorted(
@@ -144,16 +149,23 @@ REFUSES = {
     ),
 }
 # What brings documents in is tried below, with ids of theirs.
-BRINGS_IN = {"Indexer.add", "Indexer.add_vectors", "Indexer.add_passages"}
+BRINGS_IN = {"Indexer.add", "Indexer.add_vectors", "Indexer.add_passages", "import_index", "import_parquet"}
 # About the index as a whole, for who has made it; `describe` counts nothing without a filter.
 WHOLE = {"Index.open", "Index.close", "Index.drop", "Index.add_fields", "Index.describe", "Indexer.clear"}
-WHOLE |= {"Index.wait_until_searchable", "Index.rebuild", "Index.check", "list_indexes"}
+WHOLE |= {"Index.wait_until_searchable", "Index.rebuild", "Index.reembed", "Index.abandon_rebuild", "Index.check"}
+WHOLE |= {"list_indexes"}
 # Votes with what it is handed, and asks nothing.
 HANDED = {"LabelVoter.vote_on"}
 # Has no index, or one of its own.
 ELSEWHERE = {"RedisServer", "Settings", "load_settings", "read_documents", "documents_from_pandas", "score_votes"}
 ELSEWHERE |= {"read_questions", "rank_documents", "Splitter", "Schema", "VectorCache", "IndexMap", "Limits", "Rules"}
 EMBEDDERS = r"\w*(Embedder|Reranker|Rank|WeightedScores)$"
+
+
+def exported(index: Index, where: object) -> list[object]:
+    with tempfile.TemporaryDirectory() as folder:
+        export_parquet(index, file := Path(folder) / "file.parquet", where=where)
+        return pq.read_table(file).drop_columns("vector").to_pylist()
 
 
 def counted(one: LabelVoter):
@@ -190,7 +202,10 @@ def test_each_public_call_has_a_decision(package):
     assert undecided == set()
 
 
-TWINS = {"abuild_context", "aevaluate", "alist_indexes", "ascan_recall", "atune"}  # of one body with those above
+TWINS = {
+    *("abuild_context", "aevaluate", "aexport_parquet", "aimport_index", "aimport_parquet"),
+    *("alist_indexes", "ascan_recall", "atune"),
+}  # of one body with those above
 
 
 def shown(value: object, index: Index) -> str:
