@@ -178,10 +178,12 @@ class Filling:
         if int(checked(noted)) != len(passages):
             raise self._unlike(f"the {int(checked(noted)):,} documents that were copied", f"{len(passages):,}")
         expected = sum(passages.values())
-        for _ in range(ATTEMPTS):
+        attempts = ATTEMPTS
+        while attempts:
             info = yield from index_info(keys, keys.searched)
             if info.passages == expected and not info.building:
                 return len(passages), expected
+            attempts -= not info.building  # which takes the time that it takes
             yield Pause(POLL)
         raise self._unlike(
             f"{expected:,} passages to be found", f"{info.passages:,}; the server says {info.last_failure[0]!r}"

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 import unicodedata
@@ -55,6 +56,8 @@ def test_commands_show_hostile_data_as_data(redis_url, tmp_path_factory, documen
         f"from ragknn import FunctionEmbedder\n"
         f"embedder = FunctionEmbedder({name!r}, lambda texts: [[1.0, float(len(text))] for text in texts])\n"
     )
+    # As long as the one before, and of the same second, its bytecode would be taken for that of this one.
+    shutil.rmtree(folder / "__pycache__", ignore_errors=True)
     sys.modules.pop("inert_embedder", None)
     document = Document(f"{document_id}.md", f"word {text}", label, {text: text, "title": label})
     with Index(index_name, url=redis_url, embedder=FunctionEmbedder(name, vectors)) as index:

@@ -122,7 +122,7 @@ def test_only_documents_with_such_letters_are_embedded_again(faces, redis_url, i
         indexer = faces.indexer(index)
         with monkeypatch.context() as before:
             before.setattr("ragknn.indexing._drafts.fold", lambda text: text)
-            before.setattr("ragknn.indexing._writing.fold", lambda text: text)
+            before.setattr("ragknn.indexing._recipes.fold", lambda text: text)
             indexer.add(documents)
             indexer.add_passages(ready)
         first = indexer.add(documents)

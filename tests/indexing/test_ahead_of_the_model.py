@@ -296,9 +296,10 @@ def test_a_cancelled_task_ends_with_whole_documents_and_with_nothing_under_way(r
 
 
 INTERRUPTED = """
-    import sys, threading
+    import signal, sys, threading
     from ragknn import Document, HashingEmbedder, Index, Indexer, Splitter
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which the jobs of a shell without a terminal ignore
     url, name = sys.argv[1:]
 
     class Slow(HashingEmbedder):
