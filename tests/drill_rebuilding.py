@@ -36,12 +36,16 @@ VECTORS = np.random.default_rng(0).standard_normal((ROWS, DIM)).astype(np.float3
 QUERIES = np.random.default_rng(1).standard_normal((20, DIM)).astype(np.float32)
 LEAST_OF_A_GRAPH = 0.95  # recall of an hnsw index
 
+# What is changed, and the two values that it has in turn: the passages stay as they are, or are written anew.
+CHANGES = {"algorithm": ("flat", "hnsw"), "dtype": ("float32", "float64")}
+
 REBUILDING = """
 import sys
 from ragknn import Index
-with Index(sys.argv[2], url=sys.argv[1]) as index:
+url, name, what, one, other = sys.argv[1:]
+with Index(name, url=url) as index:
     print("ready", flush=True)
-    index.rebuild(algorithm="hnsw" if index.schema.algorithm == "flat" else "flat")
+    index.rebuild(**{what: other if getattr(index.schema, what) == one else one})
     print("done", flush=True)
 """
 
@@ -111,11 +115,11 @@ def busy(url: str, found: Found) -> Iterator[None]:
             thread.join()
 
 
-def killed(url: str, victim: str, after: float) -> bool:
+def killed(url: str, victim: str, after: float, what: str) -> bool:
     """Begin a rebuild in a process, and kill it or the server after so many seconds; return whether it had ended."""
     with Index(NAME, url=url) as index:
         server = index.client.info("server")["process_id"]
-    command = [sys.executable, "-c", REBUILDING, url, NAME]
+    command = [sys.executable, "-c", REBUILDING, url, NAME, what, *CHANGES[what]]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -124,11 +128,12 @@ def killed(url: str, victim: str, after: float) -> bool:
         return "done" in process.stdout.read()
 
 
-def go_on(url: str, found: Found) -> None:
+def go_on(url: str, found: Found, what: str) -> None:
     """Open the index, look, rebuild it, and look at what is left."""
     with Index(NAME, url=url) as index:
         look(Retriever(index), found)
-        report = index.rebuild(algorithm="hnsw" if index.schema.algorithm == "flat" else "flat")
+        one, other = CHANGES[what]
+        report = index.rebuild(**{what: other if getattr(index.schema, what) == one else one})
         found.trials["gone on with" if report.resumed else "begun anew"] += 1
         look(Retriever(index), found)
         client = index.client
@@ -136,6 +141,10 @@ def go_on(url: str, found: Found) -> None:
         serving = parse_info(client.execute_command("FT.INFO", f"ragknn:{NAME}")).name
         if there != [serving] or client.hexists(f"ragknn:{NAME}:manifest", "rebuild"):
             found.faults.append(f"left over: {there}, of which {serving} serves")
+        if stores := {key.partition(b"{")[0] for key in client.scan_iter("*{*", count=1000)} - {
+            index._keys.passage_prefix.encode()
+        }:
+            found.faults.append(f"left over: passages in {sorted(stores)}")
 
 
 def drill(seed: int, trials: int, victim: str, folder: Path) -> Found:
@@ -161,8 +170,9 @@ def _killing_processes(chance: random.Random, trials: int, folder: Path, found: 
     with started(folder) as url:
         with busy(url, found):
             for _ in range(trials):
-                longest *= 0.9 if killed(url, "process", chance.random() * longest) else 1.05
-                go_on(url, found)
+                what = chance.choice(list(CHANGES))
+                longest *= 0.9 if killed(url, "process", chance.random() * longest, what) else 1.05
+                go_on(url, found, what)
         with Index(NAME, url=url) as index:
             lost = index.exists(found.written).count(False)
             if lost or index.count() != ROWS + len(found.written):
@@ -172,10 +182,11 @@ def _killing_processes(chance: random.Random, trials: int, folder: Path, found: 
 def _killing_servers(chance: random.Random, trials: int, folder: Path, found: Found) -> None:
     longest = 0.5
     for _ in range(trials):
+        what = chance.choice(list(CHANGES))
         with started(folder) as url:
-            longest *= 0.9 if killed(url, "server", chance.random() * longest) else 1.05
+            longest *= 0.9 if killed(url, "server", chance.random() * longest, what) else 1.05
         with started(folder) as url:
-            go_on(url, found)
+            go_on(url, found, what)
 
 
 def main() -> None:

@@ -164,7 +164,7 @@ class Schema:
         takes, suggested = self.dim * BYTES_PER_VALUE[self.dtype], self.suggested_dtype
         less = self.dim * BYTES_PER_VALUE[suggested]
         advice = (
-            f"; {less:,} in a new index with dtype='auto' ({suggested}), with the same rankings but for near ties"
+            f"; {less:,} after rebuild(dtype='auto') ({suggested}), with the same rankings but for near ties"
             * (less < takes)
         )
         return f"{takes:,} bytes a vector, in its hash and in the search index{advice}"

@@ -55,7 +55,7 @@ def test_distances_differ_by_less_than_is_said_and_rankings_but_by_near_ties(fac
 def test_describe_says_what_vectors_take_and_whether_less_would_do(faces, redis_url, index_name, embedder):
     with faces.index(index_name, url=redis_url, embedder=embedder) as index:
         assert index.describe().storage == (
-            "256 bytes a vector, in its hash and in the search index; 128 in a new index with dtype='auto' (float16), "
+            "256 bytes a vector, in its hash and in the search index; 128 after rebuild(dtype='auto') (float16), "
             "with the same rankings but for near ties"
         )
         index.drop()
@@ -64,5 +64,5 @@ def test_describe_says_what_vectors_take_and_whether_less_would_do(faces, redis_
         index.drop()
     with faces.index(index_name, url=redis_url, dim=8, dtype="float64") as index:
         assert index.describe().storage.endswith(
-            "; 32 in a new index with dtype='auto' (float32), with the same rankings but for near ties"
+            "; 32 after rebuild(dtype='auto') (float32), with the same rankings but for near ties"
         )
