@@ -87,6 +87,11 @@ def born_in(birth: str, store: int) -> str:
     return f"{_lineage(birth)}{_OF_STORE}{store}"
 
 
+def store_of(birth: str) -> int:
+    """Return the store that an index of this birth has."""
+    return int(birth.partition(_OF_STORE)[2] or 1)
+
+
 def _lineage(birth: str) -> str:
     return birth.rpartition(":")[2].partition(_OF_STORE)[0]
 

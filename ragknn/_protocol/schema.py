@@ -163,9 +163,8 @@ class Schema:
         """What the stored vectors take, and whether another dtype would take less."""
         takes, suggested = self.dim * BYTES_PER_VALUE[self.dtype], self.suggested_dtype
         less = self.dim * BYTES_PER_VALUE[suggested]
-        advice = (
-            f"; {less:,} after rebuild(dtype='auto') ({suggested}), with the same rankings but for near ties"
-            * (less < takes)
+        advice = f"; {less:,} after rebuild(dtype='auto') ({suggested}), with the same rankings but for near ties" * (
+            less < takes
         )
         return f"{takes:,} bytes a vector, in its hash and in the search index{advice}"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from ragknn._protocol.closing import BIRTH, STORE, is_closed, open_birth
+from ragknn._protocol.closing import BIRTH, is_closed, open_birth, store_of
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.presence import gone
@@ -78,15 +78,14 @@ def named_birth(keys: Keys) -> Flow[tuple[str, int]]:
     Raises:
         IndexNotFound: there is no index.
     """
-    names = ("schema", BIRTH, STORE)
-    schema, birth, store = map(checked, (yield [("HGET", keys.manifest, name) for name in names]))
+    schema, birth = map(checked, (yield [("HGET", keys.manifest, name) for name in ("schema", BIRTH)]))
     if schema is None:
         raise gone(keys)
     if birth is None:
         yield from name_birth(keys)
         return (yield from named_birth(keys))
     if not is_closed(as_text(birth)):
-        return as_text(birth), int(store or 1)
+        return as_text(birth), store_of(as_text(birth))
     if (now := (yield from open_birth(keys))) is None:
         raise gone(keys)
     return now

@@ -66,9 +66,10 @@ def ingest(
             serves, draft, embed = yield from renew(place)
         place, ready = serves, None
     birth, store = ("", place.keys.store) if policy.dry_run else (yield from named_birth(place.keys))
-    if store != place.keys.store and renew is not None:
+    while store != place.keys.store and renew is not None:
         place, draft, embed = yield from renew(place)
         ready = None
+        birth, store = yield from named_birth(place.keys)
     total = len(items) if isinstance(items, Sized) else 0
     with notebook_bar("documents") as show:
         last_told = (0, 0)

@@ -280,9 +280,10 @@ class Line:
             if not (self._changed or self._moved):
                 return
             changed, moved, self._changed, self._moved = self._changed, self._moved, [], []
-            if moved and self._renew is not None:
+            store = None
+            while moved and self._renew is not None and store != self._place.keys.store:
                 self._place, self._draft, self._embed = yield from self._renew(self._place)
-                self._birth, _ = yield from named_birth(self._place.keys)
+                self._birth, store = yield from named_birth(self._place.keys)
             self._attempts.update(one.id for one in changed)
             for one in changed:
                 if self._attempts[one.id] >= ATTEMPTS:

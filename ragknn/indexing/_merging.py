@@ -79,9 +79,10 @@ class _Merger:
         self._place, self._birth = self._index._place(), ""
         if not self._policy.dry_run:
             self._birth, store = yield from named_birth(self._place.keys)
-            if store != self._place.keys.store:
+            while store != self._place.keys.store:
                 yield from self._index._keeping_up_since(self._place.keys)
                 self._place = self._index._place()
+                self._birth, store = yield from named_birth(self._place.keys)
         self._draft = drafting_ready(self._place.schema, self._embeds)
 
     def bring_in(self, documents: Sequence[ReadyDocument], tally: Tally) -> Flow[None]:

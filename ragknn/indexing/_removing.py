@@ -34,9 +34,10 @@ def removing(index: Index | AsyncIndex, passage_ids: Iterable[str], where: Where
     yield from index._modernizing()
     place = index._place()
     birth, store = yield from named_birth(place.keys)
-    if store != place.keys.store:
+    while store != place.keys.store:
         yield from index._keeping_up_since(place.keys)
         place = index._place()
+        birth, store = yield from named_birth(place.keys)
     removed = 0
     for part in in_parts(dict.fromkeys(checked_ids(passage_ids)), PASSAGES_PER_PART):
         left: Sequence[str] = storable(part)

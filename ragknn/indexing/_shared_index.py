@@ -247,12 +247,12 @@ class SharedIndex:
         return found is not None
 
     def _keeping_up_since(self, before: Keys) -> Flow[None]:
-        """Do the same, where the index is known to be another than it was, unless another thread has done it already.
+        """Do the same, where the index is known to have another store, unless another thread has done it already.
 
         Raises:
             IndexNotFound: it was dropped.
         """
-        if self._keys == before and not (yield from self._keeping_up()):
+        if self._keys.store == before.store and not (yield from self._keeping_up()):
             raise gone(before)
 
     def _take(self, schema: Schema) -> None:
