@@ -144,6 +144,7 @@ def test_a_server_that_dies_between_calls_is_an_error_and_the_next_call_works(tm
         with pytest.raises(ConnectionFailed):
             call()
     with private_server(tmp_path, "--appendonly", "yes"):
+        store.index.wait_until_searchable()  # the server builds the search index again
         assert len(asked(store).ids) == 6
         assert len(asyncio.run(store.aget_nodes())) == 6
         store.close()
