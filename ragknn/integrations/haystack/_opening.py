@@ -21,7 +21,7 @@ from ragknn import (
     Retriever,
     SchemaMismatch,
 )
-from ragknn.integrations.haystack._steps import Steps
+from ragknn.integrations._steps import Steps
 
 logger = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from haystack.document_stores.errors import DocumentStoreError, DuplicateDocumen
 from haystack.document_stores.types import DuplicatePolicy
 
 from ragknn import IngestReport, Passage, Where
+from ragknn.integrations._steps import Each, Steps
 from ragknn.integrations.haystack._documents import as_document, as_passage, stored_meta
 from ragknn.integrations.haystack._errors import Unfit, as_haystack
 from ragknn.integrations.haystack._opening import Open, check_free
-from ragknn.integrations.haystack._steps import Each, Steps
 
 _T = TypeVar("_T")
 Operation: TypeAlias = Callable[[Open], Steps[_T]]

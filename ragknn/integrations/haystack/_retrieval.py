@@ -9,13 +9,13 @@ from typing import Any
 from haystack import Document
 
 from ragknn import Neighbor, Retrieval, WeightedScores
+from ragknn.integrations._steps import Steps
 from ragknn.integrations.haystack._documents import as_document
 from ragknn.integrations.haystack._errors import Unfit, as_haystack
 from ragknn.integrations.haystack._filters import where_of
 from ragknn.integrations.haystack._opening import Open
 from ragknn.integrations.haystack._operations import Operation
 from ragknn.integrations.haystack._options import checked_options
-from ragknn.integrations.haystack._steps import Steps
 from ragknn.integrations.haystack._store import Store
 
 # A BM25 score that becomes 0.73 on the scale from 0 to 1; Haystack's own store in memory has the same.

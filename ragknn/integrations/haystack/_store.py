@@ -9,11 +9,11 @@ from haystack import default_from_dict, default_to_dict
 from haystack.utils import Secret
 
 from ragknn import Algorithm, DType, FieldType, Metric
+from ragknn.integrations._steps import arun, run
 from ragknn.integrations.haystack._errors import as_haystack
 from ragknn.integrations.haystack._metadata import field_name
 from ragknn.integrations.haystack._opening import Wanted, closing, dropping, reading, sides, writing
 from ragknn.integrations.haystack._operations import Operation
-from ragknn.integrations.haystack._steps import arun, run
 from ragknn.server import without_password
 
 _T = TypeVar("_T")

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from llama_index.core.vector_stores.types import FilterCondition, FilterOperator, MetadataFilter, MetadataFilters
 
 from ragknn import Schema, Where
-from ragknn.integrations.llama_index._steps import Steps
+from ragknn.integrations._steps import Steps
 
 Condition: TypeAlias = Where | bool
 """A `where`, or True for everything, False for nothing."""

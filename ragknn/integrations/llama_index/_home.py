@@ -9,7 +9,8 @@ from typing import Any, Self
 from llama_index.core.base.embeddings.base import BaseEmbedding
 
 from ragknn import AsyncIndex, Embedder, Index, IndexNotFound, IndexNotOpen, Schema, Where
-from ragknn.integrations.llama_index._steps import Face, Steps
+from ragknn.integrations._steps import Steps
+from ragknn.integrations.llama_index._face import Face
 from ragknn.integrations.llama_index.embedding import embedder_from
 
 

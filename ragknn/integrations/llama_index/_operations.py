@@ -10,11 +10,11 @@ from llama_index.core.schema import BaseNode
 from llama_index.core.vector_stores.types import MetadataFilters, VectorStoreQuery, VectorStoreQueryResult
 
 from ragknn import IndexNotFound, Passage, Schema
+from ragknn.integrations._steps import Steps
 from ragknn.integrations.llama_index._filters import Condition, all_of, as_where, equal, translating
 from ragknn.integrations.llama_index._home import Home
 from ragknn.integrations.llama_index._nodes import in_dtype, node_of, passages_of
 from ragknn.integrations.llama_index._queries import result_of, retrieving, wanted_of
-from ragknn.integrations.llama_index._steps import Steps
 
 logger = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from typing import Any
 from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQueryMode, VectorStoreQueryResult
 
 from ragknn import Mode, Neighbor, Passage, WeightedScores, Where
+from ragknn.integrations._steps import Steps
 from ragknn.integrations.llama_index._filters import Condition, all_of, as_where
 from ragknn.integrations.llama_index._nodes import is_of_text, node_of
-from ragknn.integrations.llama_index._steps import Steps
 
 # A text search that is sparse in LlamaIndex's words is BM25 in ours.
 _MODES: Mapping[VectorStoreQueryMode, Mode] = {

@@ -12,11 +12,11 @@ from llama_index.core.schema import IndexNode, NodeWithScore, QueryBundle
 from llama_index.core.vector_stores.types import MetadataFilters
 
 from ragknn import AsyncIndex, Index, Options, Retrieval
+from ragknn.integrations._steps import Steps, arun, run
 from ragknn.integrations.llama_index._filters import all_of, as_where, translating
 from ragknn.integrations.llama_index._home import Home
 from ragknn.integrations.llama_index._nodes import node_of
 from ragknn.integrations.llama_index._queries import similarity_of
-from ragknn.integrations.llama_index._steps import Steps, arun, run
 from ragknn.integrations.llama_index.store import RagKNNVectorStore
 
 
@@ -70,13 +70,13 @@ class RagKNNRetriever(BaseRetriever):
         model, texts, vector = self._embed_model, query_bundle.embedding_strs, query_bundle.embedding
         if vector is None and model is not None and self._needs_vector:
             vector = model.get_agg_embedding_from_queries(texts)
-        return run(self._home.sync, self._retrieving(query_bundle.query_str, texts, vector))
+        return run(self._retrieving(query_bundle.query_str, texts, vector), self._home.sync)
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         model, texts, vector = self._embed_model, query_bundle.embedding_strs, query_bundle.embedding
         if vector is None and model is not None and self._needs_vector:
             vector = await model.aget_agg_embedding_from_queries(texts)
-        return await arun(self._home.asynchronous, self._retrieving(query_bundle.query_str, texts, vector))
+        return await arun(self._retrieving(query_bundle.query_str, texts, vector), self._home.asynchronous)
 
     @property
     def _needs_vector(self) -> bool:

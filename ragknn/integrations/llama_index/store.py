@@ -16,9 +16,9 @@ from llama_index.core.vector_stores.types import (
 )
 
 from ragknn import AsyncIndex, Embedder, FieldType, Index, Where
+from ragknn.integrations._steps import arun, run
 from ragknn.integrations.llama_index import _operations as operations
 from ragknn.integrations.llama_index._home import Home
-from ragknn.integrations.llama_index._steps import arun, run
 
 
 class RagKNNVectorStore(BasePydanticVectorStore):
@@ -167,21 +167,21 @@ class RagKNNVectorStore(BasePydanticVectorStore):
             SchemaMismatch: the index was built with another model or other settings.
             ServerError: the server cannot be reached or refuses a command.
         """
-        return run(self._home.sync, operations.adding(self._home, nodes, kwargs))
+        return run(operations.adding(self._home, nodes, kwargs), self._home.sync)
 
     async def async_add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
         """Async twin of `add`."""
         steps = operations.adding(self._home, nodes, kwargs)
-        return await arun(self._home.asynchronous, steps)
+        return await arun(steps, self._home.asynchronous)
 
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
         """Remove all nodes of a document; one that is not there is no error."""
-        run(self._home.sync, operations.deleting(self._home, ref_doc_id, delete_kwargs))
+        run(operations.deleting(self._home, ref_doc_id, delete_kwargs), self._home.sync)
 
     async def adelete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
         """Async twin of `delete`."""
         steps = operations.deleting(self._home, ref_doc_id, delete_kwargs)
-        await arun(self._home.asynchronous, steps)
+        await arun(steps, self._home.asynchronous)
 
     def delete_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **delete_kwargs: Any
@@ -192,22 +192,22 @@ class RagKNNVectorStore(BasePydanticVectorStore):
             ValueError: neither ids nor filters, or a filter without meaning.
         """
         steps = operations.deleting_nodes(self._home, node_ids, filters, delete_kwargs)
-        run(self._home.sync, steps)
+        run(steps, self._home.sync)
 
     async def adelete_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **delete_kwargs: Any
     ) -> None:
         """Async twin of `delete_nodes`."""
         steps = operations.deleting_nodes(self._home, node_ids, filters, delete_kwargs)
-        await arun(self._home.asynchronous, steps)
+        await arun(steps, self._home.asynchronous)
 
     def clear(self) -> None:
         """Remove all nodes; the index stays."""
-        run(self._home.sync, operations.clearing(self._home))
+        run(operations.clearing(self._home), self._home.sync)
 
     async def aclear(self) -> None:
         """Async twin of `clear`."""
-        await arun(self._home.asynchronous, operations.clearing(self._home))
+        await arun(operations.clearing(self._home), self._home.asynchronous)
 
     def get_nodes(self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None) -> list[BaseNode]:
         """Return nodes, without their embeddings: those of these ids in their order, those that filters find, or all.
@@ -215,14 +215,14 @@ class RagKNNVectorStore(BasePydanticVectorStore):
         Raises:
             ValueError: a filter without meaning.
         """
-        return run(self._home.sync, operations.reading(self._home, node_ids, filters))
+        return run(operations.reading(self._home, node_ids, filters), self._home.sync)
 
     async def aget_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
     ) -> list[BaseNode]:
         """Async twin of `get_nodes`."""
         steps = operations.reading(self._home, node_ids, filters)
-        return await arun(self._home.asynchronous, steps)
+        return await arun(steps, self._home.asynchronous)
 
     def query(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """Return the nodes that answer a query best, each with a similarity from 0 to 1.
@@ -242,17 +242,17 @@ class RagKNNVectorStore(BasePydanticVectorStore):
             IncompleteRetrieval: the server stopped early.
             ServerError: the server cannot be reached or refuses a command.
         """
-        return run(self._home.sync, operations.querying(self._home, query, kwargs))
+        return run(operations.querying(self._home, query, kwargs), self._home.sync)
 
     async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
         """Async twin of `query`."""
         steps = operations.querying(self._home, query, kwargs)
-        return await arun(self._home.asynchronous, steps)
+        return await arun(steps, self._home.asynchronous)
 
     def close(self) -> None:
         """Close the connections of the sync methods; an index that was handed in stays open."""
-        run(self._home.sync, self._home.closed())
+        run(self._home.closed(), self._home.sync)
 
     async def aclose(self) -> None:
         """Async twin of `close`, for the async methods."""
-        await arun(self._home.asynchronous, self._home.closed())
+        await arun(self._home.closed(), self._home.asynchronous)
