@@ -9,7 +9,7 @@ from ragknn._protocol.flows import Flow
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import Fragment
-from ragknn._protocol.writing import delete_documents, remove_beyond
+from ragknn._protocol.removing import delete_documents, remove_beyond
 
 _NEAR = 1_024  # numbers of passages that are kept as bits
 

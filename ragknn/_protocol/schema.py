@@ -22,6 +22,8 @@ Algorithm: TypeAlias = Literal["flat", "hnsw"]
 FieldType: TypeAlias = Literal["tag", "numeric", "text"]
 OnBadField: TypeAlias = Literal["fail", "leave_out"]
 
+AUTO = "auto"  # in place of a dtype: the one that suits the index
+
 FORMAT = 4  # of the manifest and of the hashes; a later release that changes either counts up
 FIRST_WITH_TERMS = 3  # but the records of documents were hashes of their own
 OLDEST_FORMAT = 2  # the words were indexed by the server's rules; all else was as in 3

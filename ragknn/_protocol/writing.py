@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, TypeAlias
 
-from ragknn._protocol.belonging import BELONG
 from ragknn._protocol.closing import BIRTH, STORE, is_another_store, open_birth, still_serves
-from ragknn._protocol.finding import KEYS_PER_ROUND
-from ragknn._protocol.flows import Command, Flow, Once, SentAgain
+from ragknn._protocol.flows import Command, Flow, SentAgain
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.owners import OF_ANOTHER, REFUSED, Owners, guarded
 from ragknn._protocol.place import Place
+from ragknn._protocol.removing import REMOVE, remove_at_once
 from ragknn._protocol.replies import as_text, checked
 from ragknn.errors import CommandRefused
 
@@ -24,7 +22,7 @@ from ragknn.errors import CommandRefused
 # memory refuses, even where it changes nothing; after it, all others go through, so that the document is stored whole
 # or not at all. Where the server has lost the record, what it has left of the passages goes too. Passages are removed
 # from the last to the first: a server that stops within a script, and reads its file again without the rest, then has
-# them right behind those of the document, where `_KNOWN` looks.
+# them right behind those of the document, where the look-up of what is stored looks.
 _REPLACE = """
 local old = redis.call('HGET', KEYS[1], 'passages')
 if old and ARGV[2] == 'absent' then return 0 end
@@ -82,71 +80,6 @@ for i = 0, tonumber(stored[3]) - 1 do
 end
 return 1
 """
-
-# Removes a document with its passages, however many it has now; its record goes last.
-_REMOVE = """
-local count, beyond = tonumber(redis.call('HGET', KEYS[1], 'passages')) or 0, 1
-while redis.call('EXISTS', ARGV[1] .. beyond) == 1 or beyond < count do beyond = beyond + 1 end
-for i = beyond - 1, 1, -1 do redis.call('UNLINK', ARGV[1] .. i) end
-return redis.call('UNLINK', KEYS[1])
-"""
-
-# Removes those passages of a document that its record does not count; all of them where it has none. KEYS: its record.
-# ARGV: the prefix of its passages, and numbers of those that there are. Returns how many it removed, and how many of
-# those that the record counts are missing.
-_REMOVE_BEYOND = """
-local count, removed, there = tonumber(redis.call('HGET', KEYS[1], 'passages')) or 0, 0, 0
-for i = 2, #ARGV do
-  local key = ARGV[1] .. ARGV[i]
-  if tonumber(ARGV[i]) < count then
-    there = there + redis.call('EXISTS', key)
-  else
-    removed = removed + redis.call('UNLINK', key)
-  end
-end
-return {removed, count - there}
-"""
-
-# Returns the text hash, the details hash and the number of passages of each document; an empty text hash where its
-# passages are not those that its record says: some expired, were evicted or deleted by others, or a server that stopped
-# within a script has lost the rest of it. KEYS: where the record of each document may be, that of this release last.
-# ARGV: how many keys there are for each. A script, since as many commands would take the client far longer.
-_KNOWN = (
-    BELONG
-    + """
-local function is_whole(first, count, expected)
-  local passages = string.sub(first, 1, -2)
-  if redis.call('EXISTS', passages .. math.max(count, 1)) == 1 then return false end
-  if count < 2 then return true end
-  local missing, mixed = belong(passages, count, expected)
-  return missing + mixed == 0
-end
-local found, each = {}, tonumber(ARGV[1])
-for i = 1, #KEYS, each do
-  local stored
-  for j = i, i + each - 1 do
-    stored = redis.call('HMGET', KEYS[j], 'text_hash', 'details_hash', 'passages', 'digests')
-    if stored[1] then break end
-  end
-  if is_whole(KEYS[i + each - 1], tonumber(stored[3]) or 0, stored[4]) then
-    found[#found + 1] = {stored[1], stored[2], stored[3]}
-  else
-    found[#found + 1] = {'', '', 0}
-  end
-end
-return found
-"""
-)
-
-# Returns label and metadata of each passage. KEYS: the passages.
-_DETAILS = """
-local found = {}
-for i = 1, #KEYS do found[i] = redis.call('HMGET', KEYS[i], 'label', 'metadata') end
-return found
-"""
-
-# What is known of a document that is not whole.
-DAMAGED = ("", "")
 
 # What became of a document that was written into a store which serves no more: it is to be written again.
 MOVED = "expected the store that serves, got one that another has replaced meanwhile: write the document again"
@@ -250,46 +183,12 @@ class Removal:
 
     def command(self, keys: Keys) -> Command:
         """Return the command that removes it."""
-        script, told = _as_read(_REMOVE, self.expected)
+        script, told = _as_read(REMOVE, self.expected)
         return ("EVAL", script, "1", keys.record(self.id), keys.passages(self.id), *told)
 
 
 def _as_read(script: str, expected: tuple[str, str] | None) -> tuple[str, Command]:
     return (script, ()) if expected is None else (_AS_READ + script, expected)
-
-
-def stored_records(place: Place, document_ids: Sequence[str]) -> Flow[tuple[list[tuple[str, str] | None], list[int]]]:
-    """Return for each document the text hash and the details hash of what is stored, and how many passages it has.
-
-    None in place of the hashes for a document that is not stored, `DAMAGED` for one whose passages are not all there,
-    or not its own.
-    """
-    hashes: list[tuple[str, str] | None] = []
-    counts: list[int] = []
-    for start in range(0, len(document_ids), KEYS_PER_ROUND):
-        records = [place.records(document_id) for document_id in document_ids[start : start + KEYS_PER_ROUND]]
-        keys = [key for some in records for key in some]
-        [reply] = yield [("EVAL_RO", _KNOWN, str(len(keys)), *keys, str(len(records[0])))]
-        for hashed, details, passages in checked(reply):
-            hashes.append(None if hashed is None else (as_text(hashed), as_text(details)))
-            counts.append(int(passages or 0))
-    return hashes, counts
-
-
-def stored_hashes(place: Place, document_ids: Sequence[str]) -> Flow[list[tuple[str, str] | None]]:
-    """Return the hashes alone."""
-    hashes, _ = yield from stored_records(place, document_ids)
-    return hashes
-
-
-def stored_details(keys: Keys, spots: Sequence[tuple[str, int]]) -> Flow[list[tuple[str | None, str]]]:
-    """Return the label, as a tag or None, and the metadata, as JSON text, of passages by document and number."""
-    asked = [keys.passage(*spot) for spot in spots]
-    parts = [asked[start : start + KEYS_PER_ROUND] for start in range(0, len(asked), KEYS_PER_ROUND)]
-    # In one step, so that all is read before anything is written that is begun later.
-    replies = yield [("EVAL_RO", _DETAILS, str(len(part)), *part) for part in parts]
-    pairs = chain.from_iterable(map(checked, replies))
-    return [(None if label is None else as_text(label), as_text(metadata or b"")) for label, metadata in pairs]
 
 
 def write_documents(
@@ -377,53 +276,3 @@ def _outcome(reply: Any) -> bool | str:
         return OF_ANOTHER if checked(reply) == REFUSED else bool(reply)
     except CommandRefused as refused:
         return str(refused)
-
-
-def delete_documents(keys: Keys, document_ids: Sequence[str], removed: list[str]) -> Flow[bool]:
-    """Remove the documents with all their passages, and note the ids of those that were there.
-
-    Returns:
-        Whether they were removed from the store that serves: if not, they are to be removed from that too.
-    """
-    serves = True
-    for start in range(0, len(document_ids), KEYS_PER_ROUND):
-        part = document_ids[start : start + KEYS_PER_ROUND]
-        # A second time they would be said not to be there.
-        *replies, found = yield Once([*_removals(keys, part), ("HMGET", keys.manifest, BIRTH, STORE)])
-        removed += [document_id for document_id, reply in zip(part, replies, strict=True) if int(checked(reply))]
-        serves = yield from still_serves(keys, found)
-    return serves
-
-
-def remove_at_once(keys: Keys, document_ids: Sequence[str]) -> Flow[None]:
-    """Remove the documents with all their passages, whether or not the store serves."""
-    for start in range(0, len(document_ids), KEYS_PER_ROUND):
-        for reply in (yield _removals(keys, document_ids[start : start + KEYS_PER_ROUND])):
-            checked(reply)
-
-
-def _removals(keys: Keys, document_ids: Sequence[str]) -> list[Command]:
-    return [("EVAL", _REMOVE, "1", keys.record(one), keys.passages(one)) for one in document_ids]
-
-
-def remove_beyond(keys: Keys, numbers: Mapping[str, Sequence[int]]) -> Flow[dict[str, tuple[int, int]]]:
-    """Remove the passages that no record counts, which others behind a hole in a document are.
-
-    Args:
-        keys: the index's keys.
-        numbers: for each document the numbers of all passages that there are of it.
-
-    Returns:
-        For each document how many were removed, and how many are missing of those that its record counts.
-    """
-    outcomes: dict[str, tuple[int, int]] = {}
-    ids = list(numbers)
-    for start in range(0, len(ids), KEYS_PER_ROUND):
-        part = ids[start : start + KEYS_PER_ROUND]
-        replies = yield [
-            ("EVAL", _REMOVE_BEYOND, "1", keys.record(one), keys.passages(one), *map(str, numbers[one])) for one in part
-        ]
-        for one, reply in zip(part, replies, strict=True):
-            removed, missing = checked(reply)
-            outcomes[one] = int(removed), int(missing)
-    return outcomes

@@ -23,7 +23,7 @@ from ragknn.embedding._names import HASHING_PREFIX
 from ragknn.embedding._naming import default_embedder
 from ragknn.embedding.sentence import SentenceEmbedder
 from ragknn.errors import RagKNNError
-from ragknn.indexing._shared_index import resolve_url
+from ragknn.indexing._own_settings import resolve_url
 from ragknn.server._connection import connect, run
 from ragknn.server._programs import find_programs
 from ragknn.server.embedded import RedisServer

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 import click
 
-from ragknn._protocol.schema import Algorithm, FieldType
+from ragknn._protocol.schema import AUTO, Algorithm, FieldType
 from ragknn._protocol.vectors import DType
 from ragknn.cli import progress
 from ragknn.cli.dead_letters import check_place, write_dead_letters
@@ -27,7 +27,6 @@ from ragknn.files._rows import PLACE_FIELDS
 from ragknn.files.reader import DocumentReader, read_documents
 from ragknn.indexing._ingestion import all_new
 from ragknn.indexing._policy import Progress
-from ragknn.indexing._shared_index import AUTO
 from ragknn.indexing._splitters import splitter_of
 from ragknn.indexing.index import Index
 from ragknn.indexing.indexer import Indexer

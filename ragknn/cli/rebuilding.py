@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from ragknn._protocol.schema import Algorithm
+from ragknn._protocol.schema import AUTO, Algorithm
 from ragknn._protocol.vectors import DType
 from ragknn.cli import progress
 from ragknn.cli.documents import fields_option
@@ -16,7 +16,6 @@ from ragknn.cli.embedders import chosen_embedder, embedder_option
 from ragknn.cli.options import common, name_argument, recall_option, url_option
 from ragknn.cli.screen import print_json, stdout
 from ragknn.embedding.protocols import Embedder
-from ragknn.indexing._plans import AUTO
 from ragknn.indexing._splitters import splitter_of
 from ragknn.indexing.index import Index
 from ragknn.records import Metric

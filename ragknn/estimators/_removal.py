@@ -15,7 +15,7 @@ from ragknn._logs import WRITING as logger  # noqa: N811
 from ragknn._protocol.keys import Keys
 from ragknn.errors import ConnectionFailed, RagKNNError
 from ragknn.estimators._rows import remove_rows
-from ragknn.indexing._shared_index import load_own_settings
+from ragknn.indexing._own_settings import load_own_settings
 from ragknn.server._connection import run
 
 

@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
-from operator import index as as_integer
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn._checks import check_unicode, described, shown
+from ragknn._checks import check_unicode
 from ragknn._ids import passage_id
-from ragknn._plain import plain_label
 from ragknn._protocol.encoding import encode_tag, text_hash, vector_hash
-from ragknn._protocol.layout import Details, Dumped, details_hash, details_of, dump_details, find_gaps, whole_text
+from ragknn._protocol.layout import Details, Dumped, details_hash, details_of, dump_details, find_gaps
 from ragknn._protocol.schema import OnBadField, Schema
-from ragknn._protocol.vectors import as_vectors
-from ragknn.errors import InvalidVectors
 from ragknn.records import Document, Passage
 from ragknn.text._folding import FOLDING, fold
 from ragknn.text.splitting import Splitter
-
-# Between two passages that come without offsets.
-_APART = 2  # characters
 
 
 @dataclass(slots=True)
@@ -101,15 +93,6 @@ class Draft(ABC):
         if text_hash and text_hash != self.text_hash and text_hash == self.earlier_hash():
             self.text_hash = text_hash
         return self
-
-
-@dataclass(frozen=True, slots=True)
-class ReadyDocument:
-    """A document whose passages were cut elsewhere."""
-
-    id: str
-    passages: tuple[Passage, ...]
-    source: str = ""
 
 
 Cut: TypeAlias = Callable[[Document], Sequence[Passage]]
@@ -197,7 +180,7 @@ def drafting_documents(
 
 def _newer_parts(document: Document) -> list[str]:
     """Return what an earlier release did not put into the digest of a document."""
-    return [*([json.dumps(document.page_starts)] if document.page_starts else ()), *_folding([document.text])]
+    return [*([json.dumps(document.page_starts)] if document.page_starts else ()), *folding_of([document.text])]
 
 
 @dataclass(slots=True)
@@ -230,7 +213,7 @@ def drafting_vectors(schema: Schema, row_of: Callable[[str], NDArray[Any] | None
         row = row_of(document.id)
         if row is None and not document.text:
             raise ValueError("expected a text or a vector, got neither")
-        hashed = vector_hash(document.id, document.text, _blob(row))
+        hashed = vector_hash(document.id, document.text, blob_of(row))
         dumped = [dump_details(document.label, document.metadata)]
         return _WithVector(
             document.id, hashed, details_hash(dumped), dumped, schema, on_bad_field, False, (), document, row
@@ -239,221 +222,10 @@ def drafting_vectors(schema: Schema, row_of: Callable[[str], NDArray[Any] | None
     return draft
 
 
-@dataclass(slots=True)
-class _Ready(Draft):
-    """Of ready passages."""
-
-    passages: Sequence[Passage]
-
-    @property
-    def owners(self) -> Sequence[Passage]:
-        return self.passages
-
-    def cut(self) -> Sequence[Passage]:
-        return self.passages
-
-
-def drafting_ready(schema: Schema, embeds: bool) -> Drafting:
-    """Draft documents of ready passages; `embeds` says whether those without a vector get one."""
-
-    def draft(document: ReadyDocument, on_bad_field: OnBadField) -> Draft:
-        encode_tag(document.id, "the id")
-        passages = [_with_row(one, schema.dim) for one in _placed(document.passages)]
-        parts: list[str | bytes] = ["passages", document.id, str(embeds)]
-        for one in passages:
-            encode_tag(one.id, f"the id of passage {one.number}")
-            check_unicode(one.text, f"the text of passage {one.id!r}")
-            if not one.text and one.vector is None:
-                raise ValueError(f"passage {one.id!r}: expected a text or a vector, got neither")
-            parts += [one.id, one.text, str(one.start), str(one.end), _blob(one.vector)]
-        if any(one.page is not None or one.headings for one in passages):
-            parts.append(json.dumps([(one.page, one.headings) for one in passages], ensure_ascii=False))
-        if embeds:
-            parts += _folding([one.text for one in passages if one.vector is None])
-        dumped = [dump_details(one.label, one.metadata) for one in passages]
-        hashed = text_hash(*parts)
-        return _Ready(document.id, hashed, details_hash(dumped), dumped, schema, on_bad_field, embeds, (), passages)
-
-    return draft
-
-
-def drafting_as_cut(
-    schema: Schema, splitter: Splitter, cut: Cut, embedded_text: Callable[[Passage], str], otherwise: Drafting
-) -> Drafting:
-    """Draft documents of ready passages with vectors that would be cut and embedded in the same way.
-
-    They are stored as such documents are, so that a document of the same text is the same from then on.
-
-    Args:
-        schema: the index's schema.
-        splitter: as for `drafting_documents`.
-        cut: as for `drafting_documents`.
-        embedded_text: as for `drafting_documents`.
-        otherwise: drafts those that would be cut in another way.
-    """
-
-    def draft(ready: ReadyDocument, on_bad_field: OnBadField) -> Draft:
-        passages = _placed(ready.passages)
-        first, *others = passages
-        if any((one.label, one.metadata) != (first.label, first.metadata) for one in others):
-            return otherwise(ready, on_bad_field)
-        document = Document(ready.id, whole_text(passages, ""), first.label, first.metadata)
-        own = cut(document)
-        alike = [(one.id, one.start, one.end, embedded_text(one)) for one in own]
-        if alike != [(one.id, one.start, one.end, one.text) for one in passages if one.vector is not None]:
-            return otherwise(ready, on_bad_field)
-        rows = [_with_row(one, schema.dim).vector for one in passages]
-        known = [replace(one, vector=row) for one, row in zip(own, rows, strict=True)]
-        return drafting_documents(schema, splitter, lambda _: known, embedded_text)(document, on_bad_field)
-
-    return draft
-
-
-@dataclass(frozen=True, slots=True)
-class StoredDocument:
-    """A document as an index had it stored.
-
-    Attributes:
-        id: the document's id.
-        text_hash: its digest of what decides its passages and vectors.
-        gaps: what of its text is in none of its passages.
-        page_starts: offset of each page's first character in its text.
-        passages: in their order, with their vectors.
-        dumped: label and metadata of each passage, as they were stored.
-    """
-
-    id: str
-    text_hash: str
-    gaps: str
-    page_starts: tuple[int, ...]
-    passages: Sequence[Passage]
-    dumped: Sequence[Dumped]
-    source: str = ""
-
-
-@dataclass(slots=True)
-class _AsStored(Draft):
-    """Of a document as an index had it stored."""
-
-    document: StoredDocument
-    passages: Sequence[Passage]
-
-    @property
-    def owners(self) -> Sequence[Passage]:
-        return self.passages
-
-    def cut(self) -> Sequence[Passage]:
-        return self.passages
-
-    def gaps(self, passages: Sequence[Passage]) -> str:
-        return self.document.gaps
-
-
-def drafting_stored(schema: Schema) -> Drafting:
-    """Draft documents as they were stored; where they came from says the same of them as it did before."""
-
-    def draft(document: StoredDocument, on_bad_field: OnBadField) -> Draft:
-        encode_tag(document.id, "the id")
-        passages = [_with_row(one, schema.dim) for one in _placed(document.passages)]
-        for one in passages:
-            encode_tag(one.id, f"the id of passage {one.number}")
-            check_unicode(one.text, f"the text of passage {one.id!r}")
-        hashed = details_hash(document.dumped)
-        return _AsStored(
-            *(document.id, document.text_hash, hashed, document.dumped, schema, on_bad_field, False),
-            document.page_starts,
-            document,
-            passages,
-        )
-
-    return draft
-
-
-def by_document(passages: Iterable[Passage]) -> Iterator[ReadyDocument]:
-    """Put together the passages of each document, which must come one after the other.
-
-    Raises:
-        TypeError: something else than a passage.
-    """
-    if isinstance(passages, str | bytes | Mapping | type) or not hasattr(passages, "__iter__"):
-        raise TypeError(f"expected passages, got {described(passages)}: pass a list of Passage")
-    for document_id, own in groupby(map(_checked, passages), key=lambda passage: passage.document_id):
-        yield ReadyDocument(document_id, tuple(own))
-
-
-def _checked(passage: Any) -> Passage:
-    if not isinstance(passage, Passage):
-        raise TypeError(f"expected passages, got {shown(passage)} of type {type(passage).__name__}")
-    for what in ("document_id", "id"):
-        if not isinstance(value := getattr(passage, what), str) or not value:
-            raise TypeError(f"expected a passage with {what} as a str that is not empty, got {shown(value)}")
-    owner = f"passage {passage.id!r}"
-    if not isinstance(passage.text, str):
-        raise TypeError(f"expected the text of {owner} as str, got {type(passage.text).__name__}")
-    if not isinstance(passage.metadata, Mapping):
-        raise TypeError(f"expected the metadata of {owner} as a mapping, got {type(passage.metadata).__name__}")
-    page, headings = passage.page, passage.headings
-    if page is not None and not hasattr(page, "__index__"):
-        raise TypeError(f"expected the page of {owner} as an integer or None, got {shown(page)}")
-    if not isinstance(headings, list | tuple) or not all(isinstance(heading, str) for heading in headings):
-        raise TypeError(f"expected the headings of {owner} as a tuple of str, got {shown(headings)}")
-    return replace(
-        passage,
-        label=plain_label(passage.label, owner),
-        start=as_integer(passage.start),
-        end=as_integer(passage.end),
-        page=None if page is None else as_integer(page),
-        headings=tuple(headings),
-    )
-
-
-def _with_row(passage: Passage, dim: int) -> Passage:
-    """Return the passage with its vector, where it has one, as an array of shape (dim,).
-
-    Raises:
-        InvalidVectors: another shape.
-    """
-    if passage.vector is None:
-        return passage
-    [row, *others] = as_vectors(passage.vector, dim)
-    if others:
-        raise InvalidVectors(f"passage {passage.id!r}: expected a vector of shape ({dim},), got {len(others) + 1} rows")
-    return replace(passage, vector=row)
-
-
-def _placed(passages: Sequence[Passage]) -> list[Passage]:
-    """Return the passages numbered; those without offsets (0, 0) are put one after the other.
-
-    Raises:
-        ValueError: two passages of one id, a page below 1, or offsets that are not those of the text.
-    """
-    placed: list[Passage] = []
-    reached = -_APART
-    for number, passage in enumerate(passages):
-        start, end = passage.start, passage.end
-        if passage.page is not None and passage.page < 1:
-            raise ValueError(f"passage {passage.id!r}: expected a page of 1 or more, or None, got {passage.page}")
-        if start == end == 0:
-            start = reached + _APART
-            end = start + len(passage.text)
-        if passage.text and end - start != len(passage.text):
-            raise ValueError(
-                f"passage {passage.id!r}: expected end - start to be the length of the text, {len(passage.text)}, got "
-                f"{end} - {start}; leave both 0 if they are not known"
-            )
-        reached = max(reached, end)
-        placed.append(replace(passage, start=start, end=end, number=number))
-    ids = [passage.id for passage in placed]
-    if len(set(ids)) < len(ids):
-        twice = next(one for one in ids if ids.count(one) > 1)
-        raise ValueError(f"expected each passage id once, got {twice!r} twice")
-    return placed
-
-
-def _folding(texts: Sequence[str]) -> list[str]:
+def folding_of(texts: Sequence[str]) -> list[str]:
     """Return what goes into the digest of texts that are folded before they are embedded, and of no others."""
     return [FOLDING] if [text for text in texts if fold(text) is not text] else []
 
 
-def _blob(row: NDArray[Any] | None) -> bytes:
+def blob_of(row: NDArray[Any] | None) -> bytes:
     return b"" if row is None else np.ascontiguousarray(row).tobytes()

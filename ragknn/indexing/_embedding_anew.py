@@ -10,15 +10,16 @@ from ragknn._ids import passage_id
 from ragknn._protocol.copying import state_of
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.reading import Stored, document_of, read_stored
+from ragknn._protocol.removing import remove_at_once
 from ragknn._protocol.replies import checked
 from ragknn._protocol.schema import OnBadField
-from ragknn._protocol.writing import remove_at_once
 from ragknn.embedding.protocols import Embedder
 from ragknn.errors import RebuildFailed
-from ragknn.indexing._drafts import Draft, ReadyDocument, drafting_ready
+from ragknn.indexing._drafts import Draft
 from ragknn.indexing._filling import Filling
 from ragknn.indexing._line import Line
 from ragknn.indexing._policy import Policy
+from ragknn.indexing._ready import ReadyDocument, drafting_ready
 from ragknn.indexing._recipes import recipe
 from ragknn.indexing._splitters import splitter_of
 from ragknn.indexing._tally import Tally

@@ -22,8 +22,10 @@ from ragknn._protocol.holding import lost
 from ragknn._protocol.keys import FIRST
 from ragknn._protocol.opening import REBUILD
 from ragknn._protocol.place import Place
+from ragknn._protocol.removing import remove_at_once
 from ragknn._protocol.replies import as_text, checked
-from ragknn._protocol.writing import DAMAGED, remove_at_once, stored_hashes, write_documents
+from ragknn._protocol.stored import DAMAGED, stored_hashes
+from ragknn._protocol.writing import write_documents
 from ragknn.errors import CommandRefused, RebuildFailed
 from ragknn.indexing._reading import in_parts
 from ragknn.reports import Failure

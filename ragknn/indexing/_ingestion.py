@@ -18,9 +18,10 @@ from ragknn._protocol.keys import Keys
 from ragknn._protocol.opening import serving
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import EVERYTHING, Fragment
+from ragknn._protocol.removing import delete_documents, remove_beyond
 from ragknn._protocol.replies import SearchIndexInfo
+from ragknn._protocol.stored import DAMAGED, stored_hashes
 from ragknn._protocol.version import named_birth
-from ragknn._protocol.writing import DAMAGED, delete_documents, remove_beyond, stored_hashes
 from ragknn.errors import DeletionRefused
 from ragknn.indexing._drafts import Drafting
 from ragknn.indexing._line import Embedding, Line, Renewal

@@ -21,14 +21,16 @@ from ragknn._logs import EMBEDDING, SPLITTING, WRITING
 from ragknn._protocol.flows import Ahead, Begun, Flow, Work
 from ragknn._protocol.place import Place
 from ragknn._protocol.presence import gone
+from ragknn._protocol.stored import stored_details, stored_records
 from ragknn._protocol.vectors import as_vectors
 from ragknn._protocol.version import named_birth
-from ragknn._protocol.writing import MOVED, Outcome, stored_details, stored_records, write_documents
+from ragknn._protocol.writing import MOVED, Outcome, write_documents
 from ragknn.errors import EmbeddingError, InvalidVectors
-from ragknn.indexing._drafts import Drafting, ReadyDocument
+from ragknn.indexing._drafts import Drafting
 from ragknn.indexing._owners import ids_of_others
 from ragknn.indexing._pending import Pending, pending_of, storable, writes_of
 from ragknn.indexing._policy import Policy
+from ragknn.indexing._ready import ReadyDocument
 from ragknn.indexing._tally import Tally
 
 # Passages embedded in one call, of several documents where they are short: enough for the model to sort them by length,

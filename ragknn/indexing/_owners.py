@@ -13,7 +13,7 @@ from ragknn._protocol.owners import Owners
 from ragknn._protocol.place import Place
 from ragknn._protocol.replies import as_text, checked
 from ragknn._protocol.schema import Schema
-from ragknn.indexing._drafts import ReadyDocument
+from ragknn.indexing._ready import ReadyDocument
 
 
 def owners_of(schema: Schema, details: Sequence[Details]) -> Owners | None:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from ragknn._protocol.layout import Details, Dumped, digest_of, not_everywhere, passage_fields, record_fields
 from ragknn._protocol.owners import OF_ANOTHER
 from ragknn._protocol.schema import Schema
+from ragknn._protocol.stored import DAMAGED
 from ragknn._protocol.vectors import find_faults, to_bytes
-from ragknn._protocol.writing import DAMAGED, Change, Replacement
+from ragknn._protocol.writing import Change, Replacement
 from ragknn.indexing._drafts import Draft, Drafting
 from ragknn.indexing._owners import owners_of
 from ragknn.indexing._policy import Policy

@@ -7,15 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypedDict
 
 from ragknn._checks import check_embedder, check_mapping, check_type
-from ragknn._protocol.schema import Algorithm, FieldType, Schema
+from ragknn._protocol.schema import AUTO, Algorithm, FieldType, Schema
 from ragknn._protocol.vectors import DType
 from ragknn.embedding.protocols import Embedder
 from ragknn.indexing._recipes import embedder_properties
 from ragknn.indexing._splitters import splitter_of
 from ragknn.records import Metric
 from ragknn.text.splitting import Splitter
-
-AUTO = "auto"  # of the dtype: the one that suits the index
 
 # Of these the passages hold something, so that they are written anew where one of them changes.
 _STORED = ("dtype", "fields", "language", "stop_words", "fold_accents", "required_filter")

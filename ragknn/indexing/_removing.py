@@ -15,12 +15,12 @@ from ragknn._protocol.version import named_birth
 from ragknn._protocol.writing import MOVED, Change, Outcome, Removal, Replacement, write_documents
 from ragknn.errors import CommandRefused
 from ragknn.filters import Where
-from ragknn.indexing._drafts import ReadyDocument, drafting_ready
 from ragknn.indexing._line import CHANGED_MEANWHILE
 from ragknn.indexing._merging import ATTEMPTS, DOCUMENTS_PER_ROUND, if_as_read
 from ragknn.indexing._pending import pending_of, writes_of
 from ragknn.indexing._policy import Policy
 from ragknn.indexing._reading import PASSAGES_PER_PART, checked_ids, in_parts, storable
+from ragknn.indexing._ready import ReadyDocument, drafting_ready
 from ragknn.indexing._tally import Tally
 
 if TYPE_CHECKING:

@@ -15,19 +15,17 @@ from ragknn._protocol.counting import (
     count_passages,
     count_values,
     find_range,
-    index_info,
 )
 from ragknn._protocol.dropping import drop_index
 from ragknn._protocol.flows import Flow, repeatable
 from ragknn._protocol.kept import Kept
 from ragknn._protocol.keys import Keys
-from ragknn._protocol.measured import all_measured
 from ragknn._protocol.opening import Opened, drop_unopened, open_index, reopened
 from ragknn._protocol.place import Bulk, OnIncomplete, Place
 from ragknn._protocol.presence import gone
 from ragknn._protocol.query import EVERYTHING, Fragment
-from ragknn._protocol.replies import ServerInfo, dotted
-from ragknn._protocol.schema import FORMAT, Algorithm, FieldType, Schema
+from ragknn._protocol.replies import ServerInfo
+from ragknn._protocol.schema import AUTO, FORMAT, Algorithm, FieldType, Schema
 from ragknn._protocol.vectors import DType
 from ragknn._protocol.watch import Watch
 from ragknn._protocol.where import check_required, compiling
@@ -40,12 +38,12 @@ from ragknn.errors import IndexNotOpen
 from ragknn.filters import Where
 from ragknn.indexing._changing import add_fields
 from ragknn.indexing._moving import moved
+from ragknn.indexing._own_settings import load_own_settings
 from ragknn.indexing._recipes import embedder_properties
-from ragknn.indexing._splitters import keep_splitter, splitter_of
+from ragknn.indexing._splitters import keep_splitter
 from ragknn.records import Metric
-from ragknn.reports import IndexInfo, IngestReport
+from ragknn.reports import IngestReport
 from ragknn.server._connection import check_client, check_url
-from ragknn.server._urls import with_password
 from ragknn.text.splitting import Splitter
 
 if TYPE_CHECKING:
@@ -57,8 +55,6 @@ _LIVE = (
     *("_client", "_clients", "_opened", "_closed", "_watch", "_kept", "_places", "_lock", "_settings"),
     "_embedder_fits",
 )
-
-AUTO = "auto"  # of the dtype: chosen when the index is made
 
 
 class SharedIndex:
@@ -398,61 +394,3 @@ class SharedIndex:
 
     def _adopting(self, splitter: Splitter) -> Flow[None]:
         self._take((yield from keep_splitter(self._place(), splitter)))
-
-    @repeatable
-    def _describing(self, where: Where | None) -> Flow[IndexInfo]:
-        schema, server = self.schema, self.server
-        info = yield from index_info(self._keys)
-        is_open = schema.required_filter is None  # else nothing tells how much others have
-        measured = (yield from all_measured(self._keys)) if schema.algorithm == "hnsw" and is_open else []
-        documents: int | None = None
-        passages = info.passages if is_open else None
-        if is_open or where is not None:
-            among = yield from self._filtering(where)
-            documents = yield from count_documents(self._place(), among)
-            passages = passages if where is None else (yield from count_passages(self._place(), among))
-        return IndexInfo(
-            name=self.name,
-            documents=documents,
-            passages=passages,
-            embedder=schema.embedder,
-            dim=schema.dim,
-            metric=schema.metric,
-            algorithm=schema.algorithm,
-            dtype=schema.dtype,
-            fields=schema.fields,
-            memory_bytes=info.memory_bytes if is_open else None,
-            percent_indexed=info.percent_indexed,
-            indexing_failures=info.failures,
-            redis_version=dotted(server.version),
-            search_version=dotted(server.search or ()),
-            splitter=splitter_of(schema).settings,
-            words=_words_of(schema),
-            storage=schema.storage,
-            measured_recall={f"@{one.k}": str(one) for one in measured},
-            required_filter=schema.required_filter,
-        )
-
-
-def _words_of(schema: Schema) -> dict[str, Any]:
-    if not schema.text_search:
-        return {}
-    stop_words = len(schema.stop_words or ())
-    return {"language": schema.language, "fold_accents": schema.fold_accents, "stop_words": stop_words}
-
-
-def load_own_settings() -> Settings:
-    # Late, because pydantic-settings takes longer to import than all the rest of ragknn.
-    from ragknn.settings import load_settings
-
-    return load_settings()
-
-
-def resolve_url(url: str | None, settings: Settings) -> str:
-    """Return the URL to use; starts the embedded server where none is named."""
-    if url := url or settings.url:
-        return with_password(url, settings.password.get_secret_value() if settings.password else None)
-    # Late, because those who run their own Redis need nothing of it.
-    from ragknn.server.embedded import shared_server
-
-    return shared_server(settings).url

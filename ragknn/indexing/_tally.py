@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ragknn._checks import check_unicode, shown
-from ragknn.indexing._drafts import ReadyDocument, StoredDocument
 from ragknn.indexing._policy import Policy
+from ragknn.indexing._ready import ReadyDocument, StoredDocument
 from ragknn.records import Document
 from ragknn.reports import Failure, IngestReport, Note, Verification
 

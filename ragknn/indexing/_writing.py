@@ -29,26 +29,21 @@ from ragknn._protocol.place import Place
 from ragknn._protocol.presence import rebuilt
 from ragknn._protocol.query import EVERYTHING, Fragment
 from ragknn._protocol.reading import matching
+from ragknn._protocol.removing import delete_documents
 from ragknn._protocol.schema import OnBadField
 from ragknn._protocol.vectors import as_vectors
-from ragknn._protocol.writing import delete_documents
 from ragknn.embedding._long_texts import LongTexts, checked_choice, embed_documents
 from ragknn.errors import InvalidVectors
 from ragknn.filters import Where
 from ragknn.indexing._changing import Changed, change_details
-from ragknn.indexing._drafts import (
-    Drafting,
-    by_document,
-    drafting_as_cut,
-    drafting_ready,
-    drafting_vectors,
-)
+from ragknn.indexing._drafts import Drafting, drafting_vectors
 from ragknn.indexing._ingestion import ingest, tell
 from ragknn.indexing._line import Embedding, Renewal
 from ragknn.indexing._merging import merging
 from ragknn.indexing._newcomers import ReadyVectors
 from ragknn.indexing._policy import IngestOptions, Policy
 from ragknn.indexing._reading import DOCUMENTS_PER_PART, checked_ids, in_parts, storable
+from ragknn.indexing._ready import by_document, drafting_as_cut, drafting_ready
 from ragknn.indexing._recipes import cutting, embedding_by, reads_of, recipe
 from ragknn.indexing._splitters import notes_on_change, splitter_of
 from ragknn.indexing.async_index import AsyncIndex

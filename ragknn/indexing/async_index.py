@@ -15,7 +15,9 @@ from ragknn.embedding.protocols import Embedder
 from ragknn.errors import IndexNotFound
 from ragknn.filters import Where
 from ragknn.indexing._checking import checking
+from ragknn.indexing._describing import describing
 from ragknn.indexing._mapping import SAMPLE, mapping
+from ragknn.indexing._own_settings import resolve_url
 from ragknn.indexing._plans import Changes
 from ragknn.indexing._projection import Method
 from ragknn.indexing._reading import (
@@ -31,7 +33,7 @@ from ragknn.indexing._reading import (
     reading_spots,
 )
 from ragknn.indexing._rebuilding import LEAST_RECALL, abandoning, rebuilding, reembedding
-from ragknn.indexing._shared_index import SharedIndex, resolve_url
+from ragknn.indexing._shared_index import SharedIndex
 from ragknn.indexing.mapping import IndexMap
 from ragknn.records import Document, Passage
 from ragknn.reports import CheckReport, IndexInfo, IngestReport, RebuildReport
@@ -209,7 +211,7 @@ class AsyncIndex(SharedIndex):
 
     async def describe(self, where: Where | None = None) -> IndexInfo:
         """Async twin of `Index.describe`."""
-        return await self._run(self._describing(where))
+        return await self._run(describing(self, where))
 
     async def map(
         self,

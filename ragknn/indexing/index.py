@@ -14,7 +14,9 @@ from ragknn.embedding.protocols import Embedder
 from ragknn.errors import IndexNotFound
 from ragknn.filters import Where
 from ragknn.indexing._checking import checking
+from ragknn.indexing._describing import describing
 from ragknn.indexing._mapping import SAMPLE, mapping
+from ragknn.indexing._own_settings import resolve_url
 from ragknn.indexing._plans import Changes
 from ragknn.indexing._projection import Method
 from ragknn.indexing._reading import (
@@ -30,7 +32,7 @@ from ragknn.indexing._reading import (
     reading_spots,
 )
 from ragknn.indexing._rebuilding import LEAST_RECALL, abandoning, rebuilding, reembedding
-from ragknn.indexing._shared_index import SharedIndex, resolve_url
+from ragknn.indexing._shared_index import SharedIndex
 from ragknn.indexing.mapping import IndexMap
 from ragknn.records import Document, Passage
 from ragknn.reports import CheckReport, IndexInfo, IngestReport, RebuildReport
@@ -310,7 +312,7 @@ class Index(SharedIndex):
         and in others, which notice it by themselves. Until it is dropped, the server needs memory for both.
 
         Where the passages hold other things by the changes, each is written anew beside the one that serves. Writers
-        wait while the last of them are, some seconds for a million passages; searches do not.
+        wait while the last of them are, the longer the more documents there are; searches do not.
 
         Where this is interrupted, the index serves as it was; to call it again with the same arguments goes on where it
         was, and with others begins anew. What is left of it after the switch is dropped when the index is opened next.
@@ -415,7 +417,7 @@ class Index(SharedIndex):
             ValueError: an invalid filter, or one without what the index requires.
             ServerError: the server cannot be reached or refuses a command.
         """
-        return self._run(self._describing(where))
+        return self._run(describing(self, where))
 
     def map(
         self,

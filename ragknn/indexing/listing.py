@@ -7,7 +7,7 @@ from contextlib import aclosing, closing
 from typing import TypeVar
 
 from ragknn._protocol.opening import listing
-from ragknn.indexing._shared_index import load_own_settings, resolve_url
+from ragknn.indexing._own_settings import load_own_settings, resolve_url
 from ragknn.server._connection import aconnect, arun, check_url, connect, run
 
 _T = TypeVar("_T")

@@ -18,12 +18,13 @@ from ragknn._protocol.vectors import DType
 from ragknn.embedding._names import READY_VECTORS
 from ragknn.embedding.protocols import Embedder
 from ragknn.errors import ReadError
-from ragknn.indexing._drafts import Draft, ReadyDocument, StoredDocument, drafting_ready, drafting_stored
+from ragknn.indexing._drafts import Draft
 from ragknn.indexing._ingestion import ingest
+from ragknn.indexing._own_settings import load_own_settings, resolve_url
 from ragknn.indexing._policy import Policy
 from ragknn.indexing._policy import Progress as Reporting
+from ragknn.indexing._ready import ReadyDocument, StoredDocument, drafting_ready, drafting_stored
 from ragknn.indexing._recipes import embedder_properties
-from ragknn.indexing._shared_index import load_own_settings, resolve_url
 from ragknn.indexing._writing import embeds_nothing
 from ragknn.indexing.async_index import AsyncIndex
 from ragknn.indexing.index import Index

@@ -16,7 +16,7 @@ from ragknn._protocol.keys import HEADINGS, PAGE
 from ragknn._protocol.replies import as_text
 from ragknn._protocol.vectors import DType, from_bytes
 from ragknn.errors import MissingDependency, ReadError
-from ragknn.indexing._drafts import ReadyDocument, StoredDocument
+from ragknn.indexing._ready import ReadyDocument, StoredDocument
 from ragknn.records import Passage
 
 # What is read of each passage's hash.

@@ -17,8 +17,8 @@ from ragknn._protocol.flows import Flow
 from ragknn._protocol.keys import Keys
 from ragknn.embedding.protocols import Embedder
 from ragknn.errors import SchemaMismatch
+from ragknn.indexing._own_settings import load_own_settings, resolve_url
 from ragknn.indexing._policy import IngestOptions, Progress
-from ragknn.indexing._shared_index import load_own_settings, resolve_url
 from ragknn.indexing._writing import adopting_passages
 from ragknn.indexing.async_index import AsyncIndex
 from ragknn.indexing.index import Index

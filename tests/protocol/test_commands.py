@@ -15,18 +15,12 @@ from ragknn._protocol.flows import Pause, Work
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.opening import Opened, listing, open_index
 from ragknn._protocol.place import Place
+from ragknn._protocol.removing import delete_documents
 from ragknn._protocol.replies import ServerInfo
 from ragknn._protocol.schema import Schema
+from ragknn._protocol.stored import DAMAGED, stored_hashes, stored_records
 from ragknn._protocol.watch import Watch
-from ragknn._protocol.writing import (
-    DAMAGED,
-    Change,
-    Replacement,
-    delete_documents,
-    stored_hashes,
-    stored_records,
-    write_documents,
-)
+from ragknn._protocol.writing import Change, Replacement, write_documents
 
 KEYS = Keys("doc")
 SCHEMA = Schema(
