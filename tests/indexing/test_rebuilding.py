@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from servers import private_server
+from stepping import Killed, up_to
 
 from ragknn import (
     Document,
@@ -200,21 +201,6 @@ def test_no_search_and_no_write_fails_meanwhile(redis_url, index_name, made, cli
     assert all(made.exists(written))
     assert made.count() == ROWS + len(written)
     assert is_tidy(client, index_name, 5)
-
-
-class Killed(BaseException):
-    """As if the process had ended here."""
-
-
-def up_to(flow, steps):
-    sent = None
-    for _ in range(steps):
-        try:
-            sent = yield flow.send(sent)
-        except StopIteration as stop:
-            return stop.value
-    flow.close()
-    raise Killed
 
 
 def test_it_may_end_between_any_two_commands(redis_url, index_name, made, client):

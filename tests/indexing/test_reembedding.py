@@ -4,11 +4,11 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import numpy as np
 import pytest
+from stepping import Killed, at_work, up_to
 from stores import check_tidy, keys_of, same_as_fresh, stored
 
 from ragknn import (
@@ -160,21 +160,6 @@ def test_what_was_embedded_before_it_failed_is_not_embedded_again(redis_url, ind
         assert [one.text for one in index.documents(["d7"])] == ["Another one."]
 
 
-class Killed(BaseException):
-    """As if the process had ended here."""
-
-
-def up_to(flow, steps):
-    sent = None
-    for _ in range(steps):
-        try:
-            sent = yield flow.send(sent)
-        except StopIteration as stop:
-            return stop.value
-    flow.close()
-    raise Killed
-
-
 @pytest.mark.long
 def test_it_may_end_between_any_two_commands(redis_url, index_name, client):
     documents = DOCUMENTS[:6]
@@ -209,20 +194,8 @@ def test_it_may_end_between_any_two_commands(redis_url, index_name, client):
 @pytest.mark.long
 def test_no_search_and_no_write_fails_or_is_lost_meanwhile(redis_url, index_name, client):
     made(redis_url, index_name)
-    ended = threading.Event()
-    errors, asked = [], []
+    asked = []
     numbers = {"added": 0, "synced": 0}
-
-    def working(work):
-        def go():
-            try:
-                with Index(index_name, url=redis_url) as index:
-                    while not ended.is_set():
-                        work(index)
-            except Exception as error:
-                errors.append(error)
-
-        return threading.Thread(target=go)
 
     def ask(index):
         found = Retriever(index).retrieve("Letter 7 is about pears and plums.", 3)
@@ -246,18 +219,9 @@ def test_no_search_and_no_write_fails_or_is_lost_meanwhile(redis_url, index_name
         )
         assert not report.failed
 
-    threads = [working(work) for work in (ask, ask, add, sync)]
-    for thread in threads:
-        thread.start()
-    try:
-        with Index(index_name, url=redis_url) as index:
-            for embedder, splitter in [(NEW, LONG), (OLD, SHORT), (NEW, SHORT), (OLD, LONG)]:
-                assert index.reembed(embedder, splitter).changed
-    finally:
-        ended.set()
-        for thread in threads:
-            thread.join()
-    assert errors == []
+    with at_work(redis_url, index_name, (ask, ask, add, sync)), Index(index_name, url=redis_url) as index:
+        for embedder, splitter in [(NEW, LONG), (OLD, SHORT), (NEW, SHORT), (OLD, LONG)]:
+            assert index.reembed(embedder, splitter).changed
     assert min(len(asked), *numbers.values()) > 3
     expected = {one.id: one for one in [*DOCUMENTS, Document("s", f"Letter {numbers['synced']}.", None, {"year": -1})]}
     added = [(n, m) for n in range(numbers["added"]) for m in (0, 2)]

@@ -1,0 +1,61 @@
+"""What goes on meanwhile: flows that are ended or disturbed between two of their steps, and threads at work."""
+
+import threading
+from contextlib import contextmanager
+
+from ragknn import Index
+
+
+class Killed(BaseException):
+    """As if the process had ended here."""
+
+
+def up_to(flow, steps):
+    """Run so many steps of the flow, and end as if the process had ended there, unless it was done before."""
+    sent = None
+    for _ in range(steps):
+        try:
+            sent = yield flow.send(sent)
+        except StopIteration as stop:
+            return stop.value
+    flow.close()
+    raise Killed
+
+
+def disturbed(flow, at, disturb):
+    """Run the flow, and disturb it before a step of it; return whether it came so far."""
+    sent, number = None, 0
+    while True:
+        try:
+            step = flow.send(sent)
+        except StopIteration:
+            return number > at
+        if number == at:
+            disturb()
+        number += 1
+        sent = yield step
+
+
+@contextmanager
+def at_work(url, name, works, **options):
+    """Let a thread do each of the works on an index that it has open, again and again, while the block runs."""
+    ended, errors = threading.Event(), []
+
+    def going_on(work):
+        try:
+            with Index(name, url=url, **options) as index:
+                while not ended.is_set():
+                    work(index)
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=going_on, args=[work]) for work in works]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+    assert errors == []
