@@ -87,6 +87,16 @@ def all_but(query: str) -> str:
     return f"((-{query}) ~{NOWHERE})"
 
 
+def all_of(queries: Sequence[str]) -> str:
+    """Return what finds the passages that each of several queries finds.
+
+    Where all of them are alternatives, one of which is a group with a value that no passage has, as in
+    `(a|(b nowhere)) (a|(c nowhere))`, a vector search of search 2.10 finds nothing, but for something optional beside.
+    """
+    optional = f" ~{NOWHERE}" if all("|" in query for query in queries) else ""
+    return f"({' '.join(queries)}{optional})"
+
+
 # What finds the passages that have a label.
 LABELLED = Fragment(all_but("ismissing(@label)"), {})
 

@@ -15,7 +15,7 @@ from ragknn._protocol.encoding import any_field_tag, encode_tag, has_field_tag
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.keys import Keys, field_alias
 from ragknn._protocol.numeric import as_number
-from ragknn._protocol.query import EVERYTHING, NOWHERE, Fragment, all_but
+from ragknn._protocol.query import EVERYTHING, NOWHERE, Fragment, all_but, all_of
 from ragknn._protocol.replies import as_text, checked
 from ragknn._protocol.schema import ANY_FIELD, FieldType, Schema
 from ragknn.filters import Where
@@ -369,4 +369,6 @@ def _joined(parts: Sequence[_Part], either: bool) -> _Part:
 
 
 def _grouped(queries: Sequence[str], either: bool) -> str:
-    return queries[0] if len(queries) == 1 else f"({('|' if either else ' ').join(queries)})"
+    if len(queries) == 1:
+        return queries[0]
+    return f"({'|'.join(queries)})" if either else all_of(queries)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import redis
 from filtering import Meaning, comparisons, conditions, one_of, wheres
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ragknn import Document, HashingEmbedder, Index, Indexer, Retriever
@@ -101,6 +101,26 @@ def test_a_filter_restricts_each_kind_of_search_and_changes_nothing_else(retriev
     assert scores(retriever.retrieve(QUERY, k, mode="text", where=where)) == by_words
     assert scores(retriever.retrieve(QUERY, k, mode="text", where=where, max_distance=2.0)) == by_words
     assert retriever.index.count_documents(where) == len(meant(where))
+
+
+OR_NOTHING = {"$or": [{"tag": None}, {"document_id": "d0", "tag": "nowhere"}]}
+# Of which some find nothing at all.
+FEW = wheres(
+    st.sampled_from([{"tag": "a"}, {"tag": None}, {"tag": "nowhere"}, {"tag": {"$in": ["nowhere", "neither"]}}])
+    | st.sampled_from(
+        [{"label": "p"}, {"label": {"$ne": "p"}}, {"label": "nowhere"}, {"document_id": {"$prefix": "q"}}]
+    )
+    | st.sampled_from([{"number": {"$gte": 1}}, {"number": 99}, {"number": {"$in": [1, 77]}}])
+)
+
+
+@settings(max_examples=200)
+@given(where=FEW)
+@example(where={"$and": [OR_NOTHING, OR_NOTHING]})
+@example(where={"$and": [{"$or": [{"label": "p"}, {"label": "p", "tag": "nowhere"}]}, OR_NOTHING]})
+def test_alternatives_that_nothing_has_keep_no_others_out(retriever, where):
+    assert set(distances(retriever.retrieve(QUERY, 90, where=where))) == meant(where)
+    assert set(distances(retriever.retrieve(QUERY, None, max_distance=2.0, where=where))) == meant(where)
 
 
 def test_alternatives_that_deny_something_find_all_that_they_mean(retriever):
