@@ -51,12 +51,9 @@ def drafting_ready(schema: Schema, embeds: bool) -> Drafting:
     """Draft documents of ready passages; `embeds` says whether those without a vector get one."""
 
     def draft(document: ReadyDocument, on_bad_field: OnBadField) -> Draft:
-        encode_tag(document.id, "the id")
-        passages = [_with_row(one, schema.dim) for one in _placed(document.passages)]
+        passages = _fit(document.id, document.passages, schema.dim)
         parts: list[str | bytes] = ["passages", document.id, str(embeds)]
         for one in passages:
-            encode_tag(one.id, f"the id of passage {one.number}")
-            check_unicode(one.text, f"the text of passage {one.id!r}")
             if not one.text and one.vector is None:
                 raise ValueError(f"passage {one.id!r}: expected a text or a vector, got neither")
             parts += [one.id, one.text, str(one.start), str(one.end), blob_of(one.vector)]
@@ -126,18 +123,10 @@ class StoredDocument:
 
 
 @dataclass(slots=True)
-class _AsStored(Draft):
+class _AsStored(_Ready):
     """Of a document as an index had it stored."""
 
     document: StoredDocument
-    passages: Sequence[Passage]
-
-    @property
-    def owners(self) -> Sequence[Passage]:
-        return self.passages
-
-    def cut(self) -> Sequence[Passage]:
-        return self.passages
 
     def gaps(self, passages: Sequence[Passage]) -> str:
         return self.document.gaps
@@ -147,17 +136,13 @@ def drafting_stored(schema: Schema) -> Drafting:
     """Draft documents as they were stored; where they came from says the same of them as it did before."""
 
     def draft(document: StoredDocument, on_bad_field: OnBadField) -> Draft:
-        encode_tag(document.id, "the id")
-        passages = [_with_row(one, schema.dim) for one in _placed(document.passages)]
-        for one in passages:
-            encode_tag(one.id, f"the id of passage {one.number}")
-            check_unicode(one.text, f"the text of passage {one.id!r}")
+        passages = _fit(document.id, document.passages, schema.dim)
         hashed = details_hash(document.dumped)
         return _AsStored(
             *(document.id, document.text_hash, hashed, document.dumped, schema, on_bad_field, False),
             document.page_starts,
-            document,
             passages,
+            document,
         )
 
     return draft
@@ -199,6 +184,21 @@ def _checked(passage: Any) -> Passage:
         page=None if page is None else as_integer(page),
         headings=tuple(headings),
     )
+
+
+def _fit(document_id: str, passages: Sequence[Passage], dim: int) -> list[Passage]:
+    """Return the passages of a document as they can be stored: numbered, and with their vectors as arrays.
+
+    Raises:
+        InvalidVectors: a vector of another shape.
+        ValueError: an id or a text that cannot be stored, or as `_placed` says.
+    """
+    encode_tag(document_id, "the id")
+    fit = [_with_row(one, dim) for one in _placed(passages)]
+    for one in fit:
+        encode_tag(one.id, f"the id of passage {one.number}")
+        check_unicode(one.text, f"the text of passage {one.id!r}")
+    return fit
 
 
 def _with_row(passage: Passage, dim: int) -> Passage:

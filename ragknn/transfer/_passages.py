@@ -28,7 +28,6 @@ from ragknn.transfer._source import (
     Source,
     in_parts,
     read_entries,
-    read_keys,
 )
 from ragknn.transfer.layout import Layout
 
@@ -123,18 +122,19 @@ class Plan:
                 if one.folds_case:
                     yield Loss(one.name, "tags that differ in case only were one for filters, and are told apart")
         if self.source.failures:
-            reason = "the server could not index them, so that no search found them; they are not taken over"
-            yield Loss("keys", reason, self.source.failures)
+            # The server counts how often it failed, not with how many keys.
+            yield Loss("keys", "those that the server could not index, which no search found, are not taken over")
 
-    def passages(self, run: _RUN, count: Callable[[Loss], None]) -> Iterator[Passage]:
+    def passages(self, run: _RUN, keys: Sequence[str], count: Callable[[Loss], None]) -> Iterator[Passage]:
         """Iterate over the passages, those of one document after each other.
 
         Args:
             run: runs a flow on the server of the search index.
+            keys: where they are.
             count: called with what is lost of one of them.
         """
-        for keys in in_parts(self._ordered(run, run(read_keys(self.source))), ENTRIES_PER_PART):
-            for key, stored, expires in run(read_entries(self.source, keys)):
+        for part in in_parts(self._ordered(run, keys), ENTRIES_PER_PART):
+            for key, stored, expires in run(read_entries(self.source, part)):
                 if expires:
                     count(Loss("keys", "they expire on the server, and the passages will stay", 1, key))
                 yield self._passage(key, stored, count)

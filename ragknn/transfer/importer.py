@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
@@ -33,6 +33,7 @@ from ragknn.transfer.layout import Layout
 # Passages that are embedded to see whether the model is the one that made the vectors, and how near the two must be.
 # Texts that were embedded with their titles or metadata come to about .8; those of another model to about 0.
 _PROBES = 5
+_LOOKED_AT = 200  # keys, among which those are that have a text and a vector
 _LEAST_SIMILARITY = 0.5
 
 
@@ -131,7 +132,9 @@ class _Moving:
         )
         self._name, self._embedder, self._read = name, embedder, 0
         try:
-            self.plan = self._planned(source, layout)
+            found: Source = self._run(examine(source))
+            self._keys: Sequence[str] = self._run(read_keys(found))
+            self.plan = self._planned(found, layout)
             self._made = self.plan.settings
             self._lost = Losses(self.plan.losses())
             if embedder is not None:
@@ -150,11 +153,10 @@ class _Moving:
     def _run(self, flow: Flow[Any]) -> Any:
         return run(self._client, flow)
 
-    def _planned(self, name: str, layout: Layout | None) -> Plan:
-        source: Source = self._run(examine(name))
+    def _planned(self, source: Source, layout: Layout | None) -> Plan:
         if layout is not None:
             return Plan(source, "", layout)
-        sample = self._run(read_entries(source, self._run(read_keys(source))[:1]))
+        sample = self._run(read_entries(source, self._keys[:1]))
         return Plan(source, *recognized(source, sample[0][1] if sample else {}))
 
     def _check_model(self, embedder: Embedder) -> None:
@@ -165,7 +167,7 @@ class _Moving:
         """
         if embedder.dim != self._made["dim"]:
             raise SchemaMismatch(self._name, {"dim": (embedder.dim, self._made["dim"])})
-        found = self.plan.passages(self._run, lambda loss: None)
+        found = self.plan.passages(self._run, self._keys[:_LOOKED_AT], lambda loss: None)
         probes = list(islice(((one.text, one.vector) for one in found if one.text and one.vector is not None), _PROBES))
         if not probes:
             return
@@ -190,7 +192,7 @@ class _Moving:
             close(self._client)
 
     def _passages(self) -> Iterator[Passage]:
-        for passage in self.plan.passages(self._run, self._lost.add):
+        for passage in self.plan.passages(self._run, self._keys, self._lost.add):
             self._read += 1
             yield passage
 
