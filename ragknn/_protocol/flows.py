@@ -13,6 +13,9 @@ An operation is a generator. It yields what it waits for and is sent what came o
 `connection.run` drives it in sync and `connection.arun` in async code. Each command is a tuple that could be
 typed into redis-cli; numbers are text by then, since what packs commands cannot be interrupted while it makes them so.
 
+What a step raises is raised in the flow, where it was yielded: so a flow can clean up after an error, with steps of its
+own. After an interrupt, or where a task is cancelled, it is closed, and must not yield any more.
+
 Flows that were begun work one at a time, in the order in which they were begun, and so do their commands reach the
 server: those of one flow after those of the flows begun before. When a flow ends, however it ends, nothing of what it
 began goes on.
@@ -22,6 +25,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial, wraps
 from typing import Any, ParamSpec, TypeAlias, TypeVar
@@ -105,6 +109,22 @@ Flow: TypeAlias = Generator[Step, Any, T]
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with how much is done and how much there is."""
+
+
+def within(flow: Flow[T], answer: Callable[[Step], Flow[Any]]) -> Flow[T]:
+    """Run a flow as a part of another one, by which its steps are answered; what is raised there is raised in it."""
+    with closing(flow):
+        try:
+            step = flow.send(None)
+            while True:
+                try:
+                    sent = yield from answer(step)
+                except Exception as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(sent)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
 
 
 class Repeatable(Generator[Step, Any, T]):

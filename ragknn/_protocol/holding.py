@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from ragknn._protocol.flows import Flow, Pause
+from ragknn._protocol.flows import Flow, Pause, Step, within
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.opening import REBUILD
 from ragknn._protocol.replies import checked
@@ -73,18 +72,17 @@ def hold(keys: Keys, mark: str, begun: str = "") -> Flow[None]:
 
 def while_held(keys: Keys, mark: str, flow: Flow[T], begun: str = "") -> Flow[T]:
     """Run the flow, and go on holding the index meanwhile; the arguments are those of `hold`."""
-    sent: Any = None
     held_at = time.monotonic()
-    with closing(flow):
-        while True:
-            try:
-                step = flow.send(sent)
-            except StopIteration as stop:
-                return stop.value  # type: ignore[no-any-return]
-            sent = yield step
-            if time.monotonic() - held_at > _RENEWED:
-                yield from hold(keys, mark, begun)
-                held_at = time.monotonic()
+
+    def answer(step: Step) -> Flow[Any]:
+        nonlocal held_at
+        sent = yield step
+        if time.monotonic() - held_at > _RENEWED:
+            yield from hold(keys, mark, begun)
+            held_at = time.monotonic()
+        return sent
+
+    return within(flow, answer)
 
 
 def let_go(keys: Keys, mark: str) -> Flow[None]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
 from functools import partial
 from typing import Any, TypeVar
 
 from ragknn._protocol.closing import STORE
-from ragknn._protocol.flows import Command, Each, Flow, Once, Repeatable
+from ragknn._protocol.flows import Command, Each, Flow, Once, Repeatable, Step, within
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.replies import as_text, checked, is_unknown_index
 from ragknn.errors import IndexNotFound
@@ -27,44 +26,54 @@ def while_there(keys: Keys, flow: Flow[T]) -> Flow[T]:
     Raises:
         IndexNotFound: the index, its search index, or the store of its passages is gone.
     """
-    sent: Any = None
-    asked = False
-    only_reads = isinstance(flow, Repeatable)
-    missing: list[Any] = []  # replies that tell of no search index
-    steps = flow.steps if isinstance(flow, Repeatable) else flow
-    with closing(steps):
-        while True:
-            try:
-                step = steps.send(sent)
-            except StopIteration as stop:
-                return stop.value  # type: ignore[no-any-return]
-            if isinstance(step, Each):
-                asked = True
-                sent = yield Each(step.commands, partial(_read, missing, step.read))
-                if missing:
-                    raise (yield from _why_missing(keys))
-                continue
-            commands = step.commands if isinstance(step, Once) else step
-            if not isinstance(commands, list):
-                sent = yield step
-                continue
-            before: list[Command] = [] if asked else [("HGET", keys.manifest, "schema")]
-            behind: list[Command] = []
-            if only_reads and _reads_passages(keys, commands):
-                behind = [("HGET", keys.manifest, STORE)]
-            if not (before or behind) or not commands or any(str(name).startswith("FT.") for name, *_ in commands):
-                sent = yield step
-            else:
-                all_commands = [*before, *commands, *behind]
-                replies = yield Once(all_commands) if isinstance(step, Once) else all_commands
-                sent = replies[len(before) : len(replies) - len(behind)]
-                if before and checked(replies[0]) is None:
-                    raise gone(keys)
-                if behind and int(checked(replies[-1]) or 1) != keys.store:
-                    raise rebuilt(keys)
-            asked = asked or bool(commands)
-            if any(is_unknown_index(reply) for reply in sent):
-                raise (yield from _why_missing(keys))
+    if isinstance(flow, Repeatable):
+        return within(flow.steps, _Looking(keys, only_reads=True).answer)
+    return within(flow, _Looking(keys, only_reads=False).answer)
+
+
+class _Looking:
+    """Answers the steps of a flow, and looks whether the index is there."""
+
+    __slots__ = ("_asked", "_keys", "_only_reads")
+
+    def __init__(self, keys: Keys, *, only_reads: bool) -> None:
+        self._keys = keys
+        self._only_reads = only_reads
+        self._asked = False  # whether the server has told already that the index is there
+
+    def answer(self, step: Step) -> Flow[Any]:
+        """Return what came of a step."""
+        if isinstance(step, Each):
+            return (yield from self._read_each(step))
+        commands = step.commands if isinstance(step, Once) else step
+        if not isinstance(commands, list):
+            return (yield step)
+        before: list[Command] = [] if self._asked else [("HGET", self._keys.manifest, "schema")]
+        behind: list[Command] = []
+        if self._only_reads and _reads_passages(self._keys, commands):
+            behind = [("HGET", self._keys.manifest, STORE)]
+        if not (before or behind) or not commands or any(str(name).startswith("FT.") for name, *_ in commands):
+            sent = yield step
+        else:
+            all_commands = [*before, *commands, *behind]
+            replies = yield Once(all_commands) if isinstance(step, Once) else all_commands
+            sent = replies[len(before) : len(replies) - len(behind)]
+            if before and checked(replies[0]) is None:
+                raise gone(self._keys)
+            if behind and int(checked(replies[-1]) or 1) != self._keys.store:
+                raise rebuilt(self._keys)
+        self._asked = self._asked or bool(commands)
+        if any(is_unknown_index(reply) for reply in sent):
+            raise (yield from _why_missing(self._keys))
+        return sent
+
+    def _read_each(self, step: Each) -> Flow[list[Any]]:
+        self._asked = True
+        missing: list[Any] = []  # replies that tell of no search index
+        sent: list[Any] = yield Each(step.commands, partial(_read, missing, step.read))
+        if missing:
+            raise (yield from _why_missing(self._keys))
+        return sent
 
 
 def _reads_passages(keys: Keys, commands: list[Command]) -> bool:

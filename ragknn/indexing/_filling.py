@@ -10,11 +10,12 @@ little, and a filling that was interrupted goes on where it was.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 from typing import Protocol
 
-from ragknn._protocol.copying import Hashes, Written, read_hashes, state_in, state_of, written_anew
+from ragknn._protocol.copying import read_hashes, state_in, state_of, written_anew
 from ragknn._protocol.counting import count_documents, index_info
 from ragknn._protocol.finding import existing_documents, scan
 from ragknn._protocol.flows import Flow, Pause, Progress, Work
@@ -213,13 +214,10 @@ class WritingAnew:
         """Copy documents; `Copier` says what is returned."""
         old, new = self._old, self._new
         found = yield from read_hashes(old.keys, document_ids)
-        made = yield Work(lambda: self._made(found))  # an error is not raised there, so that it is known here
-        if isinstance(made, RebuildFailed):
-            raise made
-        replacements, left_out = made
+        name, schemas = old.keys.name, (old.schema, new.schema)
+        replacements, left_out = yield Work(partial(written_anew, name, *schemas, found))
         for outcome in (yield from write_documents(new, replacements)) or []:
             if isinstance(outcome, str):
-                name = old.keys.name
                 raise RebuildFailed(
                     f"expected to write the documents of index {name!r} anew, got {outcome}: the index serves as it "
                     "was; call this again when it can be, or give it up with abandon_rebuild()"
@@ -228,9 +226,3 @@ class WritingAnew:
             own = [reason for one, reason in left_out if one == document_id]
             self.left_out[document_id] = [Failure(document_id, reason, document_id) for reason in own]
         return {document_id: state_in(hashes) for document_id, hashes in found.items()}
-
-    def _made(self, found: Mapping[str, Hashes]) -> Written | RebuildFailed:
-        try:
-            return written_anew(self._old.keys.name, self._old.schema, self._new.schema, found)
-        except RebuildFailed as error:
-            return error

@@ -27,7 +27,7 @@ from ragknn._protocol.vectors import find_faults, from_bytes
 from ragknn._protocol.versions import abandon, begin, begun_as, build, drop_others, give_up, left_behind, switch
 from ragknn._protocol.watch import Watch
 from ragknn.embedding.protocols import Embedder
-from ragknn.errors import IndexNotFound, RagKNNError, RebuildFailed
+from ragknn.errors import ConnectionFailed, IndexNotFound, RagKNNError, RebuildFailed
 from ragknn.indexing._embedding_anew import EmbeddingAnew
 from ragknn.indexing._filling import ATTEMPTS, FEW, LOOKS, Copier, Filling, WritingAnew
 from ragknn.indexing._plans import Changes, Plan, plan_of, plan_to_embed
@@ -96,6 +96,8 @@ def _carried_out(
         try:
             yield from index._keeping_up()  # another process may have rebuilt it before this one could
             report = yield from _rebuild(index, mark, plan, recall, progress or shown)
+        except ConnectionFailed:  # who cannot be reached cannot be asked, and the index is free again in some seconds
+            raise
         except Exception as error:
             dropped = yield from left_behind(index._keys)
             yield from let_go(index._keys, mark)
@@ -204,6 +206,8 @@ def _exchange(
         _check(keys.name, agreement, old, new, recall)
         memory = (yield from _memory(keys)), (yield from _memory(target))
         switched = yield from switch(keys, mark, manifest, new)
+    except ConnectionFailed:  # as above: the next writer opens it again
+        raise
     except Exception:
         yield from reopen(keys, mark)
         raise

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from contextvars import copy_context
+from dataclasses import dataclass
 from logging import DEBUG
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
@@ -56,17 +57,23 @@ class Driver:
             for begun in self._begun:
                 begun.flow.close()
 
-    def run(self, flow: Flow[T], sent: Any = None) -> T:
-        """Run the flow to its end, from the step of which `sent` came."""
+    def run(self, flow: Flow[T], step: Step | _UnderWay | None = None) -> T:
+        """Run the flow to its end, from the step that it has yielded where it was begun."""
         with closing(flow):
-            while True:
-                try:
-                    step = flow.send(sent)
-                except StopIteration as stop:
-                    return cast(T, stop.value)
-                sent = self._result(step)
+            try:
+                if step is None:
+                    step = flow.send(None)
+                while True:
+                    try:
+                        sent = self._result(step)
+                    except Exception as error:
+                        step = flow.throw(error)
+                    else:
+                        step = flow.send(sent)
+            except StopIteration as stop:
+                return cast(T, stop.value)
 
-    def _result(self, step: Step) -> Any:
+    def _result(self, step: Step | _UnderWay) -> Any:
         if isinstance(step, list):
             return self._replies(step)
         match step:
@@ -84,7 +91,9 @@ class Driver:
                 return begun
             case _Sent():
                 self._begun.discard(step)
-                return self.run(step.flow, step.result())
+                return self.run(step.flow, step.first)
+            case _UnderWay(result):
+                return result()
 
     def _replies(self, commands: list[Command], read: Read | None = None, *, once: bool = False) -> list[Any]:
         if self._lane is not None and self._lane.is_busy:
@@ -103,29 +112,36 @@ class Driver:
         try:
             step = next(flow)
         except StopIteration as stop:
-            return _Sent(_returning(stop.value), lambda: None, lambda: True)
+            return _Sent(_returning(stop.value), None, lambda: True)
         match step:
             case Work(call):
                 self._worker = self._worker or _Worker()
                 future = self._worker.submit(call)
-                return _Sent(flow, future.result, future.done)
+                return _Sent(flow, _UnderWay(future.result), future.done)
             case list() if not is_plain(self._client):
                 replies = self._replies(step)
-                return _Sent(flow, lambda: replies, lambda: True)
+                return _Sent(flow, _UnderWay(lambda: replies), lambda: True)
             case list():
                 lane = self._lane = self._lane or Lane(cast(redis.Redis, self._client))
                 letter = lane.send(step)
-                return _Sent(flow, lambda: lane.replies(letter), lambda: letter.replies is not None)
+                return _Sent(flow, _UnderWay(lambda: lane.replies(letter)), lambda: letter.replies is not None)
             case _:
-                return _Sent(flow, lambda: self._result(step), lambda: False)
+                return _Sent(flow, step, lambda: False)
+
+
+@dataclass(frozen=True, slots=True)
+class _UnderWay:
+    """A step that has begun, and what to call for what comes of it."""
+
+    result: Callable[[], Any]
 
 
 class _Sent(Begun):
-    """A flow whose first step has begun."""
+    """A flow whose first step has begun, or was left for later; None where the flow has ended."""
 
-    def __init__(self, flow: Flow[Any], result: Callable[[], Any], done: Callable[[], bool]) -> None:
+    def __init__(self, flow: Flow[Any], first: Step | _UnderWay | None, done: Callable[[], bool]) -> None:
         self.flow = flow
-        self.result = result
+        self.first = first
         self._done = done
 
     @property
@@ -162,14 +178,18 @@ class AsyncDriver:
 
     async def run(self, flow: Flow[T], *, ahead: bool = False) -> T:
         """Run the flow to its end; `ahead` says that it was begun by another."""
-        sent: Any = None
         with closing(flow):
-            while True:
-                try:
-                    step = flow.send(sent)
-                except StopIteration as stop:
-                    return cast(T, stop.value)
-                sent = await self._result(step, ahead)
+            try:
+                step = flow.send(None)
+                while True:
+                    try:
+                        sent = await self._result(step, ahead)
+                    except Exception as error:
+                        step = flow.throw(error)
+                    else:
+                        step = flow.send(sent)
+            except StopIteration as stop:
+                return cast(T, stop.value)
 
     async def _result(self, step: Step, ahead: bool) -> Any:
         if isinstance(step, list):

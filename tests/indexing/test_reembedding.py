@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import count
 
 import numpy as np
 import pytest
@@ -147,7 +148,7 @@ def test_what_was_embedded_before_it_failed_is_not_embedded_again(redis_url, ind
         with pytest.raises(Exception, match="out of credits"):
             index.reembed(Counting(until=600))
         assert index.count() == 1000
-        client.delete(f"ragknn:{index_name}:moving")  # as time does
+        assert not client.exists(f"ragknn:{index_name}:moving")
         Indexer(index).add([Document("d7", "Another one."), Document("new", "A new one.")])
         Indexer(index).delete(["d8"])
         embedder = Counting()
@@ -158,6 +159,45 @@ def test_what_was_embedded_before_it_failed_is_not_embedded_again(redis_url, ind
         check_tidy(client, index_name)
         assert list(index.exists(["d7", "d8", "new"])) == [True, False, True]
         assert [one.text for one in index.documents(["d7"])] == ["Another one."]
+
+
+class OutOfCredits:
+    """An embedder beside which documents are added, and that fails when writers wait for what it embeds."""
+
+    name, dim, max_tokens = "out of credits", 16, None
+
+    def __init__(self, is_closed, add):
+        self.is_closed, self.add = is_closed, add
+
+    def embed_documents(self, texts):
+        if self.is_closed():
+            raise ValueError("out of credits")
+        self.add()
+        return OLD.embed_documents(texts)
+
+    embed_queries = embed_documents
+
+
+def test_a_model_that_fails_keeps_no_writer_waiting(faces, redis_url, index_name, client):
+    made(redis_url, index_name)
+    manifest, numbers = f"ragknn:{index_name}:manifest", count()
+
+    def is_closed():
+        return client.hget(manifest, "birth").startswith(b"closed:")
+
+    with Index(index_name, url=redis_url) as other, faces.index(index_name, url=redis_url) as index:
+
+        def add():
+            Indexer(other).add([Document(f"new{next(numbers)}", "A new one.")]).raise_for_failures()
+
+        with pytest.raises(ValueError, match="out of credits"):
+            index.reembed(OutOfCredits(is_closed, add))
+        assert not is_closed()
+        assert not client.exists(f"ragknn:{index_name}:moving")
+        add()
+        assert index.abandon_rebuild()
+        assert index.count_documents() == 30 + next(numbers)
+    check_tidy(client, index_name)
 
 
 @pytest.mark.long

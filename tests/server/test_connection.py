@@ -16,7 +16,7 @@ from ragknn import (
     Retriever,
     UnsupportedServer,
 )
-from ragknn._protocol.flows import Pause, Work
+from ragknn._protocol.flows import Ahead, Each, Pause, Work, within
 from ragknn.server._connection import aconnect, arun, connect, run
 from ragknn.server._urls import mask_password
 
@@ -100,6 +100,85 @@ def test_a_flow_is_closed_when_its_work_fails(drive, error):
     with pytest.raises(error, match="no more"):
         drive(flow())
     assert closed == [True]
+
+
+def failing():
+    raise LookupError("no more")
+
+
+def unread():
+    yield Each([("PING",)], lambda number, reply: failing())
+
+
+def begun():
+    def working():
+        yield Work(failing)
+
+    yield (yield Ahead(working()))
+
+
+def begun_after_a_step():
+    def working():
+        yield [("PING",)]
+        yield Work(failing)
+
+    yield (yield Ahead(working()))
+
+
+def within_another():
+    def answer(step):
+        return (yield step)
+
+    def working():
+        yield [("PING",)]
+        yield Work(failing)
+
+    yield from within(working(), answer)
+
+
+@pytest.mark.parametrize("steps", [unread, begun, begun_after_a_step, within_another])
+def test_what_a_step_raises_is_raised_in_the_flow_which_may_clean_up(drive, steps):
+    def flow():
+        try:
+            yield from steps()
+        except LookupError as error:
+            return str(error), (yield [("ECHO", "cleaned up")])
+
+    assert drive(flow()) == ("no more", [b"cleaned up"])
+
+
+def test_what_was_begun_may_clean_up_as_well(drive):
+    told = []
+
+    def working(call):
+        try:
+            yield Work(call)
+        except LookupError as error:
+            told.append((str(error), (yield [("ECHO", "cleaned up")])))
+            raise
+
+    def answered(step):
+        return (yield step)
+
+    def flow():
+        begun = yield Ahead(within(working(failing), answered))
+        with pytest.raises(LookupError, match="no more"):
+            yield begun
+        return (yield Work(lambda: "goes on"))
+
+    assert drive(flow()) == "goes on"
+    assert told == [("no more", [b"cleaned up"])]
+
+
+def test_a_flow_is_told_that_the_server_cannot_be_reached(drive, tmp_path):
+    def flow():
+        try:
+            yield [("PING",)]
+        except ConnectionFailed as error:
+            told = str(error)
+            return (yield Work(lambda: told))
+
+    assert drive(flow(), url=f"unix://{tmp_path}/nobody.sock").startswith("expected Redis at")
 
 
 def test_a_flow_is_closed_when_the_server_cannot_be_reached(drive, tmp_path):
