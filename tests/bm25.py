@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 
-from ragknn._protocol.replies import parse_hello
+from ragknn._protocol.server import parse_hello
 
 OF_SEARCH_8 = (8, 0)
 

@@ -15,24 +15,10 @@ from ragknn._protocol.encoding import TAG_SEPARATOR
 from ragknn._protocol.flows import Command, Flow, Work
 from ragknn._protocol.keys import Keys, field_alias, index_names, stored_name
 from ragknn._protocol.query import TERMS, TERMS_ALIAS
-from ragknn._protocol.replies import (
-    ServerInfo,
-    already_exists,
-    as_text,
-    checked,
-    dotted,
-    is_unknown_index,
-    parse_hello,
-    parse_info,
-)
+from ragknn._protocol.replies import already_exists, as_text, checked, is_unknown_index, parse_info
 from ragknn._protocol.schema import ANY_FIELD, FieldType, Schema
-from ragknn.errors import IndexNotFound, ManifestMissing, SchemaMismatch, UnsupportedServer
-
-# RESP3 and 16-bit vectors need these. Redis 8 carries search 8, Redis Stack 7.4 carries 2.10.
-OLDEST_REDIS = (7, 2)
-OLDEST_SEARCH = (2, 10)
-FIRST_WITH_SEARCH = (8,)  # which brings the module, though not every build loads it
-
+from ragknn._protocol.server import ServerInfo, checked_server
+from ragknn.errors import IndexNotFound, ManifestMissing, SchemaMismatch
 
 # Field of the manifest with what a rebuild is making of the index, until that serves.
 REBUILD = "rebuild"
@@ -61,7 +47,7 @@ def open_index(
         patience: seconds to wait for the server to build the index.
 
     Raises:
-        UnsupportedServer: the server is too old or has no search.
+        UnsupportedServer: the server cannot do it; `checked_server` explains.
         IndexNotFound: there is none, and `create` is None.
         SchemaMismatch: it was built with different settings.
     """
@@ -72,7 +58,7 @@ def open_index(
         ("FT.INFO", keys.alias),
         ("HGET", keys.manifest, LEAVING),
     ]
-    server = check_server(hello, listed)
+    server = yield from checked_server(hello, listed)
     is_new = False
     if checked(manifest) is None:
         if create is None:
@@ -165,39 +151,6 @@ def clean_up(keys: Keys) -> Flow[None]:
             yield from remove_stores(keys)
 
 
-def check_server(hello: Any, listed: Any) -> ServerInfo:
-    """Return what HELLO and FT._LIST say of the server.
-
-    Raises:
-        UnsupportedServer: it is too old or has no search.
-    """
-    server = parse_hello(hello)
-    found = dotted(server.version)
-    advice = "use Redis 8, for instance `docker run -p 6379:6379 redis:8`, or the embedded server (no URL)"
-    if server.version < OLDEST_REDIS:
-        raise UnsupportedServer(f"expected Redis {dotted(OLDEST_REDIS)} or later, got {found}: {advice}")
-    if server.mode == "cluster":
-        raise UnsupportedServer(
-            f"expected a single Redis, got a node of a Redis Cluster, on which ragknn does not run: {advice}"
-        )
-    if isinstance(listed, Exception) and "unknown command" in str(listed).lower():
-        if server.version >= FIRST_WITH_SEARCH:
-            advice = (
-                "start it with `--loadmodule .../redisearch.so`, or use `docker run -p 6379:6379 redis:8`, which "
-                "loads it, or the embedded server (no URL)"
-            )
-        raise UnsupportedServer(
-            f"expected a Redis with search (FT.* commands), got Redis {found}, which runs without a search module: "
-            f"{advice}"
-        )
-    checked(listed)
-    if server.search is not None and server.search < OLDEST_SEARCH:
-        raise UnsupportedServer(
-            f"expected a search module {dotted(OLDEST_SEARCH)} or later, got {dotted(server.search)}: {advice}"
-        )
-    return server
-
-
 def _made_room(keys: Keys, listed: Any) -> Flow[bool]:
     """Remove what is left of an index of the same name; return whether that ended a removal that was cut short.
 
@@ -218,7 +171,7 @@ def drop_unopened(keys: Keys, *, must_exist: bool) -> Flow[int]:
     """Do what `drop_index` does, for an index that cannot be opened, or was not.
 
     Raises:
-        UnsupportedServer: the server is too old or has no search.
+        UnsupportedServer: the server cannot do it; `checked_server` explains.
         IndexNotFound: nothing of it is there, though it must be.
     """
     hello, listed, manifest, dropping = yield [
@@ -227,7 +180,7 @@ def drop_unopened(keys: Keys, *, must_exist: bool) -> Flow[int]:
         ("EXISTS", keys.manifest),
         ("EXISTS", keys.dropping),
     ]
-    check_server(hello, listed)
+    yield from checked_server(hello, listed)
     is_there = int(checked(manifest)) or int(checked(dropping))
     if must_exist and not is_there and not keys.search_versions([as_text(name) for name in listed]):
         raise _not_found(keys, listed)
@@ -347,8 +300,8 @@ def listing() -> Flow[list[str]]:
     """Return the names of ragknn's indexes on the server.
 
     Raises:
-        UnsupportedServer: the server is too old or has no search.
+        UnsupportedServer: the server cannot do it; `checked_server` explains.
     """
     hello, listed = yield [("HELLO",), ("FT._LIST",)]
-    check_server(hello, listed)
+    yield from checked_server(hello, listed)
     return index_names([as_text(item) for item in listed])

@@ -173,33 +173,6 @@ def _texts(values: Any) -> dict[str, str]:
     return {key: as_text(value) for key, value in as_mapping(values).items() if value is not None}
 
 
-@dataclass(frozen=True, slots=True)
-class ServerInfo:
-    """What HELLO says of the server.
-
-    Attributes:
-        version: of Redis, e.g. (8, 2, 3).
-        search: version of the search module, e.g. (2, 10, 5); None where there is none.
-        protocol: RESP version of the connection.
-        mode: "standalone", "cluster" or "sentinel".
-    """
-
-    version: tuple[int, ...]
-    search: tuple[int, ...] | None
-    protocol: int
-    mode: str = "standalone"
-
-
-def parse_hello(reply: Any) -> ServerInfo:
-    """Read the answer to HELLO, either wire shape."""
-    parts = as_mapping(checked(reply))
-    version = tuple(int(part) for part in as_text(parts["version"]).split(".") if part.isdigit())
-    modules = [as_mapping(module) for module in parts.get("modules", ())]
-    numbers = [int(module["ver"]) for module in modules if as_text(module["name"]) in ("search", "searchlight")]
-    search = module_version(numbers[0]) if numbers else None
-    return ServerInfo(version, search, int(parts["proto"]), as_text(parts.get("mode", "standalone")))
-
-
 def dotted(version: Iterable[int]) -> str:
     """Return a version as people write it, such as 8.2.3."""
     return ".".join(map(str, version))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 from uuid import uuid4
 
 from ragknn._protocol.closing import BIRTH, is_closed, open_birth, store_of
@@ -12,6 +10,7 @@ from ragknn._protocol.flows import Flow
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.presence import gone
 from ragknn._protocol.replies import as_text, checked, parse_info
+from ragknn._protocol.server import run_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ def read_version(keys: Keys) -> Flow[Version]:
     info = parse_info(search_index)
     return Version(
         birth="" if birth is None or isinstance(birth, Exception) else as_text(birth),
-        server="" if isinstance(server, Exception) else _run_id(server),
+        server=run_id(server),
         search_index=info.name,
         milliseconds=info.milliseconds,
         last_number=info.last_number,
@@ -89,10 +88,3 @@ def named_birth(keys: Keys) -> Flow[tuple[str, int]]:
     if (now := (yield from open_birth(keys))) is None:
         raise gone(keys)
     return now
-
-
-def _run_id(reply: Any) -> str:
-    if isinstance(reply, Mapping):  # as redis-py reads it
-        return next((as_text(value) for key, value in reply.items() if as_text(key) == "run_id"), "")
-    lines = (line.partition(":") for line in as_text(checked(reply)).splitlines())
-    return next((value for key, _, value in lines if key == "run_id"), "")

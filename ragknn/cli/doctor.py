@@ -14,8 +14,8 @@ from typing import Literal, TypeAlias
 
 from rich.filesize import decimal
 
-from ragknn._protocol.examining import Examination, examine_server
 from ragknn._protocol.replies import dotted
+from ragknn._protocol.server import ServerInfo, describe_server
 from ragknn._secrets import mask_password
 from ragknn.embedding._choosing import EXTRA
 from ragknn.embedding._loading import DEFAULT_MODEL, WEIGHT_WHEELS, find_weights
@@ -159,23 +159,39 @@ def _check_embedded(settings: Settings) -> Iterator[Check]:
 def _check_server(url: str, settings: Settings) -> Iterator[Check]:
     try:
         with closing(connect(url, timeout=settings.timeout, protocol=settings.protocol)) as client:
-            found = run(client, examine_server())
+            server = run(client, describe_server())
     except RagKNNError as error:
         yield Check("redis", "fail", str(error))
         return
-    server = found.server
     yield Check("redis", "ok", f"{dotted(server.version)} at {mask_password(url)}")
-    yield Check("search module", "ok", dotted(server.search) if server.search else "present, version unknown")
+    yield _check_search(server)
     yield _check_protocol(server.protocol)
-    if found.database:
+    if server.database:
         advice = "the server makes search indexes in database 0 only: end the URL in /0"
-        yield Check("database", "fail", f"number {found.database}", advice)
-    if found.is_replica:
-        advice = "it can be searched, but not written to: to index, use the URL of its primary"
-        yield Check("role", "note", "a replica of another server", advice)
-    yield _check_memory(found)
-    yield _check_persistence(found)
-    yield _check_limits(found, settings.timeout)
+        yield Check("database", "fail", f"number {server.database}", advice)
+    if server.is_replica:
+        yield _check_replica(server)
+    yield _check_memory(server)
+    yield _check_persistence(server)
+    yield _check_limits(server, settings.timeout)
+
+
+def _check_search(server: ServerInfo) -> Check:
+    found = dotted(server.search) if server.search else "present, version unknown"
+    if server.workers:
+        found += f", on {server.workers} threads"
+    elif server.workers == 0:
+        found += ", one search after another"
+    return Check("search module", "ok", found)
+
+
+def _check_replica(server: ServerInfo) -> Check:
+    primary = f"that at {server.primary}" if server.primary else "its primary"
+    found = "a replica of another server" + (", with which it is not in touch" if server.is_linked is False else "")
+    advice = f"it can be searched, but not written to: to index, use the URL of {primary}"
+    if server.is_linked is False:
+        advice += "; what it finds may be old"
+    return Check("role", "note", found, advice)
 
 
 def _check_protocol(protocol: int) -> Check:
@@ -185,11 +201,11 @@ def _check_protocol(protocol: int) -> Check:
     return Check("protocol", "note", f"RESP{protocol}", advice)
 
 
-def _check_memory(found: Examination) -> Check:
+def _check_memory(found: ServerInfo) -> Check:
     limit = found.memory_limit
     allowed = "without limit" if not limit else f"at most {decimal(limit)}"
     shown = f"{found.eviction or 'what is evicted is not shown'}, {allowed}"
-    if (found.eviction or "").startswith("allkeys"):
+    if found.drops:
         advice = "when memory is full it drops passages without a word: CONFIG SET maxmemory-policy noeviction"
         return Check("memory", "note", shown, advice)
     if limit and found.memory and found.memory > ALMOST_FULL * limit:
@@ -197,7 +213,7 @@ def _check_memory(found: Examination) -> Check:
     return Check("memory", "ok", shown)
 
 
-def _check_persistence(found: Examination) -> Check:
+def _check_persistence(found: ServerInfo) -> Check:
     if found.appends:
         return Check("persistence", "ok", "each change is appended to a file")
     if found.saves:
@@ -208,12 +224,18 @@ def _check_persistence(found: Examination) -> Check:
     return Check("persistence", "note", "none", advice)
 
 
-def _check_limits(found: Examination, timeout: float) -> Check:
-    limits = found.limits
-    if limits is None:
+def _check_limits(found: ServerInfo, timeout: float) -> Check:
+    if found.timeout is None or found.policy is None:
         return Check("query timeout", "note", "not shown by this server", "ragknn sends its own with each search")
-    theirs = f"{limits.timeout} ms" if limits.timeout else "none"
-    return Check("query timeout", "ok", f"{theirs}, then {limits.policy}; ragknn asks for {timeout:g} s a search")
+    theirs = f"{found.timeout} ms" if found.timeout else "none"
+    shown = f"{theirs}, then {found.policy}; ragknn asks for {timeout:g} s a search"
+    if found.policy == "fail":
+        how = (
+            "CONFIG SET search-on-timeout return" if (found.search or ()) >= (8,) else "FT.CONFIG SET ON_TIMEOUT RETURN"
+        )
+        advice = f"a search that runs out of time brings nothing, also with on_incomplete='return': {how}"
+        return Check("query timeout", "note", shown, advice)
+    return Check("query timeout", "ok", shown)
 
 
 # ---- the model -------------------------------------------------------------------------------------------------

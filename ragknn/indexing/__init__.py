@@ -3,8 +3,8 @@
 Here documents become stored passages, and are read back. Searching is in `ragknn.retrieval`.
 """
 
-from ragknn._protocol.replies import ServerInfo
 from ragknn._protocol.schema import Algorithm, FieldType, Schema
+from ragknn._protocol.server import ServerInfo
 from ragknn._protocol.vectors import DType
 from ragknn.indexing._policy import IngestOptions
 from ragknn.indexing.async_index import AsyncIndex

@@ -14,7 +14,6 @@ from ragknn._protocol.closing import close, reopen
 from ragknn._protocol.comparing import Agreement, compare, compare_with_itself
 from ragknn._protocol.copying import mean_size
 from ragknn._protocol.counting import index_info
-from ragknn._protocol.examining import memory_of
 from ragknn._protocol.finding import scan
 from ragknn._protocol.flows import Flow, Progress
 from ragknn._protocol.holding import HoldLost, claim, hold, let_go, lost, while_held
@@ -23,6 +22,7 @@ from ragknn._protocol.keys import Keys
 from ragknn._protocol.opening import stored_manifest
 from ragknn._protocol.replies import checked
 from ragknn._protocol.schema import Schema
+from ragknn._protocol.server import memory_of
 from ragknn._protocol.vectors import find_faults, from_bytes
 from ragknn._protocol.versions import abandon, begin, begun_as, build, drop_others, give_up, left_behind, switch
 from ragknn._protocol.watch import Watch

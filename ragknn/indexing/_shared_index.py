@@ -24,8 +24,8 @@ from ragknn._protocol.opening import Opened, drop_unopened, open_index, reopened
 from ragknn._protocol.place import Bulk, OnIncomplete, Place
 from ragknn._protocol.presence import gone
 from ragknn._protocol.query import EVERYTHING, Fragment
-from ragknn._protocol.replies import ServerInfo
 from ragknn._protocol.schema import AUTO, FORMAT, Algorithm, FieldType, Schema
+from ragknn._protocol.server import ServerInfo
 from ragknn._protocol.vectors import DType
 from ragknn._protocol.watch import Watch
 from ragknn._protocol.where import check_required, compiling

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import redis
 from commands import run_here
 from servers import private_server
 
@@ -50,7 +51,18 @@ def test_another_database_is_a_failure_since_it_cannot_be_searched(redis_url: st
 
 def test_a_replica_is_told(tmp_path: Path):
     with private_server(tmp_path, "--replicaof", "127.0.0.1 1") as url:
-        assert examined(url, tmp_path)["role"]["verdict"] == "note"
+        role = examined(url, tmp_path)["role"]
+    assert (role["verdict"], role["found"]) == ("note", "a replica of another server, with which it is not in touch")
+    assert "use the URL of that at 127.0.0.1:1; what it finds may be old" in role["advice"]
+
+
+def test_a_server_that_answers_late_searches_with_an_error_is_told(tmp_path: Path):
+    with private_server(tmp_path) as url:
+        with redis.Redis.from_url(url) as client:
+            client.execute_command("FT.CONFIG", "SET", "ON_TIMEOUT", "FAIL")
+        check = examined(url, tmp_path)["query timeout"]
+    assert (check["verdict"], check["found"]) == ("note", "500 ms, then fail; ragknn asks for 10 s a search")
+    assert "FT.CONFIG SET ON_TIMEOUT RETURN" in check["advice"]
 
 
 def test_a_node_of_a_cluster_is_a_failure(tmp_path: Path):

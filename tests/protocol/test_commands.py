@@ -9,15 +9,14 @@ import redis
 from ragknn import CommandRefused, IndexNotFound, SchemaMismatch, UnsupportedServer
 from ragknn._protocol.counting import count_documents, count_passages, wait_until_searchable
 from ragknn._protocol.dropping import drop_index
-from ragknn._protocol.examining import Examination, SearchLimits, examine_server
 from ragknn._protocol.finding import KEYS_PER_ROUND, stored_ids
 from ragknn._protocol.flows import Pause, Work
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.opening import Opened, listing, open_index
 from ragknn._protocol.place import Place
 from ragknn._protocol.removing import delete_documents
-from ragknn._protocol.replies import ServerInfo
 from ragknn._protocol.schema import Schema
+from ragknn._protocol.server import ServerInfo, describe_server
 from ragknn._protocol.stored import DAMAGED, stored_hashes, stored_records
 from ragknn._protocol.watch import Watch
 from ragknn._protocol.writing import Change, Replacement, write_documents
@@ -249,7 +248,7 @@ def test_a_wrong_key_in_the_place_of_the_manifest_is_an_error():
         ),
     ],
 )
-@pytest.mark.parametrize("flow", [opening, listing, examine_server])
+@pytest.mark.parametrize("flow", [opening, listing, describe_server])
 def test_a_server_that_cannot_do_it_is_refused_with_what_to_use(flow, hello, listed, message):
     asked = flow()
     rest = len(next(asked)) - 2
@@ -284,37 +283,6 @@ def test_all_indexes_are_listed():
     steps, names = play(listing(), [HELLO, [b"ragknn:b:v1", b"x", b"ragknn:a:v2"]])
     assert steps == [[("HELLO",), ("FT._LIST",)]]
     assert names == ["a", "b"]
-
-
-UNKNOWN_OPTION = redis.ResponseError("Unknown option")
-
-
-@pytest.mark.parametrize(
-    ("answers", "limits"),
-    [
-        ([{b"search-timeout": b"500", b"search-on-timeout": b"return"}, {}, {}], SearchLimits(500, "return")),
-        ([{}, {b"TIMEOUT": b"0"}, {b"ON_TIMEOUT": b"FAIL"}], SearchLimits(0, "fail")),
-        ([[], [[b"TIMEOUT", b"500"]], [[b"ON_TIMEOUT", b"return"]]], SearchLimits(500, "return")),
-        ([UNKNOWN_OPTION, UNKNOWN_OPTION, UNKNOWN_OPTION], None),
-    ],
-    ids=["Redis 8", "module RESP3", "module RESP2", "hidden"],
-)
-def test_the_limits_of_searches_are_read_wherever_the_server_keeps_them(answers, limits):
-    _, found = play(examine_server(), [HELLO, [], *[UNKNOWN_OPTION] * 4, *answers])
-    assert found == Examination(OPENED.server, limits)
-
-
-@pytest.mark.parametrize("as_lines", [True, False])
-def test_what_a_server_says_of_itself_is_read(as_lines):
-    memory = {"used_memory": "900", "maxmemory": "1000", "maxmemory_policy": "allkeys-lru"}
-    files = {"loading": "0", "aof_enabled": "0"}
-    if as_lines:  # as they come over the wire; redis-py may have made mappings of them
-        memory, files = ("# Title\r\n" + "".join(f"{k}:{v}\r\n" for k, v in one.items()) for one in (memory, files))
-    else:
-        memory = {**memory, "used_memory": 900, "maxmemory": 1000}
-    replies = [{**HELLO, b"role": b"replica"}, [], b"id=3 addr=x db=7 sub=0", memory, files, {b"save": b"3600 1"}]
-    _, found = play(examine_server(), [*replies, *[UNKNOWN_OPTION] * 3])
-    assert found == Examination(OPENED.server, None, 7, True, "allkeys-lru", 900, 1000, False, True)
 
 
 def test_passages_and_documents_are_counted_on_the_server():

@@ -7,7 +7,6 @@ from ragknn import CommandRefused
 from ragknn._protocol.replies import (
     SearchIndexInfo,
     SearchReply,
-    ServerInfo,
     already_exists,
     as_mapping,
     as_text,
@@ -16,7 +15,6 @@ from ragknn._protocol.replies import (
     parse_aggregate,
     parse_complete,
     parse_configuration,
-    parse_hello,
     parse_info,
     parse_search,
     parse_total,
@@ -115,7 +113,7 @@ def test_a_search_without_results_is_read_in_either_shape():
     )
 
 
-@pytest.mark.parametrize("parse", [parse_search, parse_aggregate, parse_info, parse_hello])
+@pytest.mark.parametrize("parse", [parse_search, parse_aggregate, parse_info])
 def test_an_error_in_place_of_a_reply_is_raised_with_its_cause(parse):
     cause = redis.ResponseError("Syntax error at offset 3")
     with pytest.raises(CommandRefused) as refused:
@@ -154,48 +152,7 @@ def test_an_empty_aggregate_reply_has_no_rows(reply):
     assert parse_aggregate(reply) == []
 
 
-# ---- the server ------------------------------------------------------------------------------------------------
-
-
-def hello(version=b"8.2.3", proto=3, modules=((b"search", 21005),)):
-    parts = {b"server": b"redis", b"version": version, b"proto": proto}
-    return {**parts, b"modules": [{b"name": name, b"ver": number, b"args": []} for name, number in modules]}
-
-
-def hello_in_resp2(**parts):
-    reply = hello(proto=2, **parts)
-    return flat({**reply, b"modules": [flat(module) for module in reply[b"modules"]]})
-
-
-@pytest.mark.parametrize("form", [lambda reply: reply, decoded], ids=["bytes", "str"])
-def test_hello_is_read_in_either_shape(form):
-    assert parse_hello(form(hello())) == ServerInfo((8, 2, 3), (2, 10, 5), 3)
-    assert parse_hello(form(hello_in_resp2())) == ServerInfo((8, 2, 3), (2, 10, 5), 2)
-
-
-def test_a_server_without_a_search_module_is_read_as_such():
-    assert parse_hello(hello(modules=[(b"vectorset", 1)])) == ServerInfo((8, 2, 3), None, 3)
-    assert parse_hello(hello_in_resp2(modules=[])) == ServerInfo((8, 2, 3), None, 2)
-    without = hello()
-    del without[b"modules"]
-    assert parse_hello(without) == ServerInfo((8, 2, 3), None, 3)
-
-
-def test_the_search_of_redis_8_is_read_by_its_version():
-    assert parse_hello(hello(modules=[(b"ReJSON", 80200), (b"search", 80201)])).search == (8, 2, 1)
-
-
-@pytest.mark.parametrize(
-    ("version", "expected"), [(b"7.2.4", (7, 2, 4)), (b"8.0", (8, 0)), (b"255.255.255", (255,) * 3)]
-)
-def test_a_version_of_any_length_is_read(version, expected):
-    assert parse_hello(hello(version=version)).version == expected
-
-
-def test_a_release_candidate_is_not_read_as_an_older_version():
-    # Redis numbers them 7.9.x, Valkey writes 8.0.0-rc1.
-    assert parse_hello(hello(version=b"8.0.0-rc1")).version[:2] == (8, 0)
-
+# ---- what the server says of an index, and how it is set up -----------------------------------------------------
 
 INFO = {
     b"index_name": b"ragknn:x:v1",

@@ -11,7 +11,7 @@ from servers import READY_SECONDS, private_server
 
 from ragknn import AsyncIndex, HashingEmbedder, Index, UnsupportedServer, list_indexes
 
-NODE = "expected a single Redis, got a node of a Redis Cluster"
+NODE = "got a node of a Redis Cluster without, which finds only what it has itself: run Redis 8 with its own search"
 CLIENT = "expected a client of a single Redis, got a RedisCluster"
 
 
