@@ -11,10 +11,10 @@ from typing import Any
 from ragknn._checks import check_number, check_type, shown
 from ragknn._protocol.encoding import TAG_SEPARATOR, decode_tag, has_field_tag
 from ragknn._protocol.flows import Command, Flow, Pause
-from ragknn._protocol.keys import Keys, field_alias, stored_name
+from ragknn._protocol.keys import Keys, field_alias, index_names, stored_name
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import EVERYTHING, LABELLED, Fragment, all_but, intersection, params
-from ragknn._protocol.replies import SearchIndexInfo, parse_complete, parse_info
+from ragknn._protocol.replies import SearchIndexInfo, as_text, parse_complete, parse_info
 from ragknn._protocol.schema import ANY_FIELD, FieldType
 from ragknn._protocol.whole import aggregate_whole, count_found, search_whole
 from ragknn.records import Label
@@ -29,6 +29,22 @@ def index_info(keys: Keys, search_index: str | None = None) -> Flow[SearchIndexI
     """Return what the server says of the search index, or of one version of it by its name."""
     [reply] = yield [("FT.INFO", search_index or keys.alias)]
     return parse_info(reply)
+
+
+def largest_index() -> Flow[tuple[str, int] | None]:
+    """Return the index of ragknn that takes most memory, by its name, and the bytes; None where there is none.
+
+    What this user may not ask about is passed over.
+    """
+    [listed] = yield [("FT._LIST",)]
+    names = [] if isinstance(listed, Exception) else index_names([as_text(one) for one in listed])
+    replies = (yield [("FT.INFO", Keys(name).alias) for name in names]) if names else []
+    sizes = {
+        name: parse_info(reply).memory_bytes
+        for name, reply in zip(names, replies, strict=True)
+        if not isinstance(reply, Exception)
+    }
+    return max(sizes.items(), key=lambda pair: pair[1], default=None)
 
 
 def count_passages(place: Place, among: Fragment = EVERYTHING) -> Flow[int]:

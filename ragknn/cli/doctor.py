@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 
 from rich.filesize import decimal
 
+from ragknn._protocol.counting import largest_index
 from ragknn._protocol.replies import dotted
 from ragknn._protocol.server import ServerInfo, describe_server
 from ragknn._secrets import mask_password
@@ -36,6 +37,7 @@ PACKAGES = {"redis": "redis-py", "sentence-transformers": "", "numpy": "", "pyda
 OLDEST_PYTHON = (3, 11)
 CPU_BUILDS = "https://download.pytorch.org/whl/cpu"
 ALMOST_FULL = 0.9  # of the memory that the server may use
+READ_A_SECOND = 2e9  # bytes of an index that one thread of the server compares with a vector, on a slow machine
 
 _EXTRA = re.compile(r"""^([\w.-]+).*\bextra\s*==\s*['"]([\w-]+)['"]""")
 _FOR_DEVELOPERS = "dev"
@@ -160,6 +162,7 @@ def _check_server(url: str, settings: Settings) -> Iterator[Check]:
     try:
         with closing(connect(url, timeout=settings.timeout, protocol=settings.protocol)) as client:
             server = run(client, describe_server())
+            largest = run(client, largest_index())
     except RagKNNError as error:
         yield Check("redis", "fail", str(error))
         return
@@ -174,6 +177,8 @@ def _check_server(url: str, settings: Settings) -> Iterator[Check]:
     yield _check_memory(server)
     yield _check_persistence(server)
     yield _check_limits(server, settings.timeout)
+    if largest is not None:
+        yield _check_time(*largest, settings.timeout)
 
 
 def _check_search(server: ServerInfo) -> Check:
@@ -236,6 +241,15 @@ def _check_limits(found: ServerInfo, timeout: float) -> Check:
         advice = f"a search that runs out of time brings nothing, also with on_incomplete='return': {how}"
         return Check("query timeout", "note", shown, advice)
     return Check("query timeout", "ok", shown)
+
+
+def _check_time(name: str, size: int, timeout: float) -> Check:
+    needed = size / READ_A_SECOND
+    shown = f"an exact search of the largest index, {name}, takes some {needed:.2g} s; ragknn allows {timeout:g}"
+    if needed < timeout:
+        return Check("time limit", "ok", shown)
+    advice = f"raise RAGKNN_TIMEOUT; or ask fewer passages: ragknn rebuild {name} --algorithm hnsw"
+    return Check("time limit", "note", shown, advice)
 
 
 # ---- the model -------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from redis.retry import Retry
 
 from ragknn._logs import SERVER as logger  # noqa: N811
 from ragknn._protocol.replies import parse_info
+from ragknn._protocol.server import FIRST_WITH_SEARCH, parse_hello
 from ragknn.errors import ServerError, ServerStartError, UnsupportedServer
 from ragknn.server._folder import POLL_SECONDS, DataFolder, ServerState
 from ragknn.server._programs import find_programs
@@ -243,25 +244,18 @@ def _collect(client: Any, indexes: list[str]) -> None:
     Large indexes take too long to wait for; the server cleans them up in the background.
     """
     patience = time.monotonic() + COLLECT_SECONDS
+    search = parse_hello(client.execute_command("HELLO")).search
+    command = "_FT.DEBUG" if search and search >= FIRST_WITH_SEARCH else "FT.DEBUG"
     for index in indexes:
         try:
             while parse_info(client.execute_command("FT.INFO", index)).building and time.monotonic() < patience:
                 time.sleep(POLL_SECONDS)
             left = round(1000 * (patience - time.monotonic()))
             if left > 0:
-                _force_collection(client, index, left)
+                client.execute_command(command, "GC_FORCEINVOKE", index, left)
         except redis.ResponseError as error:
             # Removed meanwhile, or a server that lacks the command: it collects by itself, some seconds later.
             logger.info("the embedded Redis did not clean up the index %s: %s", index, error)
-
-
-def _force_collection(client: Any, index: str, milliseconds: int) -> None:
-    try:
-        client.execute_command("_FT.DEBUG", "GC_FORCEINVOKE", index, milliseconds)  # its name from search 8 on
-    except redis.ResponseError as error:
-        if "unknown command" not in str(error).lower():
-            raise
-        client.execute_command("FT.DEBUG", "GC_FORCEINVOKE", index, milliseconds)
 
 
 def _start_error(folder: DataFolder, what: str) -> ServerStartError:

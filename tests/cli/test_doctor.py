@@ -6,10 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import redis
 from commands import run_here
 from servers import private_server
+
+from ragknn import Index, Indexer
 
 doctor = importlib.import_module("ragknn.cli.doctor")  # the command of this name hides the module
 
@@ -40,6 +43,18 @@ def test_a_server_that_keeps_what_it_has_is_well(tmp_path: Path):
         with private_server(folder, *options) as url:
             found = examined(url, tmp_path)
         assert (found["memory"]["verdict"], found["persistence"]["verdict"]) == ("ok", "ok")
+
+
+def test_a_time_limit_too_tight_for_the_largest_index_is_told(tmp_path: Path):
+    with private_server(tmp_path) as url:
+        assert "time limit" not in examined(url, tmp_path)
+        for name, many in (("small", 1), ("large", 2_000)):
+            with Index(name, url=url, dim=64, text_search=False) as index:
+                Indexer(index).add_vectors([str(n) for n in range(many)], np.ones((many, 64))).raise_for_failures()
+        found = [examined(url, tmp_path, RAGKNN_TIMEOUT=seconds)["time limit"] for seconds in ("10", "0.0001")]
+    assert [check["verdict"] for check in found] == ["ok", "note"]
+    assert found[1]["found"].startswith("an exact search of the largest index, large, takes some 0.000")
+    assert "ragknn rebuild large --algorithm hnsw" in found[1]["advice"]
 
 
 def test_another_database_is_a_failure_since_it_cannot_be_searched(redis_url: str, tmp_path: Path):
