@@ -209,9 +209,12 @@ class Retrieval(Plain, Sequence[Neighbor]):
         complete: False if the server stopped early or passages vanished while they were read.
         warnings: notes on it, a sentence each: why it is not complete, or that the query is longer than the model's
             limit.
+        timings: of a retriever that is `timed`, the seconds of each stage of the call: "embed" (the model), "search"
+            (the server, and the way there and back), "rerank" where something was reranked, and "parse" (making the
+            query, reading the replies, choosing among what came); else None. Not part of a comparison.
     """
 
-    __slots__ = ("complete", "neighbors", "query", "warnings")
+    __slots__ = ("complete", "neighbors", "query", "timings", "warnings")
 
     def __init__(
         self,
@@ -220,11 +223,13 @@ class Retrieval(Plain, Sequence[Neighbor]):
         query: str | None = None,
         complete: bool = True,
         warnings: Sequence[str] = (),
+        timings: Mapping[str, float] | None = None,
     ) -> None:
         self.neighbors: tuple[Neighbor, ...] = tuple(check_several("neighbors", neighbors, "what retrieve() returned"))
         self.query = query
         self.complete = complete
         self.warnings = tuple(check_several("warnings", warnings, '["the server ran out of time"]'))
+        self.timings = timings
 
     @classmethod
     def _of(
@@ -233,7 +238,7 @@ class Retrieval(Plain, Sequence[Neighbor]):
         """Return what the class makes of the same values, without a look at their types."""
         retrieval = cls.__new__(cls)
         retrieval.neighbors, retrieval.query = neighbors, query
-        retrieval.complete, retrieval.warnings = complete, warnings
+        retrieval.complete, retrieval.warnings, retrieval.timings = complete, warnings, None
         return retrieval
 
     @property
@@ -253,7 +258,9 @@ class Retrieval(Plain, Sequence[Neighbor]):
     def __getitem__(self, index: int | slice) -> Neighbor | Retrieval:
         if isinstance(index, slice):
             part = self.neighbors[index]
-            return Retrieval(part, query=self.query, complete=self.complete, warnings=self.warnings)
+            return Retrieval(
+                part, query=self.query, complete=self.complete, warnings=self.warnings, timings=self.timings
+            )
         return self.neighbors[index]
 
     def __iter__(self) -> Iterator[Neighbor]:
@@ -276,14 +283,15 @@ class Retrieval(Plain, Sequence[Neighbor]):
     def to_dict(self) -> dict[str, Any]:
         """Return everything in it as plain values, for JSON; each neighbor with its rank, from 1.
 
-        NaN, which JSON lacks, becomes None.
+        NaN, which JSON lacks, becomes None. The timings are there if it was timed.
         """
-        return {
+        plain_self = {
             "query": self.query,
             "complete": self.complete,
             "warnings": list(self.warnings),
             "neighbors": [{"rank": rank, **n.to_dict()} for rank, n in enumerate(self, start=1)],
         }
+        return plain_self if self.timings is None else {**plain_self, "timings": dict(self.timings)}
 
     def to_pandas(self) -> DataFrame:
         """Return a DataFrame with a row for each neighbor; each row has the query, so that several can be joined.

@@ -68,6 +68,9 @@ class Settings(BaseSettings):
     mcp_token: SecretStr | None = Field(
         None, description="what requests to `ragknn mcp --http` must bring; none: it listens on this machine alone"
     )
+    trace_content: bool = Field(
+        False, description="whether spans have the texts of queries and the ids of what was found"
+    )
     redis_server: Path | None = Field(None, description="redis-server program (8 or later) for the embedded server")
     search_module: Path | None = Field(None, description="search module (redisearch.so) for the embedded server")
 

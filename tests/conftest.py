@@ -226,6 +226,17 @@ def faces(request: pytest.FixtureRequest) -> Iterator[Faces]:
     loop.close()
 
 
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch):
+    """What keeps all spans of a test; a provider that a program sets would stay for all that follow in the process."""
+    from opentelemetry import trace
+    from recording import Recorder
+
+    recorder = Recorder()
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: recorder)
+    return recorder
+
+
 @pytest.fixture(scope="session")
 def embedder() -> HashingEmbedder:
     """A quick deterministic embedder, for tests in which meaning adds nothing."""

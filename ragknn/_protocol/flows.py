@@ -73,10 +73,12 @@ class Work:
         call: what to call.
         borrows: whether it uses what the caller goes on to use, such as an iterator: a task that is cancelled meanwhile
             ends only when the call has ended.
+        stage: what it is for, for those who take the time: "embed" or "rerank"; empty for all else.
     """
 
     call: Callable[[], Any]
     borrows: bool = False
+    stage: str = ""
 
 
 @dataclass(frozen=True, slots=True)

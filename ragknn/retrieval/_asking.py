@@ -22,6 +22,9 @@ from ragknn.indexing.index import Index
 from ragknn.records import Retrieval
 from ragknn.retrieval._pipeline import Phrasing, Question, select
 from ragknn.retrieval._plan import Plan, make_plan
+from ragknn.retrieval._spans import Asked
+from ragknn.retrieval._timing import timed
+from ragknn.retrieval._tracing import traced
 from ragknn.retrieval.options import Options
 
 if TYPE_CHECKING:
@@ -31,6 +34,10 @@ if TYPE_CHECKING:
 
 
 @repeatable
+@traced(
+    lambda retriever, queries, k, options, vectors=None: Asked("retrieve", retriever, k, options, queries),
+)
+@timed
 def asking(
     retriever: AnyRetriever, queries: Iterable[str], k: int | None, options: Options, vectors: ArrayLike | None = None
 ) -> Flow[list[Retrieval]]:
@@ -42,6 +49,8 @@ def asking(
 
 
 @repeatable
+@traced(lambda retriever, phrasings, k, options: Asked("retrieve", retriever, k, options, phrasings))
+@timed
 def asking_any(
     retriever: AnyRetriever, phrasings: Iterable[str], k: int | None, options: Options
 ) -> Flow[list[Retrieval]]:
@@ -58,6 +67,8 @@ def asking_any(
 
 
 @repeatable
+@traced(lambda retriever, query, answers, k, options: Asked("retrieve", retriever, k, options, [query]))
+@timed
 def asking_like(
     retriever: AnyRetriever, query: str, answers: Iterable[str], k: int | None, options: Options
 ) -> Flow[list[Retrieval]]:
@@ -74,13 +85,15 @@ def asking_like(
         mean = np.concatenate([of_query, of_answers]).mean(axis=0, dtype=np.float64)
         return mean, tuple(chain.from_iterable([*about_query, *about_answers]))
 
-    vector, notes = yield Work(embed)
+    vector, notes = yield Work(embed, stage="embed")
     [row] = _checked(retriever.index, vector)
     question = Question(query, (Phrasing(query, row),), notes)
     return (yield from select(_same_place(retriever, keys), [question], plan))
 
 
 @repeatable
+@traced(lambda retriever, vectors, k, options: Asked("retrieve", retriever, k, options))
+@timed
 def asking_near(retriever: AnyRetriever, vectors: ArrayLike, k: int | None, options: Options) -> Flow[list[Retrieval]]:
     """The flow behind `Retriever.kneighbors`, for use inside other flows."""
     check_wordless(options)
@@ -132,7 +145,7 @@ def posed(
     notes: Sequence[Notes] = [()] * len(texts)
     if vectors is None:
         embedder = index.embedder
-        vectors, notes = yield Work(lambda: embed_queries(embedder, texts, retriever.long_queries))
+        vectors, notes = yield Work(lambda: embed_queries(embedder, texts, retriever.long_queries), stage="embed")
     rows = _checked(index, vectors)
     if len(rows) != len(texts):
         raise InvalidVectors(f"expected one vector for each of {len(texts)} queries, got {len(rows)}")

@@ -130,7 +130,9 @@ def _chosen(
         plan = yield from with_recall(place, plan)
     found, left = yield from _gather(place, questions, plan, kept)
     if plan.rerank:
-        found = yield Work(lambda: [_reranked(plan, *pair) for pair in zip(questions, found, strict=True)])
+        found = yield Work(
+            lambda: [_reranked(plan, *pair) for pair in zip(questions, found, strict=True)], stage="rerank"
+        )
         left = _left(plan, kept, range(len(questions)), found)
     if plan.diversity:
         left = [_diverse(place.schema, one, neighbors, plan) for one, neighbors in zip(found, left, strict=True)]

@@ -7,7 +7,7 @@ from typing import Unpack, get_args
 
 from numpy.typing import ArrayLike
 
-from ragknn._checks import check_choice, check_type, shown
+from ragknn._checks import check_choice, check_flag, check_type, shown
 from ragknn._protocol.place import Bulk, OnIncomplete
 from ragknn.embedding._long_texts import LongTexts, checked_choice
 from ragknn.indexing.async_index import AsyncIndex
@@ -30,6 +30,7 @@ class Retriever:
         bulk: whether many searches at once on a flat index may be made in memory, with the same neighbors: all vectors
             are pulled out of the server once and kept while the index does not change and is open, if they take no more
             than `RAGKNN_BULK_BYTES`. "auto" does so where it is quicker by far, "always" wherever it is possible.
+        timed: whether each retrieval tells in `timings` how long each stage of the call took.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Retriever:
         on_incomplete: OnIncomplete = "raise",
         long_queries: LongTexts = "mean",
         bulk: Bulk = "auto",
+        timed: bool = False,
     ) -> None:
         check_type("index", index, Index)
         self.index = index
@@ -46,6 +48,7 @@ class Retriever:
         self.long_queries = checked_choice("long_queries", long_queries)
         check_choice("bulk", bulk, get_args(Bulk))
         self.bulk = bulk
+        self.timed = check_flag("timed", timed)
 
     def retrieve(
         self, query: str, k: int | None = 5, *, vector: ArrayLike | None = None, **options: Unpack[Options]
@@ -182,6 +185,7 @@ class AsyncRetriever:
         on_incomplete: OnIncomplete = "raise",
         long_queries: LongTexts = "mean",
         bulk: Bulk = "auto",
+        timed: bool = False,
     ) -> None:
         check_type("index", index, AsyncIndex)
         self.index = index
@@ -189,6 +193,7 @@ class AsyncRetriever:
         self.long_queries = checked_choice("long_queries", long_queries)
         check_choice("bulk", bulk, get_args(Bulk))
         self.bulk = bulk
+        self.timed = check_flag("timed", timed)
 
     async def retrieve(
         self, query: str, k: int | None = 5, *, vector: ArrayLike | None = None, **options: Unpack[Options]

@@ -16,6 +16,8 @@ from ragknn._protocol.flows import Flow, repeatable
 from ragknn._protocol.query import WITH_VECTOR, intersection
 from ragknn.records import Vote
 from ragknn.retrieval._asking import check_wordless, checked_queries, near, place_of, posed
+from ragknn.retrieval._spans import Asked
+from ragknn.retrieval._tracing import traced
 from ragknn.retrieval.options import SearchOptions
 from ragknn.voting._polling import Excluded, check_enough, most_votes, only_labelled, plan_vote, poll, votable
 
@@ -34,6 +36,11 @@ def counting(voter: _VoterBase) -> Flow[tuple[LabelCensus, LabelCensus]]:
 
 
 @repeatable
+@traced(
+    lambda voter, texts, vectors, exclude, options, *, explained: Asked(
+        "vote", voter.retriever, voter.rules.k, options, texts
+    )
+)
 def voting(
     voter: _VoterBase,
     texts: Sequence[Any] | ArrayLike | None,

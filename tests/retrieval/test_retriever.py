@@ -381,10 +381,13 @@ def hurried(faces, redis_url, large_index, request):
     [(2, "neighbors came; the server may have run out of time"), (3, "Timeout limit was reached")],
     indirect=["hurried"],
 )
-def test_a_search_that_runs_out_of_time_is_an_error_that_carries_what_came(faces, hurried, told):
+def test_a_search_that_runs_out_of_time_is_an_error_that_carries_what_came(faces, hurried, told, recorder):
     with pytest.raises(IncompleteRetrieval) as raised:
-        faces.retriever(hurried).kneighbors(np.ones((3, 512)), k=10)
+        faces.retriever(hurried, timed=True).kneighbors(np.ones((3, 512)), k=10)
     partial = raised.value.retrieval
+    assert partial.timings["search"] > 0
+    [span] = recorder.ended
+    assert (span.attributes["error.type"], span.attributes["ragknn.complete"]) == ("IncompleteRetrieval", False)
     assert (partial.complete, len(partial) < 10) == (False, True)
     assert partial.warnings[0].endswith(told)
     assert str(raised.value) == (
