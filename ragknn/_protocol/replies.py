@@ -221,6 +221,8 @@ def parse_info(reply: Any) -> SearchIndexInfo:
     parts = as_mapping(checked(reply))
     errors = as_mapping(parts.get("Index Errors", {}))
     building = _number(parts.get("indexing", 0)) > 0
+    # From search 8 on: an index for which there was too little memory stays without what had no room.
+    is_part = as_text(errors.get("background indexing status", "OK")) != "OK"
     # After a restart the server answers numbers far above 1 while it builds.
     share = _number(parts.get("percent_indexed", 1))
     total, vectors = (_number(parts.get(f"{size}_sz_mb", 0)) for size in ("total_index_memory", "vector_index"))
@@ -230,7 +232,7 @@ def parse_info(reply: Any) -> SearchIndexInfo:
         last_number=int(_number(parts.get("max_doc_id", 0))),
         milliseconds=_number(parts.get("total_indexing_time", 0)),
         building=building,
-        percent_indexed=min(share, 0.99) if building else 1.0,
+        percent_indexed=min(share, 0.99) if building or is_part else 1.0,
         failures=int(_number(parts.get("hash_indexing_failures", 0))),
         last_failure=(
             as_text(errors.get("last indexing error", "")),
