@@ -8,9 +8,9 @@ from hashlib import sha1
 from itertools import chain
 from typing import Any, TypeAlias
 
-from ragknn._protocol.encoding import digest
 from ragknn._protocol.finding import scan
 from ragknn._protocol.flows import Command, Flow
+from ragknn._protocol.hashing import digest
 from ragknn._protocol.keys import Keys, stored_name
 from ragknn._protocol.query import TERMS
 from ragknn._protocol.replies import as_text, checked

@@ -1,18 +1,17 @@
-"""How values become what the server stores and indexes: tags, metadata, digests."""
+"""How values become what the server stores and indexes: tags, metadata."""
 
 from __future__ import annotations
 
 import json
 import math
-import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
 from hashlib import blake2b
-from json.encoder import encode_basestring
+from json.encoder import c_make_encoder, encode_basestring  # type: ignore[attr-defined]  # its stubs know one alone
 from pathlib import PurePath
 from typing import Any
 from uuid import UUID
@@ -22,7 +21,6 @@ import numpy as np
 from ragknn._checks import check_unicode, shown
 from ragknn._plain import as_python
 from ragknn._protocol.numeric import as_number
-from ragknn.records import Passage
 from ragknn.text._words import searchable
 
 # Tags end at the separator, so it must be a character that an encoded tag cannot hold.
@@ -85,44 +83,6 @@ def decode_tag(tag: str) -> Any:
     return json.loads(tag.replace("%5C", "\\").replace("%25", "%"))
 
 
-def digest(text: str, vector: bytes) -> str:
-    """Return what exact duplicates among passages have in common: a digest of the text, or of a ready vector."""
-    return blake2b(text.encode() or vector, digest_size=8).hexdigest()
-
-
-def text_identity(passage: Passage) -> str:
-    """Return a string that is equal for passages of the same text.
-
-    A retrieval made elsewhere may lack the digest; two ready vectors without a text are no duplicates.
-    """
-    return passage.digest or (digest(passage.text, b"") if passage.text else passage.id)
-
-
-def text_hash(*parts: str | bytes) -> str:
-    """Return a digest of everything that decides which passages and vectors are stored of a document.
-
-    Raises:
-        ValueError: a part holds what UTF-8 cannot.
-    """
-    framed: list[bytes] = []
-    for part in parts:
-        try:
-            blob = part.encode() if isinstance(part, str) else part
-        except UnicodeEncodeError:
-            check_unicode(str(part), "the document")
-            raise
-        framed += (_framed_length(len(blob)), blob)  # so that no two different rows of parts look alike
-    return blake2b(b"".join(framed), digest_size=16).hexdigest()
-
-
-_framed_length = struct.Struct(">Q").pack
-
-
-def vector_hash(document_id: str, text: str, vector: bytes) -> str:
-    """Return the `text_hash` of a document of one ready vector; empty bytes stand for none."""
-    return text_hash("vector", document_id, text, vector)
-
-
 def dump_metadata(metadata: Mapping[str, Any]) -> str:
     """Return the metadata as JSON text.
 
@@ -133,15 +93,22 @@ def dump_metadata(metadata: Mapping[str, Any]) -> str:
         ValueError: it holds what JSON cannot: other objects, NaN, or infinite numbers. The message names the entry.
     """
     try:
-        dumped = _METADATA.encode(metadata)
+        dumped = _encoded_quickly(metadata)
+    except (RecursionError, TypeError, ValueError):
+        dumped = _encoded(metadata)
+    if not _is_surely_fine(dumped):
+        _check_entries(metadata)
+    return dumped
+
+
+def _encoded(metadata: Mapping[str, Any]) -> str:
+    try:
+        return _METADATA.encode(metadata)
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
     except (TypeError, ValueError) as error:
         found = str(error) if str(error).startswith("Circular") else _culprit(metadata) or error
         raise ValueError(f"expected metadata that JSON can hold, got {found}") from error
-    if not _is_surely_fine(dumped):
-        _check_entries(metadata)
-    return dumped
 
 
 def _is_surely_fine(dumped: str) -> bool:
@@ -207,6 +174,24 @@ def plain(value: Any) -> Any:
 # Made once, since `json.dumps` makes one for each call.
 _TAGS = json.JSONEncoder(ensure_ascii=False)
 _METADATA = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, default=plain)
+
+
+def _encoding_of(encoder: json.JSONEncoder) -> Callable[[Any], str]:
+    """Return the encoder's `encode`, but made once: each call of it makes all anew, in more than half of its time.
+
+    What refers to itself is too deep for it, instead of circular.
+    """
+    try:
+        encode = c_make_encoder(
+            *(None, encoder.default, encode_basestring, encoder.indent, encoder.key_separator, encoder.item_separator),
+            *(encoder.sort_keys, encoder.skipkeys, encoder.allow_nan),
+        )
+    except TypeError:  # this Python has none, or one that takes other arguments
+        return encoder.encode
+    return lambda value: "".join(encode(value, 0))
+
+
+_encoded_quickly = _encoding_of(_METADATA)
 
 
 def _culprit(value: Any, place: str = "") -> str:

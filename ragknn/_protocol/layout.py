@@ -15,8 +15,9 @@ from operator import methodcaller
 from typing import Any, TypeAlias
 
 from ragknn._ids import passage_id
-from ragknn._protocol.encoding import decode_tag, digest, dump_metadata, encode_tag, text_hash, vector_hash
+from ragknn._protocol.encoding import decode_tag, dump_metadata, encode_tag
 from ragknn._protocol.flows import Command
+from ragknn._protocol.hashing import digest, text_hash, vector_hash
 from ragknn._protocol.keys import HEADINGS, PAGE, Keys, stored_name
 from ragknn._protocol.query import TERMS
 from ragknn._protocol.schema import ANY_FIELD, OnBadField, Schema

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from ragknn._checks import check_unicode
 from ragknn._ids import passage_id
-from ragknn._protocol.encoding import encode_tag, text_hash, vector_hash
+from ragknn._protocol.encoding import encode_tag
+from ragknn._protocol.hashing import Hashing, vector_hash
 from ragknn._protocol.layout import Details, Dumped, details_hash, details_of, dump_details, find_gaps
 from ragknn._protocol.schema import OnBadField, Schema
 from ragknn.records import Document, Passage
@@ -95,6 +96,8 @@ class Draft(ABC):
         return self
 
 
+_hash_of = Hashing("document")
+
 Cut: TypeAlias = Callable[[Document], Sequence[Passage]]
 """Makes the passages of a document."""
 
@@ -136,13 +139,13 @@ class _ToCut(Draft):
         document = self.document
         if _newer_parts(document):
             return ""
-        return text_hash("document", document.id, document.text, self.cutting.splitter.earlier_fingerprint)
+        return _hash_of(document.id, document.text, self.cutting.splitter.earlier_fingerprint)
 
     def hash_before(self) -> str:
         document, before = self.document, self.cutting.before
         if before is None:
             return ""
-        return text_hash("document", document.id, document.text, before.fingerprint, *_newer_parts(document))
+        return _hash_of(document.id, document.text, before.fingerprint, *_newer_parts(document))
 
 
 def drafting_documents(
@@ -165,22 +168,21 @@ def drafting_documents(
     cutting = _Cutting(splitter, cut, embedded_text, before)
 
     def draft(document: Document, on_bad_field: OnBadField) -> Draft:
-        encode_tag(document.id, "the id")  # refuses one that is too long
-        check_unicode(document.text, "the text")
-        hashed = text_hash("document", document.id, document.text, fingerprint, *_newer_parts(document))
+        document_id, text = document.id, document.text
+        encode_tag(document_id, "the id")  # refuses one that is too long
+        check_unicode(text, "the text")
+        hashed = _hash_of(document_id, text, fingerprint, *_newer_parts(document))
         dumped = [dump_details(document.label, document.metadata)]
-        return _ToCut(
-            *(document.id, hashed, details_hash(dumped), dumped, schema, on_bad_field, True, document.page_starts),
-            document,
-            cutting,
-        )
+        details, pages = details_hash(dumped), document.page_starts
+        return _ToCut(document_id, hashed, details, dumped, schema, on_bad_field, True, pages, document, cutting)
 
     return draft
 
 
 def _newer_parts(document: Document) -> list[str]:
     """Return what an earlier release did not put into the digest of a document."""
-    return [*([json.dumps(document.page_starts)] if document.page_starts else ()), *folding_of([document.text])]
+    pages = [json.dumps(document.page_starts)] if document.page_starts else []
+    return pages if fold(document.text) is document.text else [*pages, FOLDING]
 
 
 @dataclass(slots=True)
@@ -224,7 +226,7 @@ def drafting_vectors(schema: Schema, row_of: Callable[[str], NDArray[Any] | None
 
 def folding_of(texts: Sequence[str]) -> list[str]:
     """Return what goes into the digest of texts that are folded before they are embedded, and of no others."""
-    return [FOLDING] if [text for text in texts if fold(text) is not text] else []
+    return [FOLDING] if any(fold(text) is not text for text in texts) else []
 
 
 def blob_of(row: NDArray[Any] | None) -> bytes:

@@ -11,7 +11,8 @@ from typing import Any
 
 from ragknn._checks import check_unicode, described, shown
 from ragknn._plain import plain_label
-from ragknn._protocol.encoding import encode_tag, text_hash
+from ragknn._protocol.encoding import encode_tag
+from ragknn._protocol.hashing import text_hash
 from ragknn._protocol.layout import Dumped, details_hash, dump_details, whole_text
 from ragknn._protocol.schema import OnBadField, Schema
 from ragknn._protocol.vectors import as_vectors

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ragknn._checks import shown
-from ragknn._protocol.encoding import text_identity
+from ragknn._protocol.hashing import text_identity
 from ragknn.records import Neighbor
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn._protocol.encoding import text_identity
+from ragknn._protocol.hashing import text_identity
 from ragknn.records import Label, Neighbor, Retrieval, Vote
 from ragknn.voting._arithmetic import (
     class_shares,

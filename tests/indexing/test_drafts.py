@@ -1,7 +1,9 @@
 """What decides whether a document has changed."""
 
+import json
 import re
 from dataclasses import replace
+from hashlib import blake2b
 
 import numpy as np
 import pytest
@@ -11,6 +13,14 @@ from hypothesis import strategies as st
 from ragknn import Document, Splitter
 from ragknn._protocol.schema import Schema
 from ragknn.indexing._drafts import drafting_documents
+from ragknn.text._folding import fold
+
+
+def framed(*parts):
+    """Return the digest of texts, each behind its length: what the text hash of a document has always been."""
+    encoded = [part.encode() for part in parts]
+    return blake2b(b"".join(len(part).to_bytes(8, "big") + part for part in encoded), digest_size=16).hexdigest()
+
 
 UNICODE = st.text(st.characters(exclude_categories=["Cs"]))  # all but lone surrogates, which UTF-8 cannot hold
 IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
@@ -25,6 +35,17 @@ def hashes_of(document, splitter):
 
 
 DOCUMENT = Document("a", "Some text.", "x", {"year": 2020, "tags": ["u", "v"]})
+
+
+@given(IDS, UNICODE, st.one_of(st.none(), UNICODE), st.dictionaries(UNICODE, UNICODE | st.integers() | st.floats(0, 1)))
+def test_what_was_stored_before_is_known_again(document_id, text, label, metadata):
+    folding = ["folded 1"] if fold(text) != text else []
+    dumped = json.dumps(metadata, ensure_ascii=False, sort_keys=True)
+    tag = "" if label is None else json.dumps(label, ensure_ascii=False).replace("%", "%25").replace("\\", "%5C")
+    assert hashes_of(Document(document_id, text, label, metadata), CUT) == (
+        framed("document", document_id, text, CUT.fingerprint, *folding),
+        framed(tag, dumped),
+    )
 
 
 @pytest.mark.parametrize("other", [replace(DOCUMENT, id="b"), replace(DOCUMENT, text="Some text. ")])

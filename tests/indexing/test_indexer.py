@@ -14,7 +14,8 @@ from embedders import CountingEmbedder
 from servers import private_server
 
 from ragknn import CommandRefused, Document, Failure, HashingEmbedder, IngestReport, InvalidVectors, Splitter
-from ragknn._protocol.encoding import decode_tag, digest
+from ragknn._protocol.encoding import decode_tag
+from ragknn._protocol.hashing import digest
 from ragknn._protocol.keys import Keys
 
 WORDS = Splitter(size=4, overlap=0, unit="words")

@@ -8,7 +8,7 @@ import redis
 from earlier import part_records, set_manifest
 
 from ragknn import Document, HashingEmbedder, Index, Indexer, Retriever, Splitter
-from ragknn._protocol.encoding import text_hash
+from ragknn._protocol.hashing import text_hash
 from ragknn._protocol.opening import create_command
 from ragknn.indexing._moving import moved
 from ragknn.server._connection import run

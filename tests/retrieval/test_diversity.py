@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragknn import Neighbor, Passage
-from ragknn._protocol.encoding import digest
+from ragknn._protocol.hashing import digest
 from ragknn.retrieval._diversity import (
     at_most_per_document,
     maximal_marginal_relevance,
