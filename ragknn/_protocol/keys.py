@@ -66,13 +66,18 @@ class Keys:
 
     @property
     def moving(self) -> str:
-        """Key that one process holds while it moves the index to the form of a later release."""
-        return f"ragknn:{self.name}:moving"
+        """Key that one process holds while it moves the index to the form of a later release, or rebuilds it."""
+        return f"ragknn:{self.name}:moving{self._beside_manifest}"
 
     @property
     def dropping(self) -> str:
         """Key that is there from the beginning of a removal of the index to its end."""
-        return f"ragknn:{self.name}:dropping"
+        return f"ragknn:{self.name}:dropping{self._beside_manifest}"
+
+    @property
+    def _beside_manifest(self) -> str:
+        """End of a key that is in the slot of the manifest on a cluster, as scripts take both."""
+        return f"{{{self.manifest}}}"
 
     @property
     def alias(self) -> str:

@@ -23,6 +23,7 @@ from ragknn import (
     Retriever,
     SchemaMismatch,
 )
+from ragknn._protocol.keys import Keys
 from ragknn._protocol.opening import create_command
 from ragknn._protocol.replies import parse_info
 from ragknn.estimators import KNeighborsClassifier
@@ -70,7 +71,7 @@ def is_tidy(client, name, version):
         versions(client, name) == [f"v{version}"]
         and behind_alias.name == f"ragknn:{name}:v{version}"
         and b"rebuild" not in kept
-        and not client.exists(f"ragknn:{name}:moving")
+        and not client.exists(Keys(name).moving)
     )
 
 
@@ -214,7 +215,7 @@ def test_it_may_end_between_any_two_commands(redis_url, index_name, made, client
                 finished = True
             except Killed:
                 pass
-        client.delete(f"ragknn:{index_name}:moving")  # as time does
+        client.delete(Keys(index_name).moving)  # as time does
         check_answers(reader)
         with Index(index_name, url=redis_url) as index:
             check_answers(Retriever(index))
@@ -264,7 +265,7 @@ def test_what_was_built_is_gone_on_with(redis_url, index_name, made, client):
         steps += 1
         with Index(index_name, url=redis_url) as index, pytest.raises(Killed):
             run(client, up_to(rebuilding(index, {"algorithm": "hnsw"}, 0.9, None, False), steps))
-        client.delete(f"ragknn:{index_name}:moving")
+        client.delete(Keys(index_name).moving)
     birth = client.execute_command("FT.INFO", f"ragknn:{index_name}:v2")
     assert birth
     with Index(index_name, url=redis_url) as index:
@@ -274,7 +275,7 @@ def test_what_was_built_is_gone_on_with(redis_url, index_name, made, client):
         assert is_tidy(client, index_name, 2)
     with Index(index_name, url=redis_url) as index, pytest.raises(Killed):
         run(client, up_to(rebuilding(index, {"algorithm": "flat"}, 0.9, None, False), steps + 1))
-    client.delete(f"ragknn:{index_name}:moving")
+    client.delete(Keys(index_name).moving)
     assert begun()
     with Index(index_name, url=redis_url) as index:
         assert not index.rebuild(m=8).resumed  # other changes begin anew
@@ -301,7 +302,7 @@ def test_a_killed_process_leaves_an_index_that_serves(redis_url, index_name, mad
         for _ in range(random.Random(seed).randrange(10, 200)):
             check_answers(reader)
         process.send_signal(signal.SIGKILL)
-    client.delete(f"ragknn:{index_name}:moving")
+    client.delete(Keys(index_name).moving)
     check_answers(reader)
     with Index(index_name, url=redis_url) as index:
         check_answers(Retriever(index))
@@ -317,9 +318,9 @@ def test_of_two_processes_one_does_it(redis_url, index_name, made, client):
 
     def hold():
         while not other.is_set():
-            client.set(f"ragknn:{index_name}:moving", "another", px=5000)
+            client.set(Keys(index_name).moving, "another", px=5000)
 
-    client.set(f"ragknn:{index_name}:moving", "another", px=5000)
+    client.set(Keys(index_name).moving, "another", px=5000)
     thread = threading.Thread(target=hold)
     thread.start()
     try:
@@ -328,7 +329,7 @@ def test_of_two_processes_one_does_it(redis_url, index_name, made, client):
     finally:
         other.set()
         thread.join()
-    client.pexpire(f"ragknn:{index_name}:moving", 100)
+    client.pexpire(Keys(index_name).moving, 100)
     made.rebuild(algorithm="hnsw")
     assert is_tidy(client, index_name, 2)
 

@@ -24,6 +24,7 @@ from ragknn import (
     SchemaMismatch,
     Splitter,
 )
+from ragknn._protocol.keys import Keys
 from ragknn.indexing._rebuilding import reembedding
 from ragknn.server._connection import run
 
@@ -148,7 +149,7 @@ def test_what_was_embedded_before_it_failed_is_not_embedded_again(redis_url, ind
         with pytest.raises(Exception, match="out of credits"):
             index.reembed(Counting(until=600))
         assert index.count() == 1000
-        assert not client.exists(f"ragknn:{index_name}:moving")
+        assert not client.exists(Keys(index_name).moving)
         Indexer(index).add([Document("d7", "Another one."), Document("new", "A new one.")])
         Indexer(index).delete(["d8"])
         embedder = Counting()
@@ -193,7 +194,7 @@ def test_a_model_that_fails_keeps_no_writer_waiting(faces, redis_url, index_name
         with pytest.raises(ValueError, match="out of credits"):
             index.reembed(OutOfCredits(is_closed, add))
         assert not is_closed()
-        assert not client.exists(f"ragknn:{index_name}:moving")
+        assert not client.exists(Keys(index_name).moving)
         add()
         assert index.abandon_rebuild()
         assert index.count_documents() == 30 + next(numbers)
@@ -214,7 +215,7 @@ def test_it_may_end_between_any_two_commands(redis_url, index_name, client):
                     finished = True
                 except Killed:
                     pass
-            client.delete(f"ragknn:{index_name}:moving")  # as time does
+            client.delete(Keys(index_name).moving)  # as time does
             assert retriever.retrieve("letter 3")[0].passage.document_id == "d3"
             with Index(index_name, url=redis_url) as index:
                 assert Indexer(index).update(["d5"], metadata={"year": steps}).updated == 1
@@ -295,7 +296,7 @@ def test_a_killed_process_leaves_an_index_that_serves(redis_url, index_name, cli
                 assert reader.count_documents() == 30
             process.send_signal(signal.SIGKILL)
             process.wait()
-            client.delete(f"ragknn:{index_name}:moving")  # as time does
+            client.delete(Keys(index_name).moving)  # as time does
             assert Indexer(reader).add([Document("new", "Letter new.")]).added == 1
     with Index(index_name, url=redis_url) as index:
         index.reembed(HashingEmbedder(32), LONG)

@@ -19,6 +19,7 @@ from ragknn import (
     SchemaMismatch,
     Splitter,
 )
+from ragknn._protocol.keys import Keys
 from ragknn._protocol.presence import while_there
 from ragknn.estimators import KNeighborsClassifier
 from ragknn.indexing._writing import adding, adding_vectors, deleting, updating
@@ -196,7 +197,7 @@ def test_an_index_that_is_dropped_meanwhile_leaves_nothing(redis_url, index_name
 
     with Index(index_name, url=redis_url) as index, pytest.raises(IndexNotFound):
         index.rebuild(dtype="float16", progress=drop)
-    client.delete(f"ragknn:{index_name}:moving")
+    client.delete(Keys(index_name).moving)
     assert not client.keys(f"ragknn:{index_name}:*")
     assert not [one for one in client.execute_command("FT._LIST") if index_name in one.decode()]
 

@@ -63,7 +63,7 @@ CREATING = [
 ASKING = [("FT.INFO", "ragknn:doc")]
 # Before an index is made: whether one of the same name is being removed, or has left something.
 MAKING_ROOM = [
-    [("EXISTS", "ragknn:doc:dropping")],
+    [("EXISTS", KEYS.dropping)],
     [("SCAN", "0", "MATCH", "ragknn:doc:p*", "COUNT", "1000")],
     [("SCAN", "0", "MATCH", "ragknn:doc:d:*", "COUNT", "1000")],
     [("SCAN", "0", "MATCH", "ragknn:doc:copied:*", "COUNT", "1000")],
@@ -462,8 +462,8 @@ def test_dropping_takes_the_manifest_away_then_the_search_index_then_the_keys():
     ]
     [(_, marking, *given), _] = steps[0]
     assert marking.index("'UNLINK'") < marking.index("'SET'")
-    assert given[:3] == ["2", "ragknn:doc:dropping", "ragknn:doc:manifest"]
-    assert steps[-1][0][2:] == ("3", *("ragknn:doc:dropping", "ragknn:doc:manifest", "ragknn:doc:dropping"), "mark")
+    assert given[:3] == ["2", KEYS.dropping, "ragknn:doc:manifest"]
+    assert steps[-1][0][2:] == ("3", *(KEYS.dropping, "ragknn:doc:manifest", KEYS.dropping), "mark")
     assert removed == 2
 
 
