@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any
 
+from ragknn._protocol.apart import for_each
 from ragknn._protocol.belonging import BELONG
 from ragknn._protocol.flows import Command, Flow
 from ragknn._protocol.keys import Keys
@@ -135,12 +137,12 @@ def look(place: Place, numbers: Mapping[str, Collection[int]], *, whole: bool = 
     """
     documents = list(numbers.items())
     parts = [documents[start : start + _IN_A_SCRIPT] for start in range(0, len(documents), _IN_A_SCRIPT)]
-    replies = yield [_look_command(place, part, whole) for part in parts]
+    replies = yield [for_each(partial(_look_command, place, whole), part) for part in parts]
     seen = chain.from_iterable(map(checked, replies))
     return {document_id: _seen(one) for (document_id, _), one in zip(documents, seen, strict=True)}
 
 
-def _look_command(place: Place, documents: Sequence[tuple[str, Collection[int]]], whole: bool) -> Command:
+def _look_command(place: Place, whole: bool, documents: Sequence[tuple[str, Collection[int]]]) -> Command:
     records = [place.records(document_id) for document_id, _ in documents]
     asked = [
         ("whole" if whole or not some or 0 in some else "", str(len(some)), *map(str, some)) for _, some in documents

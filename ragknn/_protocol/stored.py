@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain
 
+from ragknn._protocol.apart import for_each
 from ragknn._protocol.belonging import BELONG
 from ragknn._protocol.finding import KEYS_PER_ROUND
-from ragknn._protocol.flows import Flow
+from ragknn._protocol.flows import Command, Flow
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.place import Place
 from ragknn._protocol.replies import as_text, checked
@@ -64,12 +65,20 @@ def stored_records(place: Place, document_ids: Sequence[str]) -> Flow[tuple[list
     counts: list[int] = []
     for start in range(0, len(document_ids), KEYS_PER_ROUND):
         records = [place.records(document_id) for document_id in document_ids[start : start + KEYS_PER_ROUND]]
-        keys = [key for some in records for key in some]
-        [reply] = yield [("EVAL_RO", _KNOWN, str(len(keys)), *keys, str(len(records[0])))]
+        [reply] = yield [for_each(_known, records)]
         for hashed, details, passages in checked(reply):
             hashes.append(None if hashed is None else (as_text(hashed), as_text(details)))
             counts.append(int(passages or 0))
     return hashes, counts
+
+
+def _known(records: Sequence[Sequence[str]]) -> Command:
+    keys = list(chain.from_iterable(records))
+    return ("EVAL_RO", _KNOWN, str(len(keys)), *keys, str(len(records[0])))
+
+
+def _details(passage_keys: Sequence[str]) -> Command:
+    return ("EVAL_RO", _DETAILS, str(len(passage_keys)), *passage_keys)
 
 
 def stored_hashes(place: Place, document_ids: Sequence[str]) -> Flow[list[tuple[str, str] | None]]:
@@ -83,6 +92,6 @@ def stored_details(keys: Keys, spots: Sequence[tuple[str, int]]) -> Flow[list[tu
     asked = [keys.passage(*spot) for spot in spots]
     parts = [asked[start : start + KEYS_PER_ROUND] for start in range(0, len(asked), KEYS_PER_ROUND)]
     # In one step, so that all is read before anything is written that is begun later.
-    replies = yield [("EVAL_RO", _DETAILS, str(len(part)), *part) for part in parts]
+    replies = yield [for_each(_details, part) for part in parts]
     pairs = chain.from_iterable(map(checked, replies))
     return [(None if label is None else as_text(label), as_text(metadata or b"")) for label, metadata in pairs]
