@@ -30,7 +30,7 @@ def letters(tenant: str, many: int = 6) -> list[Document]:
     ]
 
 
-def fill(url: str, name: str, documents: list[Document], **options) -> None:
+def fill(url: str | None, name: str, documents: list[Document], **options) -> None:
     with Index(name, url=url, **{"embedder": EMBEDDER, "fields": FIELDS, **options}) as index:
         Indexer(index).add(documents).raise_for_failures()
 

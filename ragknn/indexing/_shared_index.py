@@ -351,7 +351,7 @@ class SharedIndex:
         wanted = dict(self._named)
         if self._dim is not None:
             wanted["dim"] = self._dim
-        if self._embedder is not None:
+        if self._embedder is not None and not self._embedder_is_ours:  # which gives way to that of the index
             wanted.update(embedder_properties(self._embedder))
         return wanted
 

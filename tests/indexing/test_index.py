@@ -84,6 +84,17 @@ def test_the_hashing_embedder_is_adopted_from_the_manifest(faces, redis_url, ind
         assert faces.retriever(index).retrieve("red apples", k=1)[0].passage.document_id == "a"
 
 
+def test_an_index_that_names_no_embedder_takes_what_it_finds_when_it_is_opened_again(faces, redis_url, index_name):
+    with faces.index(index_name, url=redis_url, embedder=HashingEmbedder(24)) as first:
+        adopting = faces.index(index_name, url=redis_url)
+        with adopting:
+            assert adopting.embedder.dim == 24
+            first.drop()
+            with faces.index(index_name, url=redis_url, embedder=HashingEmbedder(64)):
+                adopting.open()
+            assert adopting.embedder.dim == 64
+
+
 def test_opening_an_index_otherwise_than_it_was_built_lists_all_that_differs(faces, redis_url, index_name):
     with faces.index(index_name, url=redis_url, embedder=Named("one", identity={"query_prompt": "q: "})):
         pass

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import threading
 import time
 
@@ -16,8 +18,9 @@ from proxies import DOWN, proxy_before
 from servers import private_server
 from serving import EMBEDDER, FIELDS, OWN, SECRET, ask, fill, letters, refusal, talk
 
-from ragknn import Document, HashingEmbedder, Index, Indexer, Retriever
+from ragknn import Document, HashingEmbedder, Index, Indexer, Retriever, load_settings
 from ragknn.integrations.mcp import create_server
+from ragknn.server import server_status, stop_server
 
 LONG = "\n\n".join(f"Paragraph {n} of a long report, on the price of pears in the year {n}." for n in range(2_000))
 
@@ -251,6 +254,23 @@ def test_a_redis_that_was_started_again_answers_the_next_call(tmp_path):
     assert (
         "The Redis of index letters does not answer. Tell the user; `ragknn doctor` looks. Then call again" in refused
     )
+
+
+def test_an_embedded_redis_that_was_killed_is_started_again_within_the_next_call(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAGKNN_DATA", str(tmp_path / "data"))
+
+    async def conversation(client):
+        before = await ask(client, "search", query="pears", k=2)
+        os.kill(server_status(load_settings()).pid, signal.SIGKILL)
+        after = await asyncio.gather(*(ask(client, "search", query="pears", k=2) for _ in range(3)))
+        return before, after
+
+    try:
+        fill(None, "letters", letters("bolt"))
+        before, after = talk(create_server("letters"), conversation)
+    finally:
+        stop_server(load_settings(), force=True)
+    assert after == [before] * 3
 
 
 def test_an_answer_that_may_be_cut_short_says_so(url, monkeypatch):

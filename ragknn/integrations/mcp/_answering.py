@@ -147,8 +147,7 @@ async def _told(one: Served, ask: Callable[[AsyncIndex], Awaitable[_T]]) -> _T:
         RefusedArguments: it cannot answer; why, in words for the model.
     """
     try:
-        async with one.using() as index:
-            return await ask(index)
+        return await one.ask(ask)
     except RefusedArguments:
         raise
     except Exception as error:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from copy import copy
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 
-from ragknn import AsyncIndex, ConnectionFailed, Embedder, IndexNotFound, RagKNNError, Where
+from ragknn import AsyncIndex, ConnectionFailed, Embedder, IndexNotFound, RagKNNError, Where, load_settings
 from ragknn.integrations.mcp._facts import Facts, gather_facts
 
 logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 FRESH = 60.0  # seconds for which what is told of an index is not looked up again
 
@@ -38,23 +38,34 @@ class Served:
         self._fitting: AsyncIndex | None = None  # the index of which it is known that `where` fits it
         self._facts: tuple[float, Facts] | None = None
 
-    @asynccontextmanager
-    async def using(self) -> AsyncIterator[AsyncIndex]:
-        """Hand out the index, in which `where` is known to mean something.
+    async def ask(self, call: Callable[[AsyncIndex], Awaitable[_T]]) -> _T:
+        """Return what a call, which only reads, returns of the index, in which `where` is known to mean something.
+
+        Where an embedded Redis has answered before and does not any more, the call is made once more, for which it is
+        started again.
 
         Raises:
             OwnFilterRefused: it means nothing there, or leaves out a field that the index requires.
-            RagKNNError: the index cannot be opened.
+            RagKNNError: the index cannot be opened, or what the call raises.
         """
+        answered = self._fitting is self._index
+        try:
+            return await self._once(call)
+        except ConnectionFailed:
+            if not answered or self._index.url or load_settings().url:
+                raise
+        return await self._once(call)
+
+    async def _once(self, call: Callable[[AsyncIndex], Awaitable[_T]]) -> _T:
         index = self._index
         try:
             if self._fitting is not index:
                 await self._check(index)
                 self._fitting = index
-            yield index
+            return await call(index)
         except (IndexNotFound, ConnectionFailed):
             if self._index is index:  # the next call begins anew; those that still use this one end on their own
-                self._index, self._facts = copy(index), None
+                self._index, self._facts = AsyncIndex.like(index), None
             raise
 
     async def _check(self, index: AsyncIndex) -> None:
@@ -74,13 +85,12 @@ class Served:
         """Return what there is to tell of the index, of late.
 
         Raises:
-            OwnFilterRefused: as for `using`.
-            RagKNNError: as for `using`.
+            OwnFilterRefused: as for `ask`.
+            RagKNNError: as for `ask`.
         """
         now = asyncio.get_running_loop().time()
         if self._facts is None or now - self._facts[0] > FRESH:
-            async with self.using() as index:
-                self._facts = now, await gather_facts(index, self.where)
+            self._facts = now, await self.ask(lambda index: gather_facts(index, self.where))
         return self._facts[1]
 
     async def warm(self) -> None:
@@ -88,8 +98,7 @@ class Served:
         try:
             facts = await self.facts()
             if "vector" in facts.modes:
-                async with self.using() as index:
-                    await asyncio.to_thread(lambda: index.embedder.embed_queries(["warm"]))
+                await self.ask(lambda index: asyncio.to_thread(lambda: index.embedder.embed_queries(["warm"])))
         except (RagKNNError, OwnFilterRefused) as error:
             logger.warning("index %s cannot be searched yet: %s", self.name, error)
         except Exception:  # of an embedder of the user; the first question meets it again, and tells
