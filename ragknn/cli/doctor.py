@@ -285,5 +285,6 @@ def _check_engine(settings: Settings) -> Check:
         foreseen = embedder.foresee() if isinstance(embedder, SentenceEmbedder) else ""
     except RagKNNError as error:
         return Check("embedding", "fail", str(error))
-    advice = f"pip install 'ragknn[{EXTRA}]'" if "not installed" in foreseen else ""
+    missing = foreseen.startswith("torch: ") and "not installed" in foreseen
+    advice = f"pip install 'ragknn[{EXTRA}]'" if missing else ""
     return Check("embedding", "note" if advice else "ok", foreseen, advice)

@@ -4,9 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragknn.embedding._tokens import Tokens
 
 T = TypeVar("T")
+
+
+class Batch(NamedTuple):
+    """Texts that go through a model together.
+
+    Attributes:
+        rows: their places among all texts.
+        ids: the tokens of each, shape (n,).
+    """
+
+    rows: list[int]
+    ids: list[NDArray[np.int32]]
+
+
+def tokenized(
+    texts: Sequence[tuple[str, str]],
+    tokenizer: Tokens,
+    tokens: int,
+    texts_per_call: int | None = None,
+) -> Iterator[Batch]:
+    """Put texts into batches, the longest first; a text is tokenized when its batch is asked for.
+
+    Args:
+        texts: a prompt and a text each.
+        tokenizer: the model's.
+        tokens: as for `batches`.
+        texts_per_call: as `texts` of `batches`.
+    """
+    whole = [prompt + text for prompt, text in texts]
+    tokenizer.prepare(whole)
+    read = ((row, tokenizer.ids(whole[row])) for row in longest_first(whole))
+    for batch in batches(((one, len(one[1])) for one in read), tokens, texts_per_call):
+        rows, ids = zip(*batch, strict=True)
+        yield Batch(list(rows), list(ids))
+
+
+def in_order(n: int, found: Sequence[tuple[list[int], NDArray[np.float32]]]) -> NDArray[np.float32]:
+    """Return the vectors of all batches as those of the n texts, shape (n, dim)."""
+    vectors = np.empty((n, found[0][1].shape[1]), dtype=np.float32)
+    for rows, own in found:
+        vectors[rows] = own
+    return vectors
 
 
 def longest_first(texts: Sequence[str]) -> list[int]:

@@ -15,7 +15,6 @@ from ragknn.embedding import _graph_cache as cache
 from ragknn.embedding._devices import may_have_gpu
 from ragknn.embedding._facts import Facts
 from ragknn.embedding._graph_cache import Converted
-from ragknn.embedding._models import copy_tokenizer
 from ragknn.embedding._openvino import is_installed
 from ragknn.embedding._sources import files_of
 from ragknn.embedding._tokens import Tokens
@@ -125,7 +124,7 @@ def start(wish: Wish, load: Callable[[str | None], Any]) -> Running:
     by_torch = TorchModel(model, wish.model, wish.texts_per_call)
     if not by_torch.is_on_cpu and wish.backend == "auto" and not wish.needs_torch:
         by_torch.halve()
-        return running_torch(by_torch, wish.model, "there is a GPU")
+        return running_torch(by_torch, "there is a GPU")
     if not reason:
         made = wish.kept()
         if made is None:
@@ -140,14 +139,13 @@ def start(wish: Wish, load: Callable[[str | None], Any]) -> Running:
                 "leave backend out"
             )
         reason = f"OpenVINO does not run the model: {made.refused}"
-    return running_torch(by_torch, wish.model, reason)
+    return running_torch(by_torch, reason)
 
 
-def running_torch(by_torch: TorchModel, name: str, reason: str) -> Running:
+def running_torch(by_torch: TorchModel, reason: str) -> Running:
     """Return a loaded model, ready to embed by torch."""
-    facts = Facts.of(by_torch.model)
     engine = Engine("torch", by_torch.device, by_torch.precision, reason)
-    return Running(by_torch, engine, facts, Tokens(copy_tokenizer(by_torch.model, name), facts.limit), by_torch.model)
+    return Running(by_torch, engine, by_torch.facts, by_torch.tokens, by_torch.model)
 
 
 def _by_openvino(made: Converted, wish: Wish) -> Running:
@@ -165,11 +163,11 @@ def _engine_of(made: Converted) -> Engine:
 def foreseen(wish: Wish) -> str:
     """Return in words what will run a model, as far as that can be told without loading it."""
     reason = wish.why_torch()
-    if not reason and wish.asks_for_gpu:
-        return "torch if there is a GPU that it can use, else openvino"
     made = None if reason else wish.kept()
-    if made is not None and not made.refused:
-        return str(_engine_of(made))
-    if made is not None:
+    if made is not None and made.refused:
         reason = f"openvino does not run the model: {made.refused}"
-    return f"torch: {reason}" if reason else "openvino, once it has converted the model, on first use in some seconds"
+    if wish.asks_for_gpu and not wish.needs_torch:
+        return f"torch if there is a GPU that it can use, else {f'on the CPU: {reason}' if reason else 'openvino'}"
+    if reason:
+        return f"torch: {reason}"
+    return str(_engine_of(made)) if made else "openvino, once it has converted the model, on first use in some seconds"

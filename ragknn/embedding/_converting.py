@@ -12,8 +12,9 @@ from ragknn._logs import EMBEDDING as logger  # noqa: N811
 from ragknn.embedding import _graph_cache as cache
 from ragknn.embedding._facts import Facts
 from ragknn.embedding._graph_cache import Converted
+from ragknn.embedding._inputs import Padding, why_not
 from ragknn.embedding._models import copy_tokenizer
-from ragknn.embedding._openvino import OpenVinoModel, convert, load_openvino, quickest_precisions, why_not, write
+from ragknn.embedding._openvino import OpenVinoModel, convert, load_openvino, quickest_precisions, write
 from ragknn.embedding._probe import AGREEMENT, PROBE, agreement
 from ragknn.embedding._tokens import Tokens
 from ragknn.embedding._torch import probed
@@ -31,7 +32,7 @@ def converted(model: Any, name: str, place: Path | None) -> Converted:
     made = Converted(
         facts=replace(Facts.of(model), dim=expected.shape[1]),  # whatever of it is kept
         tokenizer=copy_tokenizer(model, name).to_str(),
-        padding=_padding(model),
+        padding=Padding.of(model),
         precision="",
         agreement=0.0,
         refused=why_not(model) or "",
@@ -80,11 +81,6 @@ def _vectors(model: OpenVinoModel) -> Any:
     half = len(texts) // 2
     alone = [model.embed([text]) for text in texts[:half]]
     return np.concatenate([*alone, model.embed(texts)[half:]])
-
-
-def _padding(model: Any) -> tuple[int, bool]:
-    tokenizer = model.tokenizer
-    return int(getattr(tokenizer, "pad_token_id", None) or 0), getattr(tokenizer, "padding_side", "right") == "left"
 
 
 def _first_line(error: Exception) -> str:

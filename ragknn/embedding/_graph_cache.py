@@ -16,6 +16,7 @@ from typing import Any
 
 from ragknn.embedding._content import content_of
 from ragknn.embedding._facts import Facts
+from ragknn.embedding._inputs import Padding
 
 _FORMAT = "1"  # counts up when what is kept changes, or how it is made
 _SHAPING = ("openvino", "sentence-transformers", "transformers", "torch", "tokenizers")
@@ -31,7 +32,7 @@ class Converted:
     Attributes:
         facts: what is known of the model.
         tokenizer: the tokenizer of its `tokenizers`, as JSON.
-        padding: number of the token that fills up a row, and whether it is put before the others.
+        padding: how rows of tokens are filled up.
         precision: numbers to compute with.
         agreement: with float32, as `_probe.agreement` has it.
         refused: why the model is not run so; empty if it is.
@@ -41,7 +42,7 @@ class Converted:
 
     facts: Facts
     tokenizer: str
-    padding: tuple[int, bool]
+    padding: Padding
     precision: str
     agreement: float
     refused: str = ""
@@ -94,7 +95,7 @@ def read(place: Path) -> Converted | None:
         number, before = kept.pop("padding")
         found = Converted(
             **kept,
-            padding=(number, before),
+            padding=Padding(number, before),
             tokenizer=(place / _TOKENIZER).read_text(encoding="utf-8"),
             graph=place / GRAPH,
             compiled=place / COMPILED,

@@ -19,8 +19,9 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn.embedding._batches import batches, longest_first
+from ragknn.embedding._batches import Batch, in_order, tokenized
 from ragknn.embedding._forks import Unforkable
+from ragknn.embedding._inputs import INPUTS, Padding, features
 from ragknn.embedding._locks import ProcessLock
 from ragknn.embedding._tokens import Tokens
 from ragknn.errors import EmbeddingError
@@ -30,9 +31,6 @@ TOKENS_PER_CALL = 2048
 # Calls after which all are waited for, so that a fork waits for a second at most.
 _CALLS_IN_A_ROW = 24
 _STREAMS = 2  # calls that run beside each other
-
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-_MODULES = ("Transformer", "Pooling", "Normalize", "Dense")
 
 _running = Unforkable()
 
@@ -57,30 +55,6 @@ def load_openvino() -> Any:
     return openvino
 
 
-def why_not(model: Any) -> str | None:
-    """Return why a model of sentence-transformers cannot be converted; None if it may be tried."""
-    modules = list(model.children())
-    foreign = [
-        type(module).__name__
-        for module in modules
-        if type(module).__name__ not in _MODULES or not type(module).__module__.startswith("sentence_transformers.")
-    ]
-    if foreign or not modules or type(modules[0]).__name__ != "Transformer":
-        return f"a module of the model is none of those that it can run: {', '.join(foreign) or 'no transformer'}"
-    if any(getattr(module, "include_prompt", True) is False for module in modules):
-        return "the model leaves the prompt out of its vectors"
-    if other := set(_features(model, ["a text"])) - set(INPUTS):
-        return f"the model reads more than the tokens of a text: {', '.join(sorted(other))}"
-    return None
-
-
-def _features(model: Any, texts: list[str]) -> dict[str, Any]:
-    import torch  # late, because it takes seconds to import; here it is loaded already
-
-    made = (getattr(model, "preprocess", None) or model.tokenize)(texts)
-    return {name: value for name, value in made.items() if isinstance(value, torch.Tensor)}
-
-
 def convert(model: Any) -> Any:
     """Return a model of sentence-transformers on a CPU as a graph of OpenVINO: from tokens to finished vectors.
 
@@ -96,11 +70,10 @@ def convert(model: Any) -> Any:
             self.model = model
 
         def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
-            features = dict(zip(names, tensors, strict=True))
-            vectors: torch.Tensor = self.model(features)["sentence_embedding"]
+            vectors: torch.Tensor = self.model(dict(zip(names, tensors, strict=True)))["sentence_embedding"]
             return vectors
 
-    example = _features(model, ["a text", "another text, which is longer"])
+    example = features(model, ["a text", "another text, which is longer"])
     names = [name for name in INPUTS if name in example]
     with _quietly(), torch.inference_mode():
         graph = openvino.convert_model(Whole().eval(), example_input=tuple(example[name] for name in names))
@@ -142,7 +115,7 @@ class OpenVinoModel:
     Args:
         graph: what `convert` returned, or the path to which it was written.
         tokens: the model's tokenizer.
-        padding: number of the token that fills up a row, and whether it is put before the others.
+        padding: how rows of tokens are filled up.
         precision: numbers to compute with, "bf16" or "f32".
         compiled: folder in which what was compiled is kept; None: nowhere.
         texts_per_call: texts in a batch; None: as many as have `TOKENS_PER_CALL` together.
@@ -154,7 +127,7 @@ class OpenVinoModel:
         self,
         graph: Any,
         tokens: Tokens,
-        padding: tuple[int, bool],
+        padding: Padding,
         precision: str,
         compiled: Path | None = None,
         texts_per_call: int | None = None,
@@ -176,54 +149,45 @@ class OpenVinoModel:
         Raises:
             EmbeddingError: OpenVINO fails.
         """
-        whole = [prompt + text for prompt, text in texts]
         # One after the other is tokenized while those before it are embedded.
-        sized = ((row, len(self._tokens.ids(whole[row]))) for row in longest_first(whole))
-        parts = batches(sized, TOKENS_PER_CALL, self.texts_per_call)
+        parts = tokenized(texts, self._tokens, TOKENS_PER_CALL, self.texts_per_call)
         found: list[tuple[list[int], NDArray[np.float32]]] = []
         try:
             first = list(islice(parts, 2))
             streams = min(len(first), _STREAMS)
             rest = chain(first, parts)
-            while some := self._run(islice(rest, _CALLS_IN_A_ROW), whole, streams):
+            while some := self._run(islice(rest, _CALLS_IN_A_ROW), streams):
                 found += some
         except RuntimeError as error:  # OpenVINO's class for all of its errors
             raise EmbeddingError(f"OpenVINO failed: {error}; try backend='torch'") from error
-        rows = np.empty((len(texts), found[0][1].shape[1]), dtype=np.float32)
-        for batch, vectors in found:
-            rows[batch] = vectors
-        return rows
+        return in_order(len(texts), found)
 
-    def _run(
-        self, parts: Iterator[list[int]], texts: Sequence[str], streams: int
-    ) -> list[tuple[list[int], NDArray[np.float32]]]:
+    def _run(self, parts: Iterator[Batch], streams: int) -> list[tuple[list[int], NDArray[np.float32]]]:
         with _running:
             requests = self._requests(streams)
             try:
-                return self._answered(parts, texts, requests)
+                return self._answered(parts, requests)
             finally:
                 self._free[streams].append(requests)
 
-    def _answered(
-        self, parts: Iterator[list[int]], texts: Sequence[str], requests: Sequence[Any]
-    ) -> list[tuple[list[int], NDArray[np.float32]]]:
+    def _answered(self, parts: Iterator[Batch], requests: Sequence[Any]) -> list[tuple[list[int], NDArray[np.float32]]]:
         found = []
         running: deque[tuple[Any, list[int]]] = deque()
 
         def finish() -> Any:
-            request, batch = running[0]
+            request, rows = running[0]
             request.wait()
-            found.append((batch, np.array(request.get_output_tensor(0).data, dtype=np.float32)))
+            found.append((rows, np.array(request.get_output_tensor(0).data, dtype=np.float32)))
             running.popleft()
             return request
 
         free = list(requests)
         try:
             for batch in parts:
-                inputs = self._inputs(requests[0], [self._tokens.ids(texts[row]) for row in batch])
+                inputs = self._inputs(requests[0], batch.ids)
                 request = free.pop() if free else finish()
                 request.start_async(inputs)
-                running.append((request, batch))
+                running.append((request, batch.rows))
             while running:
                 finish()
         finally:
@@ -232,16 +196,9 @@ class OpenVinoModel:
                     request.wait()
         return found
 
-    def _inputs(self, request: Any, ids: list[NDArray[np.int32]]) -> list[NDArray[np.int64]]:
-        filler, before = self._padding
-        width = max(map(len, ids))
-        shape = (len(ids), width)
-        arrays = dict(zip(INPUTS, (np.full(shape, filler), np.zeros(shape, int), np.zeros(shape, int)), strict=True))
-        for row, own in enumerate(ids):
-            place = slice(width - len(own), width) if before else slice(len(own))
-            arrays["input_ids"][row, place] = own
-            arrays["attention_mask"][row, place] = 1
-        return [arrays[place.get_any_name()].astype(np.int64, copy=False) for place in request.model_inputs]
+    def _inputs(self, request: Any, ids: Sequence[NDArray[np.int32]]) -> list[NDArray[np.int64]]:
+        arrays = self._padding.fill(ids)
+        return [arrays[place.get_any_name()] for place in request.model_inputs]
 
     def _requests(self, streams: int) -> list[Any]:
         """Return as many requests as can run beside each other, which no other thread uses."""

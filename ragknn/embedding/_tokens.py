@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 # passages on its way is 256 texts. A token takes 16 bytes here, so that these are 16 MB at most.
 _REMEMBERED = 512  # texts
 _LONGEST_REMEMBERED = 2_000  # characters
+_AT_ONCE = 1_024  # texts, where they are tokenized on all cores
 
 
 class _Encoded(NamedTuple):
@@ -22,11 +24,11 @@ class _Encoded(NamedTuple):
 
     Attributes:
         ids: numbers of the tokens, special ones among them, shape (n,).
-        spans: start and end in characters of each token but the special ones, shape (m, 2).
+        spans: start and end in characters of each token but the special ones, shape (m, 2); None: not asked for.
     """
 
     ids: NDArray[np.int32]
-    spans: NDArray[np.int32]
+    spans: NDArray[np.int32] | None
 
 
 class Tokens:
@@ -35,23 +37,41 @@ class Tokens:
     Args:
         tokenizer: one that neither truncates nor pads.
         limit: most tokens that the model reads, special ones counted; None for no limit.
+        on_all_cores: whether many texts are tokenized beside each other, as fits where a GPU computes. A fork does
+            not survive the tokenizer's threads.
     """
 
-    def __init__(self, tokenizer: Tokenizer, limit: int | None) -> None:
+    def __init__(self, tokenizer: Tokenizer, limit: int | None, on_all_cores: bool = False) -> None:
         self._tokenizer = tokenizer
         self._limit = limit
+        self._on_all_cores = on_all_cores
         self._cutting: Tokenizer | None = None  # one that truncates
-        self._remembered = lru_cache(maxsize=_REMEMBERED)(self._encode)
+        self._remembered: dict[str, _Encoded] = {}
+        self._most = _REMEMBERED
         self.special = len(self._encode("").ids)
+
+    def prepare(self, texts: Sequence[str]) -> None:
+        """Tokenize many texts on all cores, where that is wanted; they are remembered until the next are prepared."""
+        if not self._on_all_cores:
+            return
+        self._most = max(_REMEMBERED, len(texts))
+        new = [text for text in texts if text not in self._remembered]
+        for start in range(0, len(new), _AT_ONCE):
+            chunk = new[start : start + _AT_ONCE]
+            for text, encoding in zip(chunk, self._tokenizer.encode_batch_fast(chunk), strict=True):
+                self._remember(text, _Encoded(np.asarray(encoding.ids, dtype=np.int32), None))
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Return (start, end) in characters of each token of the text, special tokens left out."""
-        starts, ends = self._encoded(text).spans.T.tolist()
+        encoded = self._encoded(text)
+        spans = self._encode(text).spans if encoded.spans is None else encoded.spans
+        assert spans is not None
+        starts, ends = spans.T.tolist()
         return list(zip(starts, ends, strict=True))
 
     def count(self, text: str) -> int:
         """Return the number of tokens of the text, special tokens left out."""
-        return len(self._encoded(text).spans)
+        return len(self._encoded(text).ids) - self.special
 
     def ids(self, text: str) -> NDArray[np.int32]:
         """Return the numbers of the tokens that the model reads of the text, shape (n,)."""
@@ -59,10 +79,21 @@ class Tokens:
         return ids if self._limit is None or len(ids) <= self._limit else self._cut(text, self._limit)
 
     def _encoded(self, text: str) -> _Encoded:
-        return self._remembered(text) if len(text) <= _LONGEST_REMEMBERED else self._encode(text)
+        known = self._remembered.get(text)
+        if known is None:
+            known = self._encode(text)
+            if len(text) <= _LONGEST_REMEMBERED:
+                self._remember(text, known)
+        return known
+
+    def _remember(self, text: str, encoded: _Encoded) -> None:
+        self._remembered[text] = encoded
+        while len(self._remembered) > self._most:
+            with suppress(KeyError, RuntimeError, StopIteration):  # another thread was quicker
+                del self._remembered[next(iter(self._remembered))]
 
     def _encode(self, text: str) -> _Encoded:
-        # One by one: in a batch the tokenizer would start threads, which a fork does not survive.
+        # One by one: for a batch the tokenizer starts threads.
         encoding = self._tokenizer.encode(text, add_special_tokens=True)
         own = np.asarray(encoding.special_tokens_mask, dtype=bool)
         spans = np.asarray(encoding.offsets, dtype=np.int32).reshape(-1, 2)[~own]

@@ -8,8 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ragknn.embedding._batches import batches, by_key, longest_first, size_of
+from ragknn.embedding._batches import batches, by_key, in_order, longest_first, size_of, tokenized
+from ragknn.embedding._facts import Facts
+from ragknn.embedding._inputs import Padding, features, why_not
+from ragknn.embedding._models import copy_tokenizer
 from ragknn.embedding._probe import AGREEMENT, PROBE, agreement
+from ragknn.embedding._tokens import Tokens
 from ragknn.errors import EmbeddingError
 
 # Tokens in one call, padding counted. A GPU needs many to be busy; on a CPU more would only pad more.
@@ -24,12 +28,19 @@ class TorchModel:
         model: the model.
         name: its name, for messages.
         texts_per_call: texts in a batch; None: as many as have a number of tokens together that suits the device.
+
+    Raises:
+        EmbeddingError: its tokenizer does not report the positions of tokens.
     """
 
     def __init__(self, model: Any, name: str, texts_per_call: int | None = None) -> None:
         self.model = model
         self.texts_per_call = texts_per_call
+        self.facts = Facts.of(model)
+        self.tokens = Tokens(copy_tokenizer(model, name), self.facts.limit, on_all_cores=not self.is_on_cpu)
         self._name = name
+        self._padding = Padding.of(model)
+        self._inputs = self._inputs_of_tokens()
 
     @property
     def device(self) -> str:
@@ -62,27 +73,53 @@ class TorchModel:
             EmbeddingError: torch fails, for want of memory for example.
         """
         tokens = _TOKENS_PER_CALL.get(self.model.device.type, _TOKENS_PER_CALL_OF_GPU)
+        try:
+            return self._embed_tokens(texts, tokens) if self._inputs else self._embed_texts(texts, tokens)
+        except RuntimeError as error:  # torch's class for all errors on a device
+            raise EmbeddingError(
+                f"{self._name} failed on {self.device}: {error}; try a smaller batch_size or device='cpu'"
+            ) from error
+
+    def _inputs_of_tokens(self) -> tuple[str, ...]:
+        """Return the names of what the model is called with; empty if it must be called with texts."""
+        if why_not(self.model) is not None:
+            return ()
+        made = {name: tensor.numpy() for name, tensor in features(self.model, list(PROBE)).items()}
+        filled = self._padding.fill([self.tokens.ids(text) for text in PROBE])
+        same = all(np.array_equal(filled[name], array) for name, array in made.items())
+        return tuple(made) if same else ()
+
+    def _embed_tokens(self, texts: Sequence[tuple[str, str]], tokens: int) -> NDArray[np.float32]:
+        import torch  # late, as above
+
+        self.model.eval()
+        rows: list[int] = []
+        parts = []
+        with torch.inference_mode():
+            # A GPU is not waited for before all have been sent: what follows is tokenized while it works.
+            for batch in tokenized(texts, self.tokens, tokens, self.texts_per_call):
+                filled = self._padding.fill(batch.ids)
+                read = {name: torch.from_numpy(filled[name]).to(self.model.device) for name in self._inputs}
+                parts.append(self.model(read)["sentence_embedding"].float())
+                rows += batch.rows
+            vectors: NDArray[np.float32] = torch.cat(parts).cpu().numpy()
+        return in_order(len(texts), [(rows, vectors)])
+
+    def _embed_texts(self, texts: Sequence[tuple[str, str]], tokens: int) -> NDArray[np.float32]:
         found: list[tuple[list[int], NDArray[np.float32]]] = []
         for prompt, own in by_key([prompt for prompt, _ in texts]):
             order = longest_first([texts[row][1] for row in own])
             sized = ((own[row], size_of(prompt + texts[own[row]][1])) for row in order)
             for batch in batches(sized, tokens, self.texts_per_call):
-                found.append((batch, self._encode(prompt, [texts[row][1] for row in batch])))
-        rows = np.empty((len(texts), found[0][1].shape[1]), dtype=np.float32)
-        for batch, vectors in found:
-            rows[batch] = vectors
-        return rows
-
-    def _encode(self, prompt: str, texts: list[str]) -> NDArray[np.float32]:
-        try:
-            vectors = self.model.encode(
-                texts, prompt=prompt, batch_size=len(texts), show_progress_bar=False, convert_to_numpy=True
-            )
-        except RuntimeError as error:  # torch's class for all errors on a device
-            raise EmbeddingError(
-                f"{self._name} failed on {self.device}: {error}; try a smaller batch_size or device='cpu'"
-            ) from error
-        return np.asarray(vectors, dtype=np.float32)
+                vectors = self.model.encode(
+                    [texts[row][1] for row in batch],
+                    prompt=prompt,
+                    batch_size=len(batch),
+                    show_progress_bar=False,
+                    convert_to_numpy=True,
+                )
+                found.append((batch, np.asarray(vectors, dtype=np.float32)))
+        return in_order(len(texts), found)
 
 
 def probed(model: Any) -> NDArray[np.float32]:

@@ -161,7 +161,7 @@ class SentenceEmbedder:
         self.truncate_dim = getattr(model, "truncate_dim", None)
         self.trust_remote_code = bool(getattr(model, "trust_remote_code", False))
         by_torch = TorchModel(model, self.model, self.batch_size)
-        self._running = running_torch(by_torch, self.model, "the model was loaded by you")
+        self._running = running_torch(by_torch, "the model was loaded by you")
         survive_forks()
 
     def __repr__(self) -> str:
@@ -293,10 +293,11 @@ class SentenceEmbedder:
         limit = self.max_tokens
         if limit is None:
             return
-        count = self._load().tokens.count
+        tokens = self._load().tokens
+        tokens.prepare(texts)
         for text in texts:
             # An ASCII character is at most one token, and some tokenizers add one before the text.
-            if (len(text) >= limit or not text.isascii()) and (counted := count(text)) > limit:
+            if (len(text) >= limit or not text.isascii()) and (counted := tokens.count(text)) > limit:
                 raise TextTooLong(
                     f"expected at most {limit} tokens, the limit of {self.model}, got {counted}: "
                     f"shorten or split the text that begins {text[:40]!r}"
