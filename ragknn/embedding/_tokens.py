@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
@@ -46,7 +47,7 @@ class Tokens:
         self._limit = limit
         self._on_all_cores = on_all_cores
         self._cutting: Tokenizer | None = None  # one that truncates
-        self._remembered: dict[str, _Encoded] = {}
+        self._remembered: OrderedDict[str, _Encoded] = OrderedDict()
         self._most = _REMEMBERED
         self.special = len(self._encode("").ids)
 
@@ -55,7 +56,7 @@ class Tokens:
         if not self._on_all_cores:
             return
         self._most = max(_REMEMBERED, len(texts))
-        new = [text for text in texts if text not in self._remembered]
+        new = [text for text in dict.fromkeys(texts) if not self._is_known(text)]
         for start in range(0, len(new), _AT_ONCE):
             chunk = new[start : start + _AT_ONCE]
             for text, encoding in zip(chunk, self._tokenizer.encode_batch_fast(chunk), strict=True):
@@ -86,11 +87,17 @@ class Tokens:
                 self._remember(text, known)
         return known
 
+    def _is_known(self, text: str) -> bool:
+        with suppress(KeyError):
+            self._remembered.move_to_end(text)  # so that it is there when its turn comes
+            return True
+        return False
+
     def _remember(self, text: str, encoded: _Encoded) -> None:
         self._remembered[text] = encoded
         while len(self._remembered) > self._most:
-            with suppress(KeyError, RuntimeError, StopIteration):  # another thread was quicker
-                del self._remembered[next(iter(self._remembered))]
+            with suppress(KeyError):  # another thread was quicker
+                self._remembered.popitem(last=False)
 
     def _encode(self, text: str) -> _Encoded:
         # One by one: for a batch the tokenizer starts threads.

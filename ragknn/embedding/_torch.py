@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,7 @@ class TorchModel:
         self.model.eval()
         rows: list[int] = []
         parts = []
-        with torch.inference_mode():
+        with torch.inference_mode(), _kernels_for_any_shape(self.model.device.type):
             # A GPU is not waited for before all have been sent: what follows is tokenized while it works.
             for batch in tokenized(texts, self.tokens, tokens, self.texts_per_call):
                 filled = self._padding.fill(batch.ids)
@@ -120,6 +121,16 @@ class TorchModel:
                 )
                 found.append((batch, np.asarray(vectors, dtype=np.float32)))
         return in_order(len(texts), found)
+
+
+def _kernels_for_any_shape(device: str) -> AbstractContextManager[Any]:
+    # For half precision torch asks cuDNN first, which plans anew for each number of texts and of tokens that it has
+    # not seen: tens of milliseconds for most batches, which take five.
+    if device != "cuda":
+        return nullcontext()
+    from torch.nn.attention import SDPBackend, sdpa_kernel  # late, as above
+
+    return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
 
 
 def probed(model: Any) -> NDArray[np.float32]:
