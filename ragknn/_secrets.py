@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_IN_OPTIONS = re.compile(r"((?:password|passwd|secret|token|key)=).*", re.IGNORECASE | re.DOTALL)
+_IN_OPTIONS = re.compile(r"([a-z_]{0,20}(?:password|passwd|secret|token|key)=).*", re.IGNORECASE | re.DOTALL)
 _NO_PORT = re.compile(r"^([^:\[\]]*):(?!\d{1,5}(?:[/?]|$)).*", re.DOTALL)
+_NO_PORT_OF_SOME = re.compile(r"^((?:[^:\[\],]*:\d{1,5},)*[^:\[\],]*):(?!\d{1,5}(?:[/?,]|$)).*", re.DOTALL)
 # Arguments of transformers that open a door, and do not change what a model makes.
 _KEYS_OF_DOORS = frozenset({"token", "use_auth_token", "hf_token", "api_key", "password"})
 
@@ -27,7 +28,7 @@ def mask_password(url: str) -> str:
     if at:
         user, colon, _ = login.partition(":")
         return f"{scheme}{user}{colon}{_MASK if colon else ''}{at}{host}"
-    return scheme + _NO_PORT.sub(rf"\g<1>:{_MASK}", host)
+    return scheme + _no_port(scheme).sub(rf"\g<1>:{_MASK}", host)
 
 
 def without_password(url: str) -> str:
@@ -36,7 +37,7 @@ def without_password(url: str) -> str:
     rest = _IN_OPTIONS.sub("", rest).rstrip("?&")
     login, at, host = rest.rpartition("@")
     if not at:
-        return scheme + _NO_PORT.sub(r"\g<1>", host)
+        return scheme + _no_port(scheme).sub(r"\g<1>", host)
     user = login.partition(":")[0]
     return f"{scheme}{user}{at if user else ''}{host}"
 
@@ -45,6 +46,10 @@ def without_login(url: str) -> str:
     """Return the URL without user and password, and with stars for what may be a secret behind its path."""
     scheme, rest = _parts(mask_password(url))
     return scheme + rest.rpartition("@")[2]
+
+
+def _no_port(scheme: str) -> re.Pattern[str]:
+    return _NO_PORT_OF_SOME if "+" in scheme else _NO_PORT  # redis+sentinel:// has several hosts
 
 
 def _parts(url: str) -> tuple[str, str]:

@@ -52,6 +52,8 @@ SHAPES = [
     *("unix://user:{}@/nowhere/redis.sock", "unix://:{}@/nowhere/redis.sock?db=0", "unix:///nowhere?password={}"),
     *("redis://localhost:1?password={}", "redis://localhost:1/0?db=0&password={}&x=1", "localhost:1?password={}"),
     *("redis://a:{}@localhost:1,redis://b:{}@localhost:2", "redis://user:{}@localhost:1/zero", "redis://user:{}@[::1"),
+    *("redis+sentinel://user:{}@localhost:1,localhost:2/service", "redis+sentinel://localhost:1,user:{}"),
+    *("redis+sentinel://localhost:1/service?sentinel_password={}", "rediss+sentinel://h:1,:{}@h:2/service"),
     *("redis://user:{}@localhost:99999", "redis://user:{}@a..b:1", "redis://user:{}@localhost:1?nonsense=1"),
 ]
 urls = st.builds(

@@ -104,6 +104,11 @@ def checked_server(hello: Any, listed: Any) -> Flow[ServerInfo]:
     advice = "use Redis 8, for instance `docker run -p 6379:6379 redis:8`, or the embedded server (no URL)"
     if server.version < OLDEST_REDIS:
         raise UnsupportedServer(f"expected Redis {dotted(OLDEST_REDIS)} or later, got {found}: {advice}")
+    if server.mode == "sentinel":
+        raise UnsupportedServer(
+            "expected a Redis, got a Sentinel, which knows of one: name it and the service that it watches over, "
+            "redis+sentinel://host:26379/service"
+        )
     if server.cluster:
         server = replace(server, coordinator=(yield from _has_coordinator(listed)))
         _check_cluster(server)

@@ -44,6 +44,7 @@ from ragknn.indexing._splitters import keep_splitter
 from ragknn.records import Metric
 from ragknn.reports import IngestReport
 from ragknn.server._connection import check_client, check_url
+from ragknn.server._urls import reads_from_replicas
 from ragknn.text.splitting import Splitter
 
 if TYPE_CHECKING:
@@ -52,7 +53,19 @@ if TYPE_CHECKING:
 
 # What an open index has and a copy has not: the copy connects and opens again when it is first used.
 _LIVE = (
-    *("_client", "_clients", "_opened", "_closed", "_watch", "_kept", "_places", "_lock", "_settings"),
+    *(
+        "_client",
+        "_clients",
+        "_reader",
+        "_readers",
+        "_opened",
+        "_closed",
+        "_watch",
+        "_kept",
+        "_places",
+        "_lock",
+        "_settings",
+    ),
     "_embedder_fits",
 )
 
@@ -84,9 +97,16 @@ class SharedIndex:
         required_filter: str | None = None,
         create: bool = True,
         timeout: float | None = None,
+        read_from_replicas: bool = False,
     ) -> None:
         if url is not None and client is not None:
             raise ValueError("expected either url or client, got both")
+        check_flag("read_from_replicas", read_from_replicas)
+        if read_from_replicas and client is not None:
+            raise ValueError(
+                "expected url with read_from_replicas, as in redis+sentinel://host:26379/service, got client, which is "
+                "used as it is"
+            )
         check_url(url)
         if client is not None:
             check_client(client, asynchronous=self._asynchronous)
@@ -127,6 +147,7 @@ class SharedIndex:
         self._named = {key: getattr(schema, key) for key in named}  # as the manifest has them
         self._create = create
         self._timeout = timeout
+        self._reads_from_replicas = read_from_replicas
         self._renew()
 
     def _renew(self) -> None:
@@ -337,6 +358,14 @@ class SharedIndex:
     @cached_property  # every search asks for its timeout, and reading the environment takes half as long as a search
     def _settings(self) -> Settings:
         return load_own_settings()
+
+    @property
+    def _connecting(self) -> dict[str, Any]:
+        """How to connect."""
+        return {"timeout": self.timeout, "protocol": self._settings.protocol}
+
+    def _asks_replicas(self, url: str) -> bool:
+        return self._reads_from_replicas or reads_from_replicas(url)
 
     def _opening(self) -> Flow[Opened]:
         return open_index(self._keys, self._wanted, self._new_schema if self._create else None, self.timeout)

@@ -51,7 +51,7 @@ class AsyncIndex(SharedIndex):
 
     def _renew(self) -> None:
         super()._renew()
-        self._clients = LoopClients()
+        self._clients, self._readers = LoopClients(), LoopClients()
 
     @property
     def client(self) -> Any:
@@ -69,6 +69,7 @@ class AsyncIndex(SharedIndex):
         except BaseException:
             self._opened = None
             await self._clients.close_here()
+            await self._readers.close_here()
             raise
         finally:
             self._closed = False
@@ -79,15 +80,20 @@ class AsyncIndex(SharedIndex):
         client = self.client
         if client is None:
             url = await asyncio.to_thread(resolve_url, self._url, self._settings)
-            client = aconnect(url, timeout=self.timeout, protocol=self._settings.protocol)
-            client = await self._clients.keep(client)
+            if self._asks_replicas(url):
+                await self._readers.keep(aconnect(url, **self._connecting, from_replicas=True))
+            client = await self._clients.keep(aconnect(url, **self._connecting))
         return client
 
-    async def _run(self, flow: Flow[_T]) -> _T:
+    async def _ask(self, flow: Flow[_T]) -> _T:
+        """Async twin of `Index._ask`."""
+        return await self._run(flow, asks=True)
+
+    async def _run(self, flow: Flow[_T], *, asks: bool = False) -> _T:
         """Async twin of `Index._run`."""
         keys = self._keys
         try:
-            return await self._drive(while_there(keys, flow))
+            return await self._drive(while_there(keys, flow), asks=asks)
         except IndexNotFound:
             if self._opened is None:
                 raise
@@ -95,22 +101,24 @@ class AsyncIndex(SharedIndex):
             if not (self._keys != keys or await self._drive(self._keeping_up())) or not isinstance(flow, Repeatable):
                 raise
         again: Flow[_T] = flow.again()
-        return await self._run(again)
+        return await self._run(again, asks=asks)
 
-    async def _drive(self, flow: Flow[_T]) -> _T:
+    async def _drive(self, flow: Flow[_T], *, asks: bool = False) -> _T:
         """Async twin of `Index._drive`; of several tasks of one event loop, one opens the index."""
         if self._opened is None:
             async with self._clients.lock:
                 if self._opened is None:
                     self._refuse_closed()
                     await self._open()
-        return await arun(await self._connected(), flow)
+        client = await self._connected()
+        return await arun((self._readers.client if asks else None) or client, flow)
 
     async def close(self) -> None:
         """Async twin of `Index.close`."""
         self._opened, self._closed = None, True
         self._kept.drop()
         await self._clients.close()
+        await self._readers.close()
 
     async def __aenter__(self) -> Self:
         return self if self._opened else await self.open()

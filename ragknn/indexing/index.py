@@ -83,6 +83,8 @@ class Index(SharedIndex):
         create: whether to create the index where there is none.
         timeout: seconds that one search or count may take; a server that hangs is waited for a little longer. None:
             `RAGKNN_TIMEOUT`, or 10.
+        read_from_replicas: whether retrievals and votes are answered by a replica, of those that the Sentinels of the
+            URL name. What was written a moment ago may be missing there. Everything else is asked of the primary.
 
     Raises:
         TypeError: a URL, a client or an embedder of another type.
@@ -92,6 +94,7 @@ class Index(SharedIndex):
     def _renew(self) -> None:
         super()._renew()
         self._client: Any = self._given
+        self._reader: Any = None
 
     @property
     def client(self) -> Any:
@@ -119,14 +122,20 @@ class Index(SharedIndex):
     def _connected(self) -> Any:
         if self._client is None:
             url = resolve_url(self._url, self._settings)
-            self._client = connect(url, timeout=self.timeout, protocol=self._settings.protocol)
+            if self._asks_replicas(url):
+                self._reader = connect(url, **self._connecting, from_replicas=True)
+            self._client = connect(url, **self._connecting)
         return self._client
 
-    def _run(self, flow: Flow[_T]) -> _T:
+    def _ask(self, flow: Flow[_T]) -> _T:
+        """Drive a flow that only asks for passages: by a replica, where the index reads from replicas."""
+        return self._run(flow, asks=True)
+
+    def _run(self, flow: Flow[_T], *, asks: bool = False) -> _T:
         """Drive a flow on this index, which must still be there."""
         keys = self._keys
         try:
-            return self._drive(while_there(keys, flow))
+            return self._drive(while_there(keys, flow), asks=asks)
         except IndexNotFound:
             if self._opened is None:
                 raise
@@ -134,9 +143,9 @@ class Index(SharedIndex):
             if not (self._keys != keys or self._drive(self._keeping_up())) or not isinstance(flow, Repeatable):
                 raise
         again: Flow[_T] = flow.again()
-        return self._run(again)
+        return self._run(again, asks=asks)
 
-    def _drive(self, flow: Flow[_T]) -> _T:
+    def _drive(self, flow: Flow[_T], *, asks: bool = False) -> _T:
         """Drive a flow on this index, which is opened first where it never was; of several threads one does so."""
         opened, client = self._opened, self._client
         if opened is None or client is None:
@@ -145,16 +154,18 @@ class Index(SharedIndex):
                     self._refuse_closed()
                     self.open()
                 client = self._client
-        return run(client, flow)
+        return run(self._reader if asks and self._reader is not None else client, flow)
 
     def close(self) -> None:
         """Close the connections; a client passed in stays open."""
         with self._lock:
             self._opened, self._closed = None, True
             self._kept.drop()
-            client, self._client = self._client, self._given
-            if client is not None and client is not self._given:
-                close(client)
+            clients = (self._client, self._reader)
+            self._client, self._reader = self._given, None
+            for client in clients:
+                if client is not None and client is not self._given:
+                    close(client)
 
     def __enter__(self) -> Self:
         return self if self._opened else self.open()

@@ -20,8 +20,9 @@ from ragknn.errors import ConfigurationError, UnsupportedServer
 from ragknn.server._driving import AsyncDriver, Driver
 from ragknn.server._packing import packer
 from ragknn.server._pool import AsyncPool, Pool
-from ragknn.server._retries import AsyncReconnecting, Reconnecting
-from ragknn.server._urls import check_form
+from ragknn.server._retries import RETRIES, AsyncReconnecting, Reconnecting, retries_within
+from ragknn.server._sentinel import through_sentinel
+from ragknn.server._urls import check_form, service_of
 
 T = TypeVar("T")
 P = TypeVar("P", Pool, AsyncPool)
@@ -32,29 +33,45 @@ CONNECT_TIMEOUT = 5.0  # seconds; a running server answers in milliseconds
 GRACE, LEAST_GRACE, MOST_GRACE = 0.25, 0.5, 2.0
 
 
-def connect(url: str, *, timeout: float, protocol: int) -> redis.Redis:
+def connect(url: str, *, timeout: float, protocol: int, from_replicas: bool = False) -> redis.Redis:
     """Return a client for the URL; it connects on first use.
 
     Args:
-        url: redis://, rediss:// or unix://.
+        url: redis://, rediss://, unix:// or redis+sentinel://.
         timeout: longest time for a search, in seconds.
         protocol: RESP version, 2 or 3.
+        from_replicas: whether it is to ask a replica, which the Sentinels of the URL name.
 
     Raises:
         ConfigurationError: the URL has another form.
     """
-    check_form(url)
-    options = _options(timeout, protocol)
-    pool = _made(url, lambda: _tried(Pool.from_url(url, **options, retry=Reconnecting(), command_packer=packer())))
-    return redis.Redis.from_pool(pool)
+    return redis.Redis.from_pool(_pool(Pool, url, timeout, protocol, from_replicas))
 
 
-def aconnect(url: str, *, timeout: float, protocol: int) -> redis.asyncio.Redis:
+def aconnect(url: str, *, timeout: float, protocol: int, from_replicas: bool = False) -> redis.asyncio.Redis:
     """Async twin of `connect`."""
+    return redis.asyncio.Redis.from_pool(_pool(AsyncPool, url, timeout, protocol, from_replicas))
+
+
+def _pool(kind: type[P], url: str, timeout: float, protocol: int, from_replicas: bool) -> P:
     check_form(url)
+    service = service_of(url)
     options = _options(timeout, protocol)
-    pool = _made(url, lambda: _tried(AsyncPool.from_url(url, **options, retry=AsyncReconnecting())))
-    return redis.asyncio.Redis.from_pool(pool)
+    # Sentinels take some seconds to make a replica the primary.
+    retries = RETRIES if service is None else retries_within(timeout)
+    options |= (
+        {"retry": AsyncReconnecting(retries)}
+        if issubclass(kind, AsyncPool)
+        else {"retry": Reconnecting(retries), "command_packer": packer()}
+    )
+    if service is not None:
+        return _made(url, lambda: _tried(through_sentinel(kind, service, options, is_master=not from_replicas)))
+    if from_replicas:
+        raise ConfigurationError(
+            "expected a URL that knows of replicas to read from, redis+sentinel://host:26379/service, got "
+            f"{mask_password(url)!r}, which names one server: name that of a replica where nothing is written"
+        )
+    return _made(url, lambda: _tried(kind.from_url(url, **options)))
 
 
 def close(client: redis.Redis) -> None:

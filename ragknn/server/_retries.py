@@ -7,6 +7,7 @@ well.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -33,17 +34,22 @@ def pause_after(failures: int) -> float:
     return random.uniform(longest / 2, longest)
 
 
+class NoSentinel(redis.ConnectionError):
+    """None of the Sentinels answers; there are several so that one does."""
+
+
 def may_pass(error: redis.ConnectionError) -> bool:
     """Whether another attempt may succeed; not where a login is refused, or the time was up."""
     # The async client wraps the time limit of the first commands of a connection.
-    return not isinstance(error, redis.AuthenticationError) and not isinstance(error.__cause__, redis.TimeoutError)
+    final = isinstance(error, redis.AuthenticationError | NoSentinel)
+    return not final and not isinstance(error.__cause__, redis.TimeoutError)
 
 
 class Reconnecting(Retry):
     """How a connection of ours is made again when that fails."""
 
-    def __init__(self) -> None:
-        super().__init__(NoBackoff(), RETRIES, (redis.ConnectionError,))
+    def __init__(self, retries: int = RETRIES) -> None:
+        super().__init__(NoBackoff(), retries, (redis.ConnectionError,))
 
     def call_with_retry(self, do: Callable[[], T], fail: Callable[..., Any], *_: Any, **options: Any) -> T:
         """Call until it does not fail, as often as may be."""
@@ -62,8 +68,8 @@ class Reconnecting(Retry):
 class AsyncReconnecting(AsyncRetry):
     """Async twin of `Reconnecting`."""
 
-    def __init__(self) -> None:
-        super().__init__(NoBackoff(), RETRIES, (redis.ConnectionError,))
+    def __init__(self, retries: int = RETRIES) -> None:
+        super().__init__(NoBackoff(), retries, (redis.ConnectionError,))
 
     async def call_with_retry(
         self, do: Callable[[], Awaitable[T]], fail: Callable[..., Any], *_: Any, **options: Any
@@ -83,6 +89,11 @@ class AsyncReconnecting(AsyncRetry):
 
 def _about(error: Exception, failures: int, options: dict[str, Any]) -> tuple[Any, ...]:
     return (error, failures) if options.get("with_failure_count") else (error,)
+
+
+def retries_within(seconds: float) -> int:
+    """Return how many retries, with the pauses between them, take about so long; at least the usual ones."""
+    return RETRIES + math.ceil(seconds / (0.75 * LONGEST_PAUSE))
 
 
 # For what is tried again by who calls it.

@@ -11,6 +11,7 @@ from redis.exceptions import MaxConnectionsError
 
 from ragknn.errors import CommandRefused, ConfigurationError, ConnectionFailed, ServerError
 from ragknn.server._pool import AsyncPool, Pool
+from ragknn.server._sentinel import Door
 
 # In the words of redis-py and the system: what a server does that waits for TLS and gets a command. The last is how a
 # notice of TLS begins.
@@ -112,4 +113,7 @@ def _advice_on_tls(cause: Exception, client: Any) -> str:
 
 def _address(client: Any) -> str:
     options = client.connection_pool.connection_kwargs
+    door = options.get("connection_pool")
+    if isinstance(door, Door):
+        return f"the service {door.service_name!r} of the Sentinel at {door.service.asked}"
     return str(options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}")
