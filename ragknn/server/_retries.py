@@ -39,9 +39,9 @@ class NoSentinel(redis.ConnectionError):
 
 
 def may_pass(error: redis.ConnectionError) -> bool:
-    """Whether another attempt may succeed; not where a login is refused, or the time was up."""
+    """Whether another attempt may succeed; not where a login or a certificate is refused, or the time was up."""
     # The async client wraps the time limit of the first commands of a connection.
-    final = isinstance(error, redis.AuthenticationError | NoSentinel)
+    final = isinstance(error, redis.AuthenticationError | NoSentinel) or "[SSL" in str(error)
     return not final and not isinstance(error.__cause__, redis.TimeoutError)
 
 

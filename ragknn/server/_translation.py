@@ -16,6 +16,8 @@ from ragknn.server._sentinel import Door
 # In the words of redis-py and the system: what a server does that waits for TLS and gets a command. The last is how a
 # notice of TLS begins.
 HANGING_UP = ("reset by peer", "closed by server", "broken pipe", "\\x15")
+# In the words of OpenSSL: what a server answers to a client without a certificate, or with one that it does not know.
+REFUSING_CLIENT = ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE", "UNKNOWN_CA", "BAD_CERTIFICATE")
 # In the words of asyncio: a connection was made under another event loop, which is closed by now, or is not.
 OTHER_LOOP = ("Event loop is closed", "attached to a different loop")
 
@@ -101,11 +103,23 @@ def _is_ours(client: Any) -> bool:
 def _advice_on_tls(cause: Exception, client: Any) -> str:
     """Return what to do about an error of connecting that may come of TLS on one side only; else nothing."""
     secured = (redis.connection.SSLConnection, redis.asyncio.connection.SSLConnection)
+    hung_up = any(sign in str(cause).lower() for sign in HANGING_UP)
     if not issubclass(client.connection_pool.connection_class, secured):
-        hung_up = any(sign in str(cause).lower() for sign in HANGING_UP)
         return "if the port speaks TLS, use rediss:// in place of redis://" if hung_up else ""
     if "CERTIFICATE_VERIFY_FAILED" in str(cause):
+        if "mismatch" in str(cause):
+            return (
+                "name the server in the URL as its certificate does, or end the URL in ?ssl_check_hostname=no to take "
+                "the certificate for any name"
+            )
         return "name the file with the authority of its certificate: rediss://host:6380?ssl_ca_certs=FILE"
+    if "No such file" in str(cause):
+        return "see that the files are there which its options ssl_ca_certs, ssl_certfile and ssl_keyfile name"
+    if hung_up or any(sign in str(cause) for sign in REFUSING_CLIENT):
+        return (
+            "if the server asks for a certificate of the client, name one that it knows: "
+            "rediss://host:6380?ssl_certfile=FILE&ssl_keyfile=FILE"
+        )
     if isinstance(cause, redis.TimeoutError) or "[SSL" in str(cause):
         return "if the port does not speak TLS, use redis:// in place of rediss://"
     return ""
