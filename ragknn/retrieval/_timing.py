@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import replace
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from ragknn._protocol.flows import Each, Flow, Step, Work
+from ragknn._protocol.flows import Each, Flow, Step, Work, within
 from ragknn.errors import IncompleteRetrieval
 from ragknn.records import Retrieval
 
@@ -52,17 +51,14 @@ class _Watch:
 
     def over(self, steps: Flow[list[Retrieval]]) -> Flow[list[Retrieval]]:
         """Run the flow, and take the time of each of its steps."""
-        sent: Any = None
-        with closing(steps):
-            while True:
-                try:
-                    step = steps.send(sent)
-                except StopIteration as stop:
-                    return stop.value  # type: ignore[no-any-return]
-                stage = (step.stage if isinstance(step, Work) else "") or _SEARCH  # or vectors in memory are compared
-                self._read, began = 0.0, time.perf_counter()
-                sent = yield self._watched(step)
-                self._spent[stage] = self._spent.get(stage, 0.0) + time.perf_counter() - began - self._read
+        return within(steps, self._answer)
+
+    def _answer(self, step: Step) -> Flow[Any]:
+        stage = (step.stage if isinstance(step, Work) else "") or _SEARCH  # or vectors in memory are compared
+        self._read, began = 0.0, time.perf_counter()
+        sent = yield self._watched(step)
+        self._spent[stage] = self._spent.get(stage, 0.0) + time.perf_counter() - began - self._read
+        return sent
 
     def _watched(self, step: Step) -> Step:
         """Return the step such that the reading of replies, which goes on while others come, counts as such."""

@@ -6,12 +6,11 @@ In all others a flow is run as it is, with nothing in between.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import replace
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar
 
-from ragknn._protocol.flows import Flow, Work
+from ragknn._protocol.flows import Flow, Step, Work, within
 from ragknn.errors import IncompleteRetrieval
 from ragknn.records import Retrieval, Vote
 from ragknn.retrieval._spans import Asked, RetrievalSpan, tracer
@@ -41,7 +40,7 @@ def traced(asked: Callable[..., Asked]) -> Callable[[Callable[P, Flow[list[Found
 def _tracing(steps: Flow[list[Found]], tracing: Any, asked: Asked) -> Flow[list[Found]]:
     span = RetrievalSpan(tracing, asked)  # not before the flow is run: the index may be opened by then alone
     try:
-        found = yield from _with_embedding(steps, span)
+        found = yield from within(steps, partial(_with_embedding, span=span))
     except IncompleteRetrieval as error:
         span.end([error.retrieval], error)
         raise
@@ -55,21 +54,14 @@ def _tracing(steps: Flow[list[Found]], tracing: Any, asked: Asked) -> Flow[list[
     return found
 
 
-def _with_embedding(steps: Flow[list[Found]], span: RetrievalSpan) -> Flow[list[Found]]:
-    sent: Any = None
-    with closing(steps):
-        while True:
-            try:
-                step = steps.send(sent)
-            except StopIteration as stop:
-                return stop.value  # type: ignore[no-any-return]
-            if isinstance(step, Work) and step.stage == "embed":
-                step = replace(step, call=span.embedding(step.call))
-            sent = yield step
+def _with_embedding(step: Step, span: RetrievalSpan) -> Flow[Any]:
+    if isinstance(step, Work) and step.stage == "embed":
+        step = replace(step, call=span.embedding(step.call))
+    return (yield step)
 
 
 def _why(leaving: GeneratorExit) -> BaseException | None:
-    """Return the error for which a flow was closed: what went wrong while it waited does not come to it otherwise."""
+    """Return for what a flow was closed: an interrupt, or the end of its task, does not come to it otherwise."""
     error: BaseException | None = leaving
     while isinstance(error, GeneratorExit):
         error = error.__context__
