@@ -8,14 +8,13 @@ written by the warm-up.
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import ragknn
+from benchmarks.measuring.processes import process
 from benchmarks.measuring.program import run
 from benchmarks.measuring.racing import OURS, Contender, Kind, Race, race
 from benchmarks.stores.choosing import server
@@ -74,15 +73,13 @@ def _contenders(
     commands: dict[str, Sequence[str]], environment: dict[str, str] | None = None, kind: Kind = "floor"
 ) -> list[Contender]:
     return [
-        Contender(name, partial(_process, command, environment or {}), kind="ours" if name == OURS else kind)
+        Contender(name, _running(command, environment), kind="ours" if name == OURS else kind)
         for name, command in commands.items()
     ]
 
 
-def _process(command: Sequence[str], environment: dict[str, str], call: int) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
+def _running(command: Sequence[str], environment: dict[str, str] | None) -> Callable[[int], None]:
+    return lambda _: process(command, environment)
 
 
 PARTS = {

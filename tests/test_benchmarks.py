@@ -17,6 +17,7 @@ SMALLEST = [
     ("searching", "tasks", "--size", "40", "--queries", "8"),
     ("searching", "hybrid", "--size", "40", "--queries", "4"),
     ("integrations", "langchain", "--size", "40", "--tasks", "4"),
+    ("integrations", "llama-index", "--size", "40", "--tasks", "4"),
     ("syncing", "unchanged", "--size", "40"),
     ("classifying", "pulled", "--size", "60", "--queries", "20"),
     ("growth", "documents", "--largest", "1000"),

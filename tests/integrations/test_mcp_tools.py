@@ -256,6 +256,26 @@ def test_a_redis_that_was_started_again_answers_the_next_call(tmp_path):
     )
 
 
+def test_an_index_of_another_model_is_told_and_nothing_of_the_details(url, caplog):
+    server = create_server("mcp-letters", url=url, embedder=HashingEmbedder(32))
+
+    async def conversation(client):
+        indexes = await ask(client, "list_indexes")
+        return indexes["indexes"][0]["problem"], await refusal(client, "search", query="pears")
+
+    problem, refused = talk(server, conversation)
+    assert problem == refused
+    assert refused.startswith("Index mcp-letters cannot be used. Tell the user; the log of the server says why")
+    assert "expected 'ragknn/hashing-32', found 'ragknn/hashing-64'" in caplog.text
+
+
+def test_one_server_answers_under_several_event_loops(server):
+    async def conversation(client):
+        return await ask(client, "search", query="letter 3 of acme", k=1)
+
+    assert talk(server, conversation) == talk(server, conversation)
+
+
 def test_an_embedded_redis_that_was_killed_is_started_again_within_the_next_call(tmp_path, monkeypatch):
     monkeypatch.setenv("RAGKNN_DATA", str(tmp_path / "data"))
 
