@@ -19,6 +19,7 @@ from .errors import (
     IncompleteRetrieval as IncompleteRetrieval,
     IndexNotFound as IndexNotFound,
     IndexNotOpen as IndexNotOpen,
+    IndexRebuilt as IndexRebuilt,
     IngestFailed as IngestFailed,
     InvalidVectors as InvalidVectors,
     ManifestMissing as ManifestMissing,

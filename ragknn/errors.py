@@ -10,7 +10,8 @@
     │   ├── UnsupportedServer     too old, or without search
     │   └── CommandRefused        the server answered a command with an error
     ├── IndexNotFound             no index of that name
-    │   └── ManifestMissing       what it keeps is there, but not what it is made of
+    │   ├── ManifestMissing       what it keeps is there, but not what it is made of
+    │   └── IndexRebuilt          another version serves by now, and the call cannot go on in it
     ├── IndexNotOpen              the index is closed, or not open yet
     ├── SchemaMismatch            the index was built with different settings; carries the differences
     ├── EmbeddingError            the model failed
@@ -90,6 +91,14 @@ class IndexNotFound(RagKNNError):
 
 class ManifestMissing(IndexNotFound):
     """The server has what the index keeps, and not its manifest: it was evicted, or deleted by others."""
+
+
+class IndexRebuilt(IndexNotFound):
+    """Another version of the index serves by now, and what was asked cannot go on in it.
+
+    The index is there, and the next call takes it as it is. Most calls go on, or begin again, by themselves: this is
+    raised where neither could be right.
+    """
 
 
 class IndexNotOpen(RagKNNError):

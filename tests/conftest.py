@@ -183,7 +183,7 @@ class Faces:
     def __init__(self, kind: str, loop: asyncio.AbstractEventLoop | None) -> None:
         self.kind, self._loop = kind, loop
 
-    def _make(self, sync_class, async_class, *args, **kwargs):
+    def made(self, sync_class, async_class, *args, **kwargs):
         if self._loop is None:
             return sync_class(*args, **kwargs)
         return Blocking(async_class(*map(bare, args), **kwargs), self._loop)
@@ -201,16 +201,16 @@ class Faces:
         return value if self._loop is None else Blocking(value, self._loop)
 
     def index(self, *args, **kwargs):
-        return self._make(Index, AsyncIndex, *args, **kwargs)
+        return self.made(Index, AsyncIndex, *args, **kwargs)
 
     def indexer(self, *args, **kwargs):
-        return self._make(Indexer, AsyncIndexer, *args, **kwargs)
+        return self.made(Indexer, AsyncIndexer, *args, **kwargs)
 
     def retriever(self, *args, **kwargs):
-        return self._make(Retriever, AsyncRetriever, *args, **kwargs)
+        return self.made(Retriever, AsyncRetriever, *args, **kwargs)
 
     def voter(self, *args, **kwargs):
-        return self._make(LabelVoter, AsyncLabelVoter, *args, **kwargs)
+        return self.made(LabelVoter, AsyncLabelVoter, *args, **kwargs)
 
 
 @pytest.fixture(params=["sync", "async"])

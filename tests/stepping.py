@@ -3,7 +3,8 @@
 import threading
 from contextlib import contextmanager
 
-from ragknn import Index
+from ragknn import AsyncIndex, Index
+from ragknn._protocol.flows import within
 
 
 class Killed(BaseException):
@@ -34,6 +35,36 @@ def disturbed(flow, at, disturb):
             disturb()
         number += 1
         sent = yield step
+
+
+class Steps:
+    """Counts the steps that calls on an index take, and disturbs one of them."""
+
+    def __init__(self):
+        self.count, self._at, self._disturb = 0, -1, None
+
+    def index(self, faces, *args, **options):
+        """Return an index whose steps are counted, whatever is called on it."""
+        return faces.made(self._counting(Index), self._counting(AsyncIndex), *args, **options)
+
+    def disturb(self, at, disturb):
+        """Count from 0, and disturb what comes before its step of this number."""
+        self.count, self._at, self._disturb = 0, at, disturb
+
+    def _counting(self, kind):
+        steps = self
+
+        class Counted(kind):
+            def _drive(self, flow):
+                return super()._drive(within(flow, steps._counted))
+
+        return Counted
+
+    def _counted(self, step):
+        if self.count == self._at:
+            self._disturb()
+        self.count += 1
+        return (yield step)
 
 
 @contextmanager

@@ -139,6 +139,7 @@ CHANGES = {
 }
 # What takes no filter, and so refuses such an index.
 REFUSES = {
+    "Indexer.clear": lambda index: Indexer(index).clear(),
     "scan_recall": lambda index: scan_recall(Retriever(index), [QUERY], 2, efs=[10]),
     "KNeighborsClassifier.from_index": lambda index: KNeighborsClassifier.from_index(index.name, url=index._url),
     "RadiusNeighborsClassifier.from_index": lambda index: RadiusNeighborsClassifier.from_index(
@@ -151,7 +152,7 @@ REFUSES = {
 # What brings documents in is tried below, with ids of theirs.
 BRINGS_IN = {"Indexer.add", "Indexer.add_vectors", "Indexer.add_passages", "import_index", "import_parquet"}
 # About the index as a whole, for who has made it; `describe` counts nothing without a filter.
-WHOLE = {"Index.open", "Index.close", "Index.drop", "Index.add_fields", "Index.describe", "Indexer.clear"}
+WHOLE = {"Index.open", "Index.close", "Index.drop", "Index.add_fields", "Index.describe"}
 WHOLE |= {"Index.wait_until_searchable", "Index.rebuild", "Index.reembed", "Index.abandon_rebuild", "Index.check"}
 WHOLE |= {"list_indexes"}
 # Votes with what it is handed, and asks nothing.
@@ -324,6 +325,22 @@ def test_a_text_of_another_is_not_taken_over_by_new_details(faces, pair):
     assert dry.reason == wet.reason
     assert list(both.documents([theirs.id], where={"tenant": THEIRS})) == [theirs]
     assert indexer.add([theirs]).unchanged == 1
+
+
+def test_a_sync_by_the_filter_of_one_brings_in_nothing_of_others(faces, pair, redis_url):
+    both, _ = pair
+    before = list(both.documents(where={"tenant": THEIRS}))
+    foreign, shared = (
+        Document(f"new-{n}", "text", None, {"tenant": of}) for n, of in enumerate([THEIRS, ["beta", "x"]])
+    )
+    with faces.index(both.name, url=redis_url, embedder=OPTIONS["embedder"]) as index:
+        report = faces.indexer(index).sync([foreign, shared, *documents("beta")], where=MINE)
+        assert [(one.document_id, report.added, report.deleted) for one in report.failed] == [("new-0", 1, 0)]
+        assert "expected a document that the filter on 'tenant' matches" in report.failed[0].reason
+        other = {"$and": [{"tenant": {"$in": [THEIRS, "beta"]}}, {"year": 0}]}
+        assert faces.indexer(index).sync([foreign], where=other).added == 1
+        faces.indexer(index).delete(["new-0"], where={"tenant": THEIRS})
+    assert list(both.documents(where={"tenant": THEIRS})) == before
 
 
 class Interrupted(HashingEmbedder):

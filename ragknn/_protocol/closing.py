@@ -109,9 +109,3 @@ def still_serves(keys: Keys, found: object) -> Flow[bool]:
         now = yield from open_birth(keys)
         return now is None or now[1] == keys.store
     return int(store or 1) == keys.store
-
-
-def still_read(keys: Keys) -> Flow[bool]:
-    """Return whether what was read until now is of the store that serves, be it open to writers or not."""
-    [store] = yield [("HGET", keys.manifest, STORE)]
-    return int(checked(store) or 1) == keys.store

@@ -26,8 +26,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
+from copy import copy
 from dataclasses import dataclass
 from functools import partial, wraps
+from itertools import tee
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 Command: TypeAlias = tuple[str | bytes, ...]
@@ -158,12 +160,21 @@ class Repeatable(Generator[Step, Any, T]):
 
 
 def repeatable(flow: Callable[P, Flow[T]]) -> Callable[P, Flow[T]]:
-    """Make the flows of a function that only reads ones that can be begun again, unless an argument is used up."""
+    """Make the flows of a function that only reads ones that can be begun again.
+
+    An argument that can be iterated over only once, such as a generator, is kept for that.
+    """
 
     @wraps(flow)
     def made(*args: P.args, **options: P.kwargs) -> Flow[T]:
-        if any(isinstance(value, Iterator) for value in (*args, *options.values())):
-            return flow(*args, **options)
-        return Repeatable(partial(flow, *args, **options))
+        if not any(isinstance(value, Iterator) for value in (*args, *options.values())):
+            return Repeatable(partial(flow, *args, **options))
+        kept: Any = [tee(value, 1)[0] if isinstance(value, Iterator) else value for value in args]
+        named: Any = {name: tee(one, 1)[0] if isinstance(one, Iterator) else one for name, one in options.items()}
+        return Repeatable(lambda: flow(*map(_once_more, kept), **{name: _once_more(named[name]) for name in named}))
 
     return made
+
+
+def _once_more(value: Any) -> Any:
+    return copy(value) if isinstance(value, Iterator) else value

@@ -10,7 +10,7 @@ from ragknn._protocol.closing import STORE
 from ragknn._protocol.flows import Command, Each, Flow, Once, Repeatable, Step, within
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.replies import as_text, checked, is_unknown_index
-from ragknn.errors import IndexNotFound
+from ragknn.errors import IndexNotFound, IndexRebuilt
 
 T = TypeVar("T")
 
@@ -105,9 +105,9 @@ def _why_missing(keys: Keys) -> Flow[IndexNotFound]:
     )
 
 
-def rebuilt(keys: Keys) -> IndexNotFound:
+def rebuilt(keys: Keys) -> IndexRebuilt:
     """Return the error that says that another version of the index serves by now."""
-    return IndexNotFound(f"expected index {keys.name!r} as it was opened, got it rebuilt meanwhile; call again")
+    return IndexRebuilt(f"expected index {keys.name!r} as it was opened, got it rebuilt meanwhile; call again")
 
 
 def gone(keys: Keys) -> IndexNotFound:

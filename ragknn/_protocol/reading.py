@@ -183,6 +183,14 @@ def read_at(
     return [_passage(place, *spot, fields, row) for spot, row in rows if any(value is not None for value in row)]
 
 
+def spots_in(place: Place, document_ids: Sequence[str], among: Fragment) -> Flow[list[tuple[str, int]]]:
+    """Return document id and number of all passages of these documents that the filter finds, sorted."""
+    if among != EVERYTHING:
+        return sorted((yield from spots_of(place, document_ids, among)))
+    counts = yield from _passage_counts(place, sorted(document_ids))
+    return [(own, number) for own, count in zip(sorted(document_ids), counts, strict=True) for number in range(count)]
+
+
 @dataclass(frozen=True, slots=True)
 class StoredVector:
     """A labelled passage as it is stored.

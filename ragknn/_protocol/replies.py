@@ -264,10 +264,13 @@ def _number(value: Any) -> float:
     return float(as_text(value))
 
 
+_UNKNOWN = ("no such index", "unknown index name", "index not found", "index was dropped while the cursor was idle")
+
+
 def is_unknown_index(reply: Any) -> bool:
-    """Tell whether the reply is the server's error for a search index that does not exist."""
+    """Tell whether the reply is the server's error for a search index that does not exist, or not any more."""
     words = str(reply).lower() if isinstance(reply, Exception) else ""
-    return "no such index" in words or "unknown index name" in words or "index not found" in words
+    return any(said in words for said in _UNKNOWN)
 
 
 def already_exists(reply: Any) -> bool:

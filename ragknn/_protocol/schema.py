@@ -210,6 +210,12 @@ class Schema:
             return False
         return True
 
+    def cuts_as(self, other: Schema) -> bool:
+        """Tell whether documents are cut as by another schema: the splitter may count the tokens of the model."""
+        return all(
+            getattr(self, name) == getattr(other, name) for name in ("splitter", "embedder", "identity", "content")
+        )
+
     def _advice(self, differences: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
         if "content" in differences:
             return f"The files of the model in {wanted['embedder']} are not those that made the vectors of the index."

@@ -35,6 +35,18 @@ _OPERATORS: dict[FieldType, tuple[str, ...]] = {
 }
 
 
+def filtering(keys: Keys, schema: Schema, where: Where | None) -> Flow[Fragment]:
+    """Return what `where` means in an index, which may require one.
+
+    Raises:
+        TypeError: a value of a type that does not fit.
+        ValueError: it means nothing here, or leaves out the filter that the index requires.
+    """
+    if schema.required_filter is not None:
+        check_required(where, schema.required_filter)
+    return EVERYTHING if where is None else (yield from compiling(keys, where, schema))
+
+
 def compiling(keys: Keys, where: Where | None, schema: Schema) -> Flow[Fragment]:
     """Return the filter that `where` means in an index; its params are named w0, w1, and so on.
 
@@ -71,25 +83,29 @@ def check_required(where: Where | None, field: str) -> None:
     Raises:
         ValueError: it does not.
     """
-    if not _pins(where, field):
+    if not pinned(where, field):
         raise ValueError(
             f"expected a filter on {field!r}, which this index requires, got {shown(where)}: "
             f'add {{"{field}": VALUE}} or {{"{field}": {{"$in": [VALUE, ...]}}}} at the top of where'
         )
 
 
-def _pins(where: Any, field: str, depth: int = 0) -> bool:
+def pinned(where: Any, field: str, depth: int = 0) -> list[Any]:
+    """Return the values to one of which `where` pins the field; none where it does not."""
     if not isinstance(where, Mapping) or depth > DEEPEST:
-        return False
+        return []
     condition = where.get(field)
     if isinstance(condition, Mapping):
         choices = list(condition["$in"]) if _is_several(condition.get("$in")) else []
-        if condition.get("$eq") is not None or (choices and None not in choices):
-            return True
+        if condition.get("$eq") is not None:
+            return [condition["$eq"]]
+        if choices and None not in choices:
+            return choices
     elif condition is not None:
-        return True
+        return [condition]
     parts = where.get("$and")
-    return isinstance(parts, Sequence) and any(_pins(part, field, depth + 1) for part in parts)
+    found = (pinned(part, field, depth + 1) for part in parts) if isinstance(parts, Sequence) else ()
+    return next(filter(None, found), [])
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,7 +198,7 @@ class Rows:
     def _vectors(self) -> NDArray[Any]:
         spots = self.spots or [(str(row), 0) for row in range(self.size)]
         index = self.index
-        return index._run(fetch_rows(index._keys, index.schema, spots))
+        return index._run(_fetching(index, spots))
 
     def _nearest(
         self, X: NDArray[Any], k: int, ef_runtime: int | None, bulk: Bulk
@@ -277,6 +277,11 @@ class Rows:
             there = f"passage {passage_id(document_id, number)}"
             raise SchemaMismatch(self.name, {"rows": (f"the {self.size} that were fitted", there)})
         return row
+
+
+@repeatable
+def _fetching(index: Index, spots: Sequence[Spot]) -> Flow[NDArray[Any]]:
+    return (yield from fetch_rows(index._keys, index.schema, spots))
 
 
 @repeatable

@@ -17,9 +17,10 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from ragknn._checks import check_type
 from ragknn._ids import passage_id
+from ragknn._protocol.flows import Flow, repeatable
 from ragknn._protocol.reading import stored_labels
 from ragknn.estimators._neighbors import NeighborsBase, checked_data
-from ragknn.estimators._rows import read_mark
+from ragknn.estimators._rows import Spot, read_mark
 from ragknn.estimators._rowstore import Rows
 from ragknn.indexing.index import Index
 from ragknn.records import Label
@@ -101,7 +102,8 @@ class Supervised(NeighborsBase):
                 f"{schema.required_filter!r}: vote with ragknn.LabelVoter(..., where=...)"
             )
         mark = index._run(read_mark(index._keys))  # first: of a fit meanwhile the labels are not these
-        labels = index._run(stored_labels(index._keys))
+        labels = index._run(_reading_labels(index))
+        schema = index.schema
         if not labels:
             raise ValueError(f"Expected labelled passages in index {index.name!r}, but none has a label")
         sorted_labels(labels.values())  # refuses strings among numbers
@@ -127,6 +129,11 @@ class Supervised(NeighborsBase):
 
     def _weigh(self, distances: NDArray[np.float64], present: NDArray[np.bool_]) -> NDArray[np.float64]:
         return neighbor_weights(distances, present, "uniform" if self.weights is None else self.weights)
+
+
+@repeatable
+def _reading_labels(index: Index) -> Flow[dict[Spot, Label]]:
+    return (yield from stored_labels(index._keys))
 
 
 class Classifying(ClassifierMixin, Supervised):  # type: ignore[misc]  # scikit-learn has no types

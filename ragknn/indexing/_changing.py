@@ -127,11 +127,35 @@ def _change_part(
     return again
 
 
-def add_fields(place: Place, fields: Mapping[str, FieldType], patience: float) -> Flow[tuple[Schema, IngestReport]]:
+@dataclass(slots=True)
+class Added:
+    """The fields that a call adds, and what it filled, though the index may be another one when it fills the rest.
+
+    Attributes:
+        names: of the fields that were not there when it began.
+        filled: what became of the documents.
+    """
+
+    names: dict[str, FieldType] = field(default_factory=dict)
+    filled: Changed = field(default_factory=Changed)
+
+    def take(self, more: Changed) -> None:
+        """Take note of documents, some of them for a second time."""
+        self.filled = Changed(
+            list(dict.fromkeys(self.filled.ids + more.ids)),
+            list(dict.fromkeys(self.filled.failed + more.failed)),
+            list(dict.fromkeys(self.filled.left_out + more.left_out)),
+        )
+
+
+def add_fields(
+    place: Place, fields: Mapping[str, FieldType], patience: float, added: Added
+) -> Flow[tuple[Schema, IngestReport]]:
     """Declare fields and fill them from the stored metadata; return the new schema and a report of what was filled.
 
     The manifest names them only when they are filled, so that a filter never misses what is not filled yet. What
-    another writer stored meanwhile without them is filled after that.
+    another writer stored meanwhile without them is filled after that. To begin again is safe: `added` has what was
+    done before, in a version of the index that serves no more.
 
     Raises:
         SchemaMismatch: a field is declared already as another type.
@@ -150,25 +174,21 @@ def add_fields(place: Place, fields: Mapping[str, FieldType], patience: float) -
         }:
             raise SchemaMismatch(place.keys.name, differing)
         missing = {name: kind for name, kind in fields.items() if name not in old.fields}
-        if not missing:
-            return old, Changed().report(started)
-        yield from declare_fields(place.keys, missing)
         filling = replace(place, schema=new)
+        if not missing:
+            break
+        added.names.update(missing)
+        yield from declare_fields(place.keys, missing)
         everything = yield from all_ids(place, EVERYTHING)
-        changed = yield from change_details(filling, everything, _as_it_is, missing, "leave_out")
+        added.take((yield from change_details(filling, everything, _as_it_is, missing, "leave_out")))
         yield from wait_until_searchable(place.keys, patience)
         if (yield from swap_manifest(place.keys, manifest, new.dumps())):
             break
     late: list[str] = []
-    for name in missing:
+    for name in added.names:
         late += yield from _unfilled(filling, name)
-    more = yield from change_details(filling, late, _as_it_is, missing, "leave_out")
-    changed = Changed(
-        list(dict.fromkeys(changed.ids + more.ids)),
-        changed.failed + more.failed,
-        list(dict.fromkeys(changed.left_out + more.left_out)),
-    )
-    return new, changed.report(started)
+    added.take((yield from change_details(filling, late, _as_it_is, added.names, "leave_out")))
+    return new, added.filled.report(started)
 
 
 def _unfilled(place: Place, name: str) -> Flow[list[str]]:

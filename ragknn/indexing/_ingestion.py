@@ -17,12 +17,13 @@ from ragknn._protocol.inventory import Inventory, delete_all, look_among, look_t
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.opening import serving
 from ragknn._protocol.place import Place
-from ragknn._protocol.query import EVERYTHING, Fragment
 from ragknn._protocol.removing import delete_documents, remove_beyond
 from ragknn._protocol.replies import SearchIndexInfo
 from ragknn._protocol.stored import DAMAGED, stored_hashes
 from ragknn._protocol.version import named_birth
-from ragknn.errors import DeletionRefused
+from ragknn._protocol.where import filtering
+from ragknn.errors import DeletionRefused, IndexRebuilt
+from ragknn.filters import Where
 from ragknn.indexing._drafts import Drafting
 from ragknn.indexing._line import Embedding, Line, Renewal
 from ragknn.indexing._newcomers import Newcomers, ReadyVectors
@@ -41,7 +42,7 @@ def ingest(
     draft: Drafting,
     embed: Embedding,
     policy: Policy,
-    prune: Fragment | None = None,
+    prune: Where | None = None,
     ready: ReadyVectors | None = None,
     renew: Renewal | None = None,
 ) -> Flow[IngestReport]:
@@ -54,8 +55,9 @@ def ingest(
         draft: makes a draft of an item.
         embed: makes one vector of each of n texts, shape (n, dim).
         policy: what to do with repeated, existing and unfit documents.
-        prune: among which documents to remove those that the input does not have; None: none at all. Nothing is
-            removed if part of the input could not be read, since the missing documents may be in it.
+        prune: among which documents to remove those that the input does not have; an empty filter: among all; None:
+            none at all. Nothing is removed if part of the input could not be read, since the missing documents may be
+            in it.
         ready: the vectors of all documents, each of one passage; None: the line has them.
         renew: takes the index as it serves by now, if another store of passages has taken the place of that of `place`.
     """
@@ -92,13 +94,13 @@ def ingest(
     left = None
     emptied = _emptied(policy, tally) if prune is None and place.schema.required_filter is None else []
     while prune is not None or emptied:
-        if prune == EVERYTHING:
-            left = yield from _leave_only_seen(place, policy, tally)
-        elif prune is not None:  # the filter is asked of the version that serves by now
-            place = yield from _as_it_serves(place, (yield from index_info(place.keys)))
-            yield from _remove_missing(place, (yield from look_among(place, prune)), policy, tally)
-        else:
+        if prune is None:
             yield from _remove_emptied(place, emptied, tally)
+        elif prune:
+            place, there = yield from _found_now(place, prune)
+            yield from _remove_missing(place, there, policy, tally)
+        else:
+            left = yield from _leave_only_seen(place, policy, tally)
         if (yield from check_store(place.keys)) or renew is None:
             break
         place, _, _ = yield from renew(place)
@@ -115,6 +117,16 @@ def _as_it_serves(place: Place, info: SearchIndexInfo) -> Flow[Place]:
         return place
     schema, keys = yield from serving(place.keys)
     return replace(place, schema=schema, keys=keys)
+
+
+def _found_now(place: Place, where: Where) -> Flow[tuple[Place, Inventory]]:
+    """Return the version of the index that serves by now, and what the filter finds in that."""
+    while True:
+        place = yield from _as_it_serves(place, (yield from index_info(place.keys)))
+        try:
+            return place, (yield from look_among(place, (yield from filtering(place.keys, place.schema, where))))
+        except IndexRebuilt:  # between the two
+            continue
 
 
 def tell(keys: Keys, report: IngestReport) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from ragknn._protocol.encoding import TAG_SEPARATOR
+from ragknn._protocol.encoding import ENCODERS, TAG_SEPARATOR
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.keys import stored_name
 from ragknn._protocol.layout import Details
@@ -13,7 +13,13 @@ from ragknn._protocol.owners import Owners
 from ragknn._protocol.place import Place
 from ragknn._protocol.replies import as_text, checked
 from ragknn._protocol.schema import Schema
+from ragknn._protocol.where import pinned
+from ragknn.filters import Where
 from ragknn.indexing._ready import ReadyDocument
+from ragknn.records import Document
+from ragknn.reports import Failure
+
+_ADVICE = "sync the documents of each value by a filter of its own"
 
 
 def owners_of(schema: Schema, details: Sequence[Details]) -> Owners | None:
@@ -36,6 +42,19 @@ def ids_of_others(place: Place, items: Sequence[Any], known: Sequence[object]) -
         if not _tags(as_text(checked(reply) or b"")) <= _tags_of_item(place.schema, name, item):
             found.add(item.id)
     return found
+
+
+def matching_items(schema: Schema, where: Where, items: Iterable[Any]) -> Iterator[Any]:
+    """Yield what comes, and in place of a document of others than those whom `where` names, a failure."""
+    name = schema.required_filter or ""
+    allowed = _tags(ENCODERS["tag"](name, pinned(where, name)))
+    for item in items:
+        tags = _tags_of_item(schema, name, item) if isinstance(item, Document) else allowed
+        if tags and not tags & allowed:
+            reason = f"expected a document that the filter on {name!r} matches, got one of another value: {_ADVICE}"
+            yield Failure(item.source or item.id, reason, item.id)
+        else:
+            yield item
 
 
 def _tags_of_item(schema: Schema, name: str, item: Any) -> frozenset[str]:

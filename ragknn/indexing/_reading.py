@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ragknn._checks import check_flag, shown
 from ragknn._protocol.encoding import is_storable
 from ragknn._protocol.finding import all_ids, all_spots, existing_documents
 from ragknn._protocol.flows import Flow, repeatable
-from ragknn._protocol.presence import rebuilt
 from ragknn._protocol.query import EVERYTHING
-from ragknn._protocol.reading import matching, read_at, read_documents, read_passages
+from ragknn._protocol.reading import matching, read_at, read_documents, read_passages, spots_in
 from ragknn.filters import Where
 from ragknn.records import Document, Passage
 
@@ -31,6 +31,19 @@ def in_parts(values: Iterable[T], size: int) -> Iterator[list[T]]:
     """Iterate over the values, taken when they are needed, in lists of a size."""
     source = iter(values)
     while part := list(islice(source, size)):
+        yield part
+
+
+def in_whole_documents(spots: Iterable[tuple[str, int]], size: int) -> Iterator[list[tuple[str, int]]]:
+    """Iterate over places of passages, document id and number, in lists of a size, but for whole documents."""
+    part: list[tuple[str, int]] = []
+    for _, own in groupby(spots, key=itemgetter(0)):
+        some = list(own)
+        if part and len(part) + len(some) > size:
+            yield part
+            part = []
+        part += some
+    if part:
         yield part
 
 
@@ -91,17 +104,19 @@ def reading_passages(
 
 @repeatable
 def reading_at(
-    index: Index | AsyncIndex, spots: Sequence[tuple[str, int]], store: int, vectors: bool
+    index: Index | AsyncIndex, spots: Sequence[tuple[str, int]], store: int, where: Where | None, vectors: bool
 ) -> Flow[list[Passage]]:
-    """Return the passages at these places in a store, which the filter found already.
+    """Return the passages at these places of a store, which the filter found already.
 
-    Raises:
-        IndexNotFound: another store serves by now, in which documents may be cut at other places.
+    Where another store serves by now, in which documents may be cut at other places, those of the same documents are
+    returned that the filter finds there. So the places must be those of whole documents.
     """
-    if index._keys.store != store:
-        raise rebuilt(index._keys)
     vectors = check_flag("vectors", vectors)
-    return (yield from read_at(index._place(), spots, EVERYTHING, vectors=vectors))
+    place = index._place()
+    if place.keys.store != store:
+        among = yield from index._filtering(where)
+        spots = yield from spots_in(place, list(dict.fromkeys(own for own, _ in spots)), among)
+    return (yield from read_at(place, spots, EVERYTHING, vectors=vectors))
 
 
 @repeatable

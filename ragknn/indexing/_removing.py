@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ragknn._protocol.closing import check_store
-from ragknn._protocol.flows import Flow, Work
+from ragknn._protocol.flows import Flow, Work, repeatable
 from ragknn._protocol.place import Place
 from ragknn._protocol.presence import gone, rebuilt
 from ragknn._protocol.reading import FIELDS, read_passages, read_stored
 from ragknn._protocol.version import named_birth
 from ragknn._protocol.writing import MOVED, Change, Outcome, Removal, Replacement, write_documents
-from ragknn.errors import CommandRefused
+from ragknn.errors import CommandRefused, IndexRebuilt
 from ragknn.filters import Where
 from ragknn.indexing._line import CHANGED_MEANWHILE
 from ragknn.indexing._merging import ATTEMPTS, DOCUMENTS_PER_ROUND, if_as_read
@@ -28,39 +29,66 @@ if TYPE_CHECKING:
     from ragknn.indexing.index import Index
 
 
+@dataclass(slots=True)
+class _Given:
+    """What is to be removed, and how much of it is, though the index may be another one when the rest is.
+
+    Attributes:
+        ids: of passages.
+        place: the index in which they have these ids; None: nobody looked yet.
+        removed: how many of them there were.
+        doubted: what a removal that was sent again may have removed the first time.
+    """
+
+    ids: list[str]
+    place: Place | None = None
+    removed: int = 0
+    doubted: set[str] = field(default_factory=set)
+
+
 def removing(index: Index | AsyncIndex, passage_ids: Iterable[str], where: Where | None) -> Flow[int]:
     """The flow behind `Indexer.delete_passages`."""
+    return _removing(index, where, _Given(list(dict.fromkeys(checked_ids(passage_ids)))))
+
+
+@repeatable
+def _removing(index: Index | AsyncIndex, where: Where | None, given: _Given) -> Flow[int]:
+    given.place = given.place or index._place()
     among = yield from index._filtering(where)
     yield from index._modernizing()
     place = index._place()
     birth, store = yield from named_birth(place.keys)
-    while store != place.keys.store:
-        yield from index._keeping_up_since(place.keys)
-        place = index._place()
-        birth, store = yield from named_birth(place.keys)
-    removed = 0
-    for part in in_parts(dict.fromkeys(checked_ids(passage_ids)), PASSAGES_PER_PART):
+    if store != place.keys.store:
+        raise rebuilt(place.keys)
+    if store != given.place.keys.store and not place.schema.cuts_as(given.place.schema):
+        raise IndexRebuilt(
+            f"expected index {index.name!r} as it was opened, got its documents cut anew meanwhile, so that other "
+            f"passages have the ids of those to delete: {given.removed:,} were deleted before; look for the ids of the "
+            "others (passages()), and call again with them"
+        )
+    for part in in_parts(given.ids, PASSAGES_PER_PART):
         left: Sequence[str] = storable(part)
-        doubted: set[str] = set()  # what a removal that was sent again may have removed the first time
         for _ in range(ATTEMPTS):
             found = (yield from read_passages(place, left, among)) if left else []
-            removed += len(doubted.difference(one.id for one in found))
+            given.removed += len(given.doubted.intersection(left).difference(one.id for one in found))
+            given.doubted.difference_update(left)
             chosen: dict[str, list[str]] = {}
             for one in found:
                 chosen.setdefault(one.document_id, []).append(one.id)
             outcomes: dict[str, Outcome] = {}
             for documents in in_parts(chosen, DOCUMENTS_PER_ROUND):
-                outcomes.update((yield from _remove(place, birth, {one: chosen[one] for one in documents})))
-            doubted = {one.id for one in found if outcomes.get(one.document_id, False) is None}
+                removed = yield from _remove(place, birth, {one: chosen[one] for one in documents})
+                given.removed += sum(len(chosen[one]) for one, outcome in removed.items() if outcome is True)
+                given.doubted.update(own for one, outcome in removed.items() if outcome is None for own in chosen[one])
+                outcomes.update(removed)
             left = [one.id for one in found if outcomes.get(one.document_id, False) is not True]
-            removed += len(found) - len(left)
             if not left:
                 break
         else:
             raise CommandRefused(f"delete_passages: {CHANGED_MEANWHILE}")
-    if not (yield from check_store(place.keys)):  # where passages may be others, and have other ids
+    if not (yield from check_store(place.keys)):
         raise rebuilt(place.keys)
-    return removed
+    return given.removed
 
 
 def _remove(place: Place, birth: str, chosen: Mapping[str, Collection[str]]) -> Flow[dict[str, Outcome]]:

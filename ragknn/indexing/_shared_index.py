@@ -23,12 +23,12 @@ from ragknn._protocol.keys import Keys
 from ragknn._protocol.opening import Opened, drop_unopened, open_index, reopened
 from ragknn._protocol.place import Bulk, OnIncomplete, Place
 from ragknn._protocol.presence import gone
-from ragknn._protocol.query import EVERYTHING, Fragment
+from ragknn._protocol.query import Fragment
 from ragknn._protocol.schema import AUTO, FORMAT, Algorithm, FieldType, Schema
 from ragknn._protocol.server import ServerInfo
 from ragknn._protocol.vectors import DType
 from ragknn._protocol.watch import Watch
-from ragknn._protocol.where import check_required, compiling
+from ragknn._protocol.where import filtering
 from ragknn._secrets import guarded_url, without_password
 from ragknn.embedding._locks import ProcessLock
 from ragknn.embedding._names import READY_VECTORS
@@ -36,7 +36,7 @@ from ragknn.embedding._naming import default_embedder, embedder_named
 from ragknn.embedding.protocols import Embedder
 from ragknn.errors import IndexNotOpen
 from ragknn.filters import Where
-from ragknn.indexing._changing import add_fields
+from ragknn.indexing._changing import Added, add_fields
 from ragknn.indexing._moving import moved
 from ragknn.indexing._own_settings import load_own_settings
 from ragknn.indexing._recipes import embedder_properties
@@ -245,10 +245,7 @@ class SharedIndex:
             ValueError: it means nothing here (`ragknn.filters` explains), or leaves out the filter that the index
                 requires.
         """
-        schema = self.schema
-        if schema.required_filter is not None:
-            check_required(where, schema.required_filter)
-        return EVERYTHING if where is None else (yield from compiling(self._keys, where, schema))
+        return (yield from filtering(self._keys, self.schema, where))
 
     @property
     def _keys(self) -> Keys:
@@ -416,8 +413,12 @@ class SharedIndex:
             self._take((yield from moved(self._place())))
 
     def _adding_fields(self, fields: Mapping[str, FieldType]) -> Flow[IngestReport]:
+        return self._adding(fields, Added())
+
+    @repeatable
+    def _adding(self, fields: Mapping[str, FieldType], added: Added) -> Flow[IngestReport]:
         yield from self._modernizing()
-        schema, report = yield from add_fields(self._place(), fields, self.timeout)
+        schema, report = yield from add_fields(self._place(), fields, self.timeout, added)
         self._take(schema)
         return report
 

@@ -41,6 +41,7 @@ from ragknn.indexing._ingestion import ingest, tell
 from ragknn.indexing._line import Embedding, Renewal
 from ragknn.indexing._merging import merging
 from ragknn.indexing._newcomers import ReadyVectors
+from ragknn.indexing._owners import matching_items
 from ragknn.indexing._policy import IngestOptions, Policy
 from ragknn.indexing._reading import DOCUMENTS_PER_PART, checked_ids, in_parts, storable
 from ragknn.indexing._ready import by_document, drafting_as_cut, drafting_ready
@@ -108,10 +109,14 @@ def _ingesting(
         if not policy.dry_run:
             yield from index._adopting(splitter)
     made = recipe(index.schema, splitter, index.embedder, kept if splitter != kept else None)
-    renew = _renewal(index, lambda: recipe(index.schema, splitter_of(index.schema), index.embedder))
-    prune = None if missing_among is None else (yield from index._filtering(missing_among))
+    renew = renewal(index, lambda: recipe(index.schema, splitter_of(index.schema), index.embedder))
+    prune = missing_among
+    if prune is not None and (yield from index._filtering(prune)) == EVERYTHING:
+        prune = {}
     outcomes: Iterable[Document | Failure | Note]
     outcomes = documents.outcomes() if isinstance(documents, DocumentSource) else documents
+    if missing_among and index.schema.required_filter is not None:
+        outcomes = matching_items(index.schema, missing_among, outcomes)
     report = yield from ingest(index._place(), outcomes, *made, policy, prune, renew=renew)
     return replace(report, notes=(*notes, *report.notes))
 
@@ -157,7 +162,7 @@ def adding_vectors(
     ready = None
     if isinstance(rows, np.ndarray) and len(number_of) == len(ids):
         ready = ReadyVectors(place, rows, number_of)
-    renew = _renewal(index, remade)
+    renew = renewal(index, remade)
     return (yield from ingest(place, documents, *remade(), policy, ready=ready, renew=renew))
 
 
@@ -211,7 +216,7 @@ def adding_passages(
     def remade() -> tuple[Drafting, Embedding]:
         return drafting_ready(index.schema, embed), embedding
 
-    renew = _renewal(index, remade)
+    renew = renewal(index, remade)
     return (yield from ingest(index._place(), by_document(passages), *remade(), policy, renew=renew))
 
 
@@ -232,7 +237,7 @@ def adopting_passages(
             draft = drafting_as_cut(index.schema, splitter, *cutting(splitter, reads_of(index.embedder)), draft)
         return draft, _embedding(index)
 
-    renew = _renewal(index, remade)
+    renew = renewal(index, remade)
     return (yield from ingest(index._place(), by_document(passages), *remade(), policy, renew=renew))
 
 
@@ -307,8 +312,9 @@ def deleting(index: Index | AsyncIndex, document_ids: Iterable[str], where: Wher
 @repeatable
 def _deleting(index: Index | AsyncIndex, ids: list[str], where: Where | None, chosen: _Chosen) -> Flow[int]:
     yield from index._modernizing()
+    among = yield from index._filtering(where)
     if chosen.ids is None:
-        chosen.ids = yield from _matching(index._place(), ids, (yield from index._filtering(where)))
+        chosen.ids = yield from _matching(index._place(), ids, among)
     keys = index._keys
     return _deleted(keys, chosen, (yield from delete_documents(keys, chosen.ids, chosen.removed)))
 
@@ -350,6 +356,11 @@ def clearing(index: Index | AsyncIndex) -> Flow[int]:
     """The flow behind `Indexer.clear`."""
     removed, serves = 0, False
     while not serves:
+        if (field := index.schema.required_filter) is not None:
+            raise ValueError(
+                f"expected a filter on {field!r}, which this index requires, and clear() takes none: "
+                f'delete_where({{"{field}": VALUE}}) removes what matches, and drop() the whole index'
+            )
         keys = index._keys
         removed = max(removed, (yield from remove_documents(keys)))
         serves = yield from check_store(keys)
@@ -367,7 +378,7 @@ def _matching(place: Place, ids: Iterable[str], among: Fragment) -> Flow[list[st
     return found
 
 
-def _renewal(index: Index | AsyncIndex, remade: Callable[[], tuple[Drafting, Embedding]]) -> Renewal:
+def renewal(index: Index | AsyncIndex, remade: Callable[[], tuple[Drafting, Embedding]]) -> Renewal:
     """Return what takes the index as it serves by now, and makes anew what is made for it."""
 
     def renew(place: Place) -> Flow[tuple[Place, Drafting, Embedding]]:

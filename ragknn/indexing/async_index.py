@@ -26,6 +26,7 @@ from ragknn.indexing._reading import (
     checked_ids,
     finding,
     in_parts,
+    in_whole_documents,
     reading_at,
     reading_documents,
     reading_ids,
@@ -157,8 +158,8 @@ class AsyncIndex(SharedIndex):
     async def _passages(self, ids: Iterable[str] | None, where: Where | None, vectors: bool) -> AsyncIterator[Passage]:
         if ids is None:
             found, store = await self._run(reading_spots(self, where))
-            for spots in in_parts(found, PASSAGES_PER_PART):
-                for passage in await self._run(reading_at(self, spots, store, vectors)):
+            for spots in in_whole_documents(found, PASSAGES_PER_PART):
+                for passage in await self._run(reading_at(self, spots, store, where, vectors)):
                     yield passage
         else:
             for part in in_parts(ids, PASSAGES_PER_PART):

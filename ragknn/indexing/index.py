@@ -25,6 +25,7 @@ from ragknn.indexing._reading import (
     checked_ids,
     finding,
     in_parts,
+    in_whole_documents,
     reading_at,
     reading_documents,
     reading_ids,
@@ -215,7 +216,8 @@ class Index(SharedIndex):
     ) -> Iterator[Passage]:
         """Read passages back.
 
-        They are read a part at a time while you iterate, so that any number of them needs little memory.
+        They are read a part at a time while you iterate, those of a document together, so that any number of them needs
+        little memory. Where the index is rebuilt meanwhile, the documents that are left come as they are cut then.
 
         Args:
             ids: which passages, in this order; ids that are not there are left out. None: all, sorted by document and
@@ -224,7 +226,7 @@ class Index(SharedIndex):
             vectors: whether to read the stored vectors too, as `Passage.vector`.
 
         Raises:
-            IndexNotFound: while you iterate, the index was dropped, or all its passages were made anew.
+            IndexNotFound: the index was dropped while you iterate.
             TypeError: a str in place of several ids.
             ValueError: an invalid filter, or one without what the index requires.
             ServerError: the server cannot be reached or refuses a command.
@@ -235,8 +237,8 @@ class Index(SharedIndex):
     def _passages(self, ids: Iterable[str] | None, where: Where | None, vectors: bool) -> Iterator[Passage]:
         if ids is None:
             found, store = self._run(reading_spots(self, where))
-            for spots in in_parts(found, PASSAGES_PER_PART):
-                yield from self._run(reading_at(self, spots, store, vectors))
+            for spots in in_whole_documents(found, PASSAGES_PER_PART):
+                yield from self._run(reading_at(self, spots, store, where, vectors))
         else:
             for part in in_parts(ids, PASSAGES_PER_PART):
                 yield from self._run(reading_passages(self, part, where, vectors))

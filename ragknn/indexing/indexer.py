@@ -258,6 +258,7 @@ class Indexer:
         """Remove all documents; the index stays, with its fields and settings. Return how many documents there were.
 
         Raises:
+            ValueError: the index requires a filter: `delete_where` removes what one matches.
             ServerError: the server cannot be reached or refuses a command.
         """
         return self.index._run(clearing(self.index))

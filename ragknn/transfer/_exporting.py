@@ -12,9 +12,7 @@ from typing import Any, Self
 
 from ragknn._checks import check_call
 from ragknn._display.bars import bar_in_notebook
-from ragknn._protocol.closing import still_read
-from ragknn._protocol.flows import Flow, Progress, Work
-from ragknn._protocol.presence import rebuilt
+from ragknn._protocol.flows import Flow, Progress, Work, repeatable
 from ragknn._protocol.reading import read_rows
 from ragknn._protocol.schema import Schema
 from ragknn.filters import Where
@@ -35,6 +33,7 @@ from ragknn.transfer._table import (
 ROWS_PER_GROUP = 5_000
 
 
+@repeatable  # as the file tells what the index is made of, and so all of it must be of one version
 def exporting(
     index: Index | AsyncIndex, path: str | Path, where: Where | None, progress: Progress | None
 ) -> Flow[ExportReport]:
@@ -56,8 +55,6 @@ def exporting(
             yield Work(partial(writer.add, whole), borrows=True)
         yield Work(writer.finish, borrows=True)
         tell(len(ids), len(ids))
-    if not (yield from still_read(place.keys)):
-        raise rebuilt(place.keys)
     return ExportReport(
         name=index.name,
         path=str(file),

@@ -18,14 +18,15 @@ from ragknn._protocol.vectors import DType
 from ragknn.embedding._names import READY_VECTORS
 from ragknn.embedding.protocols import Embedder
 from ragknn.errors import ReadError
-from ragknn.indexing._drafts import Draft
+from ragknn.indexing._drafts import Draft, Drafting
 from ragknn.indexing._ingestion import ingest
+from ragknn.indexing._line import Embedding
 from ragknn.indexing._own_settings import load_own_settings, resolve_url
 from ragknn.indexing._policy import Policy
 from ragknn.indexing._policy import Progress as Reporting
 from ragknn.indexing._ready import ReadyDocument, StoredDocument, drafting_ready, drafting_stored
 from ragknn.indexing._recipes import embedder_properties
-from ragknn.indexing._writing import embeds_nothing
+from ragknn.indexing._writing import embeds_nothing, renewal
 from ragknn.indexing.async_index import AsyncIndex
 from ragknn.indexing.index import Index
 from ragknn.reports import ImportReport, IngestReport
@@ -124,15 +125,16 @@ class Restoring:
 
     def writing(self, index: Index | AsyncIndex, progress: Reporting | None) -> Flow[IngestReport]:
         """Write the documents of the file to the index."""
-        stored, ready = drafting_stored(index.schema), drafting_ready(index.schema, embeds=False)
-
-        def draft(document: StoredDocument | ReadyDocument, on_bad_field: OnBadField) -> Draft:
-            return (stored if isinstance(document, StoredDocument) else ready)(document, on_bad_field)
-
         policy = Policy(on_bad_field="leave_out", progress=progress)
+        made_by = {name: getattr(self._schema, name) for name in ("embedder", "dim", "identity")}
+
+        def remade() -> tuple[Drafting, Embedding]:
+            index.schema.check(index.name, made_by)  # it may have been embedded anew meanwhile
+            return _drafting(index.schema), embeds_nothing
+
         with self._opened() as file:
             documents = self._counted(documents_in(file.iter_batches(ROWS_PER_READ), str(self._path)))
-            return (yield from ingest(index._place(), documents, draft, embeds_nothing, policy))
+            return (yield from ingest(index._place(), documents, *remade(), policy, renew=renewal(index, remade)))
 
     def _counted(self, documents: Iterator[StoredDocument | ReadyDocument]) -> Iterator[StoredDocument | ReadyDocument]:
         for document in documents:
@@ -153,3 +155,12 @@ class Restoring:
             written=self.written,
             seconds=time.monotonic() - self._began,
         )
+
+
+def _drafting(schema: Schema) -> Drafting:
+    stored, ready = drafting_stored(schema), drafting_ready(schema, embeds=False)
+
+    def draft(document: StoredDocument | ReadyDocument, on_bad_field: OnBadField) -> Draft:
+        return (stored if isinstance(document, StoredDocument) else ready)(document, on_bad_field)
+
+    return draft

@@ -114,7 +114,7 @@ def as_batch(columns: Mapping[str, list[Any]], schema: Any) -> Any:
 
 def _vectors(rows: Sequence[Any], kind: Any) -> Any:
     pa = pyarrow()
-    missing = np.array([row is None for row in rows])
+    missing = np.array([row is None for row in rows], dtype=bool)
     matrix = np.zeros((len(rows), kind.list_size), kind.value_type.to_pandas_dtype())
     for number, row in enumerate(rows):
         if row is not None:

@@ -51,7 +51,7 @@ def test_a_connection_that_is_cut_leaves_whole_documents(faces, server, lengths,
         try:
             with index:
                 if kind == "sync":
-                    faces._make(Indexer, AsyncIndexer, index, SPLITTER).sync(NEW, batch_size=8).raise_for_failures()
+                    faces.made(Indexer, AsyncIndexer, index, SPLITTER).sync(NEW, batch_size=8).raise_for_failures()
                 elif kind == "delete":
                     faces.indexer(index).delete([one.id for one in OLD[::2]])
                 elif kind == "drop":
