@@ -69,6 +69,28 @@ def test_a_ratio_above_one_says_that_ragknn_is_quicker():
     assert race.best is peer
 
 
+@pytest.mark.parametrize("load", [0.3, 0.8])
+def test_searches_wait_for_one_node_as_the_theory_of_queues_says(load):
+    queueing = importlib.import_module("benchmarks.measuring.queueing")
+    takes = 0.002
+    node = queueing.Nodes(1, takes, merging=0, spread=0)
+    expected = takes * (1 + load / (2 * (1 - load)))  # Pollaczek and Khinchine, for times that are all the same
+    assert np.mean(queueing.waits(node, load / takes)) == pytest.approx(expected, rel=0.05)
+
+
+def test_many_nodes_are_as_slow_as_the_slowest_and_answer_more():
+    queueing = importlib.import_module("benchmarks.measuring.queueing")
+    one, ten = (queueing.Nodes(number, 0.02 / number, merging=0) for number in (1, 10))
+    at_rest = [np.mean(queueing.waits(nodes, 0.01)) for nodes in (one, ten)]
+    # The mean of the largest of ten from a normal distribution lies 1.54 standard deviations above its mean.
+    largest = 0.002 * np.exp(1.54 * ten.spread - ten.spread**2 / 2) + ten.network
+    assert at_rest == [pytest.approx(0.02, rel=0.02), pytest.approx(largest, rel=0.05)]
+    few, many = (queueing.most_searches(nodes, 0.05) for nodes in (one, ten))
+    assert few > 0
+    assert many > 10 * few
+    assert queueing.most_searches(one, 0.01) < 1
+
+
 def test_results_are_read_as_they_were_written(tmp_path):
     racing, results = (importlib.import_module(f"benchmarks.measuring.{name}") for name in ("racing", "results"))
     made = results.Results("program")

@@ -16,6 +16,9 @@ OLDEST_REDIS = (7, 2)
 OLDEST_SEARCH = (2, 10)
 FIRST_WITH_SEARCH = (8,)  # which brings the module, though not every build loads it
 
+# What newer modules have, by the version that brought it. None of it was run with ragknn, and so none of it is used.
+NOT_USED = {"vectors of INT8": (8, 0), "SVS-VAMANA": (8, 2), "FT.HYBRID": (8, 4)}
+
 _REPLICA = ("replica", "slave")
 
 
@@ -71,6 +74,11 @@ class ServerInfo:
     def cluster(self) -> bool:
         """Whether it is a node of a Redis Cluster."""
         return self.mode == "cluster"
+
+    @property
+    def not_used(self) -> tuple[str, ...]:
+        """What its search module has that ragknn does not use."""
+        return tuple(name for name, since in NOT_USED.items() if self.search is not None and self.search >= since)
 
     @property
     def drops(self) -> bool:

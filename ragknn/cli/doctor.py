@@ -187,6 +187,8 @@ def _check_search(server: ServerInfo) -> Check:
         found += f", on {server.workers} threads"
     elif server.workers == 0:
         found += ", one search after another"
+    if server.not_used:
+        found += f"; ragknn does not use its {', '.join(server.not_used)}"
     return Check("search module", "ok", found)
 
 

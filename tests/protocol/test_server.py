@@ -203,6 +203,19 @@ def test_a_server_that_shows_nothing_is_described_by_what_it_must_show():
     assert (memory_of(REFUSED), run_id(REFUSED)) == ((0, 0), "")
 
 
+@pytest.mark.parametrize(
+    ("search", "expected"),
+    [
+        (None, ()),
+        ((2, 10, 5), ()),
+        ((8, 2, 13), ("vectors of INT8", "SVS-VAMANA")),
+        ((8, 4, 0), ("vectors of INT8", "SVS-VAMANA", "FT.HYBRID")),
+    ],
+)
+def test_what_a_newer_module_has_and_was_not_run_is_known_and_not_used(search, expected):
+    assert replace(PLAIN, search=search).not_used == expected
+
+
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_a_real_server_is_described_alike_over_both_protocols(tmp_path, protocol):
     options = ("--maxmemory", "100mb", "--maxmemory-policy", "volatile-lru", "--appendonly", "yes")

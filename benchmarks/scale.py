@@ -1,0 +1,150 @@
+"""What a server takes for so many passages, and what a cluster of them would: measured here, and carried on.
+
+python -m benchmarks.scale [--part PART] [--size N] [--largest N] [--runs N] [--save FOLDER]
+
+memory: bytes of a passage by dim, dtype and algorithm, of the hash and of the index together.
+growth: time of one search on the server by the number of passages, as the server counts it.
+nodes: the same for a node of 3 and of 10 that share the passages, as a multiple of one server that has all.
+carried: searches a second by the number of passages and nodes, simulated (`benchmarks/measuring/queueing.py` says how)
+from the times of `growth`; its assumptions are in docs/scale.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import redis
+
+import ragknn
+from benchmarks.measuring.data import DIM, Source
+from benchmarks.measuring.program import run
+from benchmarks.measuring.queueing import Nodes, most_searches
+from benchmarks.measuring.results import Curve, Line
+from benchmarks.stores.choosing import server
+
+K = 10
+QUERIES = 200
+DIMS = (384, 768, 1536)
+KINDS: dict[str, dict[str, Any]] = {
+    f"{algorithm} {dtype}{', words' if words else ''}": {
+        "algorithm": algorithm,
+        "dtype": dtype,
+        "text_search": words,
+    }
+    for algorithm, dtype, words in (
+        *(("flat", "float32", False), ("flat", "float16", False), ("hnsw", "float32", False)),
+        *(("hnsw", "float16", False), ("flat", "float32", True)),
+    )
+}
+WITHIN = 0.05  # seconds in which 99 of 100 searches are to be answered
+PASSAGES = (10**6, 10**7, 10**8, 10**9)
+NODES = (1, 3, 10, 30, 100)
+
+
+def bytes_a_passage(size: int, dim: int, **options: Any) -> float:
+    """Return the memory that each of so many passages of 800 characters adds to as many."""
+    source, used = Source(dim), []
+    with (
+        server() as url,
+        redis.Redis.from_url(url) as client,
+        ragknn.Index("scale", url=url, dim=dim, **options) as index,
+    ):
+        for first in range(0, 2 * size, size):
+            made = source.documents(size, first)
+            ragknn.Indexer(index).add_vectors(made.ids, made.vectors, texts=made.texts).raise_for_failures()
+            used.append(client.info("memory")["used_memory"])
+    return float(used[1] - used[0]) / size
+
+
+def memory(size: int, largest: int, runs: int) -> Iterator[Curve]:
+    """Yield the bytes of a passage over the values in its vector."""
+    lines = []
+    for name, options in KINDS.items():
+        found = tuple(bytes_a_passage(size, dim, **options) for dim in DIMS)
+        lines.append(Line(name, DIMS, found, found, found))
+    yield Curve(f"memory of a passage of 800 characters, {size:,} of them", "values in a vector", "bytes", tuple(lines))
+
+
+def search_times(sizes: Sequence[int], algorithm: str, runs: int) -> Line:
+    """Return the milliseconds of one search on the server at each number of passages: the median of the runs."""
+    source = Source(DIM)
+    found: list[list[float]] = []
+    options: dict[str, Any] = {"dim": DIM, "algorithm": algorithm, "text_search": False}
+    with (
+        server() as url,
+        redis.Redis.from_url(url) as client,
+        ragknn.Index("scale", url=url, **options) as index,
+    ):
+        retriever, queries, there = ragknn.Retriever(index), source.vectors(QUERIES), 0
+        for size in sizes:
+            made = source.documents(size - there, there)
+            ragknn.Indexer(index).add_vectors(made.ids, made.vectors).raise_for_failures()
+            there = size
+            found.append(sorted(_asked(client, retriever, queries) for _ in range(runs)))
+    middle = tuple(float(np.median(times)) for times in found)
+    return Line(algorithm, tuple(sizes), middle, tuple(t[0] for t in found), tuple(t[-1] for t in found))
+
+
+def _asked(client: redis.Redis, retriever: ragknn.Retriever, queries: Any) -> float:
+    client.config_resetstat()
+    for query in queries:
+        retriever.kneighbors(query[np.newaxis], K)
+    return float(client.info("commandstats")["cmdstat_FT.SEARCH"]["usec_per_call"]) / 1000
+
+
+@cache
+def measured(largest: int, runs: int) -> tuple[Line, ...]:
+    """Return the times of both algorithms, measured once."""
+    sizes = [n for power in range(3, 10) for n in (10**power, 10**power * 3) if n <= largest]
+    return tuple(search_times(sizes, algorithm, runs) for algorithm in ("flat", "hnsw"))
+
+
+def growth(size: int, largest: int, runs: int) -> Iterator[Curve]:
+    """Yield the time of one search over the number of passages."""
+    yield Curve(f"one search on the server, dim {DIM}, k {K}", "passages", "ms", measured(largest, runs))
+
+
+def fitted(line: Line) -> Callable[[float], float]:
+    """Return the seconds of a search at any number of passages: by n for flat, by its logarithm for hnsw."""
+    along = (lambda n: n) if line.name == "flat" else math.log2
+    slope, start = np.polyfit([along(n) for n in line.x], line.y, 1)
+    return lambda n: max(1e-5, float(start + slope * along(n)) / 1000)
+
+
+def nodes(size: int, largest: int, runs: int) -> Iterator[Curve]:
+    """Yield how much less work a search is for a node that has a part of the passages."""
+    lines = []
+    for line in measured(largest, runs):
+        at = fitted(line)
+        for number in (3, 10):
+            share = tuple(at(n) / at(n / number) for n in line.x)
+            lines.append(Line(f"{line.name}, {number} nodes", line.x, share, share, share))
+    yield Curve("a node's work for one search: all on one server / this node", "passages", "x", tuple(lines))
+
+
+def carried(size: int, largest: int, runs: int) -> Iterator[Curve]:
+    """Yield the searches a second over the number of passages, for several numbers of nodes."""
+    for line in measured(largest, runs):
+        at = fitted(line)
+        lines = []
+        for number in NODES:
+            most = tuple(most_searches(Nodes(number, at(n / number)), WITHIN) for n in PASSAGES)
+            lines.append(Line(f"{number} nodes", PASSAGES, most, most, most))
+        name = f"{line.name}: searches a second of which 99 of 100 take at most {1000 * WITHIN:g} ms, simulated"
+        yield Curve(name, "passages", "searches/s", tuple(lines))
+
+
+PARTS = {"memory": memory, "growth": growth, "nodes": nodes, "carried": carried}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    run("scale", __doc__, PARTS, arguments, size=4_096, largest=100_000)
+
+
+if __name__ == "__main__":
+    main()
