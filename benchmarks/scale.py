@@ -20,7 +20,7 @@ import numpy as np
 import redis
 
 import ragknn
-from benchmarks.measuring.data import DIM, Source
+from benchmarks.measuring.data import CHARACTERS, DIM, Source
 from benchmarks.measuring.program import run
 from benchmarks.measuring.queueing import Nodes, most_searches
 from benchmarks.measuring.results import Curve, Line
@@ -54,8 +54,9 @@ def bytes_a_passage(size: int, dim: int, **options: Any) -> float:
         ragknn.Index("scale", url=url, dim=dim, **options) as index,
     ):
         for first in range(0, 2 * size, size):
-            made = source.documents(size, first)
-            ragknn.Indexer(index).add_vectors(made.ids, made.vectors, texts=made.texts).raise_for_failures()
+            ids = [f"document-{first + row}" for row in range(size)]
+            texts = source.texts(size) if options["text_search"] else ["x" * CHARACTERS] * size
+            ragknn.Indexer(index).add_vectors(ids, source.vectors(size), texts=texts).raise_for_failures()
             used.append(client.info("memory")["used_memory"])
     return float(used[1] - used[0]) / size
 
@@ -108,28 +109,40 @@ def growth(size: int, largest: int, runs: int) -> Iterator[Curve]:
     yield Curve(f"one search on the server, dim {DIM}, k {K}", "passages", "ms", measured(largest, runs))
 
 
-def fitted(line: Line) -> Callable[[float], float]:
-    """Return the seconds of a search at any number of passages: by n for flat, by its logarithm for hnsw."""
-    along = (lambda n: n) if line.name == "flat" else math.log2
-    slope, start = np.polyfit([along(n) for n in line.x], line.y, 1)
-    return lambda n: max(1e-5, float(start + slope * along(n)) / 1000)
+def carried_on(line: Line) -> Callable[[float], float]:
+    """Return the seconds of a search at any number of passages.
+
+    Between the measured ones they are interpolated. Beyond the last a flat index takes as much longer as it has more
+    passages, and HNSW so much longer with each doubling as over the last tenfold growth.
+    """
+    last, slowest = line.x[-1], line.y[-1]
+    a_tenth = float(np.interp(math.log(last / 10), np.log(line.x), line.y))
+    a_doubling = (slowest - a_tenth) / math.log2(10)
+
+    def at(n: float) -> float:
+        if n <= last:
+            return float(np.exp(np.interp(math.log(n), np.log(line.x), np.log(line.y)))) / 1000
+        return (slowest * n / last if line.name == "flat" else slowest + a_doubling * math.log2(n / last)) / 1000
+
+    return at
 
 
 def nodes(size: int, largest: int, runs: int) -> Iterator[Curve]:
     """Yield how much less work a search is for a node that has a part of the passages."""
     lines = []
     for line in measured(largest, runs):
-        at = fitted(line)
+        at = carried_on(line)
         for number in (3, 10):
-            share = tuple(at(n) / at(n / number) for n in line.x)
-            lines.append(Line(f"{line.name}, {number} nodes", line.x, share, share, share))
+            sizes = tuple(n for n in line.x if n / number >= line.x[0])
+            share = tuple(at(n) / at(n / number) for n in sizes)
+            lines.append(Line(f"{line.name}, {number} nodes", sizes, share, share, share))
     yield Curve("a node's work for one search: all on one server / this node", "passages", "x", tuple(lines))
 
 
 def carried(size: int, largest: int, runs: int) -> Iterator[Curve]:
     """Yield the searches a second over the number of passages, for several numbers of nodes."""
     for line in measured(largest, runs):
-        at = fitted(line)
+        at = carried_on(line)
         lines = []
         for number in NODES:
             most = tuple(most_searches(Nodes(number, at(n / number)), WITHIN) for n in PASSAGES)

@@ -87,9 +87,9 @@ class Replicated:
         stats = self.client(port).info("commandstats")
         return next((one["calls"] for name, one in stats.items() if name.lower() == "cmdstat_ft.search"), 0)
 
-    def kill(self, port: int) -> None:
-        """Kill a server as a lack of memory would."""
-        os.kill(self.client(port).info("server")["process_id"], signal.SIGKILL)
+    def kill(self, port: int, how: signal.Signals = signal.SIGKILL) -> None:
+        """Kill a server as a lack of memory would, or send it another signal."""
+        os.kill(self.client(port).info("server")["process_id"], how)
 
     def switch(self) -> None:
         """Have the Sentinel make a replica the primary, while all of them run."""

@@ -117,6 +117,13 @@ class Pool(_InTurn, redis.ConnectionPool):
         with self._guard:
             self._give_back(connection)
 
+    def let_idle_go(self) -> None:
+        """Close the connections that nobody uses: they are to a server that is not the right one any more."""
+        with self._guard:
+            idle, self._available_connections = self._available_connections, []
+        for connection in idle:
+            connection.disconnect()
+
     def _taken(self) -> Any:
         with self._guard:
             if not self._waiting and (connection := self._free()) is not None:
@@ -171,6 +178,12 @@ class AsyncPool(_InTurn, redis.asyncio.ConnectionPool):
     async def release(self, connection: Any) -> None:
         """Take a connection back; a task that is cancelled cannot break it off, as nothing is waited for."""
         self._give_back(connection)
+
+    async def let_idle_go(self) -> None:
+        """Async twin of `Pool.let_idle_go`."""
+        idle, self._available_connections = self._available_connections, []
+        for connection in idle:
+            await connection.disconnect(nowait=True)
 
     async def _taken(self) -> Any:
         if not self._waiting and (connection := self._free()) is not None:

@@ -1,12 +1,13 @@
 """Which server is the primary of a service, and which are its replicas, as Redis Sentinel tells.
 
 A connection asks when it is made. Sentinel has those to a primary that is one no more closed, so that they are made
-anew.
+anew; where it cannot, as the server hangs, the first that finds another primary has the idle ones closed.
 """
 
 from __future__ import annotations
 
 import random
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, TypeVar
 
@@ -46,7 +47,7 @@ def through_sentinel(kind: type[P], service: Service, options: dict[str, Any], *
     given = pool.connection_kwargs
     to_sentinel = {name: value for name, value in given.items() if name in _TO_SENTINEL or name.startswith("ssl_")}
     to_sentinel |= {"ssl": secured, "username": service.login[0], "password": service.login[1]}
-    door = (AsyncDoor if asynchronous else Door)(service, to_sentinel, is_master=is_master)
+    door = (AsyncDoor if asynchronous else Door)(pool, service, to_sentinel, is_master=is_master)
     pool.connection_kwargs = {**given, "connection_pool": door}
     return pool
 
@@ -61,7 +62,8 @@ class Door:
 
     check_connection = False
 
-    def __init__(self, service: Service, options: dict[str, Any], *, is_master: bool) -> None:
+    def __init__(self, pool: Any, service: Service, options: dict[str, Any], *, is_master: bool) -> None:
+        self._pool = weakref.ref(pool)
         self.service = service
         self.is_master = is_master
         self._options = options
@@ -79,7 +81,15 @@ class Door:
             NoSentinel: no Sentinel answers.
             ConnectionFailed: they refuse the login, or do not know the service.
         """
-        return self._told().primary
+        primary = self._told().primary
+        if (pool := self._moved(primary)) is not None:
+            pool.let_idle_go()
+        return primary
+
+    def _moved(self, primary: Address) -> Any:
+        """Return the pool if its connections were to another primary; else None."""
+        before, self._chosen = self._chosen, primary
+        return None if before in (None, primary) else self._pool()
 
     def rotate_slaves(self) -> Iterator[Address]:
         """Yield where a replica is, and where the next ones are while they do not answer; the primary is the last."""
@@ -115,7 +125,10 @@ class AsyncDoor(Door):
 
     async def get_master_address(self) -> Address:  # type: ignore[override]
         """Async twin of `Door.get_master_address`."""
-        return (await self._atold()).primary
+        primary = (await self._atold()).primary
+        if (pool := self._moved(primary)) is not None:
+            await pool.let_idle_go()
+        return primary
 
     async def rotate_slaves(self) -> AsyncIterator[Address]:  # type: ignore[override]
         """Async twin of `Door.rotate_slaves`."""

@@ -1,6 +1,7 @@
 """Indexes behind Sentinels: the same answers, from whichever server is the primary, and from replicas where wanted."""
 
 import json
+import signal
 import threading
 from contextlib import suppress
 
@@ -228,6 +229,32 @@ def test_another_primary_is_written_to_and_searched_without_being_opened_again(f
         assert len(retriever.retrieve("pears", k=5)) == 5
         assert set_up.client(set_up.primary).info("replication")["role"] == "master"
         assert set_up.primary == set_up.servers[1]
+
+
+def made_three(index):
+    """Leave three idle connections in the pool of an index."""
+    pool = index.client.connection_pool
+    for connection in [pool.get_connection() for _ in range(3)]:
+        pool.release(connection)
+
+
+async def amade_three(index):
+    pool = index.client.connection_pool
+    for connection in [await pool.get_connection() for _ in range(3)]:
+        await pool.release(connection)
+
+
+def test_of_a_primary_that_hangs_one_call_is_lost_and_not_one_for_each_connection(faces, tmp_path):
+    with replicated(tmp_path) as set_up, faces.index("hangs", url=set_up.url, embedder=EMBEDDER, timeout=0.2) as index:
+        faces.indexer(index).sync(documents(3))
+        set_up.wait_until_in_step()
+        faces.call(made_three, amade_three, index)
+        set_up.kill(set_up.servers[0], signal.SIGSTOP)
+        wait_until(lambda: set_up.primary == set_up.servers[1])
+        with pytest.raises(ConnectionFailed, match="expected an answer"):
+            index.count()
+        for _ in range(3):
+            assert index.count_documents() == 3
 
 
 def test_a_primary_that_dies_under_writes_and_searches_leaves_whole_documents_and_whole_answers(tmp_path):
