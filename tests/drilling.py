@@ -1,4 +1,4 @@
-"""What the drills of faults share: documents of two versions, work that is disturbed, and what must hold afterwards.
+"""What the drills of faults share: at which points they strike, and what must hold afterwards.
 
 `DRILL_POINTS` says at how many points, drawn by chance, each fault strikes, and `DRILL_SEED` is the seed of the first;
 each point has a seed of its own, which is in the name of its test: `DRILL_SEED=17 DRILL_POINTS=1 pytest tests/drill`
@@ -7,9 +7,9 @@ repeats those of one seed. Without `DRILL_POINTS`, a few of all are drawn, as qu
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -18,24 +18,19 @@ from typing import Any
 
 import numpy as np
 import redis
+from disturbed import CHANGES, EMBEDDER, IMPORTS, LEFT, NAME, NEW, OLD, SPLITTER, begin, end, opened, store, tried, work
 from servers import private_server
 
-from ragknn import Document, HashingEmbedder, Index, Indexer, LabelVoter, RagKNNError, Retriever, Splitter
+from ragknn import Indexer, LabelVoter, Retriever
 from ragknn._protocol.keys import Keys
+from ragknn._protocol.schema import Schema
 
 POINTS = int(os.environ.get("DRILL_POINTS", "0"))
 FIRST = int(os.environ.get("DRILL_SEED", "0"))
-FEW = 3
+FEW = 2
 PAUSE = 3.0 if POINTS else 0.3  # seconds at most
 
-NAME = "drill"
-EMBEDDER = HashingEmbedder(32)
-SPLITTER = Splitter(12, 0)
-COUNT = 60
 K = 20
-OTHER = Splitter(7, 0)
-CHANGES = ("rebuild", "rewrite", "reembed")  # of the algorithm, of how words are found, of the splitter
-WORKS = ("sync", "delete", "drop", *CHANGES)
 
 Hashes = Mapping[str, Mapping[int, Mapping[bytes, bytes]]]
 """What is stored, by document and number of the passage."""
@@ -52,88 +47,6 @@ def points(kinds: Sequence[str], *faults: Sequence[Any]) -> list[tuple[Any, ...]
     quick = [one for one in product(kinds, *faults) if one[0] not in CHANGES]
     drawn = random.Random(FIRST).sample(quick, min(FEW, len(quick)))
     return [(*one, FIRST + place) for place, one in enumerate(drawn)]
-
-
-def _document(version: str, number: int) -> Document:
-    passages = 1 + (number if version == "old" else number * 5 + 3) % 6
-    parts = [" ".join([f"{version}{number}x{part}"] * 4) + "." for part in range(passages)]
-    return Document(f"d{number}", " ".join(parts), version, {"version": version})
-
-
-SAME = [_document("old", number) for number in range(0, COUNT, 5)]
-OLD = [*SAME, *(_document("old", number) for number in range(COUNT) if number % 5)]
-NEW = [*SAME, *(_document("new", number) for number in range(COUNT + 9) if number % 5 and number % 7)]
-DELETED = [document.id for document in OLD[::2]]
-LEFT = OLD[1::2]
-
-
-def opened(url: str, **options: Any) -> Index:
-    """Return the index of the drill."""
-    return Index(NAME, url=url, embedder=EMBEDDER, **options)
-
-
-def store(url: str, documents: Sequence[Document]) -> None:
-    """Make the index hold these documents."""
-    with opened(url) as index:
-        Indexer(index, SPLITTER).sync(documents).raise_for_failures()
-
-
-def work(url: str, kind: str) -> None:
-    """Do what a drill disturbs."""
-    with opened(url) as index:
-        if kind == "sync":
-            Indexer(index, SPLITTER).sync(NEW, batch_size=8).raise_for_failures()
-        elif kind == "delete":
-            Indexer(index).delete(DELETED)
-        elif kind == "drop":
-            index.drop()
-        else:
-            change(index, kind)
-
-
-def change(index: Any, kind: str) -> None:
-    """Change what an index is made of, there or back."""
-    schema = index.schema
-    if kind == "rebuild":
-        index.rebuild(algorithm="hnsw" if schema.algorithm == "flat" else "flat")
-    elif kind == "rewrite":
-        index.rebuild(language="german" if schema.language == "english" else "english")
-    else:
-        index.reembed(splitter=OTHER if schema.splitter == SPLITTER else SPLITTER)
-
-
-def change_back(url: str, kind: str) -> None:
-    """Change the index to what it was before, and end or give up what was begun."""
-    with opened(url) as index:
-        if kind == "rewrite":
-            index.rebuild(language="english")
-        elif kind == "reembed":
-            index.reembed(splitter=SPLITTER)
-
-
-def take_turns(url: str, turn: int, batch: int) -> None:
-    """Make the index hold one version after the other, as one of several writers."""
-    with opened(url) as index:
-        for number in range(3):
-            Indexer(index, SPLITTER).sync([OLD, NEW][(turn + number) % 2], batch_size=batch).raise_for_failures()
-
-
-def tried(url: str, kind: str) -> RagKNNError | None:
-    """Do the same, and return the error of ours that came; any other error is a fault."""
-    try:
-        work(url, kind)
-    except RagKNNError as error:
-        return error
-    return None
-
-
-def in_another_process(url: str, kind: str) -> multiprocessing.process.BaseProcess:
-    """Begin to do the same in another process, which has a parent without threads."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["drilling"])
-    process = context.Process(target=tried, args=(url, kind), daemon=True)
-    process.start()
-    return process
 
 
 def connected(url: str) -> redis.Redis:
@@ -166,15 +79,27 @@ def stored(client: redis.Redis) -> Hashes:
     return found
 
 
-@cache
 def fresh(which: str, folder: Any) -> Hashes:
-    """Return what an index holds that is made of these documents at once: "old", "left" or "new"; or was changed."""
+    """Return what an index holds that is made at once, "left", "new" or "old", or after works: "old+reembed+sync"."""
+    with _making:
+        return _fresh(which, folder)
+
+
+_making = threading.Lock()
+
+
+@cache
+def _fresh(which: str, folder: Any) -> Hashes:
     own = folder / which
     own.mkdir()
+    base, *kinds = which.split("+")
     with private_server(own) as url:
-        store(url, {"left": LEFT, "new": NEW}.get(which, OLD))
-        if which in CHANGES:
-            work(url, which)
+        if kinds:
+            begin(url, folder, *kinds)
+        if base != "old" or not kinds:
+            store(url, {"left": LEFT, "new": NEW, "old": OLD}[base])
+        for kind in kinds:
+            tried(url, kind, folder)  # what is imported is refused where it does not fit what was changed
         with connected(url) as client:
             return stored(client)
 
@@ -225,16 +150,17 @@ def consistent(answer: Any) -> None:
     assert all(len(one) == 1 for one in versions.values())
 
 
-def converges(url: str, folder: Any, kind: str = "sync") -> None:
+def converges(url: str, folder: Any, *kinds: str) -> None:
     """Check that a sync brings the index to what a new one would hold, and that the next one has nothing to do.
 
-    A rebuild is done once more first; what is left of the index after a drop is nothing.
+    What was begun, of these kinds, is brought to its end first; what is left of the index after a drop is nothing.
     """
-    if kind in CHANGES:
-        change_back(url, kind)
+    for kind in (*CHANGES, *IMPORTS):
+        if kind in kinds:
+            end(url, kind, folder)
     store(url, NEW)
-    if kind == "rebuild":
-        work(url, kind)
+    if "rebuild" in kinds:
+        work(url, "rebuild", folder)
     with connected(url) as client:
         whole(client, fresh("new", folder))
         with opened(url) as index:
@@ -252,5 +178,23 @@ def converges(url: str, folder: Any, kind: str = "sync") -> None:
 
 def ends_of(kind: str, folder: Any) -> list[Hashes]:
     """Return what may be stored while a work goes on: before and after it, for each document."""
-    after = {"sync": "new", "delete": "left", "rebuild": "old", "rewrite": "rewrite", "reembed": "reembed"}.get(kind)
-    return [fresh("old", folder), {} if after is None else fresh(after, folder)]
+    after = {"sync": "new", "delete": "left", "rebuild": "old"}.get(kind, f"old+{kind}")
+    return [fresh("old", folder), {} if kind == "drop" else fresh(after, folder)]
+
+
+def ends_of_both(kind: str, other: str, schema: Schema, folder: Any, *, told: bool) -> list[Hashes]:
+    """Return what may be stored when two works went on at once: each document as after one of them and then the other.
+
+    Args:
+        kind: one of them.
+        other: the other.
+        schema: of the index, as it is by now.
+        folder: of the fixture.
+        told: whether one of them ended with an error, so that it may have done a part of its own.
+    """
+    ways = [("old", kind, other), ("old", other, kind)]
+    if told:
+        ways += [("old", kind), ("old", other), ("old",)]
+    has_other_words = schema.language != "english"
+    ways = [way for way in dict.fromkeys(ways) if way.count("rewrite") % 2 == has_other_words]
+    return [fresh("+".join(way), folder) for way in ways] + [{}] * (told and "drop" in (kind, other))

@@ -1,7 +1,7 @@
 """What the drills of faults share: a server, and how much each work sends to it and gets from it."""
 
 import pytest
-from drilling import OLD, WORKS, connected, store, tried
+from disturbed import WORKS, begin, tried
 from proxies import proxy_before
 from servers import private_server
 
@@ -19,15 +19,13 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def lengths(server):
+def lengths(server, folder):
     """Bytes that go up and down in each work."""
     found = {}
-    with proxy_before(server) as proxy, connected(server) as client:
+    with proxy_before(server) as proxy:
         for kind in WORKS:
-            client.flushall()
-            store(server, OLD)
+            begin(server, folder, kind)
             before = dict(proxy.forwarded)
-            assert tried(proxy.url, kind) is None
+            assert tried(proxy.url, kind, folder) is None
             found[kind] = {direction: count - before[direction] for direction, count in proxy.forwarded.items()}
-        client.flushall()
     return found

@@ -11,60 +11,24 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 
 import pytest
-from drilling import (
-    EMBEDDER,
-    NAME,
-    NEW,
-    OLD,
-    PAUSE,
-    SPLITTER,
-    WORKS,
-    change,
-    connected,
-    consistent,
-    converges,
-    ends_of,
-    fresh,
-    opened,
-    points,
-    right,
-    settle,
-    store,
-    take_turns,
-    tried,
-    whole,
-)
+from disturbed import NEW, OLD, SPLITTER, WORKS, begin, opened, store, take_turns, tried
+from drilling import PAUSE, connected, consistent, converges, ends_of, ends_of_both, fresh, points, right, settle, whole
 from proxies import DOWN, UP, proxy_before
 from servers import private_server
 
-from ragknn import AsyncIndexer, CommandRefused, Indexer, ManifestMissing, RagKNNError, Retriever
+from ragknn import CommandRefused, Indexer, ManifestMissing, Retriever
 
 
 @pytest.mark.parametrize(("kind", "direction", "seed"), points(WORKS, [UP, DOWN]))
 def test_a_connection_that_is_cut_leaves_whole_documents(faces, server, lengths, folder, kind, direction, seed):
+    begin(server, folder, kind)
     with connected(server) as client, proxy_before(server) as proxy:
-        client.flushall()
-        store(server, OLD)
         proxy.cut(direction, random.Random(seed).randrange(1, lengths[kind][direction]), times=3)
-        index = faces.index(NAME, url=proxy.url, embedder=EMBEDDER)
-        ended = False
-        try:
-            with index:
-                if kind == "sync":
-                    faces.made(Indexer, AsyncIndexer, index, SPLITTER).sync(NEW, batch_size=8).raise_for_failures()
-                elif kind == "delete":
-                    faces.indexer(index).delete([one.id for one in OLD[::2]])
-                elif kind == "drop":
-                    index.drop()
-                else:
-                    change(index, kind)
-            ended = True
-        except RagKNNError:
-            pass
+        error = tried(proxy.url, kind, folder, faces)
         proxy.close()
         settle(client)
         before, after = ends_of(kind, folder)
-        whole(client, *([after] if ended else [before, after]))
+        whole(client, *([before, after] if error else [after]))
     if kind != "drop":
         right(server)
     converges(server, folder, kind)
@@ -115,14 +79,12 @@ def evict(client, chance):
 
 
 @pytest.mark.parametrize(
-    ("kind", "fault", "seed"), points(["sync", "delete"], [stop, sleep, flush, drop_index, drop_all, fill, evict])
+    ("kind", "fault", "seed"), points(WORKS, [stop, sleep, flush, drop_index, drop_all, fill, evict])
 )
 def test_what_befalls_the_server_under_a_client_is_noticed_and_mended(server, lengths, folder, kind, fault, seed):
     chance = random.Random(seed)
+    begin(server, folder, kind)
     with connected(server) as client, proxy_before(server) as proxy:
-        client.flushall()
-        store(server, OLD)
-
         struck = []
 
         def strike():
@@ -131,7 +93,7 @@ def test_what_befalls_the_server_under_a_client_is_noticed_and_mended(server, le
 
         proxy.at(UP, chance.randrange(1, lengths[kind][UP]), strike)
         try:
-            error = tried(proxy.url, kind)
+            error = tried(proxy.url, kind, folder)
         finally:
             client.config_set("maxmemory", 0)
             client.config_set("maxmemory-policy", "noeviction")
@@ -144,7 +106,30 @@ def test_what_befalls_the_server_under_a_client_is_noticed_and_mended(server, le
             make_room(server)
         else:
             whole(client, *([before, after] if error else [after]))
-    converges(server, folder)
+    converges(server, folder, kind)
+
+
+@pytest.mark.parametrize(("kind", "other", "seed"), points(WORKS, WORKS))
+def test_what_others_do_meanwhile_leaves_whole_documents(faces, server, lengths, folder, kind, other, seed):
+    """Another work is done, from its beginning to its end, while one stands still at some byte."""
+    begin(server, folder, kind, other)
+    with connected(server) as client, proxy_before(server) as proxy:
+        errors = []
+
+        def meanwhile():
+            errors.append(tried(server, other, folder))
+            return True
+
+        proxy.at(UP, random.Random(seed).randrange(1, lengths[kind][UP]), meanwhile)
+        errors.append(tried(proxy.url, kind, folder, faces))
+        proxy.close()
+        settle(client)
+        assert len(errors) == 2
+        with opened(server) as index:
+            schema = index.schema
+        whole(client, *ends_of_both(kind, other, schema, folder, told=any(errors)))
+    right(server)
+    converges(server, folder, kind, other)
 
 
 def test_a_replica_that_only_reads_answers_rightly_and_refuses_writes(tmp_path, folder):
