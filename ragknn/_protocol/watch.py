@@ -22,13 +22,12 @@ _Filter: TypeAlias = tuple[object, ...]
 
 
 class Watch:
-    """Remembers what the server said of itself: how much it has, whether it still builds it, how it scores words.
+    """Remembers what the server said of itself: how much it has, and whether it still builds it.
 
     Attributes:
         info: what it said when it was last asked; None: it was not yet.
         measured: what is known of the recall, by k.
         measuring: each k whose recall is being measured.
-        scorer: the best way to score words that the server has; None: it was not asked yet.
     """
 
     def __init__(self) -> None:
@@ -37,7 +36,6 @@ class Watch:
         self.info: SearchIndexInfo | None = None
         self.measured: dict[int, Measured] = {}
         self.measuring: set[int] = set()
-        self.scorer: str | None = None
 
     @property
     def passages(self) -> int | None:

@@ -80,7 +80,7 @@ def evaluate(
     check_type("retriever", retriever, Retriever)
     with bar_in_notebook("queries", progress) as told:
         setup = _Setup(questions, settings, k, depth, latency_sample, confidence, seed, efs, target, told)
-        return retriever.index._ask(_evaluating(retriever, setup))
+        return retriever.index._run(_evaluating(retriever, setup), asks=True)
 
 
 async def aevaluate(
@@ -101,7 +101,7 @@ async def aevaluate(
     check_type("retriever", retriever, AsyncRetriever)
     with bar_in_notebook("queries", progress) as told:
         setup = _Setup(questions, settings, k, depth, latency_sample, confidence, seed, efs, target, told)
-        return await retriever.index._ask(_evaluating(retriever, setup))
+        return await retriever.index._run(_evaluating(retriever, setup), asks=True)
 
 
 def rank_documents(retrieval: Retrieval) -> list[str]:

@@ -176,7 +176,7 @@ def scan_recall(
     """
     check_type("retriever", retriever, Retriever)
     with bar_in_notebook("searches", progress) as told:
-        return retriever.index._ask(scanning(retriever, queries, k, efs, target, sample, told))
+        return retriever.index._run(scanning(retriever, queries, k, efs, target, sample, told), asks=True)
 
 
 async def ascan_recall(
@@ -192,7 +192,7 @@ async def ascan_recall(
     """Async twin of `scan_recall`."""
     check_type("retriever", retriever, AsyncRetriever)
     with bar_in_notebook("searches", progress) as told:
-        return await retriever.index._ask(scanning(retriever, queries, k, efs, target, sample, told))
+        return await retriever.index._run(scanning(retriever, queries, k, efs, target, sample, told), asks=True)
 
 
 @repeatable

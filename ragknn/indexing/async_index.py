@@ -52,7 +52,8 @@ class AsyncIndex(SharedIndex):
 
     def _renew(self) -> None:
         super()._renew()
-        self._clients, self._readers = LoopClients(), LoopClients()
+        self._clients = LoopClients()
+        self._readers: LoopClients | None = None  # those that ask replicas, where any do
 
     @property
     def client(self) -> Any:
@@ -70,7 +71,8 @@ class AsyncIndex(SharedIndex):
         except BaseException:
             self._opened = None
             await self._clients.close_here()
-            await self._readers.close_here()
+            if self._readers is not None:
+                await self._readers.close_here()
             raise
         finally:
             self._closed = False
@@ -82,13 +84,10 @@ class AsyncIndex(SharedIndex):
         if client is None:
             url = await asyncio.to_thread(resolve_url, self._url, self._settings)
             if self._asks_replicas(url):
+                self._readers = self._readers or LoopClients()
                 await self._readers.keep(aconnect(url, **self._connecting, from_replicas=True))
             client = await self._clients.keep(aconnect(url, **self._connecting))
         return client
-
-    async def _ask(self, flow: Flow[_T]) -> _T:
-        """Async twin of `Index._ask`."""
-        return await self._run(flow, asks=True)
 
     async def _run(self, flow: Flow[_T], *, asks: bool = False) -> _T:
         """Async twin of `Index._run`."""
@@ -112,14 +111,17 @@ class AsyncIndex(SharedIndex):
                     self._refuse_closed()
                     await self._open()
         client = await self._connected()
-        return await arun((self._readers.client if asks else None) or client, flow)
+        if asks and self._readers is not None:
+            client = self._readers.client or client
+        return await arun(client, flow)
 
     async def close(self) -> None:
         """Async twin of `Index.close`."""
         self._opened, self._closed = None, True
         self._kept.drop()
         await self._clients.close()
-        await self._readers.close()
+        if self._readers is not None:
+            await self._readers.close()
 
     async def __aenter__(self) -> Self:
         return self if self._opened else await self.open()

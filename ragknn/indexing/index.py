@@ -128,12 +128,8 @@ class Index(SharedIndex):
             self._client = connect(url, **self._connecting)
         return self._client
 
-    def _ask(self, flow: Flow[_T]) -> _T:
-        """Drive a flow that only asks for passages: by a replica, where the index reads from replicas."""
-        return self._run(flow, asks=True)
-
     def _run(self, flow: Flow[_T], *, asks: bool = False) -> _T:
-        """Drive a flow on this index, which must still be there."""
+        """Drive a flow on this index, which must still be there; by a replica if it only asks and that is wanted."""
         keys = self._keys
         try:
             return self._drive(while_there(keys, flow), asks=asks)

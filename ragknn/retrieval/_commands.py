@@ -25,8 +25,8 @@ RADIUS_PORTION = 1_000
 RADIUS_MARGIN = 1e-5
 LARGEST_RADIUS = 1e300  # stands for infinity
 
-# How well passages fit words, the best first; a server has at least the last.
-SCORERS = ("BM25STD", "BM25")
+# How well passages fit words: each server that is let in has it, as search 2.8 was the first.
+SCORER = "BM25STD"
 
 # Fields to return of a passage: all that a user reads; what candidates are chosen by, without or with the ids that
 # users gave to passages; what a vote needs; or the key only, which holds the ids. "vector" may be added to each.
@@ -123,7 +123,7 @@ class Words:
         query, values = self._query(place.schema, ask.among)
         return (
             *("FT.SEARCH", place.keys.searched, query, *params(values)),
-            *("VERBATIM", "WITHSCORES", "SCORER", place.watch.scorer or SCORERS[-1]),
+            *("VERBATIM", "WITHSCORES", "SCORER", SCORER),
             *_returning(fields, ask.k, place.timeout),
         )
 

@@ -12,12 +12,12 @@ from ragknn._protocol.counting import count_passages
 from ragknn._protocol.flows import Command, Each, Flow
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import WITH_VECTOR, intersection
-from ragknn._protocol.replies import Row, SearchReply, checked, parse_info, parse_search, ran_out_of_time
-from ragknn._protocol.whole import is_late, time_limit
+from ragknn._protocol.replies import Row, SearchReply, checked, parse_info, parse_search
+from ragknn._protocol.whole import is_late
 from ragknn.errors import CommandRefused
 from ragknn.retrieval._answers import Found, read_answer
 from ragknn.retrieval._bulk import search_in_memory
-from ragknn.retrieval._commands import SCORERS, Ask, Knn, Range, Search, Words
+from ragknn.retrieval._commands import Ask, Knn, Range, Search, Words
 from ragknn.retrieval._effort import counting, take_count
 
 # Searches sent in one round trip. More would only fill buffers: 1,000 queries of 384 float32 are 1.5 MB.
@@ -41,8 +41,6 @@ def search(place: Place, searches: Sequence[Search], ask: Ask) -> Flow[list[Foun
     kinds = set(map(type, searches))
     if Range in kinds:  # a plan makes no others beside it
         return (yield from _search_within(place, cast(Sequence[Range], searches), ask))
-    if Words in kinds and place.watch.scorer is None:
-        place.watch.scorer = yield from _best_scorer(place)
 
     began = time.monotonic()
 
@@ -81,15 +79,6 @@ def _judged(place: Place, answer: SearchReply, began: float) -> SearchReply:
     if answer.reports_timeouts or not is_late(place, began):
         return answer
     return replace(answer, warnings=("the server may have run out of time, which it cannot say over RESP2",))
-
-
-def _best_scorer(place: Place) -> Flow[str]:
-    ending = ("LIMIT", "0", "0", *time_limit(place))
-    replies = yield [("FT.SEARCH", place.keys.searched, "*", "SCORER", scorer, *ending) for scorer in SCORERS]
-    for scorer, reply in zip(SCORERS, replies, strict=True):
-        if not isinstance(reply, Exception) or ran_out_of_time(reply):
-            return scorer
-    raise CommandRefused(f"expected a server that scores words by {' or '.join(SCORERS)}, got: {replies[-1]}")
 
 
 def _sent(

@@ -94,7 +94,7 @@ class Retriever:
             IncompleteRetrieval: the server stopped early.
             ServerError: the server cannot be reached or refuses a command.
         """
-        return self.index._ask(asking(self, [query], k, options, one_row(vector)))[0]
+        return self.index._run(asking(self, [query], k, options, one_row(vector)), asks=True)[0]
 
     def retrieve_many(
         self,
@@ -119,7 +119,7 @@ class Retriever:
             IncompleteRetrieval: the server stopped early for one of the queries.
             ServerError: the server cannot be reached or refuses a command.
         """
-        return self.index._ask(asking(self, queries, k, options, vectors))
+        return self.index._run(asking(self, queries, k, options, vectors), asks=True)
 
     def retrieve_any(self, phrasings: Sequence[str], k: int | None = 5, **options: Unpack[Options]) -> Retrieval:
         """Return the passages that answer a question with several phrasings, in one round trip.
@@ -137,7 +137,7 @@ class Retriever:
             IncompleteRetrieval: the server stopped early.
             ServerError: the server cannot be reached or refuses a command.
         """
-        return self.index._ask(asking_any(self, phrasings, k, options))[0]
+        return self.index._run(asking_any(self, phrasings, k, options), asks=True)[0]
 
     def retrieve_like(
         self, query: str, answers: Sequence[str], k: int | None = 5, **options: Unpack[Options]
@@ -159,7 +159,7 @@ class Retriever:
             IncompleteRetrieval: the server stopped early.
             ServerError: the server cannot be reached or refuses a command.
         """
-        return self.index._ask(asking_like(self, query, answers, k, options))[0]
+        return self.index._run(asking_like(self, query, answers, k, options), asks=True)[0]
 
     def kneighbors(self, vectors: ArrayLike, k: int | None = 5, **options: Unpack[Options]) -> list[Retrieval]:
         """Return for each row of `vectors`, shape (n, dim), the k nearest passages, nearest first.
@@ -172,7 +172,7 @@ class Retriever:
             IncompleteRetrieval: the server stopped early.
             ServerError: the server cannot be reached or refuses a command.
         """
-        return self.index._ask(asking_near(self, vectors, k, options))
+        return self.index._run(asking_near(self, vectors, k, options), asks=True)
 
 
 class AsyncRetriever:
@@ -199,7 +199,7 @@ class AsyncRetriever:
         self, query: str, k: int | None = 5, *, vector: ArrayLike | None = None, **options: Unpack[Options]
     ) -> Retrieval:
         """Async twin of `Retriever.retrieve`."""
-        return (await self.index._ask(asking(self, [query], k, options, one_row(vector))))[0]
+        return (await self.index._run(asking(self, [query], k, options, one_row(vector)), asks=True))[0]
 
     async def retrieve_many(
         self,
@@ -210,21 +210,21 @@ class AsyncRetriever:
         **options: Unpack[Options],
     ) -> list[Retrieval]:
         """Async twin of `Retriever.retrieve_many`."""
-        return await self.index._ask(asking(self, queries, k, options, vectors))
+        return await self.index._run(asking(self, queries, k, options, vectors), asks=True)
 
     async def retrieve_any(self, phrasings: Sequence[str], k: int | None = 5, **options: Unpack[Options]) -> Retrieval:
         """Async twin of `Retriever.retrieve_any`."""
-        return (await self.index._ask(asking_any(self, phrasings, k, options)))[0]
+        return (await self.index._run(asking_any(self, phrasings, k, options), asks=True))[0]
 
     async def retrieve_like(
         self, query: str, answers: Sequence[str], k: int | None = 5, **options: Unpack[Options]
     ) -> Retrieval:
         """Async twin of `Retriever.retrieve_like`."""
-        return (await self.index._ask(asking_like(self, query, answers, k, options)))[0]
+        return (await self.index._run(asking_like(self, query, answers, k, options), asks=True))[0]
 
     async def kneighbors(self, vectors: ArrayLike, k: int | None = 5, **options: Unpack[Options]) -> list[Retrieval]:
         """Async twin of `Retriever.kneighbors`."""
-        return await self.index._ask(asking_near(self, vectors, k, options))
+        return await self.index._run(asking_near(self, vectors, k, options), asks=True)
 
 
 def _checked_choice(on_incomplete: OnIncomplete) -> OnIncomplete:

@@ -155,7 +155,8 @@ def tune(
     """
     check_type("index", index, Index)
     with bar_in_notebook("passages", progress) as told:
-        return index._ask(_tuning(index, ks, weights, Rules() if rules is None else rules, where, told))
+        flow = _tuning(index, ks, weights, Rules() if rules is None else rules, where, told)
+        return index._run(flow, asks=True)
 
 
 async def atune(
@@ -170,7 +171,8 @@ async def atune(
     """Async twin of `tune`."""
     check_type("index", index, AsyncIndex)
     with bar_in_notebook("passages", progress) as told:
-        return await index._ask(_tuning(index, ks, weights, Rules() if rules is None else rules, where, told))
+        flow = _tuning(index, ks, weights, Rules() if rules is None else rules, where, told)
+        return await index._run(flow, asks=True)
 
 
 @repeatable

@@ -158,7 +158,7 @@ class LabelVoter(_VoterBase):
             ServerError: the server cannot be reached or refuses a command.
         """
         flow = voting(self, None if text is None else [text], one_row(vector), exclude, options, explained=True)
-        return self.retriever.index._ask(flow)[0]
+        return self.retriever.index._run(flow, asks=True)[0]
 
     def vote_many(
         self,
@@ -182,7 +182,8 @@ class LabelVoter(_VoterBase):
             IncompleteRetrieval: the server stopped early for one of the texts.
             ServerError: the server cannot be reached or refuses a command.
         """
-        return self.retriever.index._ask(voting(self, texts, vectors, exclude, options, explained=True))
+        flow = voting(self, texts, vectors, exclude, options, explained=True)
+        return self.retriever.index._run(flow, asks=True)
 
     def predict(
         self,
@@ -202,7 +203,7 @@ class LabelVoter(_VoterBase):
             ServerError: the server cannot be reached or refuses a command.
         """
         flow = voting(self, texts, vectors, exclude, options, explained=False)
-        return _labels(self, self.retriever.index._ask(flow))
+        return _labels(self, self.retriever.index._run(flow, asks=True))
 
     def predict_proba(
         self,
@@ -222,7 +223,7 @@ class LabelVoter(_VoterBase):
             ServerError: the server cannot be reached or refuses a command.
         """
         flow = voting(self, texts, vectors, exclude, options, explained=False)
-        return _shares(self, self.retriever.index._ask(flow))
+        return _shares(self, self.retriever.index._run(flow, asks=True))
 
     def refresh(self) -> None:
         """Count the labels again; a vote that meets an unknown label does this itself.
@@ -264,7 +265,7 @@ class AsyncLabelVoter(_VoterBase):
     ) -> Vote:
         """Async twin of `LabelVoter.vote`."""
         flow = voting(self, None if text is None else [text], one_row(vector), exclude, options, explained=True)
-        return (await self.retriever.index._ask(flow))[0]
+        return (await self.retriever.index._run(flow, asks=True))[0]
 
     async def vote_many(
         self,
@@ -275,7 +276,8 @@ class AsyncLabelVoter(_VoterBase):
         **options: Unpack[SearchOptions],
     ) -> list[Vote]:
         """Async twin of `LabelVoter.vote_many`."""
-        return await self.retriever.index._ask(voting(self, texts, vectors, exclude, options, explained=True))
+        flow = voting(self, texts, vectors, exclude, options, explained=True)
+        return await self.retriever.index._run(flow, asks=True)
 
     async def predict(
         self,
@@ -287,7 +289,7 @@ class AsyncLabelVoter(_VoterBase):
     ) -> NDArray[Any]:
         """Async twin of `LabelVoter.predict`."""
         flow = voting(self, texts, vectors, exclude, options, explained=False)
-        return _labels(self, await self.retriever.index._ask(flow))
+        return _labels(self, await self.retriever.index._run(flow, asks=True))
 
     async def predict_proba(
         self,
@@ -299,7 +301,7 @@ class AsyncLabelVoter(_VoterBase):
     ) -> NDArray[np.float64]:
         """Async twin of `LabelVoter.predict_proba`."""
         flow = voting(self, texts, vectors, exclude, options, explained=False)
-        return _shares(self, await self.retriever.index._ask(flow))
+        return _shares(self, await self.retriever.index._run(flow, asks=True))
 
     async def refresh(self) -> None:
         """Async twin of `LabelVoter.refresh`."""

@@ -311,11 +311,12 @@ def test_what_only_words_found_has_its_distance_too(faces, redis_url, index_name
 def test_hybrid_asks_once_and_reads_once(faces, filled, redis_url, embedder_32, client):
     with faces.index("test-options", url=redis_url, embedder=embedder_32) as index:
         retriever = faces.retriever(index)
-        retriever.retrieve(QUERY, mode="hybrid", where={"kind": "a"})  # this one asks for scorers too
-        before = client.info("stats")["total_reads_processed"]
-        retriever.retrieve(QUERY, mode="hybrid", where={"kind": "a"})
-        sent = client.info("stats")["total_reads_processed"] - before
-    assert sent <= 3, "one read for the searches, one for the passages that are returned, and one for this question"
+        sent = []
+        for _ in range(2):  # the first one asks for no more
+            before = client.info("stats")["total_reads_processed"]
+            retriever.retrieve(QUERY, mode="hybrid", where={"kind": "a"})
+            sent.append(client.info("stats")["total_reads_processed"] - before)
+    assert max(sent) <= 3, "one read for the searches, one for the passages that are returned, one for this question"
 
 
 # ---- range -----------------------------------------------------------------------------------------------------
