@@ -31,7 +31,7 @@ reply to a command is translated in `ragknn._protocol`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -86,7 +86,19 @@ class CommandRefused(ServerError):
 
 
 class IndexNotFound(RagKNNError):
-    """The server has no index of that name: it never had one, or the index was dropped while it was open."""
+    """The server has no index of that name: it never had one, or the index was dropped while it was open.
+
+    Attributes:
+        others: names of those that it has, where they were asked for. The message does not tell them: it may reach
+            people who are to know nothing of them.
+    """
+
+    def __init__(self, message: str, others: Sequence[str] = ()) -> None:
+        self.others = tuple(others)
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.others)
 
 
 class ManifestMissing(IndexNotFound):

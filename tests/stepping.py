@@ -55,8 +55,8 @@ class Steps:
         steps = self
 
         class Counted(kind):
-            def _drive(self, flow):
-                return super()._drive(within(flow, steps._counted))
+            def _drive(self, flow, **options):
+                return super()._drive(within(flow, steps._counted), **options)
 
         return Counted
 

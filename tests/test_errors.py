@@ -10,6 +10,7 @@ from ragknn import Failure, IngestReport, Retrieval, errors
 MADE_OF = {
     "MissingDependency": ("torch", "SentenceEmbedder", "local"),
     "IndexNotOpen": ("faq", True),
+    "IndexNotFound": ("expected one, got none", ("another",)),
     "SchemaMismatch": ("faq", {"dim": (3, 4)}, "Pass dim=4."),
     "IngestFailed": (IngestReport(failed=(Failure("a", "expected text, got none"),)),),
     "DeletionRefused": ("faq", 50, IngestReport(added=1, kept=50)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -76,8 +76,8 @@ def open_index(
     schema.check(keys.name, (yield Work(wanted)))
     keys = keys.of_version(served_version(keys, schema, info), schema.store)
     if is_unknown_index(info):
-        replies = yield [create_command(keys, schema), ("FT.ALIASADD", keys.alias, keys.searched)]
-        refused = [reply for reply in replies if isinstance(reply, Exception) and not already_exists(reply)]
+        replies = yield _making(keys, schema)
+        refused = _refused(replies)
         if refused and is_new:
             yield [("UNLINK", keys.manifest)]
         for reply in refused:
@@ -89,6 +89,34 @@ def open_index(
         with suppress(TimeoutError):  # each search looks again, and says that it is incomplete
             yield from wait_until_searchable(keys, patience)
     return Opened(server, schema, keys)
+
+
+def _making(keys: Keys, schema: Schema) -> list[Command]:
+    return [create_command(keys, schema), ("FT.ALIASADD", keys.alias, keys.searched)]
+
+
+def _refused(replies: Sequence[Any]) -> list[Exception]:
+    return [reply for reply in replies if isinstance(reply, Exception) and not already_exists(reply)]
+
+
+def made_again(keys: Keys) -> Flow[bool]:
+    """Make the search index, or its alias, of an index that is there without; return whether it was.
+
+    Raises:
+        CommandRefused: this user may not.
+    """
+    [manifest] = yield [("HGET", keys.manifest, "schema")]
+    if checked(manifest) is None:
+        return False
+    schema = Schema.loads(keys.name, as_text(manifest))
+    keys = keys.of_version(schema.version or keys.version, schema.store)
+    *replies, manifest = yield [*_making(keys, schema), ("HGET", keys.manifest, "schema")]
+    for reply in _refused(replies):
+        checked(reply)
+    if checked(manifest) is None:  # the index was dropped meanwhile
+        yield [("FT.ALIASDEL", keys.alias), ("FT.DROPINDEX", keys.searched)]
+        return False
+    return not all(isinstance(reply, Exception) for reply in replies)
 
 
 def _tell_made(keys: Keys, schema: Schema, *, is_new: bool) -> None:
@@ -196,10 +224,10 @@ def _not_found(keys: Keys, listed: Any) -> IndexNotFound:
             "documents again, on a server that evicts nothing (`ragknn doctor` looks)"
         )
     names = index_names(indexes)
-    there = f"the server has {', '.join(names)}" if names else "the server has none"
     return IndexNotFound(
-        f"expected an index named {keys.name!r}, {there}. Create it with `ragknn index {keys.name} PATH`, or check "
-        "the URL"
+        f"expected an index named {keys.name!r}, the server has {'others only' if names else 'none'}. Create it with "
+        f"`ragknn index {keys.name} PATH`, or check the name and the URL: `ragknn list` names those that there are",
+        names,
     )
 
 

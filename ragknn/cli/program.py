@@ -17,7 +17,7 @@ from rich.text import Text
 from ragknn._logs import COMMAND, SEARCHING, WRITING
 from ragknn._secrets import mask_password
 from ragknn.cli.screen import open_streams, outliving, stderr
-from ragknn.errors import EmbeddingError, RagKNNError, ServerStartError
+from ragknn.errors import EmbeddingError, IndexNotFound, RagKNNError, ServerStartError
 
 LONGEST_LINE = 2000  # characters; a message may repeat what somebody passed
 
@@ -124,6 +124,8 @@ def _message(error: Exception) -> str:
         case EmbeddingError() if "to be passed" in str(error):
             hint = "" if "--embedder" in str(error) else "; in the command: --embedder MODULE:OBJECT"
             return f"{error}{hint}"
+        case IndexNotFound(others=names) if names:
+            return f"{error} (it has {', '.join(names)})"
         case RagKNNError() | ValueError() | TypeError() | OverflowError() | OSError():
             return " ".join(str(error).split("\n"))
         case _:

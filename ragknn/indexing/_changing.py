@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -19,11 +18,16 @@ from ragknn._protocol.place import Place
 from ragknn._protocol.presence import rebuilt
 from ragknn._protocol.query import EVERYTHING, Fragment
 from ragknn._protocol.reading import read_stored
+from ragknn._protocol.replies import SearchIndexInfo
 from ragknn._protocol.schema import FieldType, OnBadField, Schema
 from ragknn._protocol.writing import MOVED, Change, change_documents
 from ragknn.errors import SchemaMismatch
 from ragknn.indexing._line import ATTEMPTS, CHANGED_MEANWHILE
+from ragknn.indexing._making_again import searched_by_now
+from ragknn.indexing._policy import Policy
 from ragknn.indexing._reading import in_parts
+from ragknn.indexing._tally import Tally
+from ragknn.indexing._verifying import verify
 from ragknn.records import Label, Passage
 from ragknn.reports import Failure, IngestReport
 
@@ -34,33 +38,14 @@ Edit: TypeAlias = Callable[[Passage], tuple[Label | None, Mapping[str, Any]]]
 """Makes the new label and metadata of a passage."""
 
 
-@dataclass(slots=True)
-class Changed:
-    """What became of the documents that were to be changed."""
-
-    ids: list[str] = field(default_factory=list)
-    failed: list[Failure] = field(default_factory=list)
-    left_out: list[Failure] = field(default_factory=list)
-
-    def report(self, started: float) -> IngestReport:
-        """Return it as a report; `started` is when it began, by the monotonic clock."""
-        return IngestReport(
-            updated=len(self.ids),
-            failed=tuple(self.failed),
-            left_out=tuple(self.left_out),
-            ids={**dict.fromkeys(IngestReport.KINDS, ()), "updated": tuple(self.ids)},
-            seconds=time.monotonic() - started,
-        )
-
-
 def change_details(
     place: Place,
     document_ids: Iterable[str],
     edit: Edit,
     names: Collection[str],
     on_bad_field: OnBadField,
-    changed: Changed | None = None,
-) -> Flow[Changed]:
+    tally: Tally,
+) -> Flow[Tally]:
     """Change label and metadata of the passages of documents, each document in one step.
 
     Args:
@@ -69,21 +54,21 @@ def change_details(
         edit: makes the new label and metadata.
         names: of the declared fields that may change; the others stay as they are.
         on_bad_field: whether a document with a value that does not fit its field fails, or the field is left out.
-        changed: what became of some of the documents already, and is added to.
+        tally: counts what becomes of the documents; what it has of some of them already is not changed again.
 
     Raises:
-        IndexNotFound: the index has another store of passages by now.
+        IndexRebuilt: the index has another store of passages by now.
     """
-    changed = Changed() if changed is None else changed
-    settled = {*changed.ids, *(failure.document_id for failure in changed.failed)}
+    settled = {*tally.updated, *(failure.document_id for failure in tally.failed)}
     document_ids = (one for one in document_ids if one not in settled)
     for part in in_parts(document_ids, DOCUMENTS_PER_ROUND):
         left: Sequence[str] = part
         for _ in range(ATTEMPTS):
             if left:
-                left = yield from _change_part(place, left, edit, names, on_bad_field, changed)
-        changed.failed += [Failure(document_id, CHANGED_MEANWHILE, document_id) for document_id in left]
-    return changed
+                left = yield from _change_part(place, left, edit, names, on_bad_field, tally)
+        for document_id in left:
+            tally.fail(document_id, CHANGED_MEANWHILE)
+    return tally
 
 
 def _change_part(
@@ -92,10 +77,11 @@ def _change_part(
     edit: Edit,
     names: Collection[str],
     on_bad_field: OnBadField,
-    changed: Changed,
+    tally: Tally,
 ) -> Flow[list[str]]:
     """Change some documents; return those that another writer changed meanwhile."""
     stored = yield from read_stored(place, document_ids, ("label", "metadata"))
+    tally.seen.update(dict.fromkeys(stored, ""))
     writes: dict[str, Change] = {}
     left_out: dict[str, list[Failure]] = {}
     for document_id, old in stored.items():
@@ -106,22 +92,22 @@ def _change_part(
             new_hash = details_hash([(one.label, one.metadata) for one in details])
             hashes = (old.text_hash, old.details_hash, new_hash)
         except ValueError as error:
-            changed.failed.append(Failure(document_id, str(error), document_id))
+            tally.fail(document_id, str(error))
             continue
         groups = [each.as_fields() for each in details]
         writes[document_id] = Change(document_id, *hashes, not_everywhere(names, details), groups)
         reasons = dict.fromkeys(reason for _, several in pairs for reason in several)
-        left_out[document_id] = [Failure(document_id, reason, document_id) for reason in reasons]
+        left_out[document_id] = [tally.failure(document_id, reason) for reason in reasons]
     outcomes = yield from change_documents(place, list(writes.values()))
     again = []
     for document_id, outcome in zip(writes, outcomes, strict=True):
         if outcome is True:
-            changed.ids.append(document_id)
-            changed.left_out += left_out[document_id]
+            tally.updated.append(document_id)
+            tally.left_out += left_out[document_id]
         elif outcome == MOVED:
             raise rebuilt(place.keys)
         elif isinstance(outcome, str):
-            changed.failed.append(Failure(document_id, outcome, document_id))
+            tally.fail(document_id, outcome)
         else:
             again.append(document_id)
     return again
@@ -133,19 +119,21 @@ class Added:
 
     Attributes:
         names: of the fields that were not there when it began.
-        filled: what became of the documents.
+        before: what the server said of the index before anything was filled.
+        tally: counts the documents that were filled.
     """
 
     names: dict[str, FieldType] = field(default_factory=dict)
-    filled: Changed = field(default_factory=Changed)
+    before: SearchIndexInfo | None = None
+    tally: Tally = field(default_factory=lambda: Tally(Policy()))
 
-    def take(self, more: Changed) -> None:
+    def take(self, more: Tally) -> None:
         """Take note of documents, some of them for a second time."""
-        self.filled = Changed(
-            list(dict.fromkeys(self.filled.ids + more.ids)),
-            list(dict.fromkeys(self.filled.failed + more.failed)),
-            list(dict.fromkeys(self.filled.left_out + more.left_out)),
-        )
+        all_of_them = self.tally
+        all_of_them.seen.update(more.seen)
+        all_of_them.updated = list(dict.fromkeys(all_of_them.updated + more.updated))
+        all_of_them.failed = list(dict.fromkeys(all_of_them.failed + more.failed))
+        all_of_them.left_out = list(dict.fromkeys(all_of_them.left_out + more.left_out))
 
 
 def add_fields(
@@ -161,7 +149,6 @@ def add_fields(
         SchemaMismatch: a field is declared already as another type.
         ValueError: an invalid name or type.
     """
-    started = time.monotonic()
     check_mapping("fields", fields, '{"year": "numeric"}')
     while True:
         manifest = yield from stored_manifest(place.keys)
@@ -178,17 +165,22 @@ def add_fields(
         if not missing:
             break
         added.names.update(missing)
+        added.before = added.before or (yield from searched_by_now(place, added.tally))
         yield from declare_fields(place.keys, missing)
         everything = yield from all_ids(place, EVERYTHING)
-        added.take((yield from change_details(filling, everything, _as_it_is, missing, "leave_out")))
+        filled = Tally(Policy())
+        added.take((yield from change_details(filling, everything, _as_it_is, missing, "leave_out", filled)))
         yield from wait_until_searchable(place.keys, patience)
         if (yield from swap_manifest(place.keys, manifest, new.dumps())):
             break
-    late: list[str] = []
-    for name in added.names:
-        late += yield from _unfilled(filling, name)
-    added.take((yield from change_details(filling, late, _as_it_is, added.names, "leave_out")))
-    return new, added.filled.report(started)
+    if added.before is not None:
+        late: list[str] = []
+        for name in added.names:
+            late += yield from _unfilled(filling, name)
+        filled = Tally(Policy())
+        added.take((yield from change_details(filling, late, _as_it_is, added.names, "leave_out", filled)))
+        yield from verify(place, added.before, None, added.tally)
+    return new, added.tally.report(final=True)
 
 
 def _unfilled(place: Place, name: str) -> Flow[list[str]]:

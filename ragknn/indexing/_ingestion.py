@@ -11,7 +11,6 @@ from ragknn._display.bars import notebook_bar
 from ragknn._display.inert import visible
 from ragknn._logs import WRITING
 from ragknn._protocol.closing import check_store
-from ragknn._protocol.counting import index_info
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.inventory import Inventory, delete_all, look_among, look_through
 from ragknn._protocol.keys import Keys
@@ -26,6 +25,7 @@ from ragknn.errors import DeletionRefused, IndexRebuilt
 from ragknn.filters import Where
 from ragknn.indexing._drafts import Drafting
 from ragknn.indexing._line import Embedding, Line, Renewal
+from ragknn.indexing._making_again import searched_by_now
 from ragknn.indexing._newcomers import Newcomers, ReadyVectors
 from ragknn.indexing._policy import Policy
 from ragknn.indexing._tally import Tally
@@ -62,7 +62,7 @@ def ingest(
         renew: takes the index as it serves by now, if another store of passages has taken the place of that of `place`.
     """
     tally = Tally(policy)
-    before = yield from index_info(place.keys)
+    before = yield from searched_by_now(place, tally)
     serves = yield from _as_it_serves(place, before)
     if serves is not place:  # what is ready was checked for what the index was before
         if serves.keys.store != place.keys.store and renew is not None:
@@ -97,7 +97,7 @@ def ingest(
         if prune is None:
             yield from _remove_emptied(place, emptied, tally)
         elif prune:
-            place, there = yield from _found_now(place, prune)
+            place, there = yield from _found_now(place, prune, tally)
             yield from _remove_missing(place, there, policy, tally)
         else:
             left = yield from _leave_only_seen(place, policy, tally)
@@ -119,10 +119,10 @@ def _as_it_serves(place: Place, info: SearchIndexInfo) -> Flow[Place]:
     return replace(place, schema=schema, keys=keys)
 
 
-def _found_now(place: Place, where: Where) -> Flow[tuple[Place, Inventory]]:
+def _found_now(place: Place, where: Where, tally: Tally) -> Flow[tuple[Place, Inventory]]:
     """Return the version of the index that serves by now, and what the filter finds in that."""
     while True:
-        place = yield from _as_it_serves(place, (yield from index_info(place.keys)))
+        place = yield from _as_it_serves(place, (yield from searched_by_now(place, tally)))
         try:
             return place, (yield from look_among(place, (yield from filtering(place.keys, place.schema, where))))
         except IndexRebuilt:  # between the two

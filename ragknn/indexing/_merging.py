@@ -20,12 +20,14 @@ from ragknn._protocol.vectors import as_vectors
 from ragknn._protocol.version import named_birth
 from ragknn._protocol.writing import MOVED, Change, Replacement, write_documents
 from ragknn.indexing._line import CHANGED_MEANWHILE, PASSAGES_PER_CALL, Embedding
+from ragknn.indexing._making_again import searched_by_now
 from ragknn.indexing._owners import ids_of_others, owners_of
 from ragknn.indexing._pending import Pending, pending_of, writes_of
 from ragknn.indexing._policy import Policy
 from ragknn.indexing._reading import in_parts
 from ragknn.indexing._ready import ReadyDocument, by_document, drafting_ready
 from ragknn.indexing._tally import Tally
+from ragknn.indexing._verifying import verify
 from ragknn.records import Passage
 from ragknn.reports import IngestReport
 
@@ -52,6 +54,7 @@ def merging(
     yield from index._modernizing()
     tally = Tally(replace(policy, on_repeated="last"))  # a document may come again
     merger = _Merger(index, embed, embedding, policy)
+    before = None if policy.dry_run else (yield from searched_by_now(index._place(), tally))
     yield from merger.begin()
     for batch in in_parts(by_document(passages), min(policy.batch_size, DOCUMENTS_PER_ROUND)):
         tally.see(batch)
@@ -62,6 +65,8 @@ def merging(
             waiting = [one for one in waiting if first[one.id] is not one]
         if policy.progress is not None:
             policy.progress(tally.report())
+    if before is not None:
+        yield from verify(index._place(), before, None, tally)
     return tally.report(final=True)
 
 

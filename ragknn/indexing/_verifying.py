@@ -19,7 +19,9 @@ from ragknn._protocol.flows import Flow, Pause
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.place import Place
 from ragknn._protocol.replies import SearchIndexInfo, as_text, checked
+from ragknn._protocol.stored import DAMAGED, stored_hashes
 from ragknn.errors import CommandRefused
+from ragknn.indexing._making_again import searched_by_now
 from ragknn.indexing._tally import Tally
 from ragknn.reports import Note, NoteKind, Verification
 
@@ -49,7 +51,10 @@ def verify(place: Place, before: SearchIndexInfo, left: Remainder | None, tally:
         left: what a sync knows of all that is stored; None where only what was written is looked at.
         tally: counts what was written.
     """
-    info = yield from index_info(place.keys)
+    remade = len(tally.notes)
+    info = yield from searched_by_now(place, tally)
+    if len(tally.notes) > remade:
+        yield from _fail_lost(place, tally)
     grown = info.failures - (before.failures if info.name == before.name else 0)
     stored = None if left is None else left.stored
     searchable = info.passages if place.schema.required_filter is None else None
@@ -83,6 +88,16 @@ def verify(place: Place, before: SearchIndexInfo, left: Remainder | None, tally:
     tally.verification = Verification(ok, searchable, stored, max(grown, 0))
 
 
+def _fail_lost(place: Place, tally: Tally) -> Flow[None]:
+    """Count those as failed that were removed meanwhile, together with the search index."""
+    ids = [*tally.added, *tally.updated, *tally.unchanged]
+    known = yield from stored_hashes(place, ids)
+    for one, hashes in zip(ids, known, strict=True):
+        if hashes is None or hashes == DAMAGED:
+            tally.left_unindexed.add(one)
+            tally.fail(one, "others removed it meanwhile, with the search index of all: add it again")
+
+
 def _note(tally: Tally, kind: NoteKind, name: str, reason: str) -> None:
     tally.notes.append(Note(kind, name, reason))
 
@@ -101,7 +116,8 @@ def _not_indexed(place: Place, info: SearchIndexInfo, grown: int, tally: Tally) 
         tally.fail(document_id, f"the server left {count} of its passages out of the index: {why}")
     if last in own or not last.startswith(keys.passage_prefix) or not (yield from _unfound(place, [last])):
         return []
-    return [f"the server left passages out of the index {grown:,} times meanwhile, of others than this call: {reason}"]
+    why = "" if place.schema.required_filter else f": {reason}"  # which may quote what others have
+    return [f"the server left passages out of the index {grown:,} times meanwhile, of others than this call{why}"]
 
 
 def _passages_of(place: Place, document_ids: Sequence[str]) -> Flow[list[str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from logging import DEBUG
@@ -30,15 +29,17 @@ from ragknn._protocol.presence import rebuilt
 from ragknn._protocol.query import EVERYTHING, Fragment
 from ragknn._protocol.reading import matching
 from ragknn._protocol.removing import delete_documents
+from ragknn._protocol.replies import SearchIndexInfo
 from ragknn._protocol.schema import OnBadField
 from ragknn._protocol.vectors import as_vectors
 from ragknn.embedding._long_texts import LongTexts, checked_choice, embed_documents
 from ragknn.errors import InvalidVectors
 from ragknn.filters import Where
-from ragknn.indexing._changing import Changed, change_details
+from ragknn.indexing._changing import change_details
 from ragknn.indexing._drafts import Drafting, drafting_vectors
 from ragknn.indexing._ingestion import ingest, tell
 from ragknn.indexing._line import Embedding, Renewal
+from ragknn.indexing._making_again import searched_by_now
 from ragknn.indexing._merging import merging
 from ragknn.indexing._newcomers import ReadyVectors
 from ragknn.indexing._owners import matching_items
@@ -47,6 +48,8 @@ from ragknn.indexing._reading import DOCUMENTS_PER_PART, checked_ids, in_parts, 
 from ragknn.indexing._ready import by_document, drafting_as_cut, drafting_ready
 from ragknn.indexing._recipes import cutting, embedding_by, reads_of, recipe
 from ragknn.indexing._splitters import notes_on_change, splitter_of
+from ragknn.indexing._tally import Tally
+from ragknn.indexing._verifying import verify
 from ragknn.indexing.async_index import AsyncIndex
 from ragknn.indexing.index import Index
 from ragknn.records import Document, Label, Passage
@@ -247,7 +250,8 @@ class _Chosen:
 
     ids: list[str] | None = None
     found: Inventory | None = None
-    changed: Changed = field(default_factory=Changed)
+    tally: Tally = field(default_factory=lambda: Tally(Policy()))
+    before: SearchIndexInfo | None = None
     removed: list[str] = field(default_factory=list)
 
 
@@ -274,7 +278,6 @@ def _updating(
     on_bad_field: OnBadField,
     chosen: _Chosen,
 ) -> Flow[IngestReport]:
-    started = time.monotonic()
     if ids is None and not where:
         raise ValueError(f"expected ids, a filter, or both, got ids=None, where={where!r}: nothing says what to update")
     if metadata is None and label is ...:
@@ -282,6 +285,7 @@ def _updating(
     if metadata is not None and not isinstance(metadata, Mapping):
         raise TypeError(f"expected metadata as a mapping such as a dict, got {type(metadata).__name__}")
     yield from index._modernizing()
+    chosen.before = chosen.before or (yield from searched_by_now(index._place(), chosen.tally))
     place, among = index._place(), (yield from index._filtering(where))
     policy = _policy({"on_bad_field": on_bad_field})
     new_label = label if isinstance(label, EllipsisType) else plain_label(label, "the update")
@@ -298,8 +302,9 @@ def _updating(
     if chosen.ids is None:
         chosen.ids = yield from matching_ids(place, among) if ids is None else _matching(place, ids, among)
     names = [name for name in place.schema.fields if any(f"{name}.".startswith(f"{key}.") for key in entries)]
-    changed = yield from change_details(place, chosen.ids, edit, names, policy.on_bad_field, chosen.changed)
-    report = changed.report(started)
+    yield from change_details(place, chosen.ids, edit, names, policy.on_bad_field, chosen.tally)
+    yield from verify(place, chosen.before, None, chosen.tally)
+    report = chosen.tally.report(final=True)
     tell(place.keys, report)
     return report
 

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 NoteKind: TypeAlias = Literal[
-    "passed over", "empty", "partial", "assumed", "changed", "damaged", "unsearchable", "unverified"
+    "passed over", "empty", "partial", "assumed", "changed", "damaged", "remade", "unsearchable", "unverified"
 ]
 # What is about the index and not about one of many documents.
-_ABOUT_INDEX = ("changed", "unsearchable", "unverified")
+_ABOUT_INDEX = ("changed", "remade", "unsearchable", "unverified")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,9 @@ class Note(Plain):
         kind: "passed over": a file or folder that was not read; "empty": a file that was read and holds no text;
             "partial": a document of which something is missing, such as pages without text; "assumed": one read
             with an assumption, such as its encoding; "changed": an index with another splitter than before;
-            "damaged": a document of which the server had lost something, so that it was stored anew; "unsearchable":
-            an index of which something is stored that no search finds; "unverified": one of which that is not known.
+            "damaged": a document of which the server had lost something, so that it was stored anew; "remade": an
+            index whose search index others had dropped, made again of what is stored; "unsearchable": one of which
+            something is stored that no search finds; "unverified": one of which that is not known.
         source: the file, the folder or the index.
         reason: what was left out or assumed, and what to do about it.
         document_id: the document concerned, or None where it is none or several.

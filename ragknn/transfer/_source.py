@@ -80,7 +80,9 @@ def examine(name: str) -> Flow[Source]:
     if is_unknown_index(info):
         there = sorted(map(as_text, checked(listed)))
         raise IndexNotFound(
-            f"expected a search index {shown(name)} to import from, the server has {', '.join(there) or 'none at all'}"
+            f"expected a search index {shown(name)} to import from, the server has {'others only' if there else 'none'}"
+            "; FT._LIST names those that there are",
+            there,
         )
     parts = as_mapping(checked(info))
     definition = as_mapping(parts["index_definition"])

@@ -7,6 +7,7 @@ from ragknn import (
     Document,
     HashingEmbedder,
     Index,
+    Passage,
     Splitter,
     Verification,
     abuild_context,
@@ -14,6 +15,7 @@ from ragknn import (
     build_context,
     tune,
 )
+from ragknn._protocol.rights import rules_of
 from ragknn.errors import IndexNotFound
 from ragknn.estimators import KNeighborsClassifier, KNeighborsRegressor, RadiusNeighborsClassifier
 from ragknn.evaluation import Questions, aevaluate, evaluate
@@ -46,6 +48,10 @@ def dropped(client, name):
 
 def without_its_search_index(client, name):
     client.execute_command("FT.DROPINDEX", f"ragknn:{name}:v1", "DD")
+
+
+def without_its_alias(client, name):
+    client.execute_command("FT.ALIASDEL", f"ragknn:{name}")
 
 
 def with_its_passages_left(client, name):
@@ -114,8 +120,9 @@ def test_every_call_says_that_the_index_is_gone(faces, filled, index_name, clien
     by_key = {"documents", "documents by id", "passages", "passages by id", "context"}
     by_key |= {"exists", "update", "delete", "clear"}
     is_stored = go in (without_its_search_index, with_its_passages_left)
+    mend = {"add", "sync", "add_vectors", "add_passages", "update", "update by filter", "add_fields"}  # make it again
     words = f"'{index_name}' with its search index, .* call open" if is_stored else f"'{index_name}'"
-    for call in [call for name, call in asked.items() if not (is_stored and name in by_key)]:
+    for call in [call for name, call in asked.items() if not (is_stored and name in by_key | mend)]:
         with pytest.raises(IndexNotFound, match=f"expected (index|an index named) {words}"):
             call()
     assert sorted(client.scan_iter(f"ragknn:{index_name}:*")) == before  # nothing was written
@@ -142,9 +149,50 @@ def test_a_search_index_that_others_dropped_is_made_again_of_what_is_stored(face
     assert (report.unchanged, report.verification) == (3, Verification(True, searchable=3_003))
     client.execute_command("FT.ALIASDEL", f"ragknn:{index_name}")
     with pytest.raises(IndexNotFound, match="or its alias; call open"):
-        indexer.add(DOCUMENTS)
+        filled.describe()
     filled.open()
-    assert indexer.add(DOCUMENTS).unchanged == 3
+    assert filled.count() == 3_003
+
+
+INGESTS = {
+    "add": lambda indexer: indexer.add(DOCUMENTS),
+    "sync": lambda indexer: indexer.sync(DOCUMENTS),
+    "sync by filter": lambda indexer: indexer.sync(DOCUMENTS, where={"t": "v"}),
+    "add_vectors": lambda indexer: indexer.add_vectors(["v"], [VECTOR]),
+    "add_passages": lambda indexer: indexer.add_passages([Passage("p", "doc", "some text", 0, 9)]),
+    "add_passages beside others": lambda indexer: indexer.add_passages(
+        [Passage("p", "doc", "some text", 0, 9)], keep_others=True
+    ),
+    "update": lambda indexer: indexer.update(["a"], label="z"),
+    "update by filter": lambda indexer: indexer.update(where={"n": 1}, label="z"),
+}
+
+
+@pytest.mark.parametrize("go", [with_its_passages_left, without_its_search_index, without_its_alias])
+@pytest.mark.parametrize("name", INGESTS)
+def test_whoever_writes_and_reports_makes_it_again_and_says_so(faces, filled, index_name, client, caplog, go, name):
+    go(client, index_name)
+    report = INGESTS[name](faces.indexer(filled))
+    assert [one.kind for one in report.notes] == ["remade"]
+    assert "its search index was gone" in str(report)
+    assert "its search index was gone" in caplog.text
+    assert report.verification.ok
+    assert filled.count() == len(list(filled.passages()))
+    assert faces.indexer(filled).sync([*DOCUMENTS], delete_most=True).notes == ()
+    assert filled.count_documents() == 3
+
+
+def test_who_may_not_make_it_is_told_that_it_is_gone(faces, filled, index_name, client, redis_url):
+    rules = ["reset", "on", ">word", *rules_of(["writer"], index_name)]
+    client.execute_command("ACL", "SETUSER", "nightly", *rules)
+    with faces.index(index_name, url=redis_url.replace("//", "//nightly:word@"), create=False) as index:
+        with_its_passages_left(client, index_name)
+        before = sorted(client.scan_iter(f"ragknn:{index_name}:*"))
+        with pytest.raises(IndexNotFound, match="with its search index, got its manifest without") as refused:
+            faces.indexer(index).add(DOCUMENTS)
+        assert "'ft.create' command" in str(refused.value.__cause__).lower()
+    client.execute_command("ACL", "DELUSER", "nightly")
+    assert sorted(client.scan_iter(f"ragknn:{index_name}:*")) == before
 
 
 @pytest.mark.parametrize("go", [emptied, with_its_passages_left, without_its_search_index])
@@ -159,11 +207,17 @@ def test_what_goes_under_a_writer_leaves_whole_documents(faces, filled, index_na
                 go(client, index_name)
             yield document
 
-    with pytest.raises(IndexNotFound, match=f"expected index '{index_name}'"):
-        getattr(indexer, method)(some(), batch_size=4)
     if go is emptied:
+        with pytest.raises(IndexNotFound, match=f"expected index '{index_name}'"):
+            getattr(indexer, method)(some(), batch_size=4)
         assert list(client.scan_iter(f"ragknn:{index_name}:*")) == []
-    filled.open()
+        filled.open()
+    else:
+        report = getattr(indexer, method)(some(), batch_size=4)
+        lost = {one.document_id for one in report.failed}
+        there = {one.id for one in filled.documents()}
+        assert bool(lost) == (go is without_its_search_index) == (report.verification.ok is False)
+        assert there == {one.id for one in [*DOCUMENTS, *new]} - lost
     assert filled.check().is_sound
     report = indexer.sync([*DOCUMENTS, *new])
     assert report.failed == ()

@@ -12,7 +12,7 @@ from commands import run_here
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ragknn import Document, HashingEmbedder, Index, Indexer, Splitter, Verification
+from ragknn import Document, HashingEmbedder, Index, Indexer, Passage, Splitter, Verification
 from ragknn._protocol.inventory import Inventory
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.place import Place
@@ -99,6 +99,39 @@ def test_a_passage_of_ours_that_the_server_could_not_index_fails(faces, index, c
     assert failure.document_id == "short"
     assert failure.reason.startswith("the server left 1 of its passages out of the index: Could not add vector")
     assert report.verification == Verification(False, searchable=3, indexing_failures=1)
+
+
+CHANGES = {
+    "update": lambda index, indexer: indexer.update(["short", "long"], label="new"),
+    "update by filter": lambda index, indexer: indexer.update(where={"document_id": "long"}, label="new"),
+    "add_fields": lambda index, indexer: index.add_fields({"year": "numeric"}),
+    "add_passages": lambda index, indexer: indexer.add_passages(
+        [Passage("own", "short", "four five", 0, 0)], keep_others=True
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_whatever_changes_documents_tells_whether_they_are_found(faces, index, client, name):
+    indexer = faces.indexer(index, WORDS)
+    indexer.add(DOCUMENTS)
+    report = CHANGES[name](index, indexer)
+    assert (report.verification.ok, report.verification.indexing_failures, report.notes) == (True, 0, ())
+    assert set(report.ids["updated"]) <= {"short", "long"}
+
+
+@pytest.mark.parametrize("name", ["update", "add_fields"])
+def test_a_change_of_what_cannot_be_found_fails(faces, index, client, name):
+    indexer = faces.indexer(index, WORDS)
+    indexer.add(DOCUMENTS)
+    client.hset(key(index, "short", 0), "vector", b"abc")
+    report = CHANGES[name](index, indexer)
+    assert [one.document_id for one in report.failed] == ["short"]
+    assert report.failed[0].reason.startswith(
+        "the server left 1 of its passages out of the index: Could not add vector"
+    )
+    times = 2 if name == "add_fields" else 1  # also when the field is declared
+    assert report.verification == Verification(False, searchable=3, indexing_failures=times)
 
 
 def test_what_could_not_be_indexed_and_is_right_by_now_is_nobody_s_trouble(faces, index, client):

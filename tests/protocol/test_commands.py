@@ -206,14 +206,16 @@ def test_a_manifest_that_cannot_be_written_is_an_error_that_says_so():
         flow.send([redis.ReadOnlyError("You can't write against a read only replica."), None])
 
 
-def test_an_index_that_may_not_be_created_names_those_there_are():
+def test_an_index_that_may_not_be_created_has_the_names_of_those_there_are_and_does_not_print_them():
     flow = opening(create=False)
     next(flow)
     with pytest.raises(IndexNotFound) as refused:
         flow.send([HELLO, [b"ragknn:b:v1", b"other", b"ragknn:a:v1"], None, UNKNOWN, None])
     assert str(refused.value) == (
-        "expected an index named 'doc', the server has a, b. Create it with `ragknn index doc PATH`, or check the URL"
+        "expected an index named 'doc', the server has others only. Create it with `ragknn index doc PATH`, or check "
+        "the name and the URL: `ragknn list` names those that there are"
     )
+    assert refused.value.others == ("a", "b")
 
 
 def test_an_index_that_may_not_be_created_on_an_empty_server_says_that_there_is_none():
