@@ -229,7 +229,7 @@ class SharedIndex:
         if place is None or of is not self._opened:
             opened = self._state
             place = Place(
-                *(self._keys, opened.schema, self._watch, self.timeout, on_incomplete, opened.server.version),
+                *(self._keys, opened.schema, self._watch, self.timeout, on_incomplete, opened.server),
                 bulk=bulk,
                 kept=self._kept,
                 most_bytes=self._settings.bulk_bytes,
