@@ -116,7 +116,11 @@ def made_again(keys: Keys) -> Flow[bool]:
     if checked(manifest) is None:  # the index was dropped meanwhile
         yield [("FT.ALIASDEL", keys.alias), ("FT.DROPINDEX", keys.searched)]
         return False
-    return not all(isinstance(reply, Exception) for reply in replies)
+    if not all(isinstance(reply, Exception) for reply in replies):
+        return True
+    # A cluster answers so where one of its nodes had none, which has it now.
+    [info] = yield [("FT.INFO", keys.searched)]
+    return not is_unknown_index(info)
 
 
 def _tell_made(keys: Keys, schema: Schema, *, is_new: bool) -> None:
@@ -154,6 +158,21 @@ def reopened(opened: Opened) -> Flow[Opened | None]:
     except IndexNotFound:
         return None
     return None if keys == opened.keys else Opened(opened.server, schema, keys)
+
+
+def spread(opened: Opened, patience: float) -> Flow[bool]:
+    """Make the search index on nodes that were added to a cluster, which have none; return whether all have it.
+
+    Args:
+        opened: the index.
+        patience: seconds to wait for these nodes to read what they have.
+    """
+    if not opened.server.cluster or not (yield from made_again(opened.keys)):
+        return False
+    WRITING.warning("index %r: a node of the cluster had no search index; it is made there", opened.keys.name)
+    with suppress(TimeoutError):
+        yield from wait_until_searchable(opened.keys, patience)
+    return True
 
 
 def clean_up(keys: Keys) -> Flow[None]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.replies import as_mapping, as_text, checked, dotted, module_version, parse_configuration
-from ragknn.errors import CommandRefused, UnsupportedServer
+from ragknn.errors import UnsupportedServer
 
 # RESP3 and 16-bit vectors need these. Redis 8 carries search 8, Redis Stack 7.4 carries 2.10.
 OLDEST_REDIS = (7, 2)
@@ -26,7 +26,7 @@ _REPLICA = ("replica", "slave")
 class ServerInfo:
     """A server as it says that it is.
 
-    All up to `coordinator` is known of each open index, at no price. The rest takes more commands, which users with few
+    All up to `primaries` is known of each open index, at no price. The rest takes more commands, which users with few
     rights may not send, and on which nothing but advice depends: `ragknn doctor` asks for it. None there: it was not
     asked, or the server does not show it to this user.
 
@@ -38,6 +38,7 @@ class ServerInfo:
         is_replica: whether it only follows another server.
         coordinator: whether a search that reaches one node of a cluster finds what all of them have; None where there
             is no cluster, or the server does not tell.
+        primaries: how many nodes of a cluster commands reach; 0 where they reach one server alone.
         timeout: milliseconds that a search may run where it does not say itself; 0 for no limit.
         policy: what comes of a search that ran out of time: "return" or "return-strict", what was found so far; "fail",
             an error.
@@ -58,6 +59,7 @@ class ServerInfo:
     mode: str = "standalone"
     is_replica: bool = False
     coordinator: bool | None = None
+    primaries: int = 0
     timeout: int | None = None
     policy: str | None = None
     workers: int | None = None
@@ -98,6 +100,7 @@ def parse_hello(reply: Any) -> ServerInfo:
         int(parts["proto"]),
         mode=as_text(parts.get("mode", "standalone")),
         is_replica=as_text(parts.get("role", "")) in _REPLICA,
+        primaries=int(parts.get("primaries", 0)),  # the driver of a cluster adds them
     )
 
 
@@ -138,40 +141,29 @@ def checked_server(hello: Any, listed: Any) -> Flow[ServerInfo]:
     return server
 
 
-def check_writable(server: ServerInfo | None) -> Flow[None]:
-    """Refuse a replica, of which the server was one when the index was opened and is one still.
-
-    It would refuse each document by itself, after all of them were embedded.
-
-    Raises:
-        CommandRefused: it is.
-    """
-    if server is None or not server.is_replica:
-        return
-    [hello] = yield [("HELLO",)]
-    if parse_hello(hello).is_replica:
-        raise CommandRefused(
-            "expected a primary to write to, got a replica, which takes nothing but what its primary has: connect to "
-            "the primary, not to a replica"
-        )
-
-
 def _check_cluster(server: ServerInfo) -> None:
     single = "or use a single server, for instance `docker run -p 6379:6379 redis:8`"
-    if server.coordinator:
-        raise UnsupportedServer(
-            f"expected a single Redis, got a node of a Redis Cluster, on which ragknn does not run: {single[3:]}"
-        )
     if server.coordinator is None:
         raise UnsupportedServer(
             "expected a node of a Redis Cluster that tells whether its search has a coordinator, got one that does not "
             f"tell this user: give the user the right +command|info, {single}"
         )
-    raise UnsupportedServer(
-        "expected a single Redis, or a Redis Cluster whose search has a coordinator, got a node of a Redis Cluster "
-        "without, which finds only what it has itself: run Redis 8 with its own search module on each node, as the "
-        f"image redis:8 has it, {single}"
-    )
+    if not server.coordinator:
+        raise UnsupportedServer(
+            "expected a single Redis, or a Redis Cluster whose search has a coordinator, got a node of a Redis Cluster "
+            "without, which finds only what it has itself: run Redis 8 with its own search module on each node, as the "
+            f"image redis:8 has it, {single}"
+        )
+    if not server.primaries:
+        raise UnsupportedServer(
+            "expected a single Redis, got a node of a Redis Cluster: begin the URL with redis+cluster:// in place of "
+            "redis://, or pass a RedisCluster as client="
+        )
+    if server.protocol < 3:
+        raise UnsupportedServer(
+            f"expected RESP3 on a Redis Cluster, got RESP{server.protocol}, in which a node that ran out of time does "
+            "not show: leave RAGKNN_PROTOCOL and protocol= at 3"
+        )
 
 
 def _has_coordinator(listed: Any) -> Flow[bool | None]:

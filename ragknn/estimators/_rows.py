@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ragknn._ids import passage_id
+from ragknn._protocol.apart import Apart
 from ragknn._protocol.counting import index_info
 from ragknn._protocol.finding import KEYS_PER_ROUND, scan
-from ragknn._protocol.flows import Flow
+from ragknn._protocol.flows import Command, Flow
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.layout import whole_fields
 from ragknn._protocol.replies import as_text, checked
@@ -35,7 +37,7 @@ MARK = "fit"
 _CLAIM = """
 if redis.call('HEXISTS', KEYS[1], 'schema') == 0 then return 0 end
 redis.call('HSET', KEYS[1], 'fit', ARGV[1])
-return 1
+return redis.call('HINCRBY', KEYS[1], 'fits', 1)
 """
 
 # KEYS: the manifest. ARGV: the mark; then groups: a key, the number of its fields and values, and these.
@@ -56,6 +58,55 @@ if redis.call('HGET', KEYS[1], 'fit') ~= ARGV[1] then return 0 end
 redis.call('UNLINK', unpack(ARGV, 2))
 return 1
 """
+
+# Where the rows are on several servers, each is written in a step of its own, between two looks at the mark. A row has
+# the number of its fit, so that none that was late replaces or removes those of a later fit; and what it wrote itself
+# it takes back. KEYS: the manifest, or the row. ARGV: the mark, or the number; the values of the row.
+_IS_MINE = "return redis.call('HGET', KEYS[1], 'fit') == ARGV[1] and 1 or 0"
+_UNLESS_LATER = "if (tonumber(redis.call('HGET', KEYS[1], 'fits')) or 0) > tonumber(ARGV[1]) then return 0 end\n"
+_STORE_ROW = (
+    _UNLESS_LATER + "redis.call('UNLINK', KEYS[1]) return redis.call('HSET', KEYS[1], 'fits', ARGV[1], unpack(ARGV, 2))"
+)
+_UNLINK_ROW = _UNLESS_LATER + "return redis.call('UNLINK', KEYS[1])"
+_TAKE_BACK = "return redis.call('HGET', KEYS[1], 'fits') == ARGV[1] and redis.call('UNLINK', KEYS[1])"
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """An index that a fit has to itself, as long as no later one begins.
+
+    Attributes:
+        manifest: of the index.
+        mark: of the fit.
+        number: of the fit, one more than that of the fit before.
+    """
+
+    manifest: str
+    mark: str
+    number: int
+
+    def storing(self, rows: Mapping[str, Command]) -> Apart:
+        """Return the command that writes rows, by their keys, with their fields and values."""
+        values = [part for key, fields in rows.items() for part in (key, str(len(fields)), *fields)]
+        command: Command = ("EVAL", _STORE, "1", self.manifest, self.mark, *values)
+        return Apart(command, lambda: self._apart(_STORE_ROW, rows))
+
+    def removing(self, keys: Sequence[str]) -> Apart:
+        """Return the command that removes what is under keys."""
+        command: Command = ("EVAL", _UNLINK, "1", self.manifest, self.mark, *keys)
+        return Apart(command, lambda: self._apart(_UNLINK_ROW, dict.fromkeys(keys, ())))
+
+    def _apart(self, script: str, rows: Mapping[str, Command]) -> Flow[Any]:
+        looking: Command = ("EVAL_RO", _IS_MINE, "1", self.manifest, self.mark)
+        [before] = yield [looking]
+        if isinstance(before, Exception) or not before:
+            return before
+        number = str(self.number)
+        *written, after = yield [*(("EVAL", script, "1", key, number, *told) for key, told in rows.items()), looking]
+        failed = next((reply for reply in (*written, after) if isinstance(reply, Exception)), None)
+        if failed is None and not after:
+            yield [("EVAL", _TAKE_BACK, "1", key, number) for key in rows]
+        return after if failed is None else failed
 
 
 def read_mark(keys: Keys) -> Flow[str | None]:
@@ -86,14 +137,16 @@ def store_rows(
     """
     refused_before = (yield from index_info(keys)).failures
     [claimed] = yield [("EVAL", _CLAIM, "1", keys.manifest, mark)]
-    is_mine = bool(checked(claimed)) and (not replacing or (yield from _clear(keys, mark)))
+    claim = _Claim(keys.manifest, mark, int(checked(claimed)))
+    is_mine = claim.number > 0 and (not replacing or (yield from _clear(keys, claim)))
     for start in range(0, len(vectors), ROWS_PER_COMMAND):
         if not is_mine:
             return
-        values: list[Any] = []
+        rows: dict[str, Command] = {}
         for row, blob in enumerate(to_bytes(vectors[start : start + ROWS_PER_COMMAND], schema.dtype), start):
-            values += _row_values(keys, schema, str(row), blob, None if labels is None else labels[row])
-        [stored] = yield [("EVAL", _STORE, "1", keys.manifest, mark, *values)]
+            label = None if labels is None else labels[row]
+            rows[keys.record(str(row))] = whole_fields(schema, str(row), "", label, {}, vector=blob, given=blob)
+        [stored] = yield [claim.storing(rows)]
         is_mine = bool(checked(stored))
     info = yield from index_info(keys)
     if info.failures > refused_before:
@@ -103,7 +156,7 @@ def store_rows(
         )
 
 
-def _clear(keys: Keys, mark: str) -> Flow[bool]:
+def _clear(keys: Keys, claim: _Claim) -> Flow[bool]:
     """Remove all rows while the mark is the own one; return whether it is."""
     for prefix in (keys.passage_prefix, keys.earlier_prefix):
         cursor = 0
@@ -111,19 +164,12 @@ def _clear(keys: Keys, mark: str) -> Flow[bool]:
             cursor, found = yield from scan(prefix, cursor)
             for start in range(0, len(found), KEYS_PER_ROUND):
                 part = found[start : start + KEYS_PER_ROUND]
-                [removed] = yield [("EVAL", _UNLINK, "1", keys.manifest, mark, *part)]
+                [removed] = yield [claim.removing(part)]
                 if not checked(removed):
                     return False
             if not cursor:
                 break
     return True
-
-
-def _row_values(keys: Keys, schema: Schema, row: str, blob: bytes, label: Label | None) -> Iterator[Any]:
-    fields = whole_fields(schema, row, "", label, {}, vector=blob, given=blob)
-    yield keys.record(row)
-    yield str(len(fields))
-    yield from fields
 
 
 def fetch_rows(keys: Keys, schema: Schema, passages: Sequence[Spot]) -> Flow[NDArray[Any]]:

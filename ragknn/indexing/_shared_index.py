@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from ragknn._checks import check_embedder, check_flag, check_mapping, check_timeout, check_type
+from ragknn._checks import check_embedder, check_flag, check_mapping, check_timeout, check_type, described
 from ragknn._logs import WRITING
 from ragknn._protocol.counting import (
     count_documents,
@@ -20,7 +20,7 @@ from ragknn._protocol.dropping import drop_index
 from ragknn._protocol.flows import Flow, repeatable
 from ragknn._protocol.kept import Kept
 from ragknn._protocol.keys import Keys
-from ragknn._protocol.opening import Opened, drop_unopened, open_index, reopened
+from ragknn._protocol.opening import Opened, drop_unopened, open_index, reopened, spread
 from ragknn._protocol.place import Bulk, OnIncomplete, Place
 from ragknn._protocol.presence import gone
 from ragknn._protocol.query import Fragment
@@ -34,16 +34,17 @@ from ragknn.embedding._locks import ProcessLock
 from ragknn.embedding._names import READY_VECTORS
 from ragknn.embedding._naming import default_embedder, embedder_named
 from ragknn.embedding.protocols import Embedder
-from ragknn.errors import IndexNotOpen
+from ragknn.errors import ConfigurationError, IndexNotOpen
 from ragknn.filters import Where
 from ragknn.indexing._changing import Added, add_fields
 from ragknn.indexing._moving import moved
-from ragknn.indexing._own_settings import load_own_settings
+from ragknn.indexing._own_settings import load_own_settings, resolve_url
 from ragknn.indexing._recipes import embedder_properties
 from ragknn.indexing._splitters import keep_splitter
 from ragknn.records import Metric
 from ragknn.reports import IngestReport
-from ragknn.server._connection import check_client, check_url
+from ragknn.server._cluster_client import as_cluster_url, is_cluster_url
+from ragknn.server._connection import check_client, check_url, is_cluster
 from ragknn.server._urls import reads_from_replicas
 from ragknn.text.splitting import Splitter
 
@@ -81,6 +82,7 @@ class SharedIndex:
         *,
         url: str | None = None,
         client: Any = None,
+        cluster: bool = False,
         embedder: Embedder | None = None,
         dim: int | None = None,
         metric: Metric | None = None,
@@ -110,6 +112,9 @@ class SharedIndex:
         check_url(url)
         if client is not None:
             check_client(client, asynchronous=self._asynchronous)
+        check_flag("cluster", cluster)
+        if cluster and client is not None and not is_cluster(client):
+            raise ValueError(f"expected a RedisCluster as client with cluster=True, got {described(client)}")
         if embedder is not None:
             check_embedder(embedder)
         if timeout is not None:
@@ -138,6 +143,7 @@ class SharedIndex:
         self._names = Keys(name)
         self._url = guarded_url(url)
         self._given = client
+        self._of_cluster = cluster
         self._embedder = embedder
         self._embedder_is_ours = embedder is None
         self._successor: Embedder | None = None  # with which the index is being embedded anew
@@ -218,6 +224,15 @@ class SharedIndex:
         """The URL that was passed, without a password; None where none was."""
         return None if self._url is None else without_password(self._url)
 
+    def _resolved_url(self) -> str:
+        """Return the URL to connect to; starts the embedded server where none is named."""
+        url = self._url
+        if self._of_cluster:
+            if not (url := url or self._settings.url):
+                raise ConfigurationError("expected the URL of a node with cluster=True, got none: pass url=")
+            url = as_cluster_url(url)
+        return resolve_url(url, self._settings)
+
     @property
     def schema(self) -> Schema:
         """What the index is made of, as its manifest says."""
@@ -225,16 +240,18 @@ class SharedIndex:
 
     def _place(self, on_incomplete: OnIncomplete = "raise", bulk: Bulk = "never") -> Place:
         """Return the index as the protocol sees it: made once, since every search asks for it."""
-        of, place = self._places.get((on_incomplete, bulk), (None, None))
+        key = on_incomplete, bulk
+        of, place = self._places.get(key, (None, None))
         if place is None or of is not self._opened:
             opened = self._state
+            bulk = "never" if opened.server.cluster else bulk  # no number tells that all of its nodes are as they were
             place = Place(
-                *(self._keys, opened.schema, self._watch, self.timeout, on_incomplete, opened.server),
+                *(self._keys, opened.schema, self._watch, self.timeout, on_incomplete, opened.server.version),
                 bulk=bulk,
                 kept=self._kept,
                 most_bytes=self._settings.bulk_bytes,
             )
-            self._places[on_incomplete, bulk] = opened, place
+            self._places[key] = opened, place
         return place
 
     def _filtering(self, where: Where | None = None) -> Flow[Fragment]:
@@ -259,6 +276,10 @@ class SharedIndex:
         if found is not None:
             self._become(found)
         return found is not None
+
+    def _mending(self) -> Flow[bool]:
+        """Do the same; or give the nodes that were added to a cluster their part, and return whether some were."""
+        return (yield from self._keeping_up()) or (yield from spread(self._state, self.timeout))
 
     def _keeping_up_since(self, before: Keys) -> Flow[None]:
         """Do the same, where the index is known to have another store, unless another thread has done it already.
@@ -362,7 +383,7 @@ class SharedIndex:
         return {"timeout": self.timeout, "protocol": self._settings.protocol}
 
     def _asks_replicas(self, url: str) -> bool:
-        return self._reads_from_replicas or reads_from_replicas(url)
+        return self._reads_from_replicas or (not is_cluster_url(url) and reads_from_replicas(url))
 
     def _opening(self) -> Flow[Opened]:
         return open_index(self._keys, self._wanted, self._new_schema if self._create else None, self.timeout)

@@ -17,7 +17,6 @@ from ragknn.filters import Where
 from ragknn.indexing._checking import checking
 from ragknn.indexing._describing import describing
 from ragknn.indexing._mapping import SAMPLE, mapping
-from ragknn.indexing._own_settings import resolve_url
 from ragknn.indexing._plans import Changes
 from ragknn.indexing._projection import Method
 from ragknn.indexing._reading import (
@@ -82,7 +81,7 @@ class AsyncIndex(SharedIndex):
         """Return the client of the running event loop, which is made first where there is none."""
         client = self.client
         if client is None:
-            url = await asyncio.to_thread(resolve_url, self._url, self._settings)
+            url = await asyncio.to_thread(self._resolved_url)
             if self._asks_replicas(url):
                 self._readers = self._readers or LoopClients()
                 await self._readers.keep(aconnect(url, **self._connecting, from_replicas=True))
@@ -98,7 +97,7 @@ class AsyncIndex(SharedIndex):
             if self._opened is None:
                 raise
             # Another thread or task may have kept up already.
-            if not (self._keys != keys or await self._drive(self._keeping_up())) or not isinstance(flow, Repeatable):
+            if not (self._keys != keys or await self._drive(self._mending())) or not isinstance(flow, Repeatable):
                 raise
         again: Flow[_T] = flow.again()
         return await self._run(again, asks=asks)

@@ -16,7 +16,6 @@ from ragknn.filters import Where
 from ragknn.indexing._checking import checking
 from ragknn.indexing._describing import describing
 from ragknn.indexing._mapping import SAMPLE, mapping
-from ragknn.indexing._own_settings import resolve_url
 from ragknn.indexing._plans import Changes
 from ragknn.indexing._projection import Method
 from ragknn.indexing._reading import (
@@ -56,8 +55,10 @@ class Index(SharedIndex):
     Args:
         name: letters, digits, `_`, `.` and `-`.
         url: Redis to use; None: `RAGKNN_URL`, or where that is not set the embedded server.
-        client: a client of redis-py to use instead of a URL (`redis.asyncio` for the async face); ragknn does
-            not close it. Such an index cannot be pickled, and one of `redis.asyncio` works under one event loop.
+        client: a client of redis-py, of one server or of a cluster, to use instead of a URL (`redis.asyncio` for the
+            async face); ragknn does not close it. Such an index cannot be pickled, and one of `redis.asyncio` works
+            under one event loop.
+        cluster: whether the URL is that of a node of a Redis Cluster, as redis+cluster://host:port,host:port says too.
         embedder: what turns texts into vectors; None: the one that the index was built with, and for a new
             index sentence-transformers' all-MiniLM-L6-v2.
         dim: for a new index of ready vectors without an embedder: values in a vector.
@@ -122,7 +123,7 @@ class Index(SharedIndex):
 
     def _connected(self) -> Any:
         if self._client is None:
-            url = resolve_url(self._url, self._settings)
+            url = self._resolved_url()
             if self._asks_replicas(url):
                 self._reader = connect(url, **self._connecting, from_replicas=True)
             self._client = connect(url, **self._connecting)
@@ -137,7 +138,7 @@ class Index(SharedIndex):
             if self._opened is None:
                 raise
             # Another thread or task may have kept up already.
-            if not (self._keys != keys or self._drive(self._keeping_up())) or not isinstance(flow, Repeatable):
+            if not (self._keys != keys or self._drive(self._mending())) or not isinstance(flow, Repeatable):
                 raise
         again: Flow[_T] = flow.again()
         return self._run(again, asks=asks)

@@ -6,23 +6,29 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from inspect import iscoroutinefunction
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import redis
 import redis.asyncio
 import redis.asyncio.cluster
 import redis.cluster
+from redis.maint_notifications import MaintNotificationsConfig
 
 from ragknn._checks import described, shown
 from ragknn._protocol.flows import Flow
 from ragknn._secrets import mask_password
-from ragknn.errors import ConfigurationError, UnsupportedServer
+from ragknn.errors import ConfigurationError
+from ragknn.server._cluster_client import aconnect_cluster, connect_cluster, is_cluster_url
 from ragknn.server._driving import AsyncDriver, Driver
+from ragknn.server._nodes import is_cluster as is_cluster
 from ragknn.server._packing import packer
 from ragknn.server._pool import AsyncPool, Pool
 from ragknn.server._retries import RETRIES, AsyncReconnecting, Reconnecting, retries_within
 from ragknn.server._sentinel import through_sentinel
 from ragknn.server._urls import check_form, service_of
+
+Client: TypeAlias = redis.Redis | redis.cluster.RedisCluster
+AsyncClient: TypeAlias = redis.asyncio.Redis | redis.asyncio.cluster.RedisCluster
 
 T = TypeVar("T")
 P = TypeVar("P", Pool, AsyncPool)
@@ -33,23 +39,28 @@ CONNECT_TIMEOUT = 5.0  # seconds; a running server answers in milliseconds
 GRACE, LEAST_GRACE, MOST_GRACE = 0.25, 0.5, 2.0
 
 
-def connect(url: str, *, timeout: float, protocol: int, from_replicas: bool = False) -> redis.Redis:
-    """Return a client for the URL; it connects on first use.
+def connect(url: str, *, timeout: float, protocol: int, from_replicas: bool = False) -> Client:
+    """Return a client for the URL; it connects on first use, and one of a cluster at once.
 
     Args:
-        url: redis://, rediss://, unix:// or redis+sentinel://.
+        url: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://.
         timeout: longest time for a search, in seconds.
         protocol: RESP version, 2 or 3.
         from_replicas: whether it is to ask a replica, which the Sentinels of the URL name.
 
     Raises:
         ConfigurationError: the URL has another form.
+        ConnectionFailed: none of the nodes of a cluster can be reached.
     """
+    if is_cluster_url(url):
+        return connect_cluster(url, _cluster_options(url, timeout, protocol, from_replicas))
     return redis.Redis.from_pool(_pool(Pool, url, timeout, protocol, from_replicas))
 
 
-def aconnect(url: str, *, timeout: float, protocol: int, from_replicas: bool = False) -> redis.asyncio.Redis:
-    """Async twin of `connect`."""
+def aconnect(url: str, *, timeout: float, protocol: int, from_replicas: bool = False) -> AsyncClient:
+    """Async twin of `connect`; it connects on first use."""
+    if is_cluster_url(url):
+        return aconnect_cluster(url, _cluster_options(url, timeout, protocol, from_replicas))
     return redis.asyncio.Redis.from_pool(_pool(AsyncPool, url, timeout, protocol, from_replicas))
 
 
@@ -67,20 +78,17 @@ def _pool(kind: type[P], url: str, timeout: float, protocol: int, from_replicas:
     if service is not None:
         return _made(url, lambda: _tried(through_sentinel(kind, service, options, is_master=not from_replicas)))
     if from_replicas:
-        raise ConfigurationError(
-            "expected a URL that knows of replicas to read from, redis+sentinel://host:26379/service, got "
-            f"{mask_password(url)!r}, which names one server: name that of a replica where nothing is written"
-        )
+        raise _no_replicas(url, "which names one server: name that of a replica where nothing is written")
     return _made(url, lambda: _tried(kind.from_url(url, **options)))
 
 
-def close(client: redis.Redis) -> None:
+def close(client: Client) -> None:
     """Close the connections of a client; that they are broken already is no error."""
     with suppress(redis.RedisError, OSError):
         client.close()
 
 
-async def aclose(client: redis.asyncio.Redis) -> None:
+async def aclose(client: AsyncClient) -> None:
     """Async twin of `close`; connections of an event loop that is closed are let go of."""
     with suppress(redis.RedisError, OSError, RuntimeError):
         await client.aclose()
@@ -91,20 +99,19 @@ def check_client(client: Any, *, asynchronous: bool) -> None:
 
     Raises:
         TypeError: it is; the message says what to pass.
-        UnsupportedServer: it is one for a cluster.
     """
-    if isinstance(client, redis.cluster.RedisCluster | redis.asyncio.cluster.RedisCluster):
-        raise UnsupportedServer(
-            f"expected a client of a single Redis, got {described(client)}: ragknn does not run on a Redis Cluster; "
-            "pass the client or the URL of a single server with search"
-        )
     expected = "redis.asyncio.Redis" if asynchronous else "redis.Redis"
     if not hasattr(client, "pipeline") or not hasattr(client, "execute_command") or isinstance(client, type):
         if isinstance(client, str):
             url = shown(mask_password(client))
             raise TypeError(f"expected client as a {expected} object, got the str {url}: pass url={url}")
         raise TypeError(f"expected client as a {expected} object, got {described(client)}")
-    if iscoroutinefunction(client.execute_command) != asynchronous:
+    if is_cluster(client):
+        expected += "Cluster"
+        is_async = isinstance(client, redis.asyncio.cluster.RedisCluster)
+    else:
+        is_async = iscoroutinefunction(client.execute_command)
+    if is_async != asynchronous:
         found, face = ("redis", "Index") if asynchronous else ("redis.asyncio", "AsyncIndex")
         raise TypeError(f"expected client as a {expected} object, got one of {found}, which is a client for {face}")
 
@@ -128,6 +135,21 @@ def _options(timeout: float, protocol: int) -> dict[str, Any]:
         "socket_timeout": waiting,
         "socket_connect_timeout": min(CONNECT_TIMEOUT, waiting),
     }
+
+
+def _cluster_options(url: str, timeout: float, protocol: int, from_replicas: bool) -> dict[str, Any]:
+    if from_replicas:
+        raise _no_replicas(url, "whose nodes search without their replicas")
+    options = {name: value for name, value in _options(timeout, protocol).items() if name != "patience"}
+    # The notices that it asks for are of managed clusters, and cost a round trip for each connection.
+    return {**options, **_driver(), "maint_notifications_config": MaintNotificationsConfig(enabled=False)}
+
+
+def _no_replicas(url: str, why: str) -> ConfigurationError:
+    return ConfigurationError(
+        "expected a URL that knows of replicas to read from, redis+sentinel://host:26379/service, got "
+        f"{mask_password(url)!r}, {why}"
+    )
 
 
 def _made(url: str, make: Callable[[], P]) -> P:
@@ -164,7 +186,7 @@ def _driver() -> dict[str, Any]:
     return {"driver_info": DriverInfo()}
 
 
-def run(client: redis.Redis | None, flow: Flow[T]) -> T:
+def run(client: Client | None, flow: Flow[T]) -> T:
     """Run a flow in sync code and return its result; a flow without commands needs no client.
 
     Raises:
@@ -175,7 +197,7 @@ def run(client: redis.Redis | None, flow: Flow[T]) -> T:
         return driver.run(flow)
 
 
-async def arun(client: redis.asyncio.Redis | None, flow: Flow[T]) -> T:
+async def arun(client: AsyncClient | None, flow: Flow[T]) -> T:
     """Async twin of `run`."""
     async with AsyncDriver(client) as driver:
         return await driver.run(flow)

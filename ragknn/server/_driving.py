@@ -24,6 +24,7 @@ from ragknn._logs import SERVER
 from ragknn._protocol.flows import Ahead, Begun, Command, Each, Flow, Once, Pause, Step, Work
 from ragknn.server._exchange import Read, aexchange, all_read, exchange, is_plain
 from ragknn.server._lane import Lane
+from ragknn.server._nodes import acluster_exchange, cluster_exchange, is_cluster
 from ragknn.server._translation import translated
 
 T = TypeVar("T")
@@ -36,8 +37,9 @@ class Driver:
     read when they are waited for.
     """
 
-    def __init__(self, client: redis.Redis | None) -> None:
+    def __init__(self, client: Any) -> None:
         self._client = client
+        self._exchange = cluster_exchange if is_cluster(client) else exchange
         self._worker: _Worker | None = None
         self._lane: Lane | None = None
         self._begun: set[_Sent] = set()
@@ -101,10 +103,10 @@ class Driver:
             return all_read(replies, read)
         with translated(self._client):
             if not SERVER.isEnabledFor(DEBUG):
-                return exchange(self._client, commands, read, once=once)
+                return self._exchange(self._client, commands, read, once=once)
             began = time.perf_counter()
             try:
-                return exchange(self._client, commands, read, once=once)
+                return self._exchange(self._client, commands, read, once=once)
             finally:
                 _tell(commands, began)
 
@@ -157,8 +159,9 @@ def _returning(value: T) -> Flow[T]:
 class AsyncDriver:
     """Async twin of `Driver`: what the flow begins are tasks; computations of theirs go on in a thread."""
 
-    def __init__(self, client: redis.asyncio.Redis | None) -> None:
+    def __init__(self, client: Any) -> None:
         self._client = client
+        self._exchange = acluster_exchange if is_cluster(client) else aexchange
         self._worker: _Worker | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._lane = asyncio.Lock()  # held by who waits for replies, so that one connection is enough
@@ -224,10 +227,10 @@ class AsyncDriver:
         async with self._lane:
             with translated(self._client):
                 if not SERVER.isEnabledFor(DEBUG):
-                    return await aexchange(self._client, commands, read, once=once)
+                    return await self._exchange(self._client, commands, read, once=once)
                 began = time.perf_counter()
                 try:
-                    return await aexchange(self._client, commands, read, once=once)
+                    return await self._exchange(self._client, commands, read, once=once)
                 finally:
                     _tell(commands, began)
 

@@ -83,7 +83,7 @@ def tell_broken(error: redis.ConnectionError, commands: int) -> None:
 def _talk(client: Any, connection: Any, commands: list[Command], read: Read | None) -> list[Any]:
     callbacks = client.response_callbacks
     replies: list[Any] = []
-    portions = _portions(commands)
+    portions = portions_of(commands)
     connection.send_packed_command(packed(connection, portions[0]))
     for portion, following in zip(portions, [*portions[1:], None], strict=True):
         if following:
@@ -168,7 +168,7 @@ async def _adiscard(pool: Any, connection: Any) -> None:
 async def _atalk(client: Any, connection: Any, commands: list[Command], read: Read | None) -> list[Any]:
     callbacks = client.response_callbacks
     replies: list[Any] = []
-    portions = _portions(commands)
+    portions = portions_of(commands)
     await connection.send_packed_command(packed(connection, portions[0]))
     for portion, following in zip(portions, [*portions[1:], None], strict=True):
         if following:
@@ -228,7 +228,8 @@ def all_read(replies: list[Any], read: Read | None) -> list[Any]:
     return [read(number, reply) for number, reply in enumerate(replies)] if read else replies
 
 
-def _portions(commands: list[Command]) -> list[list[Command]]:
+def portions_of(commands: list[Command]) -> list[list[Command]]:
+    """Return the commands in parts, of which one is sent while the replies to that before it are read."""
     if len(commands) <= PORTION:
         return [commands]
     return [commands[start : start + PORTION] for start in range(0, len(commands), PORTION)]

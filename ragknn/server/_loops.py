@@ -7,9 +7,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
-import redis.asyncio
-
-from ragknn.server._connection import aclose
+from ragknn.server._connection import AsyncClient, aclose
 
 
 @dataclass(slots=True)
@@ -24,7 +22,7 @@ class _OfLoop:
     """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    client: redis.asyncio.Redis | None = None
+    client: AsyncClient | None = None
     keeper: AsyncGenerator[None, None] | None = None
 
 
@@ -40,7 +38,7 @@ class LoopClients:
         return self._here.lock
 
     @property
-    def client(self) -> redis.asyncio.Redis | None:
+    def client(self) -> AsyncClient | None:
         """The client of the running loop, or the newest where none runs; None where there is none."""
         try:
             return self._here.client
@@ -52,7 +50,7 @@ class LoopClients:
     def _here(self) -> _OfLoop:
         return self._loops.setdefault(asyncio.get_running_loop(), _OfLoop())
 
-    async def keep(self, client: redis.asyncio.Redis) -> redis.asyncio.Redis:
+    async def keep(self, client: AsyncClient) -> AsyncClient:
         """Take a new client for the running loop, and return it; or the one that another task was quicker to make."""
         here = self._here
         if here.client is None:
@@ -83,7 +81,7 @@ class LoopClients:
             # Otherwise its keeper is let go of here, and closed by its own loop.
 
 
-async def _keeping(client: redis.asyncio.Redis) -> AsyncGenerator[None, None]:
+async def _keeping(client: AsyncClient) -> AsyncGenerator[None, None]:
     try:
         yield
     finally:

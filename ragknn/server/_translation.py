@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -9,7 +11,7 @@ import redis
 import redis.asyncio
 from redis.exceptions import MaxConnectionsError
 
-from ragknn.errors import CommandRefused, ConfigurationError, ConnectionFailed, ServerError
+from ragknn.errors import CommandRefused, ConfigurationError, ConnectionFailed, ServerError, UnsupportedServer
 from ragknn.server._pool import AsyncPool, Pool
 from ragknn.server._sentinel import Door
 
@@ -18,8 +20,28 @@ from ragknn.server._sentinel import Door
 HANGING_UP = ("reset by peer", "closed by server", "broken pipe", "\\x15")
 # In the words of OpenSSL: what a server answers to a client without a certificate, or with one that it does not know.
 REFUSING_CLIENT = ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE", "UNKNOWN_CA", "BAD_CERTIFICATE")
+_SECURED = (redis.connection.SSLConnection, redis.asyncio.connection.SSLConnection)
 # In the words of asyncio: a connection was made under another event loop, which is closed by now, or is not.
 OTHER_LOOP = ("Event loop is closed", "attached to a different loop")
+
+
+@dataclass(frozen=True, slots=True)
+class _About:
+    """What is connected to.
+
+    Attributes:
+        address: as it is shown.
+        options: of its connections.
+        is_secured: whether they are TLS.
+        patience: seconds in which a client of ours waits for a free connection; None: the client is another's.
+        cluster: whether it is a node of a cluster, or its first ones.
+    """
+
+    address: str
+    options: Mapping[str, Any]
+    is_secured: bool
+    patience: float | None
+    cluster: bool = False
 
 
 class translated:  # noqa: N801  # read as the function that it stands for; a generator would take as long as a small reply
@@ -36,8 +58,8 @@ class translated:  # noqa: N801  # read as the function that it stands for; a ge
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, redis.RedisError | OSError):
-            raise _explain(error, self._client) from error
+        if isinstance(error, redis.RedisError | redis.exceptions.RedisClusterException | OSError):
+            raise explain(error, self._client) from error
         if isinstance(error, RuntimeError) and any(words in str(error) for words in OTHER_LOOP):
             raise ConfigurationError(
                 "expected a client whose connections belong to the running event loop, got one that was used under "
@@ -46,30 +68,69 @@ class translated:  # noqa: N801  # read as the function that it stands for; a ge
             ) from error
 
 
-def _explain(error: Exception, client: Any) -> ServerError:
+def explain(error: Exception, client: Any, node: str = "") -> ServerError:
+    """Return the error that says what is wrong; of a cluster, with the node by its name."""
+    if not node and not hasattr(client, "connection_pool"):  # a cluster none of whose first nodes lets its client in
+        nodes = ",".join(sorted(client.nodes_manager.startup_nodes))
+        return explain_cluster(error, nodes, client.get_connection_kwargs())
     # The async client wraps errors of connecting.
     cause = error.__cause__ if isinstance(error.__cause__, redis.RedisError) else error
-    address = _address(client)
+    return _explained(cause, _about(client, node))
+
+
+def explain_cluster(error: Exception, address: str, options: Mapping[str, Any]) -> ServerError:
+    """Return the error that says why none of the first nodes of a cluster lets its client in."""
+    about = _About(address, options, bool(options.get("ssl")), None, cluster=True)
+    cause = error
+    while isinstance(cause, redis.exceptions.RedisClusterException) and (under := cause.__cause__ or cause.__context__):
+        if not isinstance(under, redis.RedisError | redis.exceptions.RedisClusterException | OSError):
+            break
+        cause = under
+    if "cluster support disabled" in str(cause).lower():
+        return UnsupportedServer(
+            f"expected a Redis Cluster at {address}, got a single Redis: begin its URL with redis:// in place of "
+            "redis+cluster://"
+        )
+    if isinstance(cause, redis.exceptions.RedisClusterException):
+        return ConnectionFailed(f"expected a Redis Cluster at {address}, got: {cause}; `CLUSTER INFO` tells more")
+    if isinstance(cause, redis.ConnectionError | OSError) and not isinstance(cause, redis.AuthenticationError):
+        advice = _advice_on_tls(cause, about) or "check the URL and that the nodes run"
+        return ConnectionFailed(f"expected a node of a Redis Cluster at {address}, got: {cause}; {advice}")
+    return _explained(cause, about)
+
+
+def _explained(cause: BaseException, about: _About) -> ServerError:
+    address = about.address
     match cause:
         case redis.AuthenticationError():
+            every = ", and have every node of the cluster take it" if about.cluster else ""
+            scheme = "redis+cluster" if about.cluster else "redis"
             return ConnectionFailed(
                 f"expected a login that Redis at {address} accepts, got: {cause}; "
-                "put user and password into the URL, redis://user:password@host:6379, with / ? # @ and % "
-                "percent-encoded, or the password into RAGKNN_PASSWORD"
+                f"put user and password into the URL, {scheme}://user:password@host:6379, with / ? # @ and % "
+                f"percent-encoded, or the password into RAGKNN_PASSWORD{every}"
             )
         case redis.BusyLoadingError():
             return ConnectionFailed(f"Redis at {address} is still loading its data; try again soon")
         case redis.TimeoutError():
-            advice = _advice_on_tls(cause, client) or _advice_on_time(client)
+            advice = _advice_on_tls(cause, about) or _advice_on_time(about)
             return ConnectionFailed(
-                f"expected an answer from Redis at {address}{_in_time(cause, client)}, got none ({cause}); {advice}"
+                f"expected an answer from Redis at {address}{_in_time(cause, about)}, got none ({cause}); {advice}"
             )
         case MaxConnectionsError():
             return ConnectionFailed(
-                f"expected a free connection to Redis at {address}, got none: {cause}; {_advice_on_number(client)}"
+                f"expected a free connection to Redis at {address}, got none: {cause}; {_advice_on_number(about)}"
+            )
+        case redis.exceptions.ClusterDownError() | redis.exceptions.SlotNotCoveredError():
+            return ConnectionFailed(
+                f"expected a Redis Cluster that is whole, got from the node at {address}: {cause}; try again when it "
+                "is (`CLUSTER INFO` tells more)"
             )
         case redis.ConnectionError() | OSError():
-            advice = _advice_on_tls(cause, client) or "check the URL and that the server runs"
+            if about.cluster:  # a node that is killed hangs up too
+                advice = (about.is_secured and _advice_on_tls(cause, about)) or "try again when the cluster is whole"
+                return ConnectionFailed(f"expected the cluster's node at {address}, got: {cause}; {advice}")
+            advice = _advice_on_tls(cause, about) or "check the URL and that the server runs"
             return ConnectionFailed(
                 f"expected Redis at {address}, got: {cause}; {advice} (`ragknn doctor` checks both)"
             )
@@ -77,57 +138,62 @@ def _explain(error: Exception, client: Any) -> ServerError:
             return CommandRefused(f"Redis at {address} answered: {cause}")
 
 
-def _in_time(cause: redis.TimeoutError, client: Any) -> str:
-    options = client.connection_pool.connection_kwargs
-    seconds = options.get("socket_connect_timeout" if "connecting" in str(cause) else "socket_timeout")
+def _in_time(cause: redis.TimeoutError, about: _About) -> str:
+    seconds = about.options.get("socket_connect_timeout" if "connecting" in str(cause) else "socket_timeout")
     return " in time" if seconds is None else f" within {seconds:g} seconds"
 
 
-def _advice_on_time(client: Any) -> str:
-    if _is_ours(client):
+def _advice_on_time(about: _About) -> str:
+    if about.patience is not None:
         return "check whether the server hangs or has too much to do, or raise the timeout, or RAGKNN_TIMEOUT"
+    if about.cluster:
+        return "check whether the node hangs or has too much to do, or raise the timeout"
     return "check whether the server hangs or has too much to do, or make the client with a longer socket_timeout"
 
 
-def _advice_on_number(client: Any) -> str:
-    if _is_ours(client):
-        seconds = client.connection_pool.patience
+def _advice_on_number(about: _About) -> str:
+    if about.patience is not None:
+        seconds = about.patience
         return f"in {seconds:g} seconds none became free: ask less at once, or end the URL in ?max_connections=NUMBER"
     return "make the client with a redis.BlockingConnectionPool, which waits for one, or with more max_connections"
 
 
-def _is_ours(client: Any) -> bool:
-    return isinstance(client.connection_pool, Pool | AsyncPool)
-
-
-def _advice_on_tls(cause: Exception, client: Any) -> str:
+def _advice_on_tls(cause: Exception, about: _About) -> str:
     """Return what to do about an error of connecting that may come of TLS on one side only; else nothing."""
-    secured = (redis.connection.SSLConnection, redis.asyncio.connection.SSLConnection)
+    plain, secured = ("redis+cluster://", "rediss+cluster://") if about.cluster else ("redis://", "rediss://")
     hung_up = any(sign in str(cause).lower() for sign in HANGING_UP)
-    if not issubclass(client.connection_pool.connection_class, secured):
-        return "if the port speaks TLS, use rediss:// in place of redis://" if hung_up else ""
+    if not about.is_secured:
+        return f"if the port speaks TLS, use {secured} in place of {plain}" if hung_up else ""
     if "CERTIFICATE_VERIFY_FAILED" in str(cause):
         if "mismatch" in str(cause):
             return (
                 "name the server in the URL as its certificate does, or end the URL in ?ssl_check_hostname=no to take "
                 "the certificate for any name"
             )
-        return "name the file with the authority of its certificate: rediss://host:6380?ssl_ca_certs=FILE"
+        return f"name the file with the authority of its certificate: {secured}host:6380?ssl_ca_certs=FILE"
     if "No such file" in str(cause):
         return "see that the files are there which its options ssl_ca_certs, ssl_certfile and ssl_keyfile name"
     if hung_up or any(sign in str(cause) for sign in REFUSING_CLIENT):
         return (
             "if the server asks for a certificate of the client, name one that it knows: "
-            "rediss://host:6380?ssl_certfile=FILE&ssl_keyfile=FILE"
+            f"{secured}host:6380?ssl_certfile=FILE&ssl_keyfile=FILE"
         )
     if isinstance(cause, redis.TimeoutError) or "[SSL" in str(cause):
-        return "if the port does not speak TLS, use redis:// in place of rediss://"
+        return f"if the port does not speak TLS, use {plain} in place of {secured}"
     return ""
 
 
-def _address(client: Any) -> str:
-    options = client.connection_pool.connection_kwargs
+def _about(client: Any, node: str) -> _About:
+    pool = getattr(client, "connection_pool", None)
+    if pool is None:  # of a cluster
+        options = client.get_connection_kwargs()
+        kind = options.get("connection_class")
+        return _About(node, options, bool(options.get("ssl")) or kind in _SECURED, None, cluster=True)
+    options = pool.connection_kwargs
     door = options.get("connection_pool")
     if isinstance(door, Door):
-        return f"the service {door.service_name!r} of the Sentinel at {door.service.asked}"
-    return str(options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}")
+        address = f"the service {door.service_name!r} of the Sentinel at {door.service.asked}"
+    else:
+        address = str(options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}")
+    patience = pool.patience if isinstance(pool, Pool | AsyncPool) else None
+    return _About(address, options, issubclass(pool.connection_class, _SECURED), patience)

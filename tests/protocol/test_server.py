@@ -104,7 +104,7 @@ def parsed(first_key):
 
 WITHOUT, WITH, UNTOLD = (
     "got a node of a Redis Cluster without",
-    "on which ragknn does not run",
+    r"begin the URL with redis\+cluster://",
     "does not tell this user",
 )
 
@@ -128,6 +128,22 @@ def test_a_node_of_a_cluster_is_asked_for_its_coordinator(command, partitions, w
     assert next(flow) == [("COMMAND", "INFO", "FT.SEARCH"), ("SEARCH.CLUSTERINFO",)]
     with pytest.raises(UnsupportedServer, match=words):
         flow.send([command, partitions])
+
+
+@pytest.mark.parametrize("command", [about_search(0), parsed(0)])
+def test_a_cluster_that_is_reached_as_a_whole_is_taken(command):
+    flow = checked_server({**NODE, b"primaries": 3}, [])
+    next(flow)
+    with pytest.raises(StopIteration) as stop:
+        flow.send([command, PARTITIONS])
+    assert stop.value.value == replace(PLAIN, mode="cluster", coordinator=True, primaries=3)
+
+
+def test_a_cluster_is_asked_in_resp3():
+    flow = checked_server([*hello_in_resp2(mode=b"cluster"), b"primaries", 3], [])
+    next(flow)
+    with pytest.raises(UnsupportedServer, match="expected RESP3 on a Redis Cluster, got RESP2"):
+        flow.send([about_search(0), PARTITIONS])
 
 
 def test_a_node_without_search_has_no_coordinator():

@@ -12,7 +12,6 @@ from servers import READY_SECONDS, private_server
 from ragknn import AsyncIndex, HashingEmbedder, Index, UnsupportedServer, list_indexes
 
 NODE = "got a node of a Redis Cluster without, which finds only what it has itself: run Redis 8 with its own search"
-CLIENT = "expected a client of a single Redis, got a RedisCluster"
 
 
 def free_port():
@@ -49,13 +48,18 @@ def test_a_url_of_a_node_is_refused(port, protocol):
         Index("doc", client=client, embedder=HashingEmbedder(8)).open()
 
 
-def test_a_client_of_a_cluster_is_refused(port):
-    with redis.RedisCluster(host="127.0.0.1", port=port) as client, pytest.raises(UnsupportedServer, match=CLIENT):
-        Index("doc", client=client)
+def test_so_is_a_cluster_of_such_nodes(port):
+    url = f"redis+cluster://127.0.0.1:{port}"
+    with pytest.raises(UnsupportedServer, match=NODE):
+        Index("doc", url=url, embedder=HashingEmbedder(8)).open()
+    with pytest.raises(UnsupportedServer, match=NODE):
+        asyncio.run(AsyncIndex("doc", url=url, embedder=HashingEmbedder(8)).open())
+    with redis.RedisCluster(host="127.0.0.1", port=port) as client, pytest.raises(UnsupportedServer, match=NODE):
+        Index("doc", client=client, embedder=HashingEmbedder(8)).open()
 
     async def open_async():
         async with redis.asyncio.RedisCluster(host="127.0.0.1", port=port) as client:
-            AsyncIndex("doc", client=client)
+            await AsyncIndex("doc", client=client, embedder=HashingEmbedder(8)).open()
 
-    with pytest.raises(UnsupportedServer, match=CLIENT):
+    with pytest.raises(UnsupportedServer, match=NODE):
         asyncio.run(open_async())

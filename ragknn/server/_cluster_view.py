@@ -1,0 +1,66 @@
+"""What the nodes of a cluster say of it: whose each slot is, which are being moved, and which node has failed. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ragknn._protocol.flows import Command
+from ragknn._protocol.replies import as_mapping, as_text
+
+ASK_VIEW: Command = ("CLUSTER", "NODES")
+ASK_PARTITIONS: Command = ("SEARCH.CLUSTERINFO",)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A cluster as all of its primaries see it.
+
+    Attributes:
+        owners: id of each primary with its slots, as it says itself.
+        leaving: slots that are being moved away, with the name of the node that still has them.
+        trouble: why it is not known whether a search reaches all of it; empty where it is.
+    """
+
+    owners: frozenset[tuple[str, tuple[str, ...]]]
+    leaving: tuple[tuple[str, str], ...]
+    trouble: str
+
+    def is_as(self, other: View | None) -> bool:
+        """Whether every slot is where it was in another view."""
+        return other is not None and other.owners == self.owners
+
+
+def read_view(replies: Mapping[str, Any]) -> View:
+    """Read the answers of the primaries, by their names, to `ASK_VIEW`; an error in place of one that gave none."""
+    owners: dict[str, tuple[str, ...]] = {}
+    leaving: list[tuple[str, str]] = []
+    with_slots: set[str] = set()
+    trouble = ""
+    for name, reply in replies.items():
+        if isinstance(reply, Exception):
+            trouble = trouble or f"the node at {name} cannot be asked ({reply})"
+            continue
+        for line in as_text(reply).removeprefix("txt:").splitlines():
+            node, _, flags, _, _, _, _, _, *slots = line.split()
+            own = flags.split(",")
+            if "myself" in own:
+                owners[node] = tuple(one for one in slots if not one.startswith("["))
+                leaving += ((name, one.strip("[]").partition("->-")[0]) for one in slots if "->-" in one)
+                if "master" not in own:
+                    trouble = trouble or f"the node at {name} has become a replica"
+            if slots and "master" in own:
+                with_slots.add(node)
+                if {"fail", "fail?", "noaddr"} & {*own}:
+                    trouble = trouble or f"a node does not answer to that at {name}"
+    if with_slots != {node for node, slots in owners.items() if slots}:
+        trouble = trouble or "its nodes have not agreed yet on whose the slots are"
+    return View(frozenset(owners.items()), tuple(leaving), trouble)
+
+
+def partitions_of(reply: Any) -> int:
+    """Return how many parts the search module asks, as it answers to `ASK_PARTITIONS`; 0 if it does not tell."""
+    if isinstance(reply, Exception):
+        return 0
+    return int(as_mapping(reply).get("num_partitions", 0))

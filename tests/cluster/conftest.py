@@ -1,0 +1,47 @@
+"""A cluster for the tests of this folder, which run where it is named: `make cluster`, or `pytest tests/cluster`."""
+
+from itertools import count
+
+import pytest
+from clusters import PRIMARIES, running_cluster
+
+_numbers = count()
+
+
+def pytest_ignore_collect(config):
+    """Leave the tests of one server as quick as they are."""
+    return None if any("cluster" in argument for argument in config.args) else True
+
+
+@pytest.fixture(scope="session")
+def bed(tmp_path_factory):
+    """A cluster that stays as it is."""
+    with running_cluster(tmp_path_factory.mktemp("cluster")) as bed:
+        yield bed
+
+
+@pytest.fixture
+def own_bed(tmp_path):
+    """A cluster that a test may break."""
+    with running_cluster(tmp_path) as bed:
+        yield bed
+
+
+@pytest.fixture
+def name(bed):
+    """Name of an index of which nothing is to be left when it is dropped."""
+    return f"index{next(_numbers)}"
+
+
+@pytest.fixture
+def left(bed):
+    """What there is of an index on all nodes."""
+
+    def keys_of(name):
+        return sorted(
+            key.decode()
+            for node in bed.nodes[:PRIMARIES]
+            for key in node.client.scan_iter(f"ragknn:{name}*", count=1000)
+        )
+
+    return keys_of

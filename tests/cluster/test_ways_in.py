@@ -1,0 +1,166 @@
+"""The ways to say which cluster is meant, and what is said of those that lead to none."""
+
+import asyncio
+
+import pytest
+import redis
+import redis.asyncio
+from click.testing import CliRunner
+from clusters import free_ports
+from servers import private_server
+
+from ragknn import (
+    AsyncIndex,
+    ConfigurationError,
+    ConnectionFailed,
+    HashingEmbedder,
+    Index,
+    UnsupportedServer,
+    list_indexes,
+)
+from ragknn.cli import cli
+
+EMBEDDER = HashingEmbedder(16)
+
+
+def refused(error, words, **options):
+    """Both worlds refuse it, with the same words."""
+
+    async def opened():
+        async with AsyncIndex("doc", embedder=EMBEDDER, timeout=2, **options):
+            pass
+
+    with pytest.raises(error, match=words):
+        Index("doc", embedder=EMBEDDER, timeout=2, **options).open()
+    with pytest.raises(error, match=words):
+        asyncio.run(opened())
+
+
+def test_a_url_names_some_nodes(faces, bed, name):
+    [dead] = free_ports(1)
+    alive = bed.primaries[2].proxy
+    for url in (f"redis+cluster://127.0.0.1:{alive}", f"redis+cluster://127.0.0.1:{dead},127.0.0.1:{alive}/0"):
+        with faces.index(name, url=url, embedder=EMBEDDER) as index:
+            assert index.server.primaries == 3
+            index.drop()
+
+
+def test_a_flag_says_that_it_is_a_cluster(faces, bed, name, monkeypatch):
+    url = f"redis://127.0.0.1:{bed.primaries[1].proxy}"
+    with faces.index(name, url=url, cluster=True, embedder=EMBEDDER) as index:
+        assert index.server.primaries == 3
+    monkeypatch.setenv("RAGKNN_URL", url)
+    with faces.index(name, cluster=True, embedder=EMBEDDER) as index:
+        assert index.drop() == 0
+
+
+@pytest.mark.parametrize("decode", [False, True])
+def test_a_client_is_used_and_left_open(bed, name, decode):
+    port = bed.primaries[0].proxy
+    with redis.RedisCluster(port=port, host="127.0.0.1", protocol=3, decode_responses=decode) as client:
+        with Index(name, client=client, embedder=EMBEDDER) as index:
+            assert (index.server.primaries, index.client) == (3, client)
+        assert client.ping()
+
+    async def use():
+        async with redis.asyncio.RedisCluster(
+            port=port, host="127.0.0.1", protocol=3, decode_responses=decode
+        ) as client:
+            async with AsyncIndex(name, client=client, embedder=EMBEDDER) as index:
+                assert await index.count() == 0
+                await index.drop()
+            assert await client.ping()
+
+    asyncio.run(use())
+
+
+def test_a_client_of_the_other_world_is_refused(bed):
+    port = bed.primaries[0].proxy
+    with redis.RedisCluster(port=port, host="127.0.0.1") as client:
+        with pytest.raises(TypeError, match=r"expected client as a redis\.asyncio\.RedisCluster object"):
+            AsyncIndex("doc", client=client)
+        with (
+            pytest.raises(UnsupportedServer, match="RESP2"),
+            redis.RedisCluster(port=port, host="127.0.0.1", protocol=2) as old,
+        ):
+            Index("doc", client=old, embedder=EMBEDDER).open()
+    with pytest.raises(TypeError, match=r"expected client as a redis\.RedisCluster object"):
+        Index("doc", client=redis.asyncio.RedisCluster(port=port, host="127.0.0.1"))
+    with (
+        redis.Redis() as single,
+        pytest.raises(ValueError, match="expected a RedisCluster as client with cluster=True"),
+    ):
+        Index("doc", client=single, cluster=True)
+
+
+def test_a_plain_server_is_no_cluster(redis_url, tmp_path):
+    [port] = free_ports(1)
+    with private_server(tmp_path, "--port", str(port)):
+        words = "got a single Redis: begin its URL with redis:// in place of redis"
+        refused(UnsupportedServer, words, url=f"redis+cluster://127.0.0.1:{port}")
+    refused(ConfigurationError, "the URL of a node with cluster=True", url=redis_url, cluster=True)
+
+
+def test_a_node_is_no_single_server(bed):
+    refused(UnsupportedServer, r"redis\+cluster://", url=f"redis://127.0.0.1:{bed.primaries[0].proxy}")
+
+
+def test_nobody_is_there():
+    dead = free_ports(2)
+    url = "redis+cluster://" + ",".join(f"127.0.0.1:{port}" for port in dead)
+    refused(ConnectionFailed, f"127.0.0.1:{dead[0]}", url=url)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("redis+cluster://host:7000/3", "expected no number of a database"),
+        ("redis+cluster://host:7000?db=3", "expected no number of a database"),
+        ("redis+cluster://host:7000,host:99999", "a port is a number up to 65535"),
+        ("redis+cluster://host:7000?colour=red", "expected options that redis-py knows of a cluster, got colour"),
+        ("redis+cluster://host:7000?address_map=10.0.0.1", "expected address_map as pairs"),
+        ("redis+cluster://host:7000?address_map=a:1=b", "expected address_map as pairs"),
+        ("redis+cluster://user:secret@host:7000/3", r"user:\*\*\*@host"),
+    ],
+)
+def test_urls_that_cannot_be_meant(url, words):
+    refused(ConfigurationError, words, url=url)
+
+
+def test_addresses_are_mapped(faces, bed, name):
+    """The cluster announces addresses that lead nowhere, and the map says which those are from here."""
+    [moved] = free_ports(1)
+    nodes = bed.primaries
+    pairs = ",".join(f"127.0.0.1:{node.proxy}=localhost:{node.proxy}" for node in nodes)
+    url = f"redis+cluster://127.0.0.1:{nodes[0].proxy}?address_map="
+    with faces.index(name, url=url + pairs, embedder=EMBEDDER) as index:
+        reached = {node.name for node in index.client.nodes_manager.get_nodes_by_server_type("primary")}
+        assert len(reached) == 3
+        assert index.drop() == 0
+    away = f"127.0.0.1:{nodes[1].proxy}=127.0.0.1:{moved}"
+    with pytest.raises(ConnectionFailed, match=f"expected the cluster's node at 127.0.0.1:{moved}"):
+        faces.index(name, url=url + away, embedder=EMBEDDER, timeout=2).open()
+
+
+def test_a_password_on_some_nodes_only(bed, own_password):
+    words = (
+        f"expected a login that Redis at 127.0.0.1:{own_password.proxy} accepts.*have every node of the cluster take it"
+    )
+    refused(ConnectionFailed, words, url=f"redis+cluster://127.0.0.1:{bed.primaries[0].proxy}")
+
+
+@pytest.fixture
+def own_password(bed):
+    """A node that asks for a password, as no other does."""
+    node = bed.primaries[2]
+    node("CONFIG", "SET", "requirepass", "secret")
+    node.client.connection_pool.connection_kwargs["password"] = "secret"
+    yield node
+    node("CONFIG", "SET", "requirepass", "")
+
+
+def test_the_command_takes_the_url(bed, monkeypatch):
+    monkeypatch.setenv("RAGKNN_URL", bed.url)
+    found = CliRunner().invoke(cli, ["doctor"], prog_name="ragknn")
+    assert "redis+cluster://" in found.stdout
+    assert list_indexes(bed.url) == list_indexes(f"redis+cluster://127.0.0.1:{bed.primaries[2].proxy}")
