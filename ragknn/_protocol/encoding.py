@@ -117,7 +117,7 @@ def _is_surely_fine(dumped: str) -> bool:
         dumped.isascii() or dumped.encode()
     except UnicodeEncodeError:
         return False
-    return dumped.count("{") + dumped.count("[") <= DEEPEST_METADATA
+    return len(dumped) <= DEEPEST_METADATA or dumped.count("{") + dumped.count("[") <= DEEPEST_METADATA
 
 
 _TOO_DEEP = f"expected metadata of at most {DEEPEST_METADATA} levels, got it nested too deeply: flatten it"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from hashlib import blake2b
 
 from ragknn._checks import check_unicode
@@ -23,43 +24,49 @@ def text_identity(passage: Passage) -> str:
 
 
 class Hashing:
-    """Makes digests of rows of parts that all begin with the same ones: of all rows a different one.
+    """Makes digests of rows of parts: of two rows the same only if all their parts are.
 
     Args:
-        first: the parts that all rows begin with.
+        first: parts that all rows begin with.
+        last: parts that all rows end with.
     """
 
-    __slots__ = ("_begun",)
+    __slots__ = ("_begun", "_end")
 
-    def __init__(self, *first: str | bytes) -> None:
-        self._begun = blake2b(digest_size=16)
-        self._begun = self._with(first)
+    def __init__(self, first: Sequence[str] = (), last: Sequence[str] = ()) -> None:
+        self._begun = blake2b(b"".join(map(_framed, first)), digest_size=16)
+        self._end = b"".join(map(_framed, last))
 
     def __call__(self, *parts: str | bytes) -> str:
-        """Return the digest of the first parts and these.
+        """Return the digest of a row with these parts between its first and its last ones.
 
         Raises:
             ValueError: a part holds what UTF-8 cannot.
         """
-        return self._with(parts).hexdigest()
-
-    def _with(self, parts: tuple[str | bytes, ...]) -> blake2b:
         hashed = self._begun.copy()
-        for part in parts:
-            try:
-                blob = part if isinstance(part, bytes) else part.encode()
-            except UnicodeEncodeError:
-                check_unicode(str(part), "the document")
-                raise
-            hashed.update(_framed_length(len(blob)) + blob)  # so that no two different rows of parts look alike
-        return hashed
+        try:
+            for part in parts:
+                blob = part.encode() if isinstance(part, str) else part
+                hashed.update(_length(len(blob)) + blob)
+        except UnicodeEncodeError:
+            for part in parts:
+                check_unicode(part if isinstance(part, str) else "", "the document")
+            raise
+        hashed.update(self._end)
+        return hashed.hexdigest()
 
 
-_framed_length = struct.Struct(">Q").pack
+_length = struct.Struct(">Q").pack
+
+
+def _framed(part: str) -> bytes:
+    """Return a part behind its length, so that no two different rows of parts look alike."""
+    return _length(len(part.encode())) + part.encode()
+
 
 # Of everything that decides which passages and vectors are stored of a document.
 text_hash = Hashing()
-_hash_of_vector = Hashing("vector")
+_hash_of_vector = Hashing(["vector"])
 
 
 def vector_hash(document_id: str, text: str, vector: bytes) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from ragknn._protocol.finding import matching_passages, scan
-from ragknn._protocol.flows import Flow
+from ragknn._protocol.flows import Ahead, Flow
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import Fragment
@@ -24,9 +24,8 @@ class Inventory:
 
     def take(self, passage_keys: Iterable[str]) -> None:
         """Take note of passages by their keys."""
-        split, near = self._keys.split_passage, self._near
-        for key in passage_keys:
-            document_id, number = split(key)
+        near = self._near
+        for document_id, number in self._keys.split_passages(passage_keys):
             if number < _NEAR:
                 near[document_id] = near.get(document_id, 0) | 1 << number
             else:
@@ -69,9 +68,11 @@ class Inventory:
 def look_through(keys: Keys) -> Flow[Inventory]:
     """Return what there is of all documents of the index, those that lost their record too."""
     found = Inventory(keys)
-    cursor = 0
+    begun = yield Ahead(scan(keys.passage_prefix, 0))
     while True:
-        cursor, some = yield from scan(keys.passage_prefix, cursor)
+        cursor, some = yield begun
+        if cursor:  # the server looks for more while these are noted
+            begun = yield Ahead(scan(keys.passage_prefix, cursor))
         found.take(some)
         if not cursor:
             return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import blake2b
@@ -141,6 +142,13 @@ class Keys:
         """Key of the hash with the record of a document: that of its first passage."""
         return f"{self.passage_prefix}{{{_encode_key(document_id)}}}:0"
 
+    def records(self, document_ids: Sequence[str]) -> list[str]:
+        """Return the keys of the records of several documents."""
+        begin = f"{self.passage_prefix}{{"
+        if _UNSAFE_IN_KEY.search("".join(document_ids)) is not None:
+            document_ids = list(map(_encode_key, document_ids))
+        return [f"{begin}{one}{FIRST}" for one in document_ids]
+
     def passages(self, document_id: str) -> str:
         """Prefix of the keys of a document's passages."""
         return f"{self.passage_prefix}{{{_encode_key(document_id)}}}:"
@@ -158,6 +166,13 @@ class Keys:
         # Neither the name of an index nor an encoded id has braces.
         encoded, _, number = passage_key[passage_key.index("{") + 1 :].rpartition("}:")
         return _decode_percent(encoded) if "%" in encoded else encoded, int(number)
+
+    def split_passages(self, passage_keys: Iterable[str]) -> Iterator[tuple[str, int]]:
+        """Do the same for many keys of this store."""
+        begin = len(self.passage_prefix) + 1
+        for key in passage_keys:
+            encoded, _, number = key[begin:].rpartition("}:")
+            yield _decode_percent(encoded) if "%" in encoded else encoded, int(number)
 
 
 def field_alias(field_name: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Literal, TypeAlias
 
 from ragknn._protocol.kept import Kept
@@ -42,7 +44,12 @@ class Place:
 
     def records(self, document_id: str) -> tuple[str, ...]:
         """Return the keys of the hashes that may hold the record of a document, the first that does being right."""
-        record = self.keys.record(document_id)
+        return tuple(self.records_of([document_id])[0])
+
+    def records_of(self, document_ids: Sequence[str]) -> tuple[list[str], int]:
+        """Return these keys of several documents, one document after the other, and how many each has."""
+        records = self.keys.records(document_ids)
         if self.schema.format == FORMAT:
-            return (record,)
-        return (self.keys.earlier_record(document_id), record)  # another process may be moving the index
+            return records, 1
+        pairs = zip(map(self.keys.earlier_record, document_ids), records, strict=True)
+        return list(chain.from_iterable(pairs)), 2  # another process may be moving the index

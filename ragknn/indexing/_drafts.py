@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ragknn._checks import check_unicode
 from ragknn._ids import passage_id
 from ragknn._protocol.encoding import encode_tag
-from ragknn._protocol.hashing import Hashing, vector_hash
+from ragknn._protocol.hashing import Hashing, text_hash, vector_hash
 from ragknn._protocol.layout import Details, Dumped, details_hash, details_of, dump_details, find_gaps
 from ragknn._protocol.schema import OnBadField, Schema
 from ragknn.records import Document, Passage
@@ -96,13 +96,33 @@ class Draft(ABC):
         return self
 
 
-_hash_of = Hashing("document")
-
 Cut: TypeAlias = Callable[[Document], Sequence[Passage]]
 """Makes the passages of a document."""
 
 Drafting: TypeAlias = Callable[[Any, OnBadField], Draft]
 """Makes a draft of an item, such as a document; raises ValueError where it cannot be stored."""
+
+Drafted: TypeAlias = Callable[[Any], Draft | str]
+"""Gives the draft of an item, or the reason why it cannot be stored."""
+
+
+def drafted_by(draft: Drafting, on_bad_field: OnBadField) -> Drafted:
+    """Return what makes drafts in this way, and gives the reason where it fails."""
+
+    def drafted(item: Any) -> Draft | str:
+        try:
+            return draft(item, on_bad_field)
+        except (ValueError, RecursionError) as error:
+            return reason_of(error)
+
+    return drafted
+
+
+def reason_of(error: ValueError | RecursionError) -> str:
+    """Return why a document cannot be stored."""
+    if isinstance(error, RecursionError):
+        return "expected plain metadata, got it nested too deeply; flatten it"
+    return str(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +159,13 @@ class _ToCut(Draft):
         document = self.document
         if _newer_parts(document):
             return ""
-        return _hash_of(document.id, document.text, self.cutting.splitter.earlier_fingerprint)
+        return text_hash("document", document.id, document.text, self.cutting.splitter.earlier_fingerprint)
 
     def hash_before(self) -> str:
         document, before = self.document, self.cutting.before
         if before is None:
             return ""
-        return _hash_of(document.id, document.text, before.fingerprint, *_newer_parts(document))
+        return text_hash("document", document.id, document.text, before.fingerprint, *_newer_parts(document))
 
 
 def drafting_documents(
@@ -165,13 +185,15 @@ def drafting_documents(
         before: the splitter that the index had before, if that was another.
     """
     fingerprint = splitter.fingerprint
+    usual = Hashing(["document"], [fingerprint])  # the same, for documents without newer parts
     cutting = _Cutting(splitter, cut, embedded_text, before)
 
     def draft(document: Document, on_bad_field: OnBadField) -> Draft:
         document_id, text = document.id, document.text
         encode_tag(document_id, "the id")  # refuses one that is too long
         check_unicode(text, "the text")
-        hashed = _hash_of(document_id, text, fingerprint, *_newer_parts(document))
+        newer = _newer_parts(document)
+        hashed = text_hash("document", document_id, text, fingerprint, *newer) if newer else usual(document_id, text)
         dumped = [dump_details(document.label, document.metadata)]
         details, pages = details_hash(dumped), document.page_starts
         return _ToCut(document_id, hashed, details, dumped, schema, on_bad_field, True, pages, document, cutting)

@@ -2,14 +2,14 @@
 
 Each stage holds a few documents at most, and begins the next without waiting for it:
 
-    taken from the input  ->  looked up  ->  cut  ->  embedded  ->  written  ->  settled: counted, or failed
+    taken from the input  ->  drafted, looked up  ->  cut  ->  embedded  ->  written  ->  settled: counted, or failed
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from logging import DEBUG
@@ -21,16 +21,16 @@ from ragknn._logs import EMBEDDING, SPLITTING, WRITING
 from ragknn._protocol.flows import Ahead, Begun, Flow, Work
 from ragknn._protocol.place import Place
 from ragknn._protocol.presence import gone
-from ragknn._protocol.stored import stored_details, stored_records
+from ragknn._protocol.stored import NOTHING, Hashes, LookedUp, look_up, stored_details
 from ragknn._protocol.vectors import as_vectors
 from ragknn._protocol.version import named_birth
 from ragknn._protocol.writing import MOVED, Outcome, write_documents
 from ragknn.errors import EmbeddingError, InvalidVectors
-from ragknn.indexing._drafts import Drafting
+from ragknn.indexing._batches import CHARACTERS_PER_BATCH, characters_of, in_writes, taken
+from ragknn.indexing._drafts import Draft, Drafting, drafted_by
 from ragknn.indexing._owners import ids_of_others
 from ragknn.indexing._pending import Pending, pending_of, storable, writes_of
 from ragknn.indexing._policy import Policy
-from ragknn.indexing._ready import ReadyDocument
 from ragknn.indexing._tally import Tally
 
 # Passages embedded in one call, of several documents where they are short: enough for the model to sort them by length,
@@ -40,11 +40,6 @@ PASSAGES_PER_CALL = 128
 CALLS_AHEAD = 2
 # Batches that are written at a time: while the server works at one, the next is packed.
 WRITES_AHEAD = 2
-# Characters after which a batch is read no further.
-CHARACTERS_PER_BATCH = 2_000_000
-# Of texts and vectors that are written at a time. A socket takes some 200 kB before it makes who sends wait until the
-# server has nearly all of them behind it; what is written ahead fits, so that neither waits for the other.
-BYTES_PER_WRITE = 64_000
 # Times that a document is looked up again because another writer changed it meanwhile.
 ATTEMPTS = 3
 
@@ -94,7 +89,7 @@ class Line:
         self._tell = tell
         self._renew = renew
         self._under_way: set[str] = set()  # ids of what is taken and not settled
-        self._looked_up: deque[tuple[Sequence[Any], Begun]] = deque()
+        self._looked_up: deque[tuple[Sequence[Any], Mapping[str, Draft | str], Begun]] = deque()
         self._unembedded: deque[tuple[Pending, int]] = deque()  # passages, by their numbers
         self._embedding: deque[tuple[Sequence[tuple[Pending, int]], Begun]] = deque()
         self._writing: deque[tuple[Sequence[Pending], Begun]] = deque()
@@ -113,7 +108,7 @@ class Line:
         broken: Exception | None = None
         while broken is None:
             batch, broken = yield Work(
-                partial(taken, source, self._policy.batch_size, CHARACTERS_PER_BATCH, _characters), borrows=True
+                partial(taken, source, self._policy.batch_size, CHARACTERS_PER_BATCH, characters_of), borrows=True
             )
             if not batch and broken is None:
                 break
@@ -133,27 +128,62 @@ class Line:
         return self._place
 
     def _look_up(self, documents: Sequence[Any]) -> Flow[None]:
-        self._under_way.update(one.id for one in documents)
-        found = yield Ahead(stored_records(self._place, [one.id for one in documents]))
-        self._looked_up.append((documents, found))
+        """Make drafts of documents, and have looked up which of them differ from what is stored."""
+        ids = [one.id for one in documents]
+        self._under_way.update(ids)
+        drafts, expected = yield Work(partial(self._drafted, documents))
+        found = yield Ahead(look_up(self._place, ids, expected))
+        self._looked_up.append((documents, drafts, found))
+
+    def _drafted(self, documents: Sequence[Any]) -> tuple[Mapping[str, Draft | str], Sequence[Hashes]]:
+        """Return drafts of documents, by their ids, and what those have stored for which nothing is to be done.
+
+        No drafts where those that exist already are not even read.
+        """
+        nothing = [NOTHING] * len(documents)
+        if self._policy.on_existing != "replace":
+            return {}, nothing
+        drafted = drafted_by(self._draft, self._policy.on_bad_field)
+        drafts = {one.id: drafted(one) for one in documents}
+        if self._policy.dry_run:
+            return drafts, nothing
+        is_to_be_told = self._tally.is_to_be_told
+        return drafts, [
+            NOTHING if isinstance(draft, str) or is_to_be_told(draft.id) else (draft.text_hash, draft.details_hash)
+            for draft in drafts.values()
+        ]
 
     def _take_up(self) -> Flow[None]:
         """Cut the documents of the batch that was looked up first, and have them embedded, or written."""
-        documents, looked_up = self._looked_up.popleft()
-        known, counts = yield looked_up
+        documents, drafts, begun = self._looked_up.popleft()
+        looked_up: LookedUp = yield begun
+        others = looked_up.hashes
+        unchanged = [one.id for number, one in enumerate(documents) if number not in others]
+        self._under_way.difference_update(unchanged)
+        self._tally.unchanged += unchanged
+        self._tally.expected += looked_up.as_expected
+        if others:
+            yield from self._take_up_others([documents[number] for number in others], drafts, looked_up)
+        self._tell()
+
+    def _take_up_others(
+        self, documents: Sequence[Any], drafts: Mapping[str, Draft | str], looked_up: LookedUp
+    ) -> Flow[None]:
+        known = list(looked_up.hashes.values())
         if self._policy.dry_run:
             known = [self._tally.written.get(one.id, stored) for one, stored in zip(documents, known, strict=True)]
         of_others: set[str] = set()
         if self._policy.dry_run or self._policy.on_existing != "replace":  # else it is noticed when it is written
             of_others = yield from ids_of_others(self._place, documents, known)
         already = len(self._tally.unchanged)
+        draft_of = (lambda one: drafts[one.id]) if drafts else drafted_by(self._draft, self._policy.on_bad_field)
         pending: list[Pending] = yield Work(
-            lambda: list(pending_of(documents, known, self._draft, self._policy, self._tally, of_others))
+            lambda: list(pending_of(documents, known, draft_of, self._policy, self._tally, of_others))
         )
         cut = sum(len(one.passages) for one in pending) if SPLITTING.isEnabledFor(DEBUG) else 0
         SPLITTING.debug("of %d documents %d are to be written, in %d passages", len(documents), len(pending), cut)
         self._under_way.difference_update({one.id for one in documents} - {one.draft.id for one in pending})
-        count_of = dict(zip((one.id for one in documents), counts, strict=True))
+        count_of = dict(zip((one.id for one in documents), looked_up.passages.values(), strict=True))
         self._tally.expected += sum(map(count_of.__getitem__, self._tally.unchanged[already:]))
         for one in pending:
             one.kept = 0 if one.passages else count_of[one.draft.id]
@@ -168,7 +198,6 @@ class Line:
             self._unembedded.extend((one, number) for one in pending for number in sorted(one.unembedded))
             yield from self._write([one for one in pending if not one.unembedded])
             yield from self._have_embedded()
-        self._tell()
 
     def _compare(self, pending: Sequence[Pending]) -> Flow[None]:
         """Have looked up what documents with another label or metadata had before, which tells why they are updated."""
@@ -230,7 +259,7 @@ class Line:
         yield from self._write(complete)
 
     def _write(self, pending: Sequence[Pending]) -> Flow[None]:
-        for part in _in_writes(pending, self._policy.batch_size):
+        for part in in_writes(pending, self._policy.batch_size):
             writes = yield Work(partial(writes_of, self._place.schema, part, self._policy, self._tally))
             written = {one.id for one in writes}
             for one in part:
@@ -306,48 +335,3 @@ def outcomes_of(place: Place, begun: Begun, behind: Iterable[Begun]) -> Flow[lis
         yield from behind
         raise gone(place.keys)
     return outcomes
-
-
-def taken(
-    source: Iterator[Any], most: int, largest: int, size: Callable[[Any], int]
-) -> tuple[list[Any], Exception | None]:
-    """Return the next items, none at the end, and why the input broke off after them, if it did.
-
-    Args:
-        source: the input.
-        most: how many are taken at most.
-        largest: the size of all together after which no more are taken.
-        size: tells that of one.
-    """
-    batch: list[Any] = []
-    reached = 0
-    try:
-        for item in islice(source, most):
-            batch.append(item)
-            reached += size(item)
-            if reached > largest:
-                break
-    except Exception as error:  # whatever it is, it is raised when what came before it is stored
-        return batch, error
-    return batch, None
-
-
-def _characters(item: Any) -> int:
-    if isinstance(item, ReadyDocument):
-        return sum(len(passage.text) for passage in item.passages)
-    return len(getattr(item, "text", ""))
-
-
-def _in_writes(pending: Sequence[Pending], most: int) -> Iterator[list[Pending]]:
-    """Yield the documents in parts, each of so many at most, and of no more bytes than can be held twice over."""
-    part: list[Pending] = []
-    size = 0
-    for one in pending:
-        own = one.size
-        if part and (len(part) == most or size + own > BYTES_PER_WRITE):
-            yield part
-            part, size = [], 0
-        part.append(one)
-        size += own
-    if part:
-        yield part

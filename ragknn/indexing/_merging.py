@@ -19,6 +19,7 @@ from ragknn._protocol.reading import FIELDS, Stored, read_stored
 from ragknn._protocol.vectors import as_vectors
 from ragknn._protocol.version import named_birth
 from ragknn._protocol.writing import MOVED, Change, Replacement, write_documents
+from ragknn.indexing._drafts import drafted_by
 from ragknn.indexing._line import CHANGED_MEANWHILE, PASSAGES_PER_CALL, Embedding
 from ragknn.indexing._making_again import searched_by_now
 from ragknn.indexing._owners import ids_of_others, owners_of
@@ -146,6 +147,7 @@ class _Merger:
         tally: Tally,
     ) -> Iterator[Pending]:
         """Yield those that are to be stored, count all others, and tell whose the passages are that are given."""
+        drafted = drafted_by(self._draft, self._lenient.on_bad_field)
         for one in documents:
             old = stored.get(one.id)
             there = [] if old is None else [passage for passage in old.passages if passage.digest]
@@ -167,7 +169,7 @@ class _Merger:
             hashes = None if old is None else (old.text_hash, old.details_hash)
             known = ("to be embedded", hashes[1]) if hashes and to_embed else hashes
             reasons = tally.reasons.get(one.id, ())
-            for pending in pending_of([whole], [known], self._draft, self._lenient, tally):
+            for pending in pending_of([whole], [known], drafted, self._lenient, tally):
                 pending.stored, pending.left_out = hashes, left_out
                 if old is not None:
                     tally.reasons[one.id] = reasons

@@ -20,7 +20,8 @@ from ragknn._protocol.layout import whole_fields
 from ragknn._protocol.place import Place
 from ragknn._protocol.vectors import find_faults, to_bytes
 from ragknn._protocol.writing import MOVED, store_if_new, stores_new_hashes, write_new
-from ragknn.indexing._line import BYTES_PER_WRITE, WRITES_AHEAD, outcomes_of, taken
+from ragknn.indexing._batches import BYTES_PER_WRITE, taken
+from ragknn.indexing._line import WRITES_AHEAD, outcomes_of
 from ragknn.indexing._policy import Policy
 from ragknn.indexing._tally import Tally
 from ragknn.records import Document

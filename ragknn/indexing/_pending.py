@@ -14,7 +14,7 @@ from ragknn._protocol.schema import Schema
 from ragknn._protocol.stored import DAMAGED
 from ragknn._protocol.vectors import find_faults, to_bytes
 from ragknn._protocol.writing import Change, Replacement
-from ragknn.indexing._drafts import Draft, Drafting
+from ragknn.indexing._drafts import Draft, Drafted, reason_of
 from ragknn.indexing._owners import owners_of
 from ragknn.indexing._policy import Policy
 from ragknn.indexing._tally import Tally
@@ -104,7 +104,7 @@ class Pending:
 def pending_of(
     items: Sequence[Any],
     known: Sequence[tuple[str, str] | None],
-    draft: Drafting,
+    draft_of: Drafted,
     policy: Policy,
     tally: Tally,
     of_others: Collection[str] = (),
@@ -114,7 +114,7 @@ def pending_of(
     Args:
         items: the documents.
         known: of each its text hash and details hash as stored, or None.
-        draft: makes a draft of an item.
+        draft_of: gives the draft of an item.
         policy: what to do with existing and unfit documents.
         tally: counts.
         of_others: ids that are known to be others'.
@@ -129,8 +129,12 @@ def pending_of(
         elif is_to_stay and not tally.is_doubted(item.id):
             _leave(item.id, policy, tally)
             continue
+        drafted = draft_of(item)
+        if isinstance(drafted, str):
+            tally.fail(item.id, drafted)
+            continue
         try:
-            drafted = draft(item, policy.on_bad_field).as_stored(stored[0] if stored else "")
+            drafted = drafted.as_stored(stored[0] if stored else "")
             if stored == (drafted.text_hash, drafted.details_hash):
                 if tally.is_doubted(item.id):
                     tally.resolve(item.id, stored, len(drafted.cut()), drafted.details()[1])
@@ -144,8 +148,7 @@ def pending_of(
             same_text = stored is not None and stored[0] == drafted.text_hash
             passages = [] if same_text else drafted.cut()
         except (ValueError, RecursionError) as error:
-            deep = isinstance(error, RecursionError)
-            tally.fail(item.id, "expected plain metadata, got it nested too deeply; flatten it" if deep else str(error))
+            tally.fail(item.id, reason_of(error))
             continue
         if passages or same_text:
             if stored == DAMAGED:

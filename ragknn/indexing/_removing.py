@@ -16,6 +16,7 @@ from ragknn._protocol.version import named_birth
 from ragknn._protocol.writing import MOVED, Change, Outcome, Removal, Replacement, write_documents
 from ragknn.errors import CommandRefused, IndexRebuilt
 from ragknn.filters import Where
+from ragknn.indexing._drafts import drafted_by
 from ragknn.indexing._line import CHANGED_MEANWHILE
 from ragknn.indexing._merging import ATTEMPTS, DOCUMENTS_PER_ROUND, if_as_read
 from ragknn.indexing._pending import pending_of, writes_of
@@ -105,7 +106,7 @@ def _remove(place: Place, birth: str, chosen: Mapping[str, Collection[str]]) -> 
         for document_id, old in stored.items()
     ]
     tally.see(rests)
-    draft = drafting_ready(place.schema, False)
+    draft = drafted_by(drafting_ready(place.schema, False), policy.on_bad_field)
     some = [one for one in rests if one.passages]
     pending = yield Work(lambda: list(pending_of(some, [hashes[one.id] for one in some], draft, policy, tally)))
     made = yield Work(partial(writes_of, place.schema, pending, policy, tally))

@@ -21,6 +21,8 @@ _SENT_AGAIN = (
     "though some may have been there before"
 )
 
+_TO_BE_STORED = (Document, ReadyDocument, StoredDocument)
+
 # Kinds of documents that are in the input.
 _OF_INPUT = ("added", "updated", "unchanged", "skipped")
 
@@ -117,6 +119,10 @@ class Tally:
         """
         self._doubted[document_id] = was_new
 
+    def is_to_be_told(self, document_id: str) -> bool:
+        """Whether a document that is there, as it should be, may be something else than unchanged."""
+        return document_id in self._doubted or document_id in self.written
+
     def is_doubted(self, document_id: str) -> bool:
         """Whether it is not known if a document that is there, as it should be, was stored by this call."""
         return document_id in self._doubted
@@ -135,15 +141,19 @@ class Tally:
         """
         last: dict[str, Any] = {}
         for item in batch:
-            if isinstance(item, Document | ReadyDocument | StoredDocument):
-                if reason := _fault_of_id(item.id):
-                    self.fail(item.id, reason)
-                elif item.id in self.seen and self._takes_first and item.id not in self._put_off:
-                    self.failed.append(_repeated(item, self.seen[item.id]))
+            if isinstance(item, _TO_BE_STORED):
+                own = item.id
+                if not own.isascii() and (reason := _fault_of_id(own)):
+                    self.fail(own, reason)
+                elif own not in self.seen:
+                    self.seen[own] = item.source
+                    last[own] = item
+                elif self._takes_first and own not in self._put_off:
+                    self.failed.append(_repeated(item, self.seen[own]))
                 else:
-                    self._put_off.discard(item.id)
-                    self.seen[item.id] = item.source
-                    last[item.id] = item
+                    self._put_off.discard(own)
+                    self.seen[own] = item.source
+                    last[own] = item
             elif isinstance(item, Note):
                 self.notes.append(item)
                 if item.kind == "passed over" and item.document_id is not None:

@@ -22,7 +22,8 @@ from ragknn import (
     Passage,
     Splitter,
 )
-from ragknn.indexing._line import BYTES_PER_WRITE, CALLS_AHEAD, CHARACTERS_PER_BATCH, PASSAGES_PER_CALL, WRITES_AHEAD
+from ragknn.indexing._batches import BYTES_PER_WRITE, CHARACTERS_PER_BATCH
+from ragknn.indexing._line import CALLS_AHEAD, PASSAGES_PER_CALL, WRITES_AHEAD
 
 WORDS = Splitter(size=4, overlap=0, unit="words")
 

@@ -13,7 +13,7 @@ ONE = [Document(f"one-{number}", f"text {number}", "x", {"n": number}) for numbe
 SEVERAL = [Document(f"several-{number}", f"a b c {number} e f g h") for number in range(100)]
 CUT = Splitter(size=4, overlap=0, unit="words")
 # One command for each batch; the other counts are within scripts.
-LOOKED_UP = {"eval_ro": 2, "hmget": 100, "exists": 100}
+LOOKED_UP = {"eval_ro": 2, "hmget": 100, "exists": 2}
 
 
 @pytest.fixture
@@ -67,7 +67,22 @@ def test_a_document_of_several_passages_is_one_script(indexer, counted):
 def test_unchanged_documents_are_only_looked_up(indexer, counted):
     indexer.add([*ONE, *SEVERAL])
     assert counted(lambda: indexer.add(ONE, batch_size=BATCH)) == LOOKED_UP
-    assert counted(lambda: indexer.add(SEVERAL, batch_size=BATCH)) == LOOKED_UP
+    assert counted(lambda: indexer.add(SEVERAL, batch_size=BATCH)) == {**LOOKED_UP, "exists": 100}
+
+
+def test_the_server_says_next_to_nothing_of_unchanged_documents(indexer, client):
+    def answered():
+        before = client.info("stats")["total_net_output_bytes"]
+        report = indexer.add([*ONE, *SEVERAL], batch_size=BATCH)
+        return report, client.info("stats")["total_net_output_bytes"] - before
+
+    indexer.add([*ONE, *SEVERAL])
+    report, unchanged = answered()
+    assert report.unchanged == 200
+    indexer.update([one.id for one in ONE[:50]], metadata={"n": 5_000})
+    report, some_changed = answered()
+    assert (report.updated, report.unchanged) == (50, 150)
+    assert some_changed - unchanged > 50 * 64  # the hashes of each document that was told of
 
 
 def test_a_replaced_document_and_one_of_other_details_is_one_script(indexer, counted):

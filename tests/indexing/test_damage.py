@@ -83,6 +83,13 @@ def test_a_document_of_one_passage_beside_a_left_one_is_stored_anew(faces, clien
     assert index.count() == 3 + 1 + 2
 
 
+def test_as_many_passages_too_many_as_are_missing_are_noticed_too(faces, client, index):
+    client.rename(key(index, "long", 1), key(index, "short", 1))
+    report = faces.indexer(index, WORDS).add(DOCUMENTS)
+    assert report.ids["updated"] == ("long", "short")
+    assert index.count() == 3 + 1 + 2
+
+
 def test_what_is_left_of_a_document_that_the_input_lacks_goes_too(faces, client, index):
     client.unlink(key(index, "long", 0))
     assert faces.indexer(index, WORDS).sync(DOCUMENTS[1:]).unchanged == 2

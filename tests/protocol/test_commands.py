@@ -17,7 +17,7 @@ from ragknn._protocol.place import Place
 from ragknn._protocol.removing import delete_documents
 from ragknn._protocol.schema import Schema
 from ragknn._protocol.server import ServerInfo, describe_server
-from ragknn._protocol.stored import DAMAGED, stored_hashes, stored_records
+from ragknn._protocol.stored import DAMAGED, NOTHING, LookedUp, look_up, stored_hashes
 from ragknn._protocol.watch import Watch
 from ragknn._protocol.writing import Change, Replacement, write_documents
 
@@ -408,22 +408,30 @@ def test_a_refused_document_is_told_in_the_words_of_the_server():
 
 
 def test_the_hashes_of_many_documents_are_asked_by_one_command():
-    steps, hashes = play(
-        stored_hashes(PLACE, ["a", "b", "c"]), [[[b"1", b"2", b"1"], [None, None, None], ["3", "4", "7"]]]
-    )
+    steps, hashes = play(stored_hashes(PLACE, ["a", "b", "c"]), [[[b"1", b"2", 1], [None, None, 0], ["3", "4", 7]]])
     [[(name, script, *arguments)]] = steps
     assert name == "EVAL_RO"
     assert "HMGET" in script
-    assert arguments == ["3", *(f"ragknn:doc:p:{{{name}}}:0" for name in "abc"), "1"]
+    assert arguments == ["3", *(f"ragknn:doc:p:{{{name}}}:0" for name in "abc"), "1", *[""] * 6]
     assert hashes == [("1", "2"), None, ("3", "4")]
-    _, records = play(stored_records(PLACE, ["a", "b"]), [[[b"1", b"2", b"7"], ["", "", 0]]])
-    assert records == ([("1", "2"), DAMAGED], [7, 0])
+
+
+def test_only_documents_that_are_not_as_expected_are_told_of():
+    ids = [str(n) for n in range(KEYS_PER_ROUND + 3)]
+    expected = [("t", "d"), NOTHING, *[("t", "d")] * (KEYS_PER_ROUND + 1)]
+    answers = [2, [b"1", b"2", 7], *[1] * (KEYS_PER_ROUND - 2)], [3, ["", "", 0], 1]
+    steps, found = play(look_up(PLACE, ids, expected), *[[answer] for answer in answers])
+    assert [step[0][-2 * n :] for step, n in zip(steps, [2, 3], strict=True)] == [("t", "d") * 2, ("t", "d") * 3]
+    assert found == LookedUp(
+        KEYS_PER_ROUND + 4, {1: ("1", "2"), KEYS_PER_ROUND + 1: DAMAGED}, {1: 7, KEYS_PER_ROUND + 1: 0}
+    )
 
 
 def test_an_index_of_an_earlier_release_is_asked_where_it_kept_the_hashes_too():
     earlier = replace(PLACE, schema=replace(SCHEMA, format=3))
-    [[command]], _ = play(stored_hashes(earlier, ["a", "b"]), [[[b"1", b"2", b"1"], [None, None, None]]])
-    assert command[2:] == ("4", *(f"ragknn:doc:{key}" for key in ("d:{a}", "p:{a}:0", "d:{b}", "p:{b}:0")), "2")
+    [[command]], _ = play(stored_hashes(earlier, ["a", "b"]), [[[b"1", b"2", 1], [None, None, 0]]])
+    keys = [f"ragknn:doc:{key}" for key in ("d:{a}", "p:{a}:0", "d:{b}", "p:{b}:0")]
+    assert command[2:] == ("4", *keys, "2", *[""] * 4)
 
 
 def test_a_hash_that_cannot_be_read_is_an_error():
