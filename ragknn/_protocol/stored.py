@@ -16,7 +16,7 @@ from ragknn._protocol.keys import Keys
 from ragknn._protocol.place import Place
 from ragknn._protocol.replies import as_text, checked
 
-# Looks documents up of which it is known what text hash and details hash they should have. Returns of each that has them
+# Looks documents up of which it is known what text hash and details hash they should have. Returns of each that has so
 # how many passages it has; of each other one its hashes and this number. The hashes are empty where its passages are
 # not those that its record says: some expired, were evicted or deleted by others, or a server that stopped within a
 # script has lost the rest of it. KEYS: where the record of each document may be, that of this release last. ARGV: how

@@ -23,6 +23,9 @@ _SENT_AGAIN = (
 
 _TO_BE_STORED = (Document, ReadyDocument, StoredDocument)
 
+# Why a document is updated.
+_REASONS = ("damaged", "settings", "text", "label", "metadata")
+
 # Kinds of documents that are in the input.
 _OF_INPUT = ("added", "updated", "unchanged", "skipped")
 
@@ -81,8 +84,8 @@ class Tally:
 
     def note_reasons(self, document_id: str, *reasons: str) -> None:
         """Note why a document is updated, beside what was noted of it before in this call."""
-        before = self.reasons.get(document_id, ())
-        self.reasons[document_id] = tuple(dict.fromkeys((*before, *reasons)))
+        noted = {*self.reasons.get(document_id, ()), *reasons}
+        self.reasons[document_id] = tuple(sorted(noted, key=_REASONS.index))  # in whatever order they were found out
 
     def store(
         self, document_id: str, hashes: tuple[str, str], passages: int, left_out: Sequence[str], *, new: bool
