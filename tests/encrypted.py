@@ -68,7 +68,7 @@ def _as_pem(certificate: x509.Certificate) -> bytes:
 
 @contextmanager
 def tls_before(url: str, files: tuple[Path, Path], clients_of: Authority | None = None) -> Iterator[int]:
-    """Run TLS before the Redis at a unix:// URL, and yield its port.
+    """Run TLS before the Redis at a unix:// or redis:// URL, and yield its port.
 
     Args:
         url: of the Redis.
@@ -89,7 +89,7 @@ def tls_before(url: str, files: tuple[Path, Path], clients_of: Authority | None 
 
         async def forward(client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
             tasks.add(asyncio.current_task())
-            server, to_server = await asyncio.open_unix_connection(url.removeprefix("unix://"))
+            server, to_server = await _opened(url)
             with suppress(OSError, asyncio.CancelledError):
                 pumping = {asyncio.ensure_future(_pump(*pair)) for pair in ((client, to_server), (server, to_client))}
                 _, left = await asyncio.wait(pumping, return_when=asyncio.FIRST_COMPLETED)
@@ -117,6 +117,14 @@ def tls_before(url: str, files: tuple[Path, Path], clients_of: Authority | None 
         thread.join()
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
+
+
+async def _opened(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    scheme, _, place = url.partition("://")
+    if scheme == "unix":
+        return await asyncio.open_unix_connection(place)
+    host, _, port = place.partition(":")
+    return await asyncio.open_connection(host, int(port))
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

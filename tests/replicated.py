@@ -97,6 +97,12 @@ class Replicated:
         self.client(self.sentinel).execute_command("SENTINEL", "FAILOVER", SERVICE)
         wait_until(lambda: self.primary != before)
 
+    def announce(self, port: int) -> None:
+        """Have the Sentinel name another port of the primary, at which it finds it down itself."""
+        sentinel = self.client(self.sentinel)
+        sentinel.execute_command("SENTINEL", "REMOVE", SERVICE)
+        sentinel.execute_command("SENTINEL", "MONITOR", SERVICE, "127.0.0.1", port, 1)
+
     def wait_until_in_step(self) -> None:
         """Wait until all servers have what the primary has."""
         primary = self.client(self.primary)

@@ -8,6 +8,7 @@ from contextlib import suppress
 import pytest
 import redis
 from commands import run_here
+from encrypted import Authority, tls_before
 from replicated import SERVICE, free_port, replicated, wait_until
 
 from ragknn import (
@@ -216,7 +217,7 @@ def test_replicas_are_read_from_only_where_the_url_knows_of_them(faces, redis_ur
 
 # ---- when the primary goes -------------------------------------------------------------------------------------
 
-MANY = 400
+MANY = 150
 
 
 def test_another_primary_is_written_to_and_searched_without_being_opened_again(faces, tmp_path):
@@ -257,13 +258,13 @@ def test_of_a_primary_that_hangs_one_call_is_lost_and_not_one_for_each_connectio
             assert index.count_documents() == 3
 
 
-def test_a_primary_that_dies_under_writes_and_searches_leaves_whole_documents_and_whole_answers(tmp_path):
+def test_a_primary_that_dies_under_writes_and_searches_leaves_whole_documents_and_whole_answers(faces, tmp_path):
     with (
         replicated(tmp_path) as set_up,
-        Index("dies", url=set_up.url, embedder=EMBEDDER) as index,
+        faces.index("dies", url=set_up.url, embedder=EMBEDDER) as index,
         Index("dies", url=set_up.url, embedder=EMBEDDER) as asked,
     ):
-        Indexer(index).sync(documents(MANY))
+        faces.indexer(index).sync(documents(MANY))
         set_up.wait_until_in_step()
         expected = {one.id for one in documents(MANY)}
         wrong, answers, over = [], [], threading.Event()
@@ -291,9 +292,9 @@ def test_a_primary_that_dies_under_writes_and_searches_leaves_whole_documents_an
                 yield one
 
         with suppress(RagKNNError):
-            Indexer(index).sync(batches())
+            faces.indexer(index).sync(batches())
         wait_until(lambda: set_up.primary == set_up.servers[1])
-        report = Indexer(index).sync(changed)
+        report = faces.indexer(index).sync(changed)
         assert (report.failed, report.verification.ok) == ((), True)
         before = len(answers)
         wait_until(lambda: len(answers) > before + 2)
@@ -302,6 +303,23 @@ def test_a_primary_that_dies_under_writes_and_searches_leaves_whole_documents_an
         assert wrong == []
         assert index.check().is_sound
         assert {one.id: one.text for one in index.documents()} == {one.id: one.text for one in changed}
+
+
+def test_over_tls_the_sentinels_and_the_primary_are_asked_alike(faces, tmp_path):
+    authority = Authority(tmp_path, "ours")
+    files = authority.certify("127.0.0.1")
+    with (
+        replicated(tmp_path, replicas=0) as set_up,
+        tls_before(f"redis://127.0.0.1:{set_up.servers[0]}", files) as primary,
+        tls_before(f"redis://127.0.0.1:{set_up.sentinel}", files) as sentinel,
+    ):
+        # A Sentinel names a primary by the address by which it was told of it.
+        set_up.announce(primary)
+        url = f"rediss+sentinel://127.0.0.1:{sentinel}/{SERVICE}?ssl_ca_certs={authority.file}"
+        with faces.index("over-tls", url=url, embedder=EMBEDDER) as index:
+            assert faces.indexer(index).sync(documents(2)).added == 2
+            assert len(faces.retriever(index).retrieve("pears", k=2)) == 2
+        assert "name the file with the authority" in refused(faces, url.partition("?")[0])
 
 
 def test_where_no_replica_is_left_the_primary_answers(tmp_path):

@@ -126,6 +126,7 @@ def test_a_url_that_redis_takes_is_taken(url):
         ("redis://ann:own@h", "redis://ann:own@h"),
         ("redis://h?password=own", "redis://h?password=own"),
         ("unix:///run/r.sock?db=1", "unix://:p%2Fw@/run/r.sock?db=1"),
+        ("redis+sentinel://a,b:1/s?sentinel_password=x", "redis+sentinel://:p%2Fw@a,b:1/s?sentinel_password=x"),
     ],
 )
 def test_a_url_without_a_password_gets_the_one_of_the_settings(url, expected):
