@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,10 +19,17 @@ class Lazy:
     __slots__ = ("_source",)
 
     @classmethod
-    def from_sources(cls, sources: Sequence[tuple[Any, ...]]) -> list[Self]:
-        """Return a record of each source, without a step of Python's for each: a search makes many."""
+    def from_sources(cls, sources: Sequence[tuple[Any, ...]], **known: Iterable[Any]) -> list[Self]:
+        """Return a record of each source, without a step of Python's for each: a search makes many.
+
+        Args:
+            sources: what the records are read out of.
+            known: values of fields that are read already, one for each record.
+        """
         records = list(map(cls.__new__, repeat(cls, len(sources))))
         deque(map(_set_source, records, sources), maxlen=0)
+        for name, values in known.items():
+            deque(map(cls.__dict__[name].__set__, records, values), maxlen=0)
         return records
 
     if not TYPE_CHECKING:  # which would take any name for one that there is

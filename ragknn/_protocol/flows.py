@@ -25,7 +25,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
 from copy import copy
 from dataclasses import dataclass
 from functools import partial, wraps
@@ -117,18 +116,19 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 def within(flow: Flow[T], answer: Callable[[Step], Flow[Any]]) -> Flow[T]:
     """Run a flow as a part of another one, by which its steps are answered; what is raised there is raised in it."""
-    with closing(flow):
-        try:
-            step = flow.send(None)
-            while True:
-                try:
-                    sent = yield from answer(step)
-                except Exception as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(sent)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
+    try:
+        step = flow.send(None)
+        while True:
+            try:
+                sent = yield from answer(step)
+            except Exception as error:
+                step = flow.throw(error)
+            else:
+                step = flow.send(sent)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+    finally:
+        flow.close()
 
 
 class Repeatable(Generator[Step, Any, T]):
@@ -167,7 +167,10 @@ def repeatable(flow: Callable[P, Flow[T]]) -> Callable[P, Flow[T]]:
 
     @wraps(flow)
     def made(*args: P.args, **options: P.kwargs) -> Flow[T]:
-        if not any(isinstance(value, Iterator) for value in (*args, *options.values())):
+        for value in (*args, *options.values()):
+            if hasattr(value, "__next__"):  # quicker to ask than whether it is an Iterator
+                break
+        else:
             return Repeatable(partial(flow, *args, **options))
         kept: Any = [tee(value, 1)[0] if isinstance(value, Iterator) else value for value in args]
         named: Any = {name: tee(one, 1)[0] if isinstance(one, Iterator) else one for name, one in options.items()}

@@ -199,9 +199,15 @@ def passage_of(keys: Keys, key: str, fields: Mapping[str, str]) -> Passage:
     return passage
 
 
-def found_passages(keys: Keys, stored: Iterable[tuple[bytes, Mapping[bytes, bytes]]]) -> list[Passage]:
-    """Do the same for keys and what the server sent of them; a field is decoded when it is first looked at."""
-    return Passage.from_sources([(READERS, keys, key, fields) for key, fields in stored])
+def found_passages(keys: Keys, stored: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> list[Passage]:
+    """Do the same for keys and what the server sent of them; a field is decoded when it is first looked at.
+
+    All but the text: to decode it takes a tenth of what it takes to come back for it.
+    """
+    sources = [(READERS, keys, key, fields) for key, fields in stored]
+    if stored and b"text" in stored[0][1]:
+        return Passage.from_sources(sources, text=[_text(fields.get(b"text", b"")) for _, fields in stored])
+    return Passage.from_sources(sources)
 
 
 _Source: TypeAlias = tuple[Any, Keys, bytes, Mapping[bytes, bytes]]
@@ -225,13 +231,16 @@ def _read_id(source: _Source) -> str:
 
 def _json(value: bytes) -> Any:
     """Return what `json.loads` does, in half of its time."""
-    text = _text(value).strip()
-    found, end = _raw_decode(text)
+    text = _text(value)
+    try:
+        found, end = _scan(text, 0)
+    except StopIteration:  # there is none, or it begins with white space
+        end = None
     return found if end == len(text) else json.loads(text)
 
 
 _text = methodcaller("decode", "utf-8", "replace")
-_raw_decode = json.JSONDecoder().raw_decode
+_scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]  # its stubs lack it
 
 # Of each field of a passage, what reads it of where it was found; see `Lazy`.
 READERS: Mapping[str, Callable[[_Source], Any]] = {

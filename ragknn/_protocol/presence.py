@@ -44,7 +44,12 @@ class _Looking:
     def answer(self, step: Step) -> Flow[Any]:
         """Return what came of a step."""
         if isinstance(step, Each):
-            return (yield from self._read_each(step))
+            self._asked = True
+            missing: list[Any] = []  # replies that tell of no search index
+            read = yield Each(step.commands, partial(_read, missing, step.read))
+            if missing:
+                raise (yield from _why_missing(self._keys))
+            return read
         commands = step.commands if isinstance(step, Once) else step
         if not isinstance(commands, list):
             return (yield step)
@@ -64,14 +69,6 @@ class _Looking:
                 raise rebuilt(self._keys)
         self._asked = self._asked or bool(commands)
         if any(is_unknown_index(reply) for reply in sent):
-            raise (yield from _why_missing(self._keys))
-        return sent
-
-    def _read_each(self, step: Each) -> Flow[list[Any]]:
-        self._asked = True
-        missing: list[Any] = []  # replies that tell of no search index
-        sent: list[Any] = yield Each(step.commands, partial(_read, missing, step.read))
-        if missing:
             raise (yield from _why_missing(self._keys))
         return sent
 

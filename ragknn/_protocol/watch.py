@@ -26,6 +26,7 @@ class Watch:
 
     Attributes:
         info: what it said when it was last asked; None: it was not yet.
+        percent_indexed: share of what is stored that could be found then.
         measured: what is known of the recall, by k.
         measuring: each k whose recall is being measured.
     """
@@ -34,6 +35,7 @@ class Watch:
         self._asked_at = -math.inf
         self._passing: dict[_Filter, tuple[int | None, float]] = {}
         self.info: SearchIndexInfo | None = None
+        self.percent_indexed = 1.0
         self.measured: dict[int, Measured] = {}
         self.measuring: set[int] = set()
 
@@ -41,11 +43,6 @@ class Watch:
     def passages(self) -> int | None:
         """Number of passages in the index when it was last asked; None: it was not yet."""
         return None if self.info is None else self.info.passages
-
-    @property
-    def percent_indexed(self) -> float:
-        """Share of what is stored that could be found when it was last asked."""
-        return 1.0 if self.info is None else self.info.percent_indexed
 
     @property
     def is_due(self) -> bool:
@@ -56,6 +53,7 @@ class Watch:
         """Remember what the server said."""
         self._asked_at = time.monotonic()
         self.info = info
+        self.percent_indexed = info.percent_indexed
 
     def passing(self, among: Fragment) -> int | None:
         """Return how many passages passed the filter when they were last counted; None: nobody knows."""

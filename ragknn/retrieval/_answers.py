@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import distances_to, from_bytes, true_distance, true_distances
 from ragknn.errors import IncompleteRetrieval
 from ragknn.records import Neighbor, Passage, Retrieval
-from ragknn.retrieval._commands import Ask, Knn, Range, Search, Words
+from ragknn.retrieval._commands import TO_CHOOSE_FROM, Ask, Knn, Range, Search, Words
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +32,74 @@ class Found:
         warnings: reasons why the answer may be incomplete.
         is_all: whether nothing more can be found.
         untold: where fewer came than were asked for, and the reply cannot tell whether there are more: how many came.
-        keys: the key of each neighbor's passage, where it is at hand; else empty.
+        keys, distances, scores: of each neighbor the key of its passage and these figures, where they are at hand; else
+            empty.
     """
 
-    neighbors: tuple[Neighbor, ...]
+    neighbors: Sequence[Neighbor]
     vectors: Mapping[str, NDArray[Any]]
     warnings: tuple[str, ...]
     is_all: bool
     untold: int | None = None
     keys: Sequence[bytes] = ()
+    distances: Sequence[float] = ()
+    scores: Sequence[float] = ()
+
+    def passages(self, rows: Sequence[int]) -> list[Passage]:
+        """Return the passages of some of the neighbors, by their places."""
+        if isinstance(self.neighbors, Candidates):
+            return self.neighbors.passages(rows)
+        return [self.neighbors[row].passage for row in rows]
+
+
+class Candidates(Sequence[Neighbor]):
+    """Neighbors of which few will be chosen: passages are made of those that are asked for, all where one is looked at.
+
+    Args:
+        place: where they were found.
+        stored: what was brought back of each passage.
+        distances: that of each.
+        scores: that of each, or None for each.
+    """
+
+    __slots__ = ("_distances", "_made", "_place", "_scores", "_stored")
+
+    def __init__(
+        self, place: Place, stored: Sequence[Stored], distances: Sequence[float], scores: Iterable[float | None]
+    ) -> None:
+        self._place, self._stored, self._distances, self._scores = place, stored, distances, scores
+        self._made: tuple[Neighbor, ...] | None = None
+
+    def passages(self, rows: Sequence[int]) -> list[Passage]:
+        """Return some of the passages, by their places."""
+        return found_passages(self._place.keys, [self._stored[row] for row in rows])
+
+    @property
+    def _all(self) -> tuple[Neighbor, ...]:
+        if self._made is None:
+            passages = found_passages(self._place.keys, self._stored)
+            self._made = _made(self._place, passages, self._distances, self._scores)
+        return self._made
+
+    @overload
+    def __getitem__(self, index: int) -> Neighbor: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Neighbor, ...]: ...
+    def __getitem__(self, index: int | slice) -> Neighbor | tuple[Neighbor, ...]:
+        return self._all[index]
+
+    def __iter__(self) -> Iterator[Neighbor]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+
+def _made(
+    place: Place, passages: Sequence[Passage], distances: Iterable[float], scores: Iterable[float | None]
+) -> tuple[Neighbor, ...]:
+    metric = place.schema.metric
+    return tuple(Neighbor._many(passages, distances, scores, repeat(None), repeat(None), metric))
 
 
 NOTHING = Found((), {}, (), is_all=True)
@@ -69,16 +128,19 @@ def read_answer(place: Place, one: Search, answer: SearchReply, ask: Ask) -> Fou
 
 
 def _nearest(place: Place, answer: SearchReply, ask: Ask) -> Found:
-    rows, metric = answer.rows, place.schema.metric
+    rows = answer.rows
     stored = [(key, fields) for key, fields, _ in rows if fields is not None and b"distance" in fields]
-    passages = found_passages(place.keys, stored)
-    vectors = stored_vectors(place.schema, passages, stored) if "vector" in ask.returned else {}
-    distances = true_distances([fields[b"distance"] for _, fields in stored], metric)
-    neighbors = Neighbor._many(passages, distances, repeat(None), repeat(None), repeat(None), metric)
+    distances = true_distances([fields[b"distance"] for _, fields in stored], place.schema.metric)
+    doubts, keys = _doubts(place, answer, len(stored)), [key for key, _ in stored]
     is_all = len(rows) < ask.k
     untold = len(rows) if is_all and not answer.reports_timeouts else None
-    keys = [key for key, _ in stored]
-    return Found(tuple(neighbors), vectors, _doubts(place, answer, len(stored)), is_all, untold, keys)
+    if ask.returned in TO_CHOOSE_FROM:
+        candidates = Candidates(place, stored, distances, repeat(None))
+        return Found(candidates, {}, doubts, is_all, untold, keys, distances)
+    passages = found_passages(place.keys, stored)
+    vectors = stored_vectors(place.schema, passages, stored) if "vector" in ask.returned else {}
+    neighbors = _made(place, passages, distances, repeat(None))
+    return Found(neighbors, vectors, doubts, is_all, untold, keys, distances)
 
 
 def _within(place: Place, one: Range, answer: SearchReply) -> Found:
@@ -93,8 +155,7 @@ def _within(place: Place, one: Range, answer: SearchReply) -> Found:
     passages = found_passages(place.keys, stored)
     vectors = stored_vectors(place.schema, passages, stored)
     query = from_bytes(one.vector, place.schema.dtype)
-    distances, metric = _distances(place.schema, query, passages, stored, vectors), place.schema.metric
-    neighbors = Neighbor._many(passages, distances, repeat(None), repeat(None), repeat(None), metric)
+    neighbors = _made(place, passages, _distances(place.schema, query, passages, stored, vectors), repeat(None))
     near = [neighbor for neighbor in neighbors if neighbor.distance <= one.radius]
     near.sort(key=lambda neighbor: neighbor.distance)
     return Found(tuple(near), vectors, warnings, is_all=True)
@@ -104,14 +165,17 @@ def _worded(place: Place, one: Words, answer: SearchReply, ask: Ask) -> Found:
     there = [(key, fields, score) for key, fields, score in answer.rows if fields]
     warnings = _doubts(place, answer, len(there))
     there = [row for row in there if row[2] is not None and row[2] > SMALLEST_SCORE]
-    stored = [(key, fields) for key, fields, _ in there]
+    stored, is_all = [(key, fields) for key, fields, _ in there], len(there) < ask.k
+    keys, scores = [key for key, _ in stored], [score or 0.0 for _, _, score in there]
+    if ask.returned in TO_CHOOSE_FROM and one.vector is None:
+        distances = [math.nan] * len(stored)
+        candidates = Candidates(place, stored, distances, scores)
+        return Found(candidates, {}, warnings, is_all, None, keys, distances, scores)
     passages = found_passages(place.keys, stored)
     vectors = stored_vectors(place.schema, passages, stored)
     distances = _distances(place.schema, one.vector, passages, stored, vectors)
-    scores, metric = [score for _, _, score in there], place.schema.metric
-    neighbors = Neighbor._many(passages, distances, scores, repeat(None), repeat(None), metric)
-    keys = [key for key, _ in stored]
-    return Found(tuple(neighbors), vectors, warnings, is_all=len(there) < ask.k, keys=keys)
+    neighbors = _made(place, passages, distances, scores)
+    return Found(neighbors, vectors, warnings, is_all, None, keys, distances, scores)
 
 
 def _doubts(place: Place, answer: SearchReply, there: int) -> tuple[str, ...]:

@@ -183,5 +183,6 @@ def _with_passages(place: Place, those: Nearest, ask: Ask) -> Flow[list[Found] |
             for distance, row in zip(distances, near, strict=True)
         ]
         own = {passages[row].id: vectors[row] for row in near if row in vectors}
-        found.append(Found(tuple(neighbors), own, (), is_all=len(near) < ask.k))
+        own_keys = [those.pulled.keys[row] for row in near]
+        found.append(Found(neighbors, own, (), len(near) < ask.k, None, own_keys, distances))
     return found

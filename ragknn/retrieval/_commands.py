@@ -33,6 +33,7 @@ SCORER = "BM25STD"
 WHOLE = ("id", "text", "start", "end", "label", "metadata", "digest", PAGE, HEADINGS)
 CANDIDATE = ("digest",)
 NAMED_CANDIDATE = ("id", "digest")
+TO_CHOOSE_FROM = (CANDIDATE, NAMED_CANDIDATE)
 LABELS = ("label", "digest")
 IDS: tuple[str, ...] = ()
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from logging import DEBUG, WARNING
+from itertools import chain
+from logging import DEBUG
+from operator import neg
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,7 +23,7 @@ from ragknn._protocol.flows import Flow, Work
 from ragknn._protocol.place import Place
 from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import to_bytes
-from ragknn.records import Neighbor, Retrieval
+from ragknn.records import Metric, Neighbor, Retrieval
 from ragknn.retrieval._answers import NOTHING, Found, settled
 from ragknn.retrieval._commands import CANDIDATE, NAMED_CANDIDATE, RADIUS_PORTION, Ask, Knn, Range, Search, Words
 from ragknn.retrieval._diversity import maximal_marginal_relevance
@@ -88,21 +90,16 @@ def select(place: Place, questions: Sequence[Question], plan: Plan, kept: Kept |
         found, chosen = yield from _read_later(place, questions, plan)
     else:
         found, chosen = yield from _chosen(place, questions, plan, kept)
-    if SEARCHING.isEnabledFor(WARNING):
-        _tell(place, plan, found, chosen)
-    return [
-        settled(neighbors, question.text, one.warnings, place.on_incomplete, question.notes)
-        for question, one, neighbors in zip(questions, found, chosen, strict=True)
-    ]
-
-
-def _tell(place: Place, plan: Plan, found: Sequence[Found], chosen: Sequence[Sequence[Neighbor]]) -> None:
     for one in found:
         if one.warnings:
             SEARCHING.warning("a search in index %r is not complete: %s", place.keys.name, "; ".join(one.warnings))
     if SEARCHING.isEnabledFor(DEBUG):
         many = sum(map(len, chosen))
         SEARCHING.debug("%d questions to index %r, %s: %d neighbors", len(found), place.keys.name, plan.mode, many)
+    return [
+        settled(neighbors, question.text, one.warnings, place.on_incomplete, question.notes)
+        for question, one, neighbors in zip(questions, found, chosen, strict=True)
+    ]
 
 
 def _read_later(
@@ -165,6 +162,8 @@ def _left(plan: Plan, kept: Kept | None, rows: Iterable[int], found: Sequence[Fo
     """Return the neighbors that count, of those that were found for the questions of these numbers."""
     if kept is not None:
         return [kept(row, one.neighbors) for row, one in zip(rows, found, strict=True)]
+    if plan.keeps_all:
+        return [one.neighbors for one in found]
     return [plan.thinned(one.neighbors) for one in found]
 
 
@@ -174,10 +173,10 @@ def _candidates(place: Place, questions: Sequence[Question], plan: Plan, breadth
     ask = Ask(breadth, plan.ef_for(breadth), returned, plan.among, demanding=plan.recall is not None)
     phrasings = [phrasing for question in questions for phrasing in question.phrasings]
     legs = [_searches(place.schema, phrasing, plan) for phrasing in phrasings]
-    found = yield from search(place, [one for each in legs for one in each], ask)
+    found = yield from search(place, list(chain.from_iterable(legs)), ask)
     if plan.mode != "vector":  # which makes one search of each phrasing
         rest = iter(found)
-        found = [_of_phrasing([next(rest) for _ in each], plan) for each in legs]
+        found = [_of_phrasing([next(rest) for _ in each], plan, place.schema.metric) for each in legs]
     if plan.max_distance is not None:
         found = [_cut(one, plan.max_distance, plan.mode) for one in found]
     if len(phrasings) > len(questions):
@@ -202,26 +201,58 @@ def _searches(schema: Schema, phrasing: Phrasing, plan: Plan) -> list[Search]:
     return searches
 
 
-def _of_phrasing(legs: Sequence[Found], plan: Plan) -> Found:
+def _of_phrasing(legs: Sequence[Found], plan: Plan, metric: Metric) -> Found:
     if plan.mode == "text":
         return legs[0] if legs else NOTHING
     by_vector, by_words = legs if len(legs) == 2 else (legs[0], NOTHING)
     names = [_names(one, plan.fusion) for one in (by_vector, by_words)]
     rankings = [
-        list(zip(names[0], [-neighbor.distance for neighbor in by_vector.neighbors], strict=True)),
-        list(zip(names[1], [neighbor.score or 0.0 for neighbor in by_words.neighbors], strict=True)),
+        list(zip(names[0], map(neg, by_vector.distances), strict=True)),
+        list(zip(names[1], by_words.scores, strict=True)),
     ]
-    ranks = [dict(zip(own, range(1, len(own) + 1), strict=True)) for own in names]
-    # Of those that both have found, the distance is the one that the server tells.
-    named = dict(zip(names[1], by_words.neighbors, strict=True)) | dict(zip(names[0], by_vector.neighbors, strict=True))
-    return _together(_fused(plan.fusion, rankings, named, ranks), (by_vector, by_words))
+    rows = [dict(zip(own, range(len(own)), strict=True)) for own in names]
+    most = plan.k if plan.is_read_later and plan.keeps_all and plan.max_distance is None else None
+    scores = list(fuse_by_any_key(plan.fusion, rankings))[:most]
+    return _together(_of_both(by_vector, by_words, scores, rows, metric), (by_vector, by_words))
 
 
 def _names(found: Found, fusion: Fusion) -> Sequence[Any]:
     """Return what tells the passages apart in a ranking: their ids, or their keys where these will do."""
-    if found.keys and takes_any_key(fusion):
-        return found.keys
-    return [neighbor.passage.id for neighbor in found.neighbors]
+    return found.keys if takes_any_key(fusion) else [neighbor.passage.id for neighbor in found.neighbors]
+
+
+def _of_both(
+    by_vector: Found,
+    by_words: Found,
+    scores: Sequence[tuple[Any, float]],
+    rows: Sequence[Mapping[Any, int]],
+    metric: Metric,
+) -> list[Neighbor]:
+    """Return what a search by vector and one for words have found, each once.
+
+    Args:
+        by_vector: what the first has found.
+        by_words: what the second has found.
+        scores: the names of those that are wanted, and their fused scores.
+        rows: the place of each name in the first and in the second.
+        metric: metric of the distances.
+    """
+    first, second = rows
+    names = [name for name, _ in scores]
+    # Of those that both have found, the distance is the one that the server tells.
+    in_first, in_second = [name for name in names if name in first], [name for name in names if name not in first]
+    passages = dict(zip(in_first, by_vector.passages([first[name] for name in in_first]), strict=True))
+    passages |= zip(in_second, by_words.passages([second[name] for name in in_second]), strict=True)
+    distances = {name: by_vector.distances[first[name]] for name in in_first}
+    distances |= {name: by_words.distances[second[name]] for name in in_second}
+    return Neighbor._many(
+        [passages[name] for name in names],
+        [distances[name] for name in names],
+        [score for _, score in scores],
+        [first[name] + 1 if name in first else None for name in names],
+        [second[name] + 1 if name in second else None for name in names],
+        metric,
+    )
 
 
 def _of_question(phrasings: Sequence[Found], plan: Plan) -> Found:
@@ -235,27 +266,9 @@ def _of_question(phrasings: Sequence[Found], plan: Plan) -> Found:
             known = nearest.get(key)
             if known is None or neighbor.distance < known.distance:
                 nearest[key] = neighbor
-    return _together(_fused(fusion, rankings, nearest), phrasings)
-
-
-def _fused(
-    fusion: Fusion,
-    rankings: Sequence[Sequence[tuple[Any, float]]],
-    named: Mapping[Any, Neighbor],
-    ranks: Sequence[Mapping[Any, int]] = ({}, {}),
-) -> list[Neighbor]:
-    """Return each neighbor once, best first; `ranks` are those in the search by vector and in that for words."""
-    by_vector, by_words = ranks
     scores = fuse_by_any_key(fusion, rankings)
-    neighbors = [named[key] for key, _ in scores]
-    return Neighbor._many(
-        [neighbor.passage for neighbor in neighbors],
-        [neighbor.distance for neighbor in neighbors],
-        [score for _, score in scores],
-        [by_vector.get(key, named[key].vector_rank) for key, _ in scores],
-        [by_words.get(key, named[key].text_rank) for key, _ in scores],
-        neighbors[0].metric if neighbors else "cosine",
-    )
+    fused = [replace(nearest[key], score=score) for key, score in scores]
+    return _together(fused, phrasings)
 
 
 def _together(neighbors: Sequence[Neighbor], found: Sequence[Found]) -> Found:

@@ -12,7 +12,7 @@ from ragknn._checks import check_choice, check_flag, check_number, check_whole, 
 from ragknn._protocol.query import EVERYTHING, Fragment
 from ragknn._protocol.schema import Algorithm, Schema
 from ragknn.records import Metric, Neighbor
-from ragknn.retrieval._commands import CANDIDATE, NAMED_CANDIDATE, WHOLE
+from ragknn.retrieval._commands import TO_CHOOSE_FROM, WHOLE
 from ragknn.retrieval._diversity import at_most_per_document, check_diversity, without_duplicates
 from ragknn.retrieval.fusion import Fusion, WeightedScores
 from ragknn.retrieval.options import Mode, Options
@@ -78,7 +78,12 @@ class Plan:
     @property
     def is_read_later(self) -> bool:
         """Whether it is the part of a retrieval in which candidates come without what is read of passages."""
-        return self.returned in (CANDIDATE, NAMED_CANDIDATE)
+        return self.returned in TO_CHOOSE_FROM
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether the plan has too many of no neighbors."""
+        return not self.diversity and self.per_document is None
 
     def thinned(self, neighbors: Sequence[Neighbor]) -> Sequence[Neighbor]:
         """Return the neighbors without those that the plan has too many of."""

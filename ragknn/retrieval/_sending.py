@@ -50,7 +50,9 @@ def search(place: Place, searches: Sequence[Search], ask: Ask) -> Flow[list[Foun
         return read_answer(place, one, parse_search(reply), ask)
 
     found = yield from _sent(place, searches, ask, read, counted=Knn in kinds)
-    return (yield from _told_of_expected(place, found, ask))
+    if {one.untold for one in found} - {None}:
+        found = yield from _told_of_expected(place, found, ask)
+    return found
 
 
 def _search_within(place: Place, searches: Sequence[Range], ask: Ask) -> Flow[list[Found]]:
@@ -158,8 +160,6 @@ def _with(row: Row, vector: bytes | None) -> Row:
 
 def _told_of_expected(place: Place, found: list[Found], ask: Ask) -> Flow[list[Found]]:
     """Return what was found, with a warning where it is less than there is and the replies cannot tell (RESP2)."""
-    if all(one.untold is None for one in found):
-        return found
     try:
         expected = min(ask.k, (yield from count_passages(place, intersection(ask.among, WITH_VECTOR))))
     except CommandRefused:  # there is too little time to count as well

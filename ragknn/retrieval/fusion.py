@@ -165,6 +165,6 @@ def _added_up(rankings: Sequence[Sequence[tuple[_K, float]]]) -> list[tuple[_K, 
             if place is not None:
                 parts.setdefault(place[0], []).append(place[1])
     # Exact, so that two keys with the same ranks in another order of rankings are equal.
-    scores = [(key, math.fsum(terms)) for key, terms in parts.items()]
+    scores = [(key, terms[0] if len(terms) == 1 else math.fsum(terms)) for key, terms in parts.items()]
     scores.sort(key=itemgetter(1), reverse=True)
     return scores

@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
 from contextvars import copy_context
 from dataclasses import dataclass
 from logging import DEBUG
@@ -61,19 +60,20 @@ class Driver:
 
     def run(self, flow: Flow[T], step: Step | _UnderWay | None = None) -> T:
         """Run the flow to its end, from the step that it has yielded where it was begun."""
-        with closing(flow):
-            try:
-                if step is None:
-                    step = flow.send(None)
-                while True:
-                    try:
-                        sent = self._result(step)
-                    except Exception as error:
-                        step = flow.throw(error)
-                    else:
-                        step = flow.send(sent)
-            except StopIteration as stop:
-                return cast(T, stop.value)
+        try:
+            if step is None:
+                step = flow.send(None)
+            while True:
+                try:
+                    sent = self._result(step)
+                except Exception as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(sent)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        finally:
+            flow.close()
 
     def _result(self, step: Step | _UnderWay) -> Any:
         if isinstance(step, list):
@@ -181,18 +181,19 @@ class AsyncDriver:
 
     async def run(self, flow: Flow[T], *, ahead: bool = False) -> T:
         """Run the flow to its end; `ahead` says that it was begun by another."""
-        with closing(flow):
-            try:
-                step = flow.send(None)
-                while True:
-                    try:
-                        sent = await self._result(step, ahead)
-                    except Exception as error:
-                        step = flow.throw(error)
-                    else:
-                        step = flow.send(sent)
-            except StopIteration as stop:
-                return cast(T, stop.value)
+        try:
+            step = flow.send(None)
+            while True:
+                try:
+                    sent = await self._result(step, ahead)
+                except Exception as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(sent)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        finally:
+            flow.close()
 
     async def _result(self, step: Step, ahead: bool) -> Any:
         if isinstance(step, list):

@@ -58,6 +58,8 @@ class translated:  # noqa: N801  # read as the function that it stands for; a ge
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is None:
+            return
         if isinstance(error, redis.RedisError | redis.exceptions.RedisClusterException | OSError):
             raise explain(error, self._client) from error
         if isinstance(error, RuntimeError) and any(words in str(error) for words in OTHER_LOOP):
