@@ -5,7 +5,8 @@ python -m benchmarks.integrations [--part PART] [--size N] [--tasks N] [--runs N
 In a race of many questions, all stores hold the same documents on the same server, each as its library makes it by
 default, and are asked through the framework's own methods (`ainvoke`, `aretrieve`). Ready vectors stand for the model.
 "without ..." is ragknn's own `AsyncRetriever`. A first result is that of a whole process, from its start to its end: it
-imports the framework and the store, makes an index of three texts on a server that runs already, and asks once.
+imports the framework and the store, makes an index of three texts on a server that runs already, and asks once; with
+made vectors, and with the default model.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from benchmarks.measuring.results import LeftOut
 from benchmarks.stores import as_frameworks
 from benchmarks.stores.as_frameworks import Ask, Asking, lookup
 from benchmarks.stores.choosing import server
-from benchmarks.stores.first_results import FIRST, KINDS, NEEDS, command
+from benchmarks.stores.first_results import FIRST, KINDS, NEEDS, WITH_MODEL, command
 
 K = 4
 CALLS = 10  # of which the median counts
@@ -107,21 +108,24 @@ def _at_once(
 
 
 def first(framework: str, size: int, tasks: int, runs: int) -> Iterator[Race | LeftOut]:
-    """Yield the race to a first result by a framework."""
+    """Yield the race to a first result by a framework: with made vectors, and with the default model."""
     contenders = []
     with server() as url:
-        for name in FIRST[framework]:
+        for name, program in FIRST[framework].items():
             try:
                 import_module(NEEDS.get(name, "ragknn"))
             except ImportError as error:
                 yield LeftOut(name, NOT_INSTALLED.format(error=error))
             else:
-                contenders.append(Contender(name, _asking_first(framework, name, url), kind=KINDS.get(name, "peer")))
+                contenders.append(Contender(name, _asking_first(program, url), kind=KINDS.get(name, "peer")))
         yield race(f"first result: {framework}", contenders, runs=runs)
+        if framework in WITH_MODEL:
+            own = Contender(OURS, _asking_first(WITH_MODEL[framework], url), kind="ours")
+            yield race(f"first result: {framework}, with the default model", [own], runs=runs)
 
 
-def _asking_first(framework: str, name: str, url: str) -> Callable[[int], None]:
-    return lambda _: process(command(framework, name, url))
+def _asking_first(program: str, url: str) -> Callable[[int], None]:
+    return lambda _: process(command(program, url))
 
 
 PARTS = {

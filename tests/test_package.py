@@ -338,6 +338,7 @@ SLOW = {
     *("torch", "sentence_transformers", "transformers", "tokenizers", "huggingface_hub"),
     *("pydantic_settings", "platformdirs", "click", "typer", "rich", "psutil", "sklearn", "scipy", "pandas"),
     *("selectolax", "pathspec", "pypdf", "docx", "openpyxl", "docutils", "IPython", "matplotlib"),
+    *("ragknn.integrations", "langchain_core", "llama_index", "haystack", "mcp", "pyarrow", "opentelemetry.trace"),
 }
 
 

@@ -47,7 +47,6 @@ from haystack import Document
 
 DOCUMENTS = [Document(content=text, embedding=vector(text)) for text in TEXTS]
 """
-MODEL = "with the default model"
 
 FIRST: Mapping[str, Mapping[str, str]] = {
     "ragknn alone": {
@@ -56,12 +55,6 @@ import ragknn
 with ragknn.Index(name, url=url, dim=384) as index:
     ragknn.Indexer(index).add_vectors(list("abc"), [vector(text) for text in TEXTS], texts=TEXTS)
     found = ragknn.Retriever(index).kneighbors([vector(QUESTION)], 1)[0][0].passage.text
-""",
-        MODEL: """
-import ragknn
-with ragknn.Index(name, url=url) as index:
-    ragknn.Indexer(index).add([ragknn.Document(text, text) for text in TEXTS])
-    found = ragknn.Retriever(index).retrieve(QUESTION, 1)[0].passage.text
 """,
     },
     "LangChain": {
@@ -74,12 +67,6 @@ found = store.similarity_search(QUESTION, k=1)[0].page_content
         "langchain-redis": f"""{LANGCHAIN}
 from langchain_redis import RedisConfig, RedisVectorStore
 store = RedisVectorStore(Made(), RedisConfig(index_name=name, redis_url=url))
-store.add_texts(TEXTS)
-found = store.similarity_search(QUESTION, k=1)[0].page_content
-""",
-        MODEL: """
-from ragknn.integrations.langchain import RagKNNVectorStore
-store = RagKNNVectorStore(name, url=url)
 store.add_texts(TEXTS)
 found = store.similarity_search(QUESTION, k=1)[0].page_content
 """,
@@ -101,14 +88,6 @@ client = redis.Redis.from_url(url)
 later = redis.asyncio.Redis.from_url(url)  # it has to be there where the server listens on a socket
 found = first(RedisVectorStore(schema=schema, redis_client=client, redis_client_async=later))
 """,
-        MODEL: """
-from llama_index.core import Document, StorageContext, VectorStoreIndex
-from ragknn.integrations.llama_index import RagKNNEmbedding, RagKNNVectorStore
-storage = StorageContext.from_defaults(vector_store=RagKNNVectorStore(name, url=url))
-documents = [Document(text=text) for text in TEXTS]
-index = VectorStoreIndex.from_documents(documents, storage_context=storage, embed_model=RagKNNEmbedding())
-found = index.as_retriever(similarity_top_k=1).retrieve(QUESTION)[0].node.text
-""",
     },
     "Haystack": {
         OURS: f"""{HAYSTACK}
@@ -124,16 +103,6 @@ from haystack.document_stores.in_memory import InMemoryDocumentStore
 store = InMemoryDocumentStore()
 store.write_documents(DOCUMENTS)
 found = InMemoryEmbeddingRetriever(store, top_k=1).run(vector(QUESTION))["documents"][0].content
-""",
-        MODEL: """
-from haystack import Document
-from haystack_integrations.components.embedders.ragknn import RagKNNDocumentEmbedder, RagKNNTextEmbedder
-from haystack_integrations.components.retrievers.ragknn import RagKNNEmbeddingRetriever
-from haystack_integrations.document_stores.ragknn import RagKNNDocumentStore
-store = RagKNNDocumentStore(name, url=url)
-store.write_documents(RagKNNDocumentEmbedder().run([Document(content=text) for text in TEXTS])["documents"])
-question = RagKNNTextEmbedder().run(QUESTION)["embedding"]
-found = RagKNNEmbeddingRetriever(store, top_k=1).run(question)["documents"][0].content
 """,
     },
     "MCP over stdio, client and server": {
@@ -156,15 +125,48 @@ found = asyncio.run(ask())
 """,
     },
 }
+# The same with the model that an index has if nothing is said.
+WITH_MODEL: Mapping[str, str] = {
+    "ragknn alone": """
+import ragknn
+with ragknn.Index(name, url=url) as index:
+    ragknn.Indexer(index).add([ragknn.Document(text, text) for text in TEXTS])
+    found = ragknn.Retriever(index).retrieve(QUESTION, 1)[0].passage.text
+""",
+    "LangChain": """
+from ragknn.integrations.langchain import RagKNNVectorStore
+store = RagKNNVectorStore(name, url=url)
+store.add_texts(TEXTS)
+found = store.similarity_search(QUESTION, k=1)[0].page_content
+""",
+    "LlamaIndex": """
+from llama_index.core import Document, StorageContext, VectorStoreIndex
+from ragknn.integrations.llama_index import RagKNNEmbedding, RagKNNVectorStore
+storage = StorageContext.from_defaults(vector_store=RagKNNVectorStore(name, url=url))
+documents = [Document(text=text) for text in TEXTS]
+index = VectorStoreIndex.from_documents(documents, storage_context=storage, embed_model=RagKNNEmbedding())
+found = index.as_retriever(similarity_top_k=1).retrieve(QUESTION)[0].node.text
+""",
+    "Haystack": """
+from haystack import Document
+from haystack_integrations.components.embedders.ragknn import RagKNNDocumentEmbedder, RagKNNTextEmbedder
+from haystack_integrations.components.retrievers.ragknn import RagKNNEmbeddingRetriever
+from haystack_integrations.document_stores.ragknn import RagKNNDocumentStore
+store = RagKNNDocumentStore(name, url=url)
+store.write_documents(RagKNNDocumentEmbedder().run([Document(content=text) for text in TEXTS])["documents"])
+question = RagKNNTextEmbedder().run(QUESTION)["embedding"]
+found = RagKNNEmbeddingRetriever(store, top_k=1).run(question)["documents"][0].content
+""",
+}
 NEEDS: Mapping[str, str] = {
     "langchain-redis": "langchain_redis",
     "llama-index-vector-stores-redis": "llama_index.vector_stores.redis",
 }
-# Those that are no peers, as they do less or more.
-KINDS: Mapping[str, Kind] = {OURS: "ours", MODEL: "other", "InMemoryDocumentStore": "other"}
+# Those that are no peers.
+KINDS: Mapping[str, Kind] = {OURS: "ours", "InMemoryDocumentStore": "other"}
 
 
-def command(framework: str, name: str, url: str) -> Sequence[str]:
+def command(program: str, url: str) -> Sequence[str]:
     """Return what runs a program, in an index of its own."""
-    program = f"{BEGIN}{FIRST[framework][name]}\nassert found == QUESTION, found\n"
-    return sys.executable, "-W", "ignore", "-c", program, url, f"first-{next(_numbers)}"
+    whole = f"{BEGIN}{program}\nassert found == QUESTION, found\n"
+    return sys.executable, "-W", "ignore", "-c", whole, url, f"first-{next(_numbers)}"
