@@ -17,6 +17,7 @@ from ragknn._checks import check_flag, described, shown
 from ragknn._display.inert import visible
 from ragknn._logs import WRITING
 from ragknn._plain import plain_label
+from ragknn._protocol.closing import check_store
 from ragknn._protocol.finding import matching_ids
 from ragknn._protocol.flows import Flow, repeatable
 from ragknn._protocol.inventory import Inventory, delete_all, look_among, look_through
@@ -369,9 +370,11 @@ def _clearing(index: Index | AsyncIndex, chosen: _Chosen) -> Flow[int]:
         )
     yield from index._modernizing()
     keys = index._keys
+    if not (yield from check_store(keys)):
+        raise rebuilt(keys)
     there = yield from look_through(keys)
-    serves = yield from delete_all(keys, there, sorted(there), chosen.removed)
-    return _deleted(keys, chosen, serves, "cleared, ")
+    yield from delete_all(keys, there, sorted(there), chosen.removed)
+    return _deleted(keys, chosen, (yield from check_store(keys)), "cleared, ")
 
 
 def _matching(place: Place, ids: Iterable[str], among: Fragment) -> Flow[list[str]]:

@@ -244,6 +244,15 @@ def test_passages_are_not_deleted_by_ids_that_others_have_by_now(faces, redis_ur
                 faces.indexer(late).delete_passages(["d3#0"])
 
 
+def test_what_is_listed_by_a_cursor_begins_again_where_that_is_gone(faces, redis_url, index_name):
+    steps, many = Steps(), [f"d{n}" for n in range(1_100)]
+    with Index(index_name, url=redis_url, dim=2, metric="l2", fields={"kind": "tag"}) as other:
+        ragknn.Indexer(other).add_vectors(many, [[1.0, 2.0]] * len(many), metadata=[X] * len(many))
+        with steps.index(faces, index_name, url=redis_url) as index:
+            steps.disturb(1, partial(rearranged, other))
+            assert ids(index.documents(where=X)) == sorted(many)
+
+
 def test_an_index_that_is_cleared_has_whole_documents_between_any_two_steps(faces, redis_url, index_name):
     steps, looks = Steps(), []
     many = [Document(f"d{n}", "one two three four five six") for n in range(1_200)]
