@@ -1,24 +1,20 @@
 """What a server takes for so many passages, and what a cluster of them would: measured here, and carried on.
 
-python -m benchmarks.scale [--part PART] [--size N] [--largest N] [--runs N] [--against URLS] [--save FOLDER]
+python -m benchmarks.scale [--part PART] [--size N] [--largest N] [--runs N] [--save FOLDER]
 
 memory: bytes of a passage by dim, dtype and algorithm, of the hash and of the index together.
 growth: time of one search on the server by the number of passages, as the server counts it.
 nodes: the same for a node of 3 and of 10 that share the passages, as a multiple of one server that has all.
 carried: searches a second by the number of passages and nodes, simulated (`benchmarks/measuring/queueing.py` says how)
 from the times of `growth`; its assumptions are in docs/scale.md.
-against: storing and searching on other servers or clusters, by their URLs with spaces between them, beside one here.
-Each gets an index, which is dropped in the end.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
-from functools import cache, partial
+from functools import cache
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import redis
@@ -27,10 +23,8 @@ import ragknn
 from benchmarks.measuring.data import CHARACTERS, DIM, Source
 from benchmarks.measuring.program import run
 from benchmarks.measuring.queueing import Nodes, most_searches
-from benchmarks.measuring.racing import OURS, Contender, Race, race
-from benchmarks.measuring.results import Curve, LeftOut, Line
+from benchmarks.measuring.results import Curve, Line
 from benchmarks.stores.choosing import server
-from ragknn._secrets import without_login
 
 K = 10
 QUERIES = 200
@@ -67,7 +61,7 @@ def bytes_a_passage(size: int, dim: int, **options: Any) -> float:
     return float(used[1] - used[0]) / size
 
 
-def memory(size: int, largest: int, runs: int, against: str) -> Iterator[Curve]:
+def memory(size: int, largest: int, runs: int) -> Iterator[Curve]:
     """Yield the bytes of a passage over the values in its vector."""
     lines = []
     for name, options in KINDS.items():
@@ -110,7 +104,7 @@ def measured(largest: int, runs: int) -> tuple[Line, ...]:
     return tuple(search_times(sizes, algorithm, runs) for algorithm in ("flat", "hnsw"))
 
 
-def growth(size: int, largest: int, runs: int, against: str) -> Iterator[Curve]:
+def growth(size: int, largest: int, runs: int) -> Iterator[Curve]:
     """Yield the time of one search over the number of passages."""
     yield Curve(f"one search on the server, dim {DIM}, k {K}", "passages", "ms", measured(largest, runs))
 
@@ -133,7 +127,7 @@ def carried_on(line: Line) -> Callable[[float], float]:
     return at
 
 
-def nodes(size: int, largest: int, runs: int, against: str) -> Iterator[Curve]:
+def nodes(size: int, largest: int, runs: int) -> Iterator[Curve]:
     """Yield how much less work a search is for a node that has a part of the passages."""
     lines = []
     for line in measured(largest, runs):
@@ -145,7 +139,7 @@ def nodes(size: int, largest: int, runs: int, against: str) -> Iterator[Curve]:
     yield Curve("a node's work for one search: all on one server / this node", "passages", "x", tuple(lines))
 
 
-def carried(size: int, largest: int, runs: int, against: str) -> Iterator[Curve]:
+def carried(size: int, largest: int, runs: int) -> Iterator[Curve]:
     """Yield the searches a second over the number of passages, for several numbers of nodes."""
     for line in measured(largest, runs):
         at = carried_on(line)
@@ -157,41 +151,12 @@ def carried(size: int, largest: int, runs: int, against: str) -> Iterator[Curve]
         yield Curve(name, "passages", "searches/s", tuple(lines))
 
 
-def elsewhere(size: int, largest: int, runs: int, against: str) -> Iterator[Race | LeftOut]:
-    """Yield how long storing and searching take on other servers, beside one here."""
-    if not against:
-        yield LeftOut("other servers and clusters", "none is named: --against redis+cluster://node:6379")
-        return
-    source, name = Source(DIM), f"scale-{uuid4().hex}"
-    with server() as url, ExitStack() as stack:
-        indexes = {}
-        for called, of in ((OURS, url), *((without_login(one), one) for one in against.split())):
-            options: dict[str, Any] = {"dim": DIM, "algorithm": "hnsw", "text_search": False}
-            indexes[called] = stack.enter_context(ragknn.Index(name, url=of, **options))
-            stack.callback(indexes[called].drop)
-        parts = [source.documents(size // (runs + 1), number * size) for number in range(runs + 1)]
-
-        def storing(index: ragknn.Index, call: int) -> None:
-            part = parts[call % len(parts)]
-            ragknn.Indexer(index).add_vectors(part.ids, part.vectors).raise_for_failures()
-
-        storers = [Contender(called, partial(storing, index)) for called, index in indexes.items()]
-        yield race("storing, HNSW", storers, runs=runs, work=len(parts[0]), unit="passages")
-        queries = source.vectors(QUERIES)
-
-        def asking(retriever: ragknn.Retriever, call: int) -> None:
-            retriever.kneighbors(queries[call % QUERIES][np.newaxis], K)
-
-        askers = [Contender(called, partial(asking, ragknn.Retriever(index))) for called, index in indexes.items()]
-        yield race("one question, HNSW", askers, runs=runs, calls=QUERIES // runs)
-
-
-PARTS = {"memory": memory, "growth": growth, "nodes": nodes, "carried": carried, "against": elsewhere}
+PARTS = {"memory": memory, "growth": growth, "nodes": nodes, "carried": carried}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
-    run("scale", __doc__, PARTS, arguments, size=4_096, largest=100_000, against="")
+    run("scale", __doc__, PARTS, arguments, size=4_096, largest=100_000)
 
 
 if __name__ == "__main__":

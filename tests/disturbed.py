@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import multiprocessing
 from collections.abc import Sequence
@@ -14,8 +13,6 @@ import redis
 from servers import private_server
 
 from ragknn import (
-    AsyncIndex,
-    AsyncIndexer,
     Document,
     HashingEmbedder,
     Index,
@@ -172,18 +169,6 @@ def take_turns(url: str, turn: int, batch: int) -> None:
     with opened(url) as index:
         for number in range(3):
             Indexer(index, SPLITTER).sync([OLD, NEW][(turn + number) % 2], batch_size=batch).raise_for_failures()
-
-
-def take_turns_in_a_loop(url: str, turn: int, batch: int) -> None:
-    """Do the same in an event loop of one's own."""
-
-    async def taking() -> None:
-        async with AsyncIndex(NAME, url=url, embedder=EMBEDDER) as index:
-            for number in range(3):
-                documents = [OLD, NEW][(turn + number) % 2]
-                (await AsyncIndexer(index, SPLITTER).sync(documents, batch_size=batch)).raise_for_failures()
-
-    asyncio.run(taking())
 
 
 def tried(url: str, kind: str, folder: Path, faces: Any = _Sync) -> RagKNNError | None:

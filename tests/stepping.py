@@ -48,7 +48,7 @@ class Steps:
         return faces.made(self._counting(Index), self._counting(AsyncIndex), *args, **options)
 
     def disturb(self, at, disturb):
-        """Count from 0, and disturb what comes before its step of this number, or before each for None."""
+        """Count from 0, and disturb what comes before its step of this number."""
         self.count, self._at, self._disturb = 0, at, disturb
 
     def _counting(self, kind):
@@ -61,7 +61,7 @@ class Steps:
         return Counted
 
     def _counted(self, step):
-        if self._at is None or self.count == self._at:
+        if self.count == self._at:
             self._disturb()
         self.count += 1
         return (yield step)

@@ -80,6 +80,15 @@ RIGHTS: Mapping[Role, Rights] = {
 }
 
 
-def rules_of(roles: Collection[Role], name: str) -> list[str]:
+# What every user of a cluster needs beside these: to find the nodes that have the keys, to know that an answer is
+# whole, and to remove keys from several nodes.
+ON_A_CLUSTER = (
+    *("cluster|slots", "cluster|nodes", "cluster|countkeysinslot", "command", "search.clusterinfo", "asking"),
+    *("pexpireat", "pexpiretime", "persist"),
+)
+
+
+def rules_of(roles: Collection[Role], name: str, *, cluster: bool = False) -> list[str]:
     """Return the rules of Redis that give the rights of all of the roles for an index, each rule once."""
-    return list(dict.fromkeys(rule for role in RIGHTS if role in roles for rule in RIGHTS[role].rules(name)))
+    rules = [rule for role in RIGHTS if role in roles for rule in RIGHTS[role].rules(name)]
+    return list(dict.fromkeys([*rules, *(f"+{one}" for one in ON_A_CLUSTER if cluster)]))

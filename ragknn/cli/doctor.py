@@ -167,6 +167,8 @@ def _check_server(url: str, settings: Settings) -> Iterator[Check]:
         yield Check("redis", "fail", str(error))
         return
     yield Check("redis", "ok", f"{dotted(server.version)} at {mask_password(url)}")
+    if server.cluster:
+        yield Check("cluster", "ok", f"{server.primaries} primaries, whose search has a coordinator")
     yield _check_search(server)
     yield _check_protocol(server.protocol)
     if server.database:

@@ -123,7 +123,7 @@ def _rebuild(
             yield from drop_others(keys)
             return RebuildReport(keys.name, {})
         anew = plan.needs_store(old, new)
-        yield from _check_room(keys, new, anew=anew)
+        yield from _check_room(keys, new, anew=anew, nodes=max(1, index.server.primaries))
         if anew:
             done = yield from _of_passages_made_anew(index, mark, plan, old, new, manifest, recall, progress)
         else:
@@ -232,8 +232,11 @@ def _report(keys: Keys, agreement: Agreement, memory: tuple[int, int], resumed: 
     )
 
 
-def _check_room(keys: Keys, new: Schema, *, anew: bool) -> Flow[None]:
-    """Refuse an index of an estimator, which makes its own anew, and one whose second version has no room."""
+def _check_room(keys: Keys, new: Schema, *, anew: bool, nodes: int) -> Flow[None]:
+    """Refuse an index of an estimator, which makes its own anew, and one whose second version has no room.
+
+    Of a cluster, one of so many nodes tells of its memory, and has its share of the index.
+    """
     fitted, memory = yield [("HEXISTS", keys.manifest, _OF_AN_ESTIMATOR), ("INFO", "memory")]
     if checked(fitted):
         raise ValueError(
@@ -246,6 +249,7 @@ def _check_room(keys: Keys, new: Schema, *, anew: bool) -> Flow[None]:
     if anew:
         passages = (yield from index_info(keys, keys.searched)).passages
         needed += passages * (yield from mean_size(keys, new))
+    needed //= nodes
     if used + needed > limit:
         raise RebuildFailed(
             f"expected room for a second version of index {keys.name!r}, some {needed:,} bytes, got {limit - used:,} "

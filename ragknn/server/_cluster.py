@@ -30,12 +30,14 @@ from ragknn.errors import UnsupportedServer
 from ragknn.server._cluster_scan import Cursor
 from ragknn.server._cluster_view import ASK_PARTITIONS, ASK_VIEW, View, partitions_of, read_view
 from ragknn.server._retries import RETRIES, may_pass, pause_after
-from ragknn.server._routing import Kind, Unit, next_stage, put_together, units_of
+from ragknn.server._routing import Kind, Unit, is_of_one_moment, next_stage, put_together, units_of
 
 # Seconds between attempts while a slot is being moved, of which a document is half on one node and half on another.
 _MOVING_PAUSE = 0.02
 # How often searches are made again because the cluster was changed beneath them.
 _SEARCHES = 6
+# How often searches are made again between which something was written.
+_MOMENTS = 50
 # Cursors of the search module that are remembered, with the node that has each; the oldest is forgotten.
 _MOST_CURSORS = 1_000
 
@@ -135,6 +137,7 @@ class Talk:
         self._once = once
         self._failures = 0
         self._searches = 0
+        self._moments = 0
         self._until = time.monotonic() + slots.patience
         self._is_again = False
         self._asked: dict[int, str] = {}  # units that another node than the owner of their slot is to be asked for
@@ -270,6 +273,10 @@ class Talk:
                     (one for one in own if isinstance(one, AskError | TryAgainError | ClusterDownError)), None
                 )
                 self._asked.pop(id(unit), None)
+                if obstacle is None and self._moments < _MOMENTS and not is_of_one_moment(unit, own):
+                    self._moments += 1
+                    left.append(unit)
+                    continue
                 if obstacle is None:
                     put_together(unit, own, replies)
                     done.append(unit)

@@ -39,7 +39,7 @@ class Kind(Enum):
 
     PLAIN = auto()
     SUM = auto()  # a part of a command on many keys
-    SEARCHES = auto()  # a transaction of searches, which the search module refuses as one
+    SEARCHES = auto()  # a transaction of searches, which the search module refuses as one: each is made twice
     HELLO = auto()  # to all servers, which are to be of one kind
     SCAN = auto()  # over all servers, one after the other
     APART = auto()  # on documents of several servers
@@ -133,7 +133,7 @@ def units_of(commands: Sequence[Command]) -> list[Unit]:
 def _transaction(positions: range, commands: list[Command]) -> Unit:
     inner = commands[1:-1]
     if any(is_of_search(command) for command in inner):
-        return Unit(positions, inner, None, kind=Kind.SEARCHES)
+        return Unit(positions, [*inner, *inner], None, kind=Kind.SEARCHES)
     slot, is_free = _place(key for command in inner for key in keys_of(command))
     return Unit(positions, commands, slot, is_free)
 
@@ -206,6 +206,15 @@ def _beside(key: str | bytes) -> str:
     return f"{tag}{brace}?" if brace else f"{text}{{{text}}}?"
 
 
+def is_of_one_moment(unit: Unit, answers: Sequence[Any]) -> bool:
+    """Tell whether nothing was written between searches that are to be of one moment: twice they found the same."""
+    if unit.kind is not Kind.SEARCHES:
+        return True
+    told = [str(one) if isinstance(one, Exception) else one for one in answers]
+    half = len(told) // 2
+    return told[:half] == told[half:]
+
+
 def put_together(unit: Unit, answers: Sequence[Any], replies: list[Any]) -> None:
     """Write the answers to a unit where the replies to its commands are expected."""
     if unit.kind is Kind.SUM:
@@ -215,6 +224,7 @@ def put_together(unit: Unit, answers: Sequence[Any], replies: list[Any]) -> None
         failed = next((one for one in (so_far, answer) if isinstance(one, Exception)), None)
         replies[position] = failed if failed is not None else int(so_far or 0) + int(answer)
     elif unit.kind is Kind.SEARCHES:
+        answers = answers[len(answers) // 2 :]
         failed = next((one for one in answers if isinstance(one, Exception)), None)
         queued = [b"QUEUED"] * len(answers) if failed is None else list(answers)
         for position, reply in zip(unit.positions, [b"OK", *queued, failed or list(answers)], strict=True):

@@ -1,5 +1,6 @@
 """What goes on while a cluster is changed or a part of it fails: documents stay whole, answers are right or none."""
 
+import asyncio
 import threading
 import time
 from contextlib import contextmanager
@@ -9,6 +10,9 @@ import redis
 from clusters import PRIMARIES, begin_to_move, end_move, move_keys, move_slot, slot_of, until
 
 from ragknn import (
+    AsyncIndex,
+    AsyncIndexer,
+    AsyncRetriever,
     ConnectionFailed,
     Document,
     HashingEmbedder,
@@ -17,6 +21,7 @@ from ragknn import (
     Indexer,
     IndexNotFound,
     RagKNNError,
+    RebuildFailed,
     Retriever,
     Splitter,
     UnsupportedServer,
@@ -296,3 +301,61 @@ def test_a_node_without_the_index_gives_no_answer(own_bed):
         with redis.Redis(port=own_bed.primaries[1].shadow) as shadow:
             shadow.execute_command("FT.DROPINDEX", "ragknn:doc:v1")
         assert retriever.retrieve("number 3", k=K).distances == expected  # it is made there again
+
+
+@pytest.mark.parametrize("changes", [{"algorithm": "hnsw"}, {"dtype": "float16"}])
+def test_an_index_is_rebuilt_while_documents_are_written(own_bed, changes):
+    filled(own_bed)
+    with Syncing(own_bed) as syncing, opened(own_bed) as index:
+        patiently(lambda: index.rebuild(**changes), errors=(RebuildFailed,))
+        syncing.goes_on()
+    assert not syncing.errors
+    with opened(own_bed) as index:
+        assert {name: getattr(index.schema, name) for name in changes} == changes
+        assert_holds(index, syncing.version)
+
+
+def test_an_index_is_dropped_though_a_node_is_lost(own_bed):
+    filled(own_bed)
+    own_bed.primaries[0].kill()
+    patiently(Index("doc", url=own_bed.url, timeout=2).drop)
+    for node in (own_bed.replica, *own_bed.primaries[1:]):
+        assert list(node.client.scan_iter("ragknn:doc:*")) == []
+
+
+def test_tasks_search_while_a_replica_takes_over_and_slots_move(own_bed):
+    filled(own_bed)
+    source, target, _ = own_bed.primaries
+
+    async def search():
+        async with AsyncIndex("doc", url=own_bed.url, embedder=HashingEmbedder(32), timeout=2) as index:
+            retriever = AsyncRetriever(index)
+            expected = (await retriever.retrieve(documents(0)[7].text, k=K)).distances
+            over = asyncio.Event()
+            right, refused = [], []
+
+            async def ask():
+                while not over.is_set():
+                    try:
+                        found = await retriever.retrieve(documents(0)[7].text, k=K)
+                    except (ConnectionFailed, IncompleteRetrieval) as error:
+                        refused.append(error)
+                    else:
+                        right.append(found.distances == pytest.approx(expected, abs=1e-4))
+
+            tasks = [asyncio.ensure_future(ask()) for _ in range(2)]
+            for slot in [slot for slot in own_slots() if own_bed.owner(slot) is source][:4]:
+                await asyncio.to_thread(move_slot, slot, source, target, own_bed.primaries)
+            own_bed.replica("CLUSTER", "FAILOVER")
+            await asyncio.to_thread(until, lambda: is_primary(own_bed.replica))
+            before = len(right)
+            await asyncio.to_thread(until, lambda: len(right) > before + 4)
+            over.set()
+            await asyncio.gather(*tasks)
+            assert all(right)
+            report = await AsyncIndexer(index, WORDS).sync(documents(1))
+            assert not report.failed
+
+    asyncio.run(search())
+    with opened(own_bed) as index:
+        assert_holds(index, 1)

@@ -1,13 +1,20 @@
 """Every public operation on a cluster, in both worlds, beside the same on one server."""
 
+import asyncio
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
+import redis
 from clusters import slot_of
 from sklearn.datasets import make_blobs
 from sklearn.neighbors import KNeighborsClassifier as Reference
 
 import ragknn
 from ragknn import (
+    AsyncIndex,
+    AsyncRetriever,
     Document,
     HashingEmbedder,
     Index,
@@ -213,6 +220,36 @@ def test_estimators_are_those_of_scikit_learn(bed, name, left):
         assert index.count() == 100
         index.drop()
     assert left(name) == []
+
+
+def test_estimators_go_through_a_client_too(bed, left):
+    X, y = make_blobs(n_samples=60, centers=2, n_features=3, random_state=0)
+    with redis.RedisCluster(host="127.0.0.1", port=bed.primaries[0].proxy, protocol=3) as client:
+        mine = KNeighborsClassifier(3, client=client).fit(X, y)
+        own = mine._rows.name
+        copied = pickle.loads(pickle.dumps(mine))
+        assert (copied.predict(X) == mine.predict(X)).all()
+        del mine, copied
+        assert left(own) == []
+
+
+def test_threads_share_an_index(bed, filled, embedder):
+    with Index(filled, url=bed.url, embedder=embedder) as index, ThreadPoolExecutor(8) as pool:
+        retriever = Retriever(index)
+        expected = [pairs(retriever.retrieve(query, k=5)) for query in QUERIES]
+        found = pool.map(lambda number: pairs(retriever.retrieve(QUERIES[number % 3], k=5)), range(120))
+        assert all(one == expected[number % 3] for number, one in enumerate(found))
+
+
+def test_tasks_share_an_index(bed, filled, embedder):
+    async def ask():
+        async with AsyncIndex(filled, url=bed.url, embedder=embedder) as index:
+            retriever = AsyncRetriever(index)
+            expected = [pairs(await retriever.retrieve(query, k=5)) for query in QUERIES]
+            found = await asyncio.gather(*(retriever.retrieve(QUERIES[number % 3], k=5) for number in range(60)))
+            assert all(pairs(one) == expected[number % 3] for number, one in enumerate(found))
+
+    asyncio.run(ask())
 
 
 def test_an_estimator_takes_its_index_with_it(bed, left):

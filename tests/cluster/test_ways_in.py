@@ -6,18 +6,21 @@ import pytest
 import redis
 import redis.asyncio
 from click.testing import CliRunner
-from clusters import free_ports
+from clusters import PRIMARIES, free_ports
 from servers import private_server
 
 from ragknn import (
     AsyncIndex,
     ConfigurationError,
     ConnectionFailed,
+    Document,
     HashingEmbedder,
     Index,
+    Splitter,
     UnsupportedServer,
     list_indexes,
 )
+from ragknn._protocol.rights import rules_of
 from ragknn.cli import cli
 
 EMBEDDER = HashingEmbedder(16)
@@ -159,8 +162,40 @@ def own_password(bed):
     node("CONFIG", "SET", "requirepass", "")
 
 
+@pytest.fixture
+def user(bed, name):
+    """A user who may do on each node what `ragknn acl --cluster` gives, as a function of the roles."""
+
+    def made(*roles):
+        rules = [rule for rule in rules_of(roles, name, cluster=True) if not rule.startswith("+search.")]  # a stand-in
+        for node in bed.nodes[: PRIMARIES + 1]:
+            node("ACL", "SETUSER", "somebody", "reset", "on", ">secret", *rules)
+        return bed.url.replace("://", "://somebody:secret@")
+
+    yield made
+    for node in bed.nodes[: PRIMARIES + 1]:
+        node("ACL", "DELUSER", "somebody")
+
+
+def test_a_user_with_the_rights_of_a_cluster(faces, bed, name, user):
+    documents = [Document(f"d{number}", f"text {number}. " * 40, f"l{number % 2}") for number in range(20)]
+    with faces.index(name, url=user("admin", "writer"), embedder=EMBEDDER) as index:
+        indexer = faces.indexer(index, Splitter(20, 0, unit="words"))
+        indexer.add(documents)
+        indexer.sync(documents[:15])
+        index.rebuild(algorithm="hnsw")
+        index.rebuild(dtype="float16")
+    with faces.index(name, url=user("reader"), embedder=EMBEDDER) as index:
+        assert len(list(index.documents())) == 15
+        assert faces.retriever(index).retrieve("text 7", k=3).complete
+        assert len(faces.indexer(index).add(documents).failed) == 5
+    with faces.index(name, url=user("admin"), embedder=EMBEDDER) as index:
+        assert index.drop() == 15
+
+
 def test_the_command_takes_the_url(bed, monkeypatch):
     monkeypatch.setenv("RAGKNN_URL", bed.url)
     found = CliRunner().invoke(cli, ["doctor"], prog_name="ragknn")
-    assert "redis+cluster://" in found.stdout
+    assert f"at {bed.url}" in found.stdout
+    assert "cluster: 3 primaries, whose search has a coordinator" in found.stdout
     assert list_indexes(bed.url) == list_indexes(f"redis+cluster://127.0.0.1:{bed.primaries[2].proxy}")

@@ -208,6 +208,14 @@ def test_a_node_that_is_missing_gives_no_answer(trouble):
         talk.run([SEARCH])
 
 
+def test_searches_of_one_moment_are_made_until_nothing_comes_between():
+    other = ("FT.SEARCH", "ragknn:doc:v2", "*")
+    talk = Answering()
+    talk.answers = {SEARCH: [found("k1"), found("k1"), found("k2")], other: [found("k1"), found("k2")]}
+    *_, answers = talk.run([("MULTI",), SEARCH, other, ("EXEC",)])
+    assert answers == [found("k2"), found("k2")]
+
+
 def test_a_node_that_was_missing_for_a_moment_is_asked_again():
     talk = Answering()
     talk.answers = {SEARCH: [redis.ResponseError("Could not send query to cluster"), found("k1")]}

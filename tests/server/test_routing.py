@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ragknn._protocol.apart import for_each
 from ragknn._protocol.keys import Keys
-from ragknn.server._routing import Kind, keys_of, next_stage, put_together, slot_of, units_of
+from ragknn.server._routing import Kind, is_of_one_moment, keys_of, next_stage, put_together, slot_of, units_of
 
 NODES = 3
 KEYS = Keys("doc")
@@ -123,11 +123,13 @@ def test_an_error_of_a_part_is_the_answer():
 def test_searches_of_a_transaction_are_answered_as_if_they_were_one():
     searches = [("FT.SEARCH", "one", "*"), ("FT.SEARCH", "two", "*")]
     [unit] = units_of([("MULTI",), *searches, ("EXEC",)])
-    assert unit.commands == searches
+    assert unit.commands == [*searches, *searches]  # so that it is known that nothing came between them
     replies = [None] * 4
-    put_together(unit, ["a", "b"], replies)
+    assert is_of_one_moment(unit, ["a", "b", "a", "b"])
+    assert not is_of_one_moment(unit, ["a", "b", "a", "c"])
+    put_together(unit, ["a", "b", "a", "b"], replies)
     assert replies == [b"OK", b"QUEUED", b"QUEUED", ["a", "b"]]
-    put_together(unit, ["a", error := redis.ResponseError("no such index")], replies)
+    put_together(unit, ["a", "b", "a", error := redis.ResponseError("no such index")], replies)
     assert replies == [b"OK", "a", error, error]
 
 
