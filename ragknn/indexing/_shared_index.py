@@ -43,7 +43,7 @@ from ragknn.indexing._recipes import embedder_properties
 from ragknn.indexing._splitters import keep_splitter
 from ragknn.records import Metric
 from ragknn.reports import IngestReport
-from ragknn.server._cluster_client import as_cluster_url, is_cluster_url
+from ragknn.server._cluster.clients import as_cluster_url, is_cluster_url
 from ragknn.server._connection import check_client, check_url, is_cluster
 from ragknn.server._urls import reads_from_replicas
 from ragknn.text.splitting import Splitter

@@ -18,9 +18,9 @@ from ragknn._checks import described, shown
 from ragknn._protocol.flows import Flow
 from ragknn._secrets import mask_password
 from ragknn.errors import ConfigurationError
-from ragknn.server._cluster_client import aconnect_cluster, connect_cluster, is_cluster_url
+from ragknn.server._cluster.clients import aconnect_cluster, connect_cluster, is_cluster_url
+from ragknn.server._cluster.nodes import is_cluster as is_cluster
 from ragknn.server._driving import AsyncDriver, Driver
-from ragknn.server._nodes import is_cluster as is_cluster
 from ragknn.server._packing import packer
 from ragknn.server._pool import AsyncPool, Pool
 from ragknn.server._retries import RETRIES, AsyncReconnecting, Reconnecting, retries_within

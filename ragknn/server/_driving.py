@@ -21,9 +21,9 @@ import redis.asyncio
 
 from ragknn._logs import SERVER
 from ragknn._protocol.flows import Ahead, Begun, Command, Each, Flow, Once, Pause, Step, Work
+from ragknn.server._cluster.nodes import acluster_exchange, cluster_exchange, is_cluster
 from ragknn.server._exchange import Read, aexchange, all_read, exchange, is_plain
 from ragknn.server._lane import Lane
-from ragknn.server._nodes import acluster_exchange, cluster_exchange, is_cluster
 from ragknn.server._translation import translated
 
 T = TypeVar("T")

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragknn.server._cluster_scan import Cursor
-from ragknn.server._cluster_view import View, partitions_of, read_view
+from ragknn.server._cluster.scanning import Cursor
+from ragknn.server._cluster.views import View, partitions_of, read_view
 
 NAMES = ["127.0.0.1:7000", "127.0.0.1:7001", "127.0.0.1:7002"]
 PART = 3  # keys that a node shows at a time

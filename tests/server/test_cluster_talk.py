@@ -6,9 +6,10 @@ from redis.exceptions import AskError, MovedError, TryAgainError
 
 from ragknn._protocol.flows import Pause, SentAgain
 from ragknn.errors import UnsupportedServer
-from ragknn.server._cluster import Known, NodeFailed, Renew, Say, Talk
-from ragknn.server._cluster_view import ASK_PARTITIONS, ASK_VIEW
-from ragknn.server._routing import slot_of
+from ragknn.server._cluster.conversations import Known, NodeFailed, Renew, Say
+from ragknn.server._cluster.routing import slot_of
+from ragknn.server._cluster.talking import Talk
+from ragknn.server._cluster.views import ASK_PARTITIONS, ASK_VIEW
 
 NODES = ["a:1", "b:2", "c:3"]
 SEARCH = ("FT.SEARCH", "ragknn:doc:v1", "*")

@@ -17,7 +17,8 @@ import redis.cluster
 from redis.exceptions import AskError, RedisClusterException, SlotNotCoveredError
 
 from ragknn._protocol.flows import Command, Pause
-from ragknn.server._cluster import Answer, Known, NodeFailed, Renew, Say, Talk
+from ragknn.server._cluster.conversations import Answer, Known, NodeFailed, Renew, Say
+from ragknn.server._cluster.talking import Talk
 from ragknn.server._exchange import Read, all_read, discard, portions_of, read_reply, take
 from ragknn.server._packing import packed
 from ragknn.server._translation import explain

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ragknn._protocol.apart import for_each
 from ragknn._protocol.keys import Keys
-from ragknn.server._routing import Kind, is_of_one_moment, keys_of, next_stage, put_together, slot_of, units_of
+from ragknn.server._cluster.routing import Kind, is_of_one_moment, keys_of, next_stage, put_together, slot_of, units_of
 
 NODES = 3
 KEYS = Keys("doc")

@@ -1,11 +1,5 @@
 """What is said to which node of a cluster so that a list of commands is done: the same for sync and async. No I/O.
 
-A conversation is a generator. It yields what it waits for and is sent what came of it:
-
-    Say(parcels, behind)  commands for several nodes at a time, then others; the replies of each node, or its error
-    Renew(moved)          what is known of the cluster is read anew
-    Pause(seconds)        nothing comes back
-
 Searches reach all nodes through one of them, the home, which does not tell when the answer of another is missing. So
 the view that all primaries have of the cluster is asked for behind the searches, over connections that were there
 before them: a search counts only where none of them has gone away, and every slot is where it was and stays there.
@@ -16,8 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, cast
 
 import redis
 from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainError
@@ -27,10 +20,11 @@ from ragknn._protocol.flows import Command, Flow, Pause, SentAgain
 from ragknn._protocol.replies import dotted
 from ragknn._protocol.server import parse_hello
 from ragknn.errors import UnsupportedServer
-from ragknn.server._cluster_scan import Cursor
-from ragknn.server._cluster_view import ASK_PARTITIONS, ASK_VIEW, View, partitions_of, read_view
+from ragknn.server._cluster.conversations import Answer, Conversation, Known, Map, NodeFailed, Renew, Say, Step
+from ragknn.server._cluster.routing import Kind, Unit, is_of_one_moment, next_stage, put_together, units_of
+from ragknn.server._cluster.scanning import Cursor
+from ragknn.server._cluster.views import ASK_PARTITIONS, ASK_VIEW, View, partitions_of, read_view
 from ragknn.server._retries import RETRIES, may_pass, pause_after
-from ragknn.server._routing import Kind, Unit, is_of_one_moment, next_stage, put_together, units_of
 
 # Seconds between attempts while a slot is being moved, of which a document is half on one node and half on another.
 _MOVING_PAUSE = 0.02
@@ -45,87 +39,9 @@ _READING = frozenset({"FT.SEARCH", "FT.AGGREGATE", "FT.CURSOR", "FT.INFO", "FT.T
 # In the words of the search module: it could not reach all of the cluster.
 _UNREACHED = ("could not send query", "uninitialized cluster", "cluster is down", "clusterdown")
 
-_OBSTACLES = (AskError, TryAgainError, ClusterDownError)  # a redirection is an AskError too
-
 _UNSURE = (
     "passages were being moved between the nodes of the cluster while they were searched, so that one may be missing"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Say:
-    """Commands for nodes, by their names, and others that are sent when those were answered.
-
-    The connections for both are there before the first command is sent.
-    """
-
-    parcels: Sequence[tuple[str, list[Command]]]
-    behind: Sequence[tuple[str, list[Command]]] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Renew:
-    """Read anew where the slots are; and take note of what nodes have said of some."""
-
-    moved: Sequence[AskError] = ()
-
-
-Answer: TypeAlias = "list[Any] | Exception"
-Step: TypeAlias = "Say | Renew | Pause"
-Conversation: TypeAlias = Generator[Step, Any, Any]
-
-
-class NodeFailed(Exception):
-    """A node could not be reached; the error of redis-py is its cause.
-
-    Attributes:
-        name: of the node.
-        error: what redis-py says.
-    """
-
-    def __init__(self, name: str, error: Exception) -> None:
-        super().__init__(f"{name}: {error}")
-        self.name = name
-        self.error = error
-
-
-class Map(Protocol):
-    """Where the slots are, as far as is known here; nodes go by their names, `host:port` as clients reach them.
-
-    Attributes:
-        patience: seconds to wait for a slot that is being moved.
-    """
-
-    patience: float
-
-    def owner(self, slot: int) -> str:
-        """Return the node that has a slot; raise `SlotNotCoveredError` if none has."""
-        ...
-
-    def primaries(self) -> Sequence[str]:
-        """Return all primaries."""
-        ...
-
-    def named(self, host: str, port: int) -> str:
-        """Return the node that the cluster means by a host and a port."""
-        ...
-
-
-@dataclass(slots=True)
-class Known:
-    """What a client remembers of its cluster from one list of commands to the next.
-
-    Attributes:
-        home: name of the node that commands without keys and searches go to.
-        view: the cluster as it was at the last search.
-        whole: the view for which it is known that searches find every passage once.
-        cursors: of searches, with the node that has each and the view in which it was made.
-    """
-
-    home: str = ""
-    view: View | None = None
-    whole: View | None = None
-    cursors: dict[int, tuple[str, View | None]] = field(default_factory=dict)
 
 
 class Talk:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 from zlib import crc32
 
-from ragknn.server._cluster_view import View
+from ragknn.server._cluster.views import View
 
 _RAW, _TAG, _MARK = 64, 32, 32  # bits of the parts of a cursor's number
 _BEGUN = 1  # the highest bit, so that no number is 0
