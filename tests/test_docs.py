@@ -184,7 +184,8 @@ def test_what_a_page_shows_is_run(checkout: Path, path: Path):
         run_python(page, checkout)
     if lines := [line for line in shell_lines(page) if line.startswith("ragknn ")]:
         run_commands(lines, checkout)
-    known = {"python", "text", "sh", "redis", "toml", "yaml", "json"}
+    # On a "console" is what needs servers elsewhere; it is shown, and not run.
+    known = {"python", "text", "sh", "redis", "toml", "yaml", "json", "console"}
     assert set(re.findall(r"^```(\w*)\n.*?^```$", page, re.DOTALL | re.MULTILINE)) <= known
 
 

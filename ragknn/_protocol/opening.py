@@ -152,12 +152,12 @@ def serving(keys: Keys) -> Flow[tuple[Schema, Keys]]:
 
 
 def reopened(opened: Opened) -> Flow[Opened | None]:
-    """Return the index as it is now if it was rebuilt since it was opened; else, or where it is gone, None."""
+    """Return the index as it is now if it was rebuilt or made anew since it was opened; else, or if gone, None."""
     try:
         schema, keys = yield from serving(opened.keys)
     except IndexNotFound:
         return None
-    return None if keys == opened.keys else Opened(opened.server, schema, keys)
+    return None if keys == opened.keys and schema.has_vectors_of(opened.schema) else Opened(opened.server, schema, keys)
 
 
 def spread(opened: Opened, patience: float) -> Flow[bool]:

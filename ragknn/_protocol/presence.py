@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from ragknn._protocol.closing import STORE
 from ragknn._protocol.flows import Command, Each, Flow, Once, Repeatable, Step, within
 from ragknn._protocol.keys import Keys
-from ragknn._protocol.replies import as_text, checked, is_unknown_index
+from ragknn._protocol.replies import as_text, checked, fits_no_query, is_unknown_index
 from ragknn.errors import IndexNotFound, IndexRebuilt
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ class _Looking:
             missing: list[Any] = []  # replies that tell of no search index
             read = yield Each(step.commands, partial(_read, missing, step.read))
             if missing:
-                raise (yield from _why_missing(self._keys))
+                raise (yield from _why_missing(self._keys, missing[0]))
             return read
         commands = step.commands if isinstance(step, Once) else step
         if not isinstance(commands, list):
@@ -68,8 +68,9 @@ class _Looking:
             if behind and int(checked(replies[-1]) or 1) != self._keys.store:
                 raise rebuilt(self._keys)
         self._asked = self._asked or bool(commands)
-        if any(is_unknown_index(reply) for reply in sent):
-            raise (yield from _why_missing(self._keys))
+        for reply in sent:
+            if is_unknown_index(reply) or fits_no_query(reply):
+                raise (yield from _why_missing(self._keys, reply))
         return sent
 
 
@@ -82,19 +83,19 @@ def _reads_passages(keys: Keys, commands: list[Command]) -> bool:
 
 
 def _read(missing: list[Any], read: Callable[[int, Any], Any], number: int, reply: Any) -> Any:
-    if is_unknown_index(reply):
+    if is_unknown_index(reply) or fits_no_query(reply):
         missing.append(reply)
         return None
     return read(number, reply)
 
 
-def _why_missing(keys: Keys) -> Flow[IndexNotFound]:
-    """Return the error that says why the search index that was asked is not there."""
+def _why_missing(keys: Keys, reply: Any) -> Flow[IndexNotFound]:
+    """Return the error that says why the search index that was asked is not there, or is of other vectors."""
     manifest, listed = yield [("HGET", keys.manifest, "schema"), ("FT._LIST",)]
     if checked(manifest) is None:
         return gone(keys)
     versions = keys.search_versions([as_text(name) for name in checked(listed)])
-    if versions and keys.version not in (None, *versions):
+    if versions and (keys.version not in (None, *versions) or fits_no_query(reply)):
         return rebuilt(keys)
     return IndexNotFound(
         f"expected index {keys.name!r} with its search index, got its manifest without: others have dropped the search "

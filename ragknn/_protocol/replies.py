@@ -273,6 +273,11 @@ def is_unknown_index(reply: Any) -> bool:
     return any(said in words for said in _UNKNOWN)
 
 
+def fits_no_query(reply: Any) -> bool:
+    """Tell whether the reply is the server's error for a query vector of another size than its search index has."""
+    return isinstance(reply, Exception) and "query vector blob size" in str(reply).lower()
+
+
 def already_exists(reply: Any) -> bool:
     """Tell whether the reply is the server's error for an index or alias that exists."""
     return isinstance(reply, Exception) and "already exists" in str(reply).lower()

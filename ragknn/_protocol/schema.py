@@ -38,6 +38,10 @@ SMALLEST_M = 2  # and with one edge for each passage it ends as well
 _RESERVED = ("label", "document_id")  # in a filter these are the document's own
 
 
+# What a vector depends on, of all that an index is made of.
+_OF_VECTORS = ("embedder", "identity", "content", "dim", "dtype")
+
+
 @dataclass(frozen=True, slots=True)
 class Schema:
     """What an index is made of; kept with it as its manifest.
@@ -179,6 +183,19 @@ class Schema:
     def has_terms(self) -> bool:
         """Whether the passages can be searched for their words."""
         return self.text_search and self.format >= FIRST_WITH_TERMS
+
+    def has_vectors_of(self, other: Schema) -> bool:
+        """Whether vectors are made and stored as in another index."""
+        return all(getattr(self, name) == getattr(other, name) for name in _OF_VECTORS)
+
+    def check_vectors(self, name: str, other: Schema) -> None:
+        """Refuse an index whose vectors are made or stored otherwise than in `other`, as it was opened.
+
+        Raises:
+            SchemaMismatch: with each property that differs.
+        """
+        if not self.has_vectors_of(other):
+            self.check(name, {key: getattr(other, key) for key in _OF_VECTORS})
 
     def check(self, name: str, wanted: Mapping[str, Any]) -> None:
         """Compare with what the caller asks for; what it does not name is taken as it is.

@@ -10,6 +10,7 @@ from ragknn._protocol.flows import Flow
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.presence import gone
 from ragknn._protocol.replies import as_text, checked, parse_info
+from ragknn._protocol.schema import Schema
 from ragknn._protocol.server import run_id
 
 
@@ -71,18 +72,26 @@ def name_birth(keys: Keys) -> Flow[None]:
     yield [("HSETNX", keys.manifest, BIRTH, uuid4().hex)]
 
 
-def named_birth(keys: Keys) -> Flow[tuple[str, int]]:
+def named_birth(keys: Keys, opened: Schema) -> Flow[tuple[str, int]]:
     """Return the name of the index, which is given one if it has none, and the store that serves; once that is open.
+
+    Args:
+        keys: the index.
+        opened: what it was made of when it was opened.
 
     Raises:
         IndexNotFound: there is no index.
+        SchemaMismatch: it was dropped meanwhile, and made anew for other vectors.
     """
     schema, birth = map(checked, (yield [("HGET", keys.manifest, name) for name in ("schema", BIRTH)]))
     if schema is None:
         raise gone(keys)
+    found = Schema.loads(keys.name, as_text(schema))
+    if found.store == keys.store:  # vectors of others are in a store of their own, unless all of it is another index
+        found.check_vectors(keys.name, opened)
     if birth is None:
         yield from name_birth(keys)
-        return (yield from named_birth(keys))
+        return (yield from named_birth(keys, opened))
     if not is_closed(as_text(birth)):
         return as_text(birth), store_of(as_text(birth))
     if (now := (yield from open_birth(keys))) is None:

@@ -68,11 +68,11 @@ def ingest(
         if serves.keys.store != place.keys.store and renew is not None:
             serves, draft, embed = yield from renew(place)
         place, ready = serves, None
-    birth, store = ("", place.keys.store) if policy.dry_run else (yield from named_birth(place.keys))
+    birth, store = ("", place.keys.store) if policy.dry_run else (yield from named_birth(place.keys, place.schema))
     while store != place.keys.store and renew is not None:
         place, draft, embed = yield from renew(place)
         ready = None
-        birth, store = yield from named_birth(place.keys)
+        birth, store = yield from named_birth(place.keys, place.schema)
     total = len(items) if isinstance(items, Sized) else 0
     with notebook_bar("documents") as show:
         last_told = (0, 0)

@@ -314,7 +314,7 @@ class Line:
             store = None
             while moved and self._renew is not None and store != self._place.keys.store:
                 self._place, self._draft, self._embed = yield from self._renew(self._place)
-                self._birth, store = yield from named_birth(self._place.keys)
+                self._birth, store = yield from named_birth(self._place.keys, self._place.schema)
             self._attempts.update(one.id for one in changed)
             for one in changed:
                 if self._attempts[one.id] >= ATTEMPTS:

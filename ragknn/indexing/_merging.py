@@ -84,11 +84,11 @@ class _Merger:
         """Take the index as it serves now."""
         self._place, self._birth = self._index._place(), ""
         if not self._policy.dry_run:
-            self._birth, store = yield from named_birth(self._place.keys)
+            self._birth, store = yield from named_birth(self._place.keys, self._place.schema)
             while store != self._place.keys.store:
                 yield from self._index._keeping_up_since(self._place.keys)
                 self._place = self._index._place()
-                self._birth, store = yield from named_birth(self._place.keys)
+                self._birth, store = yield from named_birth(self._place.keys, self._place.schema)
         self._draft = drafting_ready(self._place.schema, self._embeds)
 
     def bring_in(self, documents: Sequence[ReadyDocument], tally: Tally) -> Flow[None]:

@@ -58,7 +58,7 @@ def _removing(index: Index | AsyncIndex, where: Where | None, given: _Given) -> 
     among = yield from index._filtering(where)
     yield from index._modernizing()
     place = index._place()
-    birth, store = yield from named_birth(place.keys)
+    birth, store = yield from named_birth(place.keys, place.schema)
     if store != place.keys.store:
         raise rebuilt(place.keys)
     if store != given.place.keys.store and not place.schema.cuts_as(given.place.schema):
