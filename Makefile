@@ -8,7 +8,7 @@ POINTS ?= 20
 WORKERS ?= logical
 SEED ?= $(shell date +%s)
 
-.PHONY: demo test drill check bench clean
+.PHONY: demo test cluster drill check bench clean
 
 demo: $(READY)  ## index the handbook on the embedded Redis and ask it questions
 	$(BIN)/ragknn demo
@@ -16,6 +16,9 @@ demo: $(READY)  ## index the handbook on the embedded Redis and ask it questions
 # What is compiled is kept, whatever the environment says: hundreds of processes read it.
 test: $(READY)  ## run all tests, on every core up to four, or WORKERS=n: each worker has a Redis and a loaded model
 	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist worksteal
+
+cluster: $(READY)  ## run all tests on a Redis Cluster: `test` leaves out those of nodes that fail and slots that move
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist worksteal tests/cluster
 
 drill: $(READY)  ## kill, cut, stop and fill at many points drawn by chance; POINTS=n of each, SEED=n to repeat
 	@echo 'drill: SEED=$(SEED) POINTS=$(POINTS)'

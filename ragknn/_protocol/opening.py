@@ -76,12 +76,15 @@ def open_index(
     schema.check(keys.name, (yield Work(wanted)))
     keys = keys.of_version(served_version(keys, schema, info), schema.store)
     if is_unknown_index(info):
-        replies = yield _making(keys, schema)
+        *replies, still = yield [*_making(keys, schema), ("HGET", keys.manifest, "schema")]
         refused = _refused(replies)
         if refused and is_new:
             yield [("UNLINK", keys.manifest)]
         for reply in refused:
             checked(reply)
+        if checked(still) is None:  # another process, which was making the index, has dropped it again
+            yield _unmaking(keys)
+            return (yield from open_index(keys, wanted, create, patience))
         _tell_made(keys, schema, is_new=is_new)
     elif checked(leaving) is not None or len(keys.search_versions([as_text(name) for name in listed])) > 1:
         yield from clean_up(keys)
@@ -93,6 +96,10 @@ def open_index(
 
 def _making(keys: Keys, schema: Schema) -> list[Command]:
     return [create_command(keys, schema), ("FT.ALIASADD", keys.alias, keys.searched)]
+
+
+def _unmaking(keys: Keys) -> list[Command]:
+    return [("FT.ALIASDEL", keys.alias), ("FT.DROPINDEX", keys.searched)]
 
 
 def _refused(replies: Sequence[Any]) -> list[Exception]:
@@ -114,7 +121,7 @@ def made_again(keys: Keys) -> Flow[bool]:
     for reply in _refused(replies):
         checked(reply)
     if checked(manifest) is None:  # the index was dropped meanwhile
-        yield [("FT.ALIASDEL", keys.alias), ("FT.DROPINDEX", keys.searched)]
+        yield _unmaking(keys)
         return False
     if not all(isinstance(reply, Exception) for reply in replies):
         return True

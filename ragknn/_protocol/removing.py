@@ -11,12 +11,16 @@ from ragknn._protocol.keys import Keys
 from ragknn._protocol.replies import checked
 
 # Removes a document with its passages, however many it has now; its record goes last.
-REMOVE = """
-local count, beyond = tonumber(redis.call('HGET', KEYS[1], 'passages')) or 0, 1
+_REMOVE = """
+local count, beyond = math.max(tonumber(redis.call('HGET', KEYS[1], 'passages')) or 0, least), 1
 while redis.call('EXISTS', ARGV[1] .. beyond) == 1 or beyond < count do beyond = beyond + 1 end
 for i = beyond - 1, 1, -1 do redis.call('UNLINK', ARGV[1] .. i) end
 return redis.call('UNLINK', KEYS[1])
 """
+REMOVE = "local least = 0" + _REMOVE
+# Does the same where somebody else may have removed some of it already, its record too, so that a hole in it is not its
+# end. ARGV: also how many passages it may have.
+_REMOVE_WHAT_IS_LEFT = "local least = tonumber(ARGV[2])" + _REMOVE
 
 # Removes those passages of a document that its record does not count; all of them where it has none. KEYS: its record.
 # ARGV: the prefix of its passages, and numbers of those that there are. Returns how many it removed, and how many of
@@ -53,8 +57,24 @@ def delete_documents(keys: Keys, document_ids: Sequence[str], removed: list[str]
 
 def remove_at_once(keys: Keys, document_ids: Sequence[str]) -> Flow[None]:
     """Remove the documents with all their passages, whether or not the store serves."""
-    for start in range(0, len(document_ids), KEYS_PER_ROUND):
-        for reply in (yield _removals(keys, document_ids[start : start + KEYS_PER_ROUND])):
+    return _all_of(_removals(keys, document_ids))
+
+
+def take_back(keys: Keys, counts: Sequence[tuple[str, int]]) -> Flow[None]:
+    """Remove documents that were just written, though another process may be removing them too, key by key.
+
+    Args:
+        keys: the index's keys.
+        counts: the documents' ids, and how many passages were written of each.
+    """
+    return _all_of(
+        [("EVAL", _REMOVE_WHAT_IS_LEFT, "1", keys.record(one), keys.passages(one), str(count)) for one, count in counts]
+    )
+
+
+def _all_of(removals: Sequence[Command]) -> Flow[None]:
+    for start in range(0, len(removals), KEYS_PER_ROUND):
+        for reply in (yield list(removals[start : start + KEYS_PER_ROUND])):
             checked(reply)
 
 

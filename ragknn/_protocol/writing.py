@@ -11,7 +11,7 @@ from ragknn._protocol.flows import Command, Flow, SentAgain
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.owners import OF_ANOTHER, REFUSED, Owners, guarded
 from ragknn._protocol.place import Place
-from ragknn._protocol.removing import REMOVE, remove_at_once
+from ragknn._protocol.removing import REMOVE, take_back
 from ragknn._protocol.replies import as_text, checked
 from ragknn.errors import CommandRefused
 
@@ -209,7 +209,7 @@ def write_documents(
     """
     quick = [document.quick_command(place) if isinstance(document, Replacement) else None for document in documents]
     commands = [command or document.command(place.keys) for command, document in zip(quick, documents, strict=True)]
-    outcomes = yield from _written(place.keys, [document.id for document in documents], commands, birth)
+    outcomes = yield from _written(place.keys, list(map(_count, documents)), commands, birth)
     if outcomes is None:
         return None
     there = [
@@ -223,7 +223,7 @@ def write_documents(
     if there:
         again = [documents[number] for number in there]
         commands = [document.command(place.keys) for document in again]
-        written = yield from _written(place.keys, [document.id for document in again], commands, birth)
+        written = yield from _written(place.keys, list(map(_count, again)), commands, birth)
         if written is None:
             return None
         for number, outcome in zip(there, written, strict=True):
@@ -246,11 +246,16 @@ def write_new(
     place: Place, document_ids: Sequence[str], commands: list[Command], birth: str
 ) -> Flow[list[Outcome] | None]:
     """Send the commands that `store_if_new` made for documents; return what `write_documents` does."""
-    return (yield from _written(place.keys, document_ids, commands, birth))
+    return (yield from _written(place.keys, [(one, 1) for one in document_ids], commands, birth))
+
+
+def _count(document: Replacement | Change | Removal) -> tuple[str, int]:
+    """Return the document's id, and how many passages are written of it."""
+    return document.id, len(document.passages) if isinstance(document, Replacement) else 0
 
 
 def _written(
-    keys: Keys, document_ids: Sequence[str], commands: list[Command], birth: str | None
+    keys: Keys, counts: Sequence[tuple[str, int]], commands: list[Command], birth: str | None
 ) -> Flow[list[Outcome] | None]:
     if birth is None:
         replies = yield commands
@@ -261,8 +266,8 @@ def _written(
     if checked(found) is None or as_text(found) != birth:
         now = yield from open_birth(keys)
         if now != (birth, keys.store):  # else it was closed for a while, and what was written counts
-            yield from remove_at_once(keys, document_ids)
-            return [MOVED] * len(document_ids) if is_another_store(keys, birth, now) else None
+            yield from take_back(keys, counts)
+            return [MOVED] * len(counts) if is_another_store(keys, birth, now) else None
     return _outcomes(written, replies)
 
 

@@ -12,8 +12,13 @@ from ragknn import (
     Splitter,
     list_indexes,
 )
+from ragknn._protocol.closing import BIRTH
 from ragknn._protocol.dropping import drop_index
+from ragknn._protocol.flows import Pause, Work
 from ragknn._protocol.keys import Keys
+from ragknn._protocol.opening import open_index
+from ragknn._protocol.version import name_birth
+from ragknn._protocol.writing import Replacement, write_documents
 from ragknn.server._exchange import exchange
 
 EMBEDDER = HashingEmbedder(16)
@@ -36,9 +41,19 @@ def finished(client, flow, step):
     """Run a flow to its end from a step on, and return its value."""
     while True:
         try:
-            step = flow.send(exchange(client, step))
+            step = flow.send(answer(client, step))
         except StopIteration as stop:
             return stop.value
+
+
+def answer(client, step):
+    match step:
+        case Work():
+            return step.call()
+        case Pause():
+            return None
+        case _:
+            return exchange(client, step)
 
 
 def keys_of(client, name):
@@ -103,6 +118,40 @@ def test_a_writer_notices_and_leaves_nothing(faces, redis_url, index_name, clien
     with pytest.raises(IndexNotFound, match="it was dropped"):
         faces.indexer(index, WORDS).add(dropping(DOCUMENTS, drop, 700))
     assert keys_of(client, index_name) == ([Keys(index_name).manifest] if again else [])
+
+
+def test_a_writer_takes_back_what_a_removal_has_left_of_a_document(redis_url, index_name, client):
+    with Index(index_name, url=redis_url, embedder=EMBEDDER) as index:
+        index._run(name_birth(index._keys))
+        place, [birth] = index._place(), client.hmget(index._keys.manifest, BIRTH)
+    document = Replacement("d", ("passages", "4", "text_hash", "0"), [("text", str(n)) for n in range(4)])
+    writing = write_documents(place, [document], birth.decode())
+    replies = exchange(client, next(writing))
+    # A removal has begun before, and its look through the keys has met two of those that are new.
+    client.delete(place.keys.manifest, place.keys.passage("d", 0), place.keys.passage("d", 1))
+    assert finished(client, writing, writing.send([*replies[:-1], None])) is None
+    client.execute_command("FT.DROPINDEX", place.keys.searched)
+    assert keys_of(client, index_name) == []
+
+
+@pytest.mark.parametrize("creates", [True, False])
+def test_who_opens_an_index_that_is_dropped_meanwhile_leaves_no_search_index(redis_url, index_name, client, creates):
+    with Index(index_name, url=redis_url, embedder=EMBEDDER) as index:
+        schema, keys = index.schema, index._keys
+    client.execute_command("FT.DROPINDEX", keys.searched)  # as it is while another process makes the index
+    opening = open_index(Keys(index_name), dict, (lambda: schema) if creates else None, 1)
+    step = next(opening)
+    while not (isinstance(step, list) and step[0][0] == "FT.CREATE"):
+        step = opening.send(answer(client, step))
+    client.delete(keys.manifest)  # that one dropped it again
+    if creates:
+        assert finished(client, opening, step).schema == schema
+        Index(index_name, client=client, create=False).drop()
+    else:
+        with pytest.raises(IndexNotFound):
+            finished(client, opening, step)
+    assert index_name not in list_indexes(url=redis_url)
+    assert keys_of(client, index_name) == []
 
 
 def test_a_writer_of_ready_vectors_notices_too(faces, redis_url, index_name, client):

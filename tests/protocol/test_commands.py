@@ -59,7 +59,9 @@ CREATING = [
         *("vector", "VECTOR", "FLAT", "6", "TYPE", "FLOAT32", "DIM", "2", "DISTANCE_METRIC", "COSINE"),
     ),
     ("FT.ALIASADD", "ragknn:doc", "ragknn:doc:v1"),
+    ("HGET", "ragknn:doc:manifest", "schema"),  # behind it, since the index may have been dropped meanwhile
 ]
+MANIFEST = SCHEMA.dumps().encode()
 ASKING = [("FT.INFO", "ragknn:doc")]
 # Before an index is made: whether one of the same name is being removed, or has left something.
 MAKING_ROOM = [
@@ -106,7 +108,7 @@ def test_a_new_index_is_written_to_the_manifest_and_then_created():
         SCHEMA,
         [1, SCHEMA.dumps().encode()],
         {},
-        [b"OK", b"OK"],
+        [b"OK", b"OK", MANIFEST],
         [INFO],
     )
     assert works(steps) == [LOOKING, *MAKING_ROOM, "work", SETTING, "work", CREATING, ASKING]
@@ -147,7 +149,14 @@ def test_the_loser_of_the_race_goes_on_with_the_winners_schema_where_they_agree(
     theirs = replace(SCHEMA, m=32)
     exists = redis.ResponseError("Index already exists"), redis.ResponseError("Alias already exists")
     steps, opened = play(
-        opening(), [HELLO, [], None, UNKNOWN, None], *ROOM, SCHEMA, [0, theirs.dumps()], {"dim": 2}, [*exists], [INFO]
+        opening(),
+        [HELLO, [], None, UNKNOWN, None],
+        *ROOM,
+        SCHEMA,
+        [0, theirs.dumps()],
+        {"dim": 2},
+        [*exists, MANIFEST],
+        [INFO],
     )
     assert works(steps) == [LOOKING, *MAKING_ROOM, "work", SETTING, "work", CREATING, ASKING]
     assert opened == Opened(OPENED.server, theirs, OPENED.keys)
@@ -155,7 +164,7 @@ def test_the_loser_of_the_race_goes_on_with_the_winners_schema_where_they_agree(
 
 def test_a_search_index_that_was_lost_is_created_again_from_the_manifest():
     steps, opened = play(
-        opening(create=False), [HELLO, [], SCHEMA.dumps().encode(), UNKNOWN, None], {}, [b"OK", b"OK"], [INFO]
+        opening(create=False), [HELLO, [], SCHEMA.dumps().encode(), UNKNOWN, None], {}, [b"OK", b"OK", MANIFEST], [INFO]
     )
     assert works(steps) == [LOOKING, "work", CREATING, ASKING]
     assert opened == OPENED
