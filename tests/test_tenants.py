@@ -141,11 +141,11 @@ CHANGES = {
 REFUSES = {
     "Indexer.clear": lambda index: Indexer(index).clear(),
     "scan_recall": lambda index: scan_recall(Retriever(index), [QUERY], 2, efs=[10]),
-    "KNeighborsClassifier.from_index": lambda index: KNeighborsClassifier.from_index(index.name, url=index._url),
+    "KNeighborsClassifier.from_index": lambda index: KNeighborsClassifier.from_index(index.name, url=index._reach.url),
     "RadiusNeighborsClassifier.from_index": lambda index: RadiusNeighborsClassifier.from_index(
-        index.name, url=index._url
+        index.name, url=index._reach.url
     ),
-    "KNeighborsClassifier.fit": lambda index: KNeighborsClassifier(url=index._url, index=index.name).fit(
+    "KNeighborsClassifier.fit": lambda index: KNeighborsClassifier(url=index._reach.url, index=index.name).fit(
         np.ones((4, DIM)), [0, 1, 0, 1]
     ),
 }
@@ -256,7 +256,7 @@ def test_totals_are_those_of_the_filter(pair, tmp_path):
     assert "not counted without a filter on" in total._repr_html_()
     with pytest.raises(ValueError, match="expected a filter on 'tenant'"):
         both.describe({"year": 1})
-    environ = {"RAGKNN_URL": both._url}
+    environ = {"RAGKNN_URL": both._reach.url}
     printed = run_here(["info", both.name, "--where", json.dumps(MINE), "--json"], "", tmp_path, environ)
     assert json.loads(printed.stdout)["documents"] == 8
     assert "documents" not in run_here(["info", both.name], "", tmp_path, environ).stdout
@@ -360,7 +360,7 @@ def test_of_two_that_store_a_new_id_at_once_the_first_has_it(pair, many):
     both, _ = pair
     mine, theirs = (Document("new", "a sentence. " * many, None, {"tenant": tenant}) for tenant in ("beta", THEIRS))
     slow = Interrupted(lambda: Indexer(both).add([theirs]))
-    with Index(both.name, url=both._url, embedder=slow) as index:
+    with Index(both.name, url=both._reach.url, embedder=slow) as index:
         assert [failure.document_id for failure in Indexer(index).add([mine]).failed] == ["new"]
     assert list(both.documents(["new"], where={"tenant": {"$in": [THEIRS, "beta"]}})) == [theirs]
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from copy import deepcopy
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from ragknn._checks import check_embedder, check_flag, check_mapping, check_timeout, check_type, described
+from ragknn._checks import check_embedder, check_flag, check_mapping, check_timeout, check_type
 from ragknn._logs import WRITING
 from ragknn._protocol.counting import (
     count_documents,
@@ -29,49 +28,29 @@ from ragknn._protocol.server import ServerInfo
 from ragknn._protocol.vectors import DType
 from ragknn._protocol.watch import Watch
 from ragknn._protocol.where import filtering
-from ragknn._secrets import guarded_url, without_password
+from ragknn._secrets import without_password
 from ragknn.embedding._locks import ProcessLock
 from ragknn.embedding._names import READY_VECTORS
 from ragknn.embedding._naming import default_embedder, embedder_named
 from ragknn.embedding.protocols import Embedder
-from ragknn.errors import ConfigurationError, IndexNotOpen
+from ragknn.errors import IndexNotOpen
 from ragknn.filters import Where
 from ragknn.indexing._changing import Added, add_fields
+from ragknn.indexing._copying import Copied
 from ragknn.indexing._moving import moved
-from ragknn.indexing._own_settings import load_own_settings, resolve_url
+from ragknn.indexing._own_settings import load_own_settings
+from ragknn.indexing._reaching import Reach
 from ragknn.indexing._recipes import embedder_properties
 from ragknn.indexing._splitters import keep_splitter
 from ragknn.records import Metric
 from ragknn.reports import IngestReport
-from ragknn.server._cluster.clients import as_cluster_url, is_cluster_url
-from ragknn.server._connection import check_client, check_url, is_cluster
-from ragknn.server._urls import reads_from_replicas
 from ragknn.text.splitting import Splitter
 
 if TYPE_CHECKING:
     from ragknn.settings import Settings
 
 
-# What an open index has and a copy has not: the copy connects and opens again when it is first used.
-_LIVE = (
-    *(
-        "_client",
-        "_clients",
-        "_reader",
-        "_readers",
-        "_opened",
-        "_closed",
-        "_watch",
-        "_kept",
-        "_places",
-        "_lock",
-        "_settings",
-    ),
-    "_embedder_fits",
-)
-
-
-class SharedIndex:
+class SharedIndex(Copied):
     """What both faces share: everything but the waiting. The arguments are explained at `Index`."""
 
     _asynchronous = False
@@ -101,20 +80,7 @@ class SharedIndex:
         timeout: float | None = None,
         read_from_replicas: bool = False,
     ) -> None:
-        if url is not None and client is not None:
-            raise ValueError("expected either url or client, got both")
-        check_flag("read_from_replicas", read_from_replicas)
-        if read_from_replicas and client is not None:
-            raise ValueError(
-                "expected url with read_from_replicas, as in redis+sentinel://host:26379/service, got client, which is "
-                "used as it is"
-            )
-        check_url(url)
-        if client is not None:
-            check_client(client, asynchronous=self._asynchronous)
-        check_flag("cluster", cluster)
-        if cluster and client is not None and not is_cluster(client):
-            raise ValueError(f"expected a RedisCluster as client with cluster=True, got {described(client)}")
+        reach = Reach.of(url, client, cluster, read_from_replicas, asynchronous=self._asynchronous)
         if embedder is not None:
             check_embedder(embedder)
         if timeout is not None:
@@ -141,9 +107,7 @@ class SharedIndex:
         }
         self.name = name
         self._names = Keys(name)
-        self._url = guarded_url(url)
-        self._given = client
-        self._of_cluster = cluster
+        self._reach = reach
         self._embedder = embedder
         self._embedder_is_ours = embedder is None
         self._successor: Embedder | None = None  # with which the index is being embedded anew
@@ -153,11 +117,9 @@ class SharedIndex:
         self._named = {key: getattr(schema, key) for key in named}  # as the manifest has them
         self._create = create
         self._timeout = timeout
-        self._reads_from_replicas = read_from_replicas
         self._renew()
 
     def _renew(self) -> None:
-        """Be not open, as every index is at first."""
         self._opened: Opened | None = None
         self._closed = False
         self._watch = Watch()
@@ -165,35 +127,6 @@ class SharedIndex:
         self._embedder_fits: Schema | None = None  # the schema for which the embedder that is ours was last compared
         self._places: dict[tuple[OnIncomplete, Bulk], tuple[Opened, Place]] = {}
         self._lock = ProcessLock()  # held by the thread that opens the index, or makes the embedder
-
-    def _lasting(self) -> dict[str, Any]:
-        state = {name: value for name, value in self.__dict__.items() if name not in _LIVE}
-        if self._embedder_is_ours:  # made from the manifest or the settings, and so it is again
-            state["_embedder"] = None
-        return state
-
-    def __getstate__(self) -> dict[str, Any]:
-        if self._given is not None:
-            raise TypeError(
-                f"expected an index that connects by itself to pickle, got {self.name!r} with a client that was handed "
-                "in, and connections cannot be pickled: pass url= in place of client="
-            )
-        return self._lasting()
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._renew()
-
-    def __copy__(self) -> Self:
-        twin = type(self).__new__(type(self))
-        twin.__setstate__(self._lasting())
-        return twin
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        memo[id(self._given)] = self._given  # a client that was handed in is shared
-        memo[id(self)] = twin = type(self).__new__(type(self))
-        twin.__setstate__(deepcopy(self._lasting(), memo))
-        return twin
 
     @classmethod
     def like(cls, other: SharedIndex) -> Self:
@@ -206,7 +139,7 @@ class SharedIndex:
             ValueError: the other one was handed a client, which is of use to one of both kinds only.
         """
         check_type("other", other, SharedIndex, "pass an Index or an AsyncIndex")
-        if other._given is not None and cls._asynchronous != other._asynchronous:
+        if other._reach.client is not None and cls._asynchronous != other._asynchronous:
             raise ValueError(
                 f"expected an index that connects by itself, got {other.name!r} with a client that was handed in, and "
                 f"{cls.__name__} needs one of another kind: pass url= in place of client="
@@ -222,16 +155,7 @@ class SharedIndex:
     @property
     def url(self) -> str | None:
         """The URL that was passed, without a password; None where none was."""
-        return None if self._url is None else without_password(self._url)
-
-    def _resolved_url(self) -> str:
-        """Return the URL to connect to; starts the embedded server where none is named."""
-        url = self._url
-        if self._of_cluster:
-            if not (url := url or self._settings.url):
-                raise ConfigurationError("expected the URL of a node with cluster=True, got none: pass url=")
-            url = as_cluster_url(url)
-        return resolve_url(url, self._settings)
+        return None if self._reach.url is None else without_password(self._reach.url)
 
     @property
     def schema(self) -> Schema:
@@ -381,9 +305,6 @@ class SharedIndex:
     def _connecting(self) -> dict[str, Any]:
         """How to connect."""
         return {"timeout": self.timeout, "protocol": self._settings.protocol}
-
-    def _asks_replicas(self, url: str) -> bool:
-        return self._reads_from_replicas or (not is_cluster_url(url) and reads_from_replicas(url))
 
     def _opening(self) -> Flow[Opened]:
         return open_index(self._keys, self._wanted, self._new_schema if self._create else None, self.timeout)

@@ -57,7 +57,7 @@ class AsyncIndex(SharedIndex):
     @property
     def client(self) -> Any:
         """The client of the running event loop, or the newest where none runs; None where there is none."""
-        return self._clients.client if self._given is None else self._given
+        return self._clients.client if self._reach.client is None else self._reach.client
 
     async def open(self) -> Self:
         """Async twin of `Index.open`."""
@@ -81,8 +81,8 @@ class AsyncIndex(SharedIndex):
         """Return the client of the running event loop, which is made first where there is none."""
         client = self.client
         if client is None:
-            url = await asyncio.to_thread(self._resolved_url)
-            if self._asks_replicas(url):
+            url = await asyncio.to_thread(self._reach.resolved_url, self._settings)
+            if self._reach.asks_replicas(url):
                 self._readers = self._readers or LoopClients()
                 await self._readers.keep(aconnect(url, **self._connecting, from_replicas=True))
             client = await self._clients.keep(aconnect(url, **self._connecting))

@@ -95,7 +95,7 @@ class Index(SharedIndex):
 
     def _renew(self) -> None:
         super()._renew()
-        self._client: Any = self._given
+        self._client: Any = self._reach.client
         self._reader: Any = None
 
     @property
@@ -123,8 +123,8 @@ class Index(SharedIndex):
 
     def _connected(self) -> Any:
         if self._client is None:
-            url = self._resolved_url()
-            if self._asks_replicas(url):
+            url = self._reach.resolved_url(self._settings)
+            if self._reach.asks_replicas(url):
                 self._reader = connect(url, **self._connecting, from_replicas=True)
             self._client = connect(url, **self._connecting)
         return self._client
@@ -160,9 +160,9 @@ class Index(SharedIndex):
             self._opened, self._closed = None, True
             self._kept.drop()
             clients = (self._client, self._reader)
-            self._client, self._reader = self._given, None
+            self._client, self._reader = self._reach.client, None
             for client in clients:
-                if client is not None and client is not self._given:
+                if client is not None and client is not self._reach.client:
                     close(client)
 
     def __enter__(self) -> Self:

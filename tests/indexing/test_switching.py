@@ -62,7 +62,7 @@ def added_fields(faces, index):
 
 
 def fitted(faces, index):
-    model = KNeighborsClassifier(index=index.name, url=faces.bare(index)._url, n_neighbors=1, bulk="never")
+    model = KNeighborsClassifier(index=index.name, url=faces.bare(index)._reach.url, n_neighbors=1, bulk="never")
     model._attach(faces.bare(index))
     model.kneighbors()
     return sorted({name.partition("#")[0] for name in model.ids_})
