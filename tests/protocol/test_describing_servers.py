@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import redis
 from servers import private_server
+from wire import decoded, flat
 
 from ragknn import CommandRefused, UnsupportedServer
 from ragknn._protocol.server import (
@@ -17,20 +18,6 @@ from ragknn._protocol.server import (
     run_id,
 )
 from ragknn.server._connection import connect, run
-
-
-def decoded(reply):
-    """Return the reply as a client with decode_responses gives it."""
-    if isinstance(reply, bytes):
-        return reply.decode()
-    if isinstance(reply, dict):
-        return {decoded(key): decoded(value) for key, value in reply.items()}
-    return [decoded(part) for part in reply] if isinstance(reply, list) else reply
-
-
-def flat(mapping):
-    """Return a map as RESP2 sends it."""
-    return [part for pair in mapping.items() for part in pair]
 
 
 def hello(version=b"8.2.3", proto=3, modules=((b"search", 21005),), **more):

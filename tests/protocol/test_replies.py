@@ -2,6 +2,7 @@ import pytest
 import redis
 from hypothesis import given
 from hypothesis import strategies as st
+from wire import decoded, flat
 
 from ragknn import CommandRefused
 from ragknn._protocol.replies import (
@@ -22,20 +23,6 @@ from ragknn._protocol.replies import (
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 ROWS = st.lists(st.tuples(TEXT, st.one_of(st.none(), st.dictionaries(TEXT, TEXT))))
-
-
-def decoded(reply):
-    """Return the reply as a client with decode_responses gives it."""
-    if isinstance(reply, bytes):
-        return reply.decode()
-    if isinstance(reply, dict):
-        return {decoded(key): decoded(value) for key, value in reply.items()}
-    return [decoded(part) for part in reply] if isinstance(reply, list) else reply
-
-
-def flat(mapping):
-    """Return a map as RESP2 sends it."""
-    return [part for pair in mapping.items() for part in pair]
 
 
 def encoded(mapping):
