@@ -360,6 +360,21 @@ def test_importing_ragknn_loads_next_to_nothing_and_each_name_what_it_needs():
     assert one & SLOW == set()
 
 
+TRY_A_SERVER = """
+import asyncio, contextlib, ragknn
+with contextlib.suppress(ragknn.ConnectionFailed):
+    ragknn.Retriever(ragknn.Index("name", url="redis://localhost:1")).retrieve("")
+with contextlib.suppress(ragknn.ConnectionFailed):
+    asyncio.run(ragknn.AsyncIndex("name", url="redis://localhost:1").open())
+"""
+
+
+def test_what_speaks_to_a_cluster_or_to_sentinels_is_loaded_by_those_who_use_it():
+    loaded = modules_after(TRY_A_SERVER)
+    assert loaded >= {"ragknn.indexing.index", "ragknn.indexing.async_index", "ragknn.server._driving"}
+    assert {name for name in loaded if name.startswith(("ragknn.server._cluster", "ragknn.server._sentinel"))} == set()
+
+
 # What each command needs beyond the words on its line.
 NEEDED = {
     "--help": set(),

@@ -9,9 +9,8 @@ from ragknn._checks import check_flag, described
 from ragknn._secrets import guarded_url
 from ragknn.errors import ConfigurationError
 from ragknn.indexing._own_settings import resolve_url
-from ragknn.server._cluster.clients import as_cluster_url, is_cluster_url
 from ragknn.server._connection import check_client, check_url, is_cluster
-from ragknn.server._urls import reads_from_replicas
+from ragknn.server._urls import as_cluster_url, is_cluster_url, reads_from_replicas
 
 if TYPE_CHECKING:
     from ragknn.settings import Settings

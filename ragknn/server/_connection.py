@@ -18,14 +18,12 @@ from ragknn._checks import described, shown
 from ragknn._protocol.flows import Flow
 from ragknn._secrets import mask_password
 from ragknn.errors import ConfigurationError
-from ragknn.server._cluster.clients import aconnect_cluster, connect_cluster, is_cluster_url
-from ragknn.server._cluster.nodes import is_cluster as is_cluster
 from ragknn.server._driving import AsyncDriver, Driver
+from ragknn.server._exchange import is_cluster as is_cluster
 from ragknn.server._packing import packer
 from ragknn.server._pool import AsyncPool, Pool
 from ragknn.server._retries import RETRIES, AsyncReconnecting, Reconnecting, retries_within
-from ragknn.server._sentinel import through_sentinel
-from ragknn.server._urls import check_form, service_of
+from ragknn.server._urls import check_form, is_cluster_url, service_of
 
 Client: TypeAlias = redis.Redis | redis.cluster.RedisCluster
 AsyncClient: TypeAlias = redis.asyncio.Redis | redis.asyncio.cluster.RedisCluster
@@ -53,6 +51,8 @@ def connect(url: str, *, timeout: float, protocol: int, from_replicas: bool = Fa
         ConnectionFailed: none of the nodes of a cluster can be reached.
     """
     if is_cluster_url(url):
+        from ragknn.server._cluster.clients import connect_cluster  # late: few use a cluster
+
         return connect_cluster(url, _cluster_options(url, timeout, protocol, from_replicas))
     return redis.Redis.from_pool(_pool(Pool, url, timeout, protocol, from_replicas))
 
@@ -60,6 +60,8 @@ def connect(url: str, *, timeout: float, protocol: int, from_replicas: bool = Fa
 def aconnect(url: str, *, timeout: float, protocol: int, from_replicas: bool = False) -> AsyncClient:
     """Async twin of `connect`; it connects on first use."""
     if is_cluster_url(url):
+        from ragknn.server._cluster.clients import aconnect_cluster  # late, as above
+
         return aconnect_cluster(url, _cluster_options(url, timeout, protocol, from_replicas))
     return redis.asyncio.Redis.from_pool(_pool(AsyncPool, url, timeout, protocol, from_replicas))
 
@@ -76,6 +78,8 @@ def _pool(kind: type[P], url: str, timeout: float, protocol: int, from_replicas:
         else {"retry": Reconnecting(retries), "command_packer": packer()}
     )
     if service is not None:
+        from ragknn.server._sentinel import through_sentinel  # late, as above
+
         return _made(url, lambda: _tried(through_sentinel(kind, service, options, is_master=not from_replicas)))
     if from_replicas:
         raise _no_replicas(url, "which names one server: name that of a replica where nothing is written")

@@ -21,8 +21,7 @@ import redis.asyncio
 
 from ragknn._logs import SERVER
 from ragknn._protocol.flows import Ahead, Begun, Command, Each, Flow, Once, Pause, Step, Work
-from ragknn.server._cluster.nodes import acluster_exchange, cluster_exchange, is_cluster
-from ragknn.server._exchange import Read, aexchange, all_read, exchange, is_plain
+from ragknn.server._exchange import Read, aexchange, all_read, exchange, is_cluster, is_plain
 from ragknn.server._lane import Lane
 from ragknn.server._translation import translated
 
@@ -38,7 +37,7 @@ class Driver:
 
     def __init__(self, client: Any) -> None:
         self._client = client
-        self._exchange = cluster_exchange if is_cluster(client) else exchange
+        self._exchange = _cluster_exchanges()[0] if is_cluster(client) else exchange
         self._worker: _Worker | None = None
         self._lane: Lane | None = None
         self._begun: set[_Sent] = set()
@@ -161,7 +160,7 @@ class AsyncDriver:
 
     def __init__(self, client: Any) -> None:
         self._client = client
-        self._exchange = acluster_exchange if is_cluster(client) else aexchange
+        self._exchange = _cluster_exchanges()[1] if is_cluster(client) else aexchange
         self._worker: _Worker | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._lane = asyncio.Lock()  # held by who waits for replies, so that one connection is enough
@@ -234,6 +233,12 @@ class AsyncDriver:
                     return await self._exchange(self._client, commands, read, once=once)
                 finally:
                     _tell(commands, began)
+
+
+def _cluster_exchanges() -> tuple[Callable[..., Any], Callable[..., Any]]:
+    from ragknn.server._cluster.nodes import acluster_exchange, cluster_exchange  # late: few use a cluster
+
+    return cluster_exchange, acluster_exchange
 
 
 def _tell(commands: list[Command], began: float) -> None:

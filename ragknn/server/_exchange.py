@@ -16,6 +16,8 @@ from typing import Any, TypeAlias
 
 import redis
 import redis.asyncio
+import redis.asyncio.cluster
+import redis.cluster
 
 from ragknn._logs import SERVER
 from ragknn._protocol.flows import Command, SentAgain
@@ -221,6 +223,11 @@ def is_plain(client: Any) -> bool:
 
 def _is_plain(client: Any, kind: type, pipelines: type[Any]) -> bool:
     return type(client) is kind and "pipeline" not in vars(client) and not hasattr(pipelines.execute, "__wrapped__")
+
+
+def is_cluster(client: Any) -> bool:
+    """Tell whether a client is one of redis-py's for a cluster."""
+    return isinstance(client, redis.cluster.RedisCluster | redis.asyncio.cluster.RedisCluster)
 
 
 def all_read(replies: list[Any], read: Read | None) -> list[Any]:

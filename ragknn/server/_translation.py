@@ -13,7 +13,6 @@ from redis.exceptions import MaxConnectionsError
 
 from ragknn.errors import CommandRefused, ConfigurationError, ConnectionFailed, ServerError, UnsupportedServer
 from ragknn.server._pool import AsyncPool, Pool
-from ragknn.server._sentinel import Door
 
 # In the words of redis-py and the system: what a server does that waits for TLS and gets a command. The last is how a
 # notice of TLS begins.
@@ -192,9 +191,8 @@ def _about(client: Any, node: str) -> _About:
         kind = options.get("connection_class")
         return _About(node, options, bool(options.get("ssl")) or kind in _SECURED, None, cluster=True)
     options = pool.connection_kwargs
-    door = options.get("connection_pool")
-    if isinstance(door, Door):
-        address = f"the service {door.service_name!r} of the Sentinel at {door.service.asked}"
+    if (service := getattr(options.get("connection_pool"), "service", None)) is not None:  # a `Door`
+        address = f"the service {service.name!r} of the Sentinel at {service.asked}"
     else:
         address = str(options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}")
     patience = pool.patience if isinstance(pool, Pool | AsyncPool) else None

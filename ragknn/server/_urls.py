@@ -18,6 +18,8 @@ _OPTION = re.compile(r"[a-z_]+=")
 _HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(?::(\d*))?")
 
 SENTINEL_SCHEMES = ("redis+sentinel", "rediss+sentinel")
+CLUSTER_SCHEMES = ("redis+cluster", "rediss+cluster")
+_PLAIN_SCHEMES = ("redis", "rediss")
 SENTINEL_PORT = 26379
 _YES, _NO = ("yes", "true", "1", "on"), ("no", "false", "0", "off")
 
@@ -126,6 +128,27 @@ def check_form(url: str) -> None:
         raise ConfigurationError(
             f"expected the number of a database after the host, as in redis://host:6379/0, got {mask_password(url)!r}"
         )
+
+
+def is_cluster_url(url: str) -> bool:
+    """Tell whether a URL is one of a cluster."""
+    return url.partition("://")[0] in CLUSTER_SCHEMES
+
+
+def as_cluster_url(url: str) -> str:
+    """Return a URL of one server as that of the cluster that it is a node of.
+
+    Raises:
+        ConfigurationError: it cannot be one.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme in CLUSTER_SCHEMES:
+        return url
+    if scheme not in _PLAIN_SCHEMES:
+        raise ConfigurationError(
+            f"expected the URL of a node with cluster=True, such as redis://host:7000, got {shown(mask_password(url))}"
+        )
+    return f"{scheme}+cluster://{rest}"
 
 
 def reads_from_replicas(url: str) -> bool:

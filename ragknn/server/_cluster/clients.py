@@ -20,9 +20,7 @@ from ragknn.errors import ConfigurationError
 from ragknn.server._translation import explain_cluster
 from ragknn.server._urls import check_form
 
-SCHEMES = ("redis+cluster", "rediss+cluster")
 FORM = "redis+cluster://host:7000,host:7001"
-_PLAIN = ("redis", "rediss")
 _PORT = 6379
 _PLACE = re.compile(r"(\[[^\]]+\]|[^:,=\[\]]+):(\d{1,5})")
 
@@ -48,27 +46,6 @@ class Seeds:
     def shown(self) -> str:
         """The nodes as text."""
         return ",".join(f"{host}:{port}" for host, port in self.nodes)
-
-
-def is_cluster_url(url: str) -> bool:
-    """Tell whether a URL is one of a cluster."""
-    return url.partition("://")[0] in SCHEMES
-
-
-def as_cluster_url(url: str) -> str:
-    """Return a URL of one server as that of the cluster that it is a node of.
-
-    Raises:
-        ConfigurationError: it cannot be one.
-    """
-    scheme, _, rest = url.partition("://")
-    if scheme in SCHEMES:
-        return url
-    if scheme not in _PLAIN:
-        raise ConfigurationError(
-            f"expected the URL of a node with cluster=True, such as redis://host:7000, got {shown(mask_password(url))}"
-        )
-    return f"{scheme}+cluster://{rest}"
 
 
 def connect_cluster(url: str, options: dict[str, Any]) -> redis.cluster.RedisCluster:

@@ -32,11 +32,6 @@ _ERRORS = (redis.RedisError, RedisClusterException, OSError)  # of one node: the
 _known: WeakKeyDictionary[Any, Known] = WeakKeyDictionary()
 
 
-def is_cluster(client: Any) -> bool:
-    """Tell whether a client is one of redis-py's for a cluster."""
-    return isinstance(client, redis.cluster.RedisCluster | redis.asyncio.cluster.RedisCluster)
-
-
 class _Map:
     """Where the slots are, as the client knows it."""
 
