@@ -68,7 +68,7 @@ def is_storable(document_id: str) -> bool:
 
 def _as_tag(value: Any) -> str:
     try:
-        text = _TAGS.encode(value)
+        text = _tag_quickly(value)
     except ValueError:  # Python writes no number of more than some thousand digits
         raise ValueError(f"expected a label or tag of at most {LONGEST_TAG} bytes, got {shown(value)}") from None
     return _escaped(text)
@@ -192,6 +192,7 @@ def _encoding_of(encoder: json.JSONEncoder) -> Callable[[Any], str]:
 
 
 _encoded_quickly = _encoding_of(_METADATA)
+_tag_quickly = _encoding_of(_TAGS)
 
 
 def _culprit(value: Any, place: str = "") -> str:
@@ -229,6 +230,7 @@ def any_field_tag(key: str, value: str | int | float | bool) -> str:
     return _short_tag([key, value])
 
 
+@lru_cache(1_000)
 def has_field_tag(key: str) -> str:
     """Return the tag of every document that has an entry of that name."""
     return _short_tag([key])

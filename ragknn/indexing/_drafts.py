@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -45,6 +45,7 @@ class Draft(ABC):
     on_bad_field: OnBadField
     embeds: bool
     page_starts: tuple[int, ...]
+    _details: tuple[Sequence[Details], Sequence[str]] | None = field(default=None, init=False, repr=False)
 
     @property
     @abstractmethod
@@ -62,16 +63,19 @@ class Draft(ABC):
     def details(self) -> tuple[Sequence[Details], Sequence[str]]:
         """Return labels, metadata and fields as they are stored, and which fields were left out and why.
 
-        Called only if they are to be stored.
+        Called only if they are to be stored; made once.
 
         Raises:
             ValueError: they cannot be.
         """
-        pairs = [
-            details_of(self.schema, dumped, owner.metadata, self.on_bad_field)
-            for dumped, owner in zip(self.dumped, self.owners, strict=True)
-        ]
-        return [details for details, _ in pairs], tuple({reason: None for _, some in pairs for reason in some})
+        if self._details is None:
+            pairs = [
+                details_of(self.schema, dumped, owner.metadata, self.on_bad_field)
+                for dumped, owner in zip(self.dumped, self.owners, strict=True)
+            ]
+            left_out = tuple({reason: None for _, some in pairs for reason in some})
+            self._details = [details for details, _ in pairs], left_out
+        return self._details
 
     def gaps(self, passages: Sequence[Passage]) -> str:
         """Return what of the text is in none of the passages."""

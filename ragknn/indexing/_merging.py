@@ -19,7 +19,7 @@ from ragknn._protocol.reading import FIELDS, Stored, read_stored
 from ragknn._protocol.vectors import as_vectors
 from ragknn._protocol.version import named_birth
 from ragknn._protocol.writing import MOVED, Change, Replacement, write_documents
-from ragknn.indexing._drafts import drafted_by
+from ragknn.indexing._drafts import Draft, drafted_by, reason_of
 from ragknn.indexing._line import CHANGED_MEANWHILE, PASSAGES_PER_CALL, Embedding
 from ragknn.indexing._making_again import searched_by_now
 from ragknn.indexing._owners import ids_of_others, owners_of
@@ -161,15 +161,17 @@ class _Merger:
                     tally.unchanged.append(one.id)
                 continue
             try:
-                details, left_out = self._draft(one, self._policy.on_bad_field).details()
+                draft = self._draft(one, self._policy.on_bad_field)
+                details, left_out = draft.details()
                 owners[one.id] = owners_of(self._place.schema, details)
             except (ValueError, RecursionError) as error:
-                tally.fail(one.id, str(error))
+                tally.fail(one.id, reason_of(error))
                 continue
             hashes = None if old is None else (old.text_hash, old.details_hash)
             known = ("to be embedded", hashes[1]) if hashes and to_embed else hashes
             reasons = tally.reasons.get(one.id, ())
-            for pending in pending_of([whole], [known], drafted, self._lenient, tally):
+            as_drafted = drafted if there else partial(_itself, draft)
+            for pending in pending_of([whole], [known], as_drafted, self._lenient, tally):
                 pending.stored, pending.left_out = hashes, left_out
                 if old is not None:
                     tally.reasons[one.id] = reasons
@@ -186,6 +188,10 @@ class _Merger:
             for (one, number), vector in zip(part, rows, strict=True):
                 one.take(number, vector)
             tally.embedded += len(part)
+
+
+def _itself(draft: Draft, _: ReadyDocument) -> Draft:
+    return draft
 
 
 def _merged(there: Sequence[Passage], given: Sequence[Passage], embeds: bool) -> tuple[Passage, ...]:

@@ -9,6 +9,8 @@ from itertools import groupby
 from operator import index as as_integer
 from typing import Any
 
+from numpy.typing import NDArray
+
 from ragknn._checks import check_unicode, described, shown
 from ragknn._plain import plain_label
 from ragknn._protocol.encoding import encode_tag
@@ -85,7 +87,7 @@ def drafting_as_cut(
     """
 
     def draft(ready: ReadyDocument, on_bad_field: OnBadField) -> Draft:
-        passages = _placed(ready.passages)
+        passages = _placed(ready.passages, schema.dim)
         first, *others = passages
         if any((one.label, one.metadata) != (first.label, first.metadata) for one in others):
             return otherwise(ready, on_bad_field)
@@ -94,8 +96,7 @@ def drafting_as_cut(
         alike = [(one.id, one.start, one.end, embedded_text(one)) for one in own]
         if alike != [(one.id, one.start, one.end, one.text) for one in passages if one.vector is not None]:
             return otherwise(ready, on_bad_field)
-        rows = [_with_row(one, schema.dim).vector for one in passages]
-        known = [replace(one, vector=row) for one, row in zip(own, rows, strict=True)]
+        known = [replace(one, vector=given.vector) for one, given in zip(own, passages, strict=True)]
         return drafting_documents(schema, splitter, lambda _: known, embedded_text)(document, on_bad_field)
 
     return draft
@@ -177,9 +178,13 @@ def _checked(passage: Any) -> Passage:
         raise TypeError(f"expected the page of {owner} as an integer or None, got {shown(page)}")
     if not isinstance(headings, list | tuple) or not all(isinstance(heading, str) for heading in headings):
         raise TypeError(f"expected the headings of {owner} as a tuple of str, got {shown(headings)}")
+    label = plain_label(passage.label, owner)
+    numbers = (passage.start, passage.end) if page is None else (passage.start, passage.end, page)
+    if label is passage.label and type(headings) is tuple and all(type(number) is int for number in numbers):
+        return passage  # as nearly all are
     return replace(
         passage,
-        label=plain_label(passage.label, owner),
+        label=label,
         start=as_integer(passage.start),
         end=as_integer(passage.end),
         page=None if page is None else as_integer(page),
@@ -195,31 +200,33 @@ def _fit(document_id: str, passages: Sequence[Passage], dim: int) -> list[Passag
         ValueError: an id or a text that cannot be stored, or as `_placed` says.
     """
     encode_tag(document_id, "the id")
-    fit = [_with_row(one, dim) for one in _placed(passages)]
+    fit = _placed(passages, dim)
     for one in fit:
         encode_tag(one.id, f"the id of passage {one.number}")
         check_unicode(one.text, f"the text of passage {one.id!r}")
     return fit
 
 
-def _with_row(passage: Passage, dim: int) -> Passage:
-    """Return the passage with its vector, where it has one, as an array of shape (dim,).
+def _row_of(passage: Passage, dim: int) -> NDArray[Any] | None:
+    """Return the vector of a passage, where it has one, as an array of shape (dim,).
 
     Raises:
         InvalidVectors: another shape.
     """
     if passage.vector is None:
-        return passage
-    [row, *others] = as_vectors(passage.vector, dim)
-    if others:
-        raise InvalidVectors(f"passage {passage.id!r}: expected a vector of shape ({dim},), got {len(others) + 1} rows")
-    return replace(passage, vector=row)
+        return None
+    rows: NDArray[Any] = as_vectors(passage.vector, dim)
+    if len(rows) != 1:
+        raise InvalidVectors(f"passage {passage.id!r}: expected a vector of shape ({dim},), got {len(rows)} rows")
+    own: NDArray[Any] = rows[0]
+    return own
 
 
-def _placed(passages: Sequence[Passage]) -> list[Passage]:
-    """Return the passages numbered; those without offsets (0, 0) are put one after the other.
+def _placed(passages: Sequence[Passage], dim: int) -> list[Passage]:
+    """Return the passages numbered, with arrays as vectors; those without offsets (0, 0) stand one after the other.
 
     Raises:
+        InvalidVectors: a vector of another shape.
         ValueError: two passages of one id, a page below 1, or offsets that are not those of the text.
     """
     placed: list[Passage] = []
@@ -237,7 +244,7 @@ def _placed(passages: Sequence[Passage]) -> list[Passage]:
                 f"{end} - {start}; leave both 0 if they are not known"
             )
         reached = max(reached, end)
-        placed.append(replace(passage, start=start, end=end, number=number))
+        placed.append(replace(passage, start=start, end=end, number=number, vector=_row_of(passage, dim)))
     ids = [passage.id for passage in placed]
     if len(set(ids)) < len(ids):
         twice = next(one for one in ids if ids.count(one) > 1)

@@ -28,7 +28,10 @@ def test_a_document_that_is_nested_too_deeply_fails_and_keeps_no_other_out(faces
     for report in (
         indexer.add(documents),
         indexer.add_vectors(["deep"], [[1.0] * 16], metadata=[deep]),
-        indexer.add_passages([Passage("deep#0", "deep", "text", 0, 4, metadata=deep)]),
+        *(
+            indexer.add_passages([Passage("deep#0", "deep", "text", 0, 4, metadata=deep)], keep_others=keep_others)
+            for keep_others in (False, True)
+        ),
     ):
         [failure] = report.failed
         assert (failure.document_id, len(failure.reason) < 400) == ("deep", True)

@@ -1,6 +1,7 @@
 """Passages cut elsewhere, vectors made elsewhere, and documents that have none."""
 
 import math
+import sys
 from dataclasses import replace
 from functools import partial
 
@@ -9,7 +10,18 @@ import pytest
 import redis
 from embedders import CountingEmbedder
 
-from ragknn import Document, HashingEmbedder, InvalidVectors, Passage, Splitter, abuild_context, build_context
+from ragknn import (
+    Document,
+    HashingEmbedder,
+    Index,
+    Indexer,
+    InvalidVectors,
+    Passage,
+    Splitter,
+    abuild_context,
+    build_context,
+)
+from ragknn._protocol.schema import Schema
 from ragknn.estimators import KNeighborsClassifier
 from ragknn.evaluation import ascan_recall, scan_recall
 from ragknn.voting.tuning import atune, tune
@@ -370,6 +382,25 @@ def test_passages_with_offsets_of_their_own_keep_them(faces, redis_url, index_na
         assert faces.indexer(index).add_passages(given).failed == ()
         assert [(one.start, one.end) for one in index.passages()] == spans
         assert [one.text for one in index.documents()] == [text]
+
+
+@pytest.mark.parametrize("keep_others", [False, True])
+def test_of_a_new_passage_fields_are_made_once(redis_url, index_name, keep_others):
+    made = []
+
+    def watch(frame, event, _):
+        if event == "call" and frame.f_code is Schema.field_values.__code__:
+            made.append(frame)
+
+    new = list(passages_of(list(TEXTS)[:4]))
+    with Index(index_name, url=redis_url, embedder=EMBEDDER, fields={"n": "numeric"}, any_field=True) as index:
+        sys.setprofile(watch)
+        try:
+            report = Indexer(index).add_passages(new, embed=False, keep_others=keep_others)
+        finally:
+            sys.setprofile(None)
+        assert (report.added, len(made)) == (4, len(new))
+        index.drop()
 
 
 def test_passages_without_a_vector_are_embedded_unless_that_is_not_wanted(faces, redis_url, index_name):
