@@ -83,7 +83,7 @@ def _reads_passages(keys: Keys, commands: list[Command]) -> bool:
 
 
 def _read(missing: list[Any], read: Callable[[int, Any], Any], number: int, reply: Any) -> Any:
-    if is_unknown_index(reply) or fits_no_query(reply):
+    if isinstance(reply, Exception) and (is_unknown_index(reply) or fits_no_query(reply)):
         missing.append(reply)
         return None
     return read(number, reply)

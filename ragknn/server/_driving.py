@@ -23,7 +23,7 @@ from ragknn._logs import SERVER
 from ragknn._protocol.flows import Ahead, Begun, Command, Each, Flow, Once, Pause, Step, Work
 from ragknn.server._exchange import Read, aexchange, all_read, exchange, is_cluster, is_plain
 from ragknn.server._lane import Lane
-from ragknn.server._translation import translated
+from ragknn.server._translation import FOREIGN, reraise
 
 T = TypeVar("T")
 
@@ -100,14 +100,13 @@ class Driver:
         if self._lane is not None and self._lane.is_busy:
             replies = self._lane.replies(self._lane.send(commands, once=once))
             return all_read(replies, read)
-        with translated(self._client):
-            if not SERVER.isEnabledFor(DEBUG):
-                return self._exchange(self._client, commands, read, once=once)
-            began = time.perf_counter()
-            try:
-                return self._exchange(self._client, commands, read, once=once)
-            finally:
-                _tell(commands, began)
+        began = time.perf_counter()
+        try:
+            return self._exchange(self._client, commands, read, once=once)
+        except FOREIGN as error:
+            reraise(error, self._client)
+        finally:
+            _tell(commands, began)
 
     def _begin(self, flow: Flow[Any]) -> _Sent:
         try:
@@ -225,14 +224,13 @@ class AsyncDriver:
 
     async def _replies(self, commands: list[Command], read: Read | None = None, *, once: bool = False) -> list[Any]:
         async with self._lane:
-            with translated(self._client):
-                if not SERVER.isEnabledFor(DEBUG):
-                    return await self._exchange(self._client, commands, read, once=once)
-                began = time.perf_counter()
-                try:
-                    return await self._exchange(self._client, commands, read, once=once)
-                finally:
-                    _tell(commands, began)
+            began = time.perf_counter()
+            try:
+                return await self._exchange(self._client, commands, read, once=once)
+            except FOREIGN as error:
+                reraise(error, self._client)
+            finally:
+                _tell(commands, began)
 
 
 def _cluster_exchanges() -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -242,7 +240,7 @@ def _cluster_exchanges() -> tuple[Callable[..., Any], Callable[..., Any]]:
 
 
 def _tell(commands: list[Command], began: float) -> None:
-    if commands:
+    if commands and SERVER.isEnabledFor(DEBUG):
         milliseconds = 1000 * (time.perf_counter() - began)
         SERVER.debug("round trip of %d commands, the first %s, in %.1f ms", len(commands), commands[0][0], milliseconds)
 

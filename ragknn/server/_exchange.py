@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, TypeAlias
 
 import redis
@@ -140,7 +141,7 @@ async def aexchange(client: Any, commands: list[Command], read: Read | None = No
     """Async twin of `exchange`."""
     if not commands:
         return []
-    talk = _atalk if _is_plain(client, redis.asyncio.Redis, redis.asyncio.client.Pipeline) else _atalk_by_pipeline
+    talk = _atalk if is_plain(client) else _atalk_by_pipeline
     pool = client.connection_pool
     failures = 0
     while True:
@@ -213,21 +214,30 @@ def _pipeline_of(client: Any, commands: list[Command]) -> Any:
     return pipeline
 
 
+# The kinds of clients whose methods need not be called, and what makes their pipelines.
+_PIPELINES: Mapping[type, Any] = {
+    redis.Redis: redis.client.Pipeline,
+    redis.asyncio.Redis: redis.asyncio.client.Pipeline,
+}
+
+
 def is_plain(client: Any) -> bool:
-    """Whether commands may go round the methods of a sync client.
+    """Whether commands may go round the methods of a client, sync or async.
 
     What others derive from it, or put around its methods to watch them, is to see every command.
     """
-    return _is_plain(client, redis.Redis, redis.client.Pipeline)
-
-
-def _is_plain(client: Any, kind: type, pipelines: type[Any]) -> bool:
-    return type(client) is kind and "pipeline" not in vars(client) and not hasattr(pipelines.execute, "__wrapped__")
+    pipelines = _PIPELINES.get(type(client))
+    return pipelines is not None and "pipeline" not in vars(client) and not hasattr(pipelines.execute, "__wrapped__")
 
 
 def is_cluster(client: Any) -> bool:
     """Tell whether a client is one of redis-py's for a cluster."""
-    return isinstance(client, redis.cluster.RedisCluster | redis.asyncio.cluster.RedisCluster)
+    return _is_of_cluster(type(client))  # type: ignore[arg-type]  # mypy: a class of anything has no hash
+
+
+@cache  # Python takes long to find out that something is of neither
+def _is_of_cluster(kind: type) -> bool:
+    return issubclass(kind, redis.cluster.RedisCluster | redis.asyncio.cluster.RedisCluster)
 
 
 def all_read(replies: list[Any], read: Read | None) -> list[Any]:

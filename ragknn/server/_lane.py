@@ -13,7 +13,7 @@ from ragknn._protocol.flows import Command, SentAgain
 from ragknn.server._exchange import discard, exchange, read_reply, take, tell_broken
 from ragknn.server._packing import packed
 from ragknn.server._retries import may_pass
-from ragknn.server._translation import translated
+from ragknn.server._translation import FOREIGN, reraise
 
 
 class Letter:
@@ -51,7 +51,7 @@ class Lane:
     def send(self, commands: list[Command], *, once: bool = False) -> Letter:
         """Send commands, and wait for nothing."""
         letter = Letter(commands, once)
-        with translated(self._client):
+        try:
             if self._connection is None:
                 self._connection = take(self._client)
             with self._trying_again():
@@ -59,15 +59,19 @@ class Lane:
                 pieces = packed(self._connection, commands)
                 # A look at the connection's health would take a reply of the others for its own.
                 self._connection.send_packed_command(pieces, check_health=len(self._under_way) == 1)
+        except FOREIGN as error:
+            reraise(error, self._client)
         return letter
 
     def replies(self, letter: Letter) -> list[Any]:
         """Return the replies to a list of commands, errors among them as values."""
-        with translated(self._client):
+        try:
             while letter.replies is None:
                 with self._trying_again():
                     self._read()
             self._release()
+        except FOREIGN as error:
+            reraise(error, self._client)
         return letter.replies
 
     def close(self) -> None:

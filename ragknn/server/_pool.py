@@ -101,7 +101,8 @@ class Pool(_InTurn, redis.ConnectionPool):
         self._checkpid()
         connection = self._taken()
         try:
-            connection.connect()
+            if not connection.is_connected:
+                connection.connect()
             if _has_something(connection):
                 connection.disconnect()
                 connection.connect()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import redis
 import redis.asyncio
@@ -43,30 +42,22 @@ class _About:
     cluster: bool = False
 
 
-class translated:  # noqa: N801  # read as the function that it stands for; a generator would take as long as a small reply
-    """Raises what redis-py raises within it as errors of ours."""
+# What redis-py raises: to be caught wherever it is called, and handed to `reraise`. A context manager around each round
+# trip would take as long as a small reply.
+FOREIGN = (redis.RedisError, redis.exceptions.RedisClusterException, OSError, RuntimeError)
 
-    __slots__ = ("_client",)
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            return
-        if isinstance(error, redis.RedisError | redis.exceptions.RedisClusterException | OSError):
-            raise explain(error, self._client) from error
-        if isinstance(error, RuntimeError) and any(words in str(error) for words in OTHER_LOOP):
-            raise ConfigurationError(
-                "expected a client whose connections belong to the running event loop, got one that was used under "
-                "another: pass url= in place of client=, with which the index has a client for each loop, or make a "
-                "client in this one"
-            ) from error
+def reraise(error: Exception, client: Any) -> NoReturn:
+    """Raise an error of redis-py as one of ours, and any other as it is."""
+    if not isinstance(error, RuntimeError):
+        raise explain(error, client) from error
+    if any(words in str(error) for words in OTHER_LOOP):
+        raise ConfigurationError(
+            "expected a client whose connections belong to the running event loop, got one that was used under "
+            "another: pass url= in place of client=, with which the index has a client for each loop, or make a "
+            "client in this one"
+        ) from error
+    raise error
 
 
 def explain(error: Exception, client: Any, node: str = "") -> ServerError:
