@@ -8,8 +8,11 @@ import sys
 import time
 from binascii import crc_hqx
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
+from typing import Self
 
 import redis
 from servers import READY_SECONDS
@@ -97,6 +100,10 @@ class Node:
         """Return what it knows of each node: the words of its line, by the node's id."""
         return {line.split()[0]: line.split()[1:] for line in self("CLUSTER", "NODES").decode().splitlines()}
 
+    @property
+    def is_primary(self) -> bool:
+        return "master" in self.sees()[self.id][1]
+
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
@@ -161,6 +168,15 @@ class Bed:
     def meet(self, node: Node) -> None:
         self.primaries[0]("CLUSTER", "MEET", "127.0.0.1", node.proxy, node.bus)
 
+    def take_over(self, node: Node) -> None:
+        """Make a replica the primary of its slots, as soon as the one that is knows of it."""
+        followed = node.sees()[node.id][2]
+        [primary] = (one for one in self.nodes if one.id == followed)
+        until(lambda: primary.sees()[node.id][2] == primary.id)
+        until(lambda: node.client.info("replication").get("master_link_status") == "up")
+        node("CLUSTER", "FAILOVER")
+        until(lambda: node.is_primary)
+
     def surprise(self, what: str, is_on: bool) -> None:
         with redis.Redis(port=self.primaries[1].proxy) as client:
             client.execute_command("STANDIN", what, "yes" if is_on else "no")
@@ -190,6 +206,39 @@ def running_cluster(folder: Path, *options: str) -> Iterator[Bed]:
         yield bed
     finally:
         bed.close()
+
+
+class Beds:
+    """Clusters, of which the next one is made while one is used: to make one is to wait for two seconds."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._numbers = count()
+        self._maker = ThreadPoolExecutor(1)
+        self._next: Future[tuple[ExitStack, Bed]] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._next is not None:
+            self._next.result()[0].close()
+        self._maker.shutdown()
+
+    @contextmanager
+    def one(self) -> Iterator[Bed]:
+        """Yield one that nobody else has."""
+        made = self._next or self._maker.submit(self._made)
+        self._next = self._maker.submit(self._made)
+        stack, bed = made.result()
+        with stack:
+            yield bed
+
+    def _made(self) -> tuple[ExitStack, Bed]:
+        folder = self._folder / str(next(self._numbers))
+        folder.mkdir()
+        stack = ExitStack()
+        return stack, stack.enter_context(running_cluster(folder))
 
 
 def begin_to_move(slot: int, source: Node, target: Node) -> None:

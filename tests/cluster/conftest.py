@@ -4,7 +4,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from clusters import PRIMARIES, running_cluster
+from clusters import PRIMARIES, Beds, running_cluster
 
 _numbers = count()
 
@@ -22,10 +22,16 @@ def bed(tmp_path_factory):
         yield bed
 
 
+@pytest.fixture(scope="session")
+def beds(tmp_path_factory):
+    with Beds(tmp_path_factory.mktemp("clusters")) as beds:
+        yield beds
+
+
 @pytest.fixture
-def own_bed(tmp_path):
+def own_bed(beds):
     """A cluster that a test may break."""
-    with running_cluster(tmp_path) as bed:
+    with beds.one() as bed:
         yield bed
 
 

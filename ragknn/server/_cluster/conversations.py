@@ -2,7 +2,8 @@
 
 A conversation is a generator. It yields what it waits for and is sent what came of it:
 
-    Say(parcels, behind)  commands for several nodes at a time, then others; the replies of each node, or its error
+    Say(parcels, behind)  commands for several nodes at a time, then others; the replies of each node, or its error;
+                          where one of the first has failed, the others are not sent
     Renew(moved)          what is known of the cluster is read anew
     Pause(seconds)        nothing comes back
 """
@@ -21,7 +22,7 @@ from ragknn.server._cluster.views import View
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """Commands for nodes, by their names, and others that are sent when those were answered.
+    """Commands for nodes, by their names, and others that are sent when all of those were answered.
 
     The connections for both are there before the first command is sent.
     """

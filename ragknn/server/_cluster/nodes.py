@@ -6,28 +6,19 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 from weakref import WeakKeyDictionary
 
-import redis
-import redis.asyncio
-import redis.asyncio.cluster
-import redis.cluster
-from redis.exceptions import AskError, RedisClusterException, SlotNotCoveredError
+from redis.exceptions import AskError, SlotNotCoveredError
 
 from ragknn._protocol.flows import Command, Pause
-from ragknn.server._cluster.conversations import Answer, Known, NodeFailed, Renew, Say
+from ragknn.server._cluster.conversations import Known, NodeFailed, Renew, Say
+from ragknn.server._cluster.lines import ERRORS, asaid, said
 from ragknn.server._cluster.talking import Talk
-from ragknn.server._exchange import Read, all_read, discard, portions_of, read_reply, take
-from ragknn.server._packing import packed
+from ragknn.server._exchange import Read, all_read
 from ragknn.server._translation import explain
 
-T = TypeVar("T")
-
 PATIENCE = 10.0  # seconds, where a client has no time limit
-
-_ERRORS = (redis.RedisError, RedisClusterException, OSError)  # of one node: the others may go on
 
 _known: WeakKeyDictionary[Any, Known] = WeakKeyDictionary()
 
@@ -70,8 +61,8 @@ def cluster_exchange(
     try:
         while True:
             match conversation.send(answer):
-                case Say(parcels, behind):
-                    answer = _said(client, parcels, behind)
+                case Say() as say:
+                    answer = said(client, say)
                 case Renew(moved):
                     _renew(client, moved)
                     answer = None
@@ -89,98 +80,9 @@ def cluster_exchange(
 # ---- sync ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class _Line:
-    """Commands for a node, over a connection to it."""
-
-    client: Any
-    portions: list[list[Command]]
-    connection: Any = None
-    replies: list[Any] = field(default_factory=list)
-    error: Exception | None = None
-
-    @property
-    def answer(self) -> Answer:
-        return self.replies if self.error is None else self.error
-
-    def connect(self) -> None:
-        try:
-            self.connection = take(self.client)
-        except _ERRORS as error:
-            self._fail(error)
-
-    def send(self, number: int) -> None:
-        if self.error is not None or number >= len(self.portions):
-            return
-        try:
-            self.connection.send_packed_command(packed(self.connection, self.portions[number]), check_health=False)
-        except _ERRORS as error:
-            self._fail(error)
-
-    def read(self, number: int) -> None:
-        if self.error is not None or not 0 <= number < len(self.portions):
-            return
-        callbacks = self.client.response_callbacks
-        try:
-            self.replies += [read_reply(self.connection, callbacks, command) for command in self.portions[number]]
-        except _ERRORS as error:
-            self._fail(error)
-
-    def _fail(self, error: Exception) -> None:
-        self.error = error.with_traceback(None)
-        self.leave(is_whole=False)
-
-    def leave(self, *, is_whole: bool) -> None:
-        """Give the connection back; closed, unless all replies were read from it."""
-        connection, self.connection = self.connection, None
-        if connection is None:
-            return
-        if is_whole:
-            self.client.connection_pool.release(connection)
-        else:
-            discard(self.client, connection)
-
-
-def _said(
-    client: Any, parcels: Sequence[tuple[str, list[Command]]], behind: Sequence[tuple[str, list[Command]]]
-) -> tuple[list[Answer], list[Answer]]:
-    lines = [_line(client, name, commands) for name, commands in parcels]
-    later = [_line(client, name, commands) for name, commands in behind]
-    try:
-        for line in (*lines, *later):
-            line.connect()
-        for those in (lines, later):
-            for number in range(max((len(line.portions) for line in those), default=0) + 1):
-                for line in those:
-                    line.send(number)
-                for line in those:
-                    line.read(number - 1)
-    except BaseException:
-        for line in (*lines, *later):
-            line.leave(is_whole=False)
-        raise
-    for line in (*lines, *later):
-        line.leave(is_whole=True)
-    return [line.answer for line in lines], [line.answer for line in later]
-
-
-def _line(client: Any, name: str, commands: list[Command]) -> _Line:
-    manager = client.nodes_manager
-    node = manager.get_node(node_name=name)
-    if node is None:
-        node = redis.cluster.ClusterNode(*_split(name), "primary")  # type: ignore[no-untyped-call]
-        manager.create_redis_connections([node])
-    return _Line(client.get_redis_connection(node), portions_of(commands))
-
-
-def _split(name: str) -> tuple[str, int]:
-    host, _, port = name.rpartition(":")
-    return host, int(port)
-
-
 def _renew(client: Any, moved: Sequence[AskError]) -> None:
     # While a cluster fails over it may not be known anew; what is sent then will tell.
-    with suppress(*_ERRORS):
+    with suppress(*ERRORS):
         client.nodes_manager.initialize(disconnect_startup_nodes_pools=False)
     for error in _left(client, moved):
         client.nodes_manager.move_slot(error)
@@ -216,8 +118,8 @@ async def acluster_exchange(
     try:
         while True:
             match conversation.send(answer):
-                case Say(parcels, behind):
-                    answer = await _asaid(client, parcels, behind)
+                case Say() as say:
+                    answer = await asaid(client, say)
                 case Renew(moved):
                     await _arenew(client, moved)
                     answer = None
@@ -232,95 +134,8 @@ async def acluster_exchange(
         conversation.close()
 
 
-async def _asaid(
-    client: Any, parcels: Sequence[tuple[str, list[Command]]], behind: Sequence[tuple[str, list[Command]]]
-) -> tuple[list[Answer], list[Answer]]:
-    async with _AsyncLines(client, [*parcels, *behind]) as lines:
-        first = await asyncio.gather(*(lines.talk(number) for number in range(len(parcels))))
-        rest = await asyncio.gather(*(lines.talk(number) for number in range(len(parcels), len(parcels) + len(behind))))
-    return first, rest
-
-
-class _AsyncLines:
-    """Connections to nodes, each with the commands for it."""
-
-    def __init__(self, client: Any, parcels: Sequence[tuple[str, list[Command]]]) -> None:
-        self._parcels = parcels
-        self._nodes = [_anode(client, name) for name, _ in parcels]
-        self._connections: list[Any] = [None] * len(parcels)
-        self._errors: list[Exception | None] = [None] * len(parcels)
-        self._whole: set[int] = set()
-
-    async def __aenter__(self) -> _AsyncLines:
-        try:
-            for number, node in enumerate(self._nodes):
-                try:
-                    connection = self._connections[number] = node.acquire_connection()
-                    if connection.is_connected and await _has_something(connection):
-                        await connection.disconnect()
-                    await connection.connect()
-                except _ERRORS as error:
-                    self._errors[number] = error.with_traceback(None)
-        except BaseException:
-            await self.__aexit__()
-            raise
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        for number, (node, connection) in enumerate(zip(self._nodes, self._connections, strict=True)):
-            if connection is not None:
-                if number not in self._whole:
-                    await connection.disconnect(nowait=True)
-                node.release(connection)
-
-    async def talk(self, number: int) -> Answer:
-        """Send the commands to a node, and return its replies."""
-        if (failed := self._errors[number]) is not None:
-            return failed
-        connection, callbacks = self._connections[number], self._nodes[number].response_callbacks
-        replies: list[Any] = []
-        portions = portions_of(self._parcels[number][1])
-        try:
-            await connection.send_packed_command(packed(connection, portions[0]), check_health=False)
-            for portion, following in zip(portions, [*portions[1:], None], strict=True):
-                if following:
-                    await connection.send_packed_command(packed(connection, following), check_health=False)
-                for command in portion:
-                    replies.append(await _aread(connection, callbacks, command))
-        except _ERRORS as error:
-            return error.with_traceback(None)
-        self._whole.add(number)
-        return replies
-
-
-async def _has_something(connection: Any) -> bool:
-    """Whether there is something to read, which nobody asked for; or the server has closed the connection."""
-    looks = getattr(connection, "can_read", None) or connection.can_read_destructive  # before redis-py 8
-    try:
-        return bool(await looks())
-    except _ERRORS:
-        return True
-
-
-async def _aread(connection: Any, callbacks: Any, command: Command) -> Any:
-    try:
-        reply = await connection.read_response(disable_decoding=True)
-    except redis.ResponseError as error:
-        return error.with_traceback(None)
-    return callbacks[command[0]](reply) if command[0] in callbacks else reply
-
-
-def _anode(client: Any, name: str) -> Any:
-    manager = client.nodes_manager
-    node = manager.get_node(node_name=name)
-    if node is None:
-        node = redis.asyncio.cluster.ClusterNode(*_split(name), "primary", **manager.connection_kwargs)
-        manager.set_nodes(manager.nodes_cache, {node.name: node})
-    return node
-
-
 async def _arenew(client: Any, moved: Sequence[AskError]) -> None:
-    with suppress(*_ERRORS):
+    with suppress(*ERRORS):
         await client.nodes_manager.initialize()
     for error in _left(client, moved):
         await client.nodes_manager.move_slot(error)
