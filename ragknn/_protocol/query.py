@@ -18,8 +18,8 @@ class Fragment:
 
     Attributes:
         query: `*`, or an expression in parentheses.
-        params: values of its `$names`. A value from outside is always one of these and never a part
-            of `query`, so that it cannot become syntax.
+        params: values of its `$names`. A value from outside is one of these and no part of `query`, so that it cannot
+            become syntax; but for the few that `operand` knows to be harmless there.
     """
 
     query: str
@@ -32,6 +32,17 @@ class Fragment:
 
 
 EVERYTHING = Fragment("*", {})
+
+# Arguments of FT.SEARCH and FT.AGGREGATE that the coordinator of a cluster looks for by their names, in either case and
+# anywhere behind the query. It does not skip the values of parameters: with "return" among them it leaves out the
+# fields of all passages, and "limit" makes it overwrite what is behind.
+_ARGUMENTS = frozenset(
+    {
+        *("ADDSCORES", "DIALECT", "EXPLAINSCORE", "FORMAT", "LIMIT", "NOCONTENT", "PARAMS", "RETURN", "SCORER"),
+        *("SORTBY", "TIMEOUT", "VERBATIM", "WITHCOUNT", "WITHCURSOR", "WITHOUTCOUNT", "WITHPAYLOADS", "WITHSCORES"),
+        *("WITHSORTKEYS",),
+    }
+)
 
 # Weight of a filter's clauses, so that they add nothing to BM25; and the score below which no term was found.
 NO_WEIGHT = "1e-15"
@@ -53,8 +64,8 @@ def any_of(terms: Sequence[str]) -> Fragment:
 
     To be sent with VERBATIM, since the terms are stems already. One that is repeated counts as often for the score.
     """
-    params = _numbered(terms)
-    return Fragment(f"(@{TERMS_ALIAS}:({'|'.join(f'${name}' for name in params)}))", params)
+    params: dict[str, str] = {}
+    return Fragment(f"(@{TERMS_ALIAS}:({'|'.join(_operands(terms, params))}))", params)
 
 
 def any_of_among(terms: Sequence[str], among: str) -> Fragment:
@@ -65,13 +76,25 @@ def any_of_among(terms: Sequence[str], among: str) -> Fragment:
     group of two. Some servers take that weight for a lone term to the left of it, which the term that no passage has
     prevents.
     """
-    params = {**_numbered(terms), "nothing": _NO_TERM}
-    optional = " ".join(f"~@{TERMS_ALIAS}:${name}" for name in params)
+    params: dict[str, str] = {}
+    operands = [*_operands(terms, params), operand("nothing", _NO_TERM, params)]
+    optional = " ".join(f"~@{TERMS_ALIAS}:{one}" for one in operands)
     return Fragment(f"{optional} ({among} -{NOWHERE})=>{{$weight: {NO_WEIGHT}}}", params)
 
 
-def _numbered(terms: Sequence[str]) -> dict[str, str]:
-    return {f"t{number}": term for number, term in enumerate(terms)}
+def _operands(terms: Sequence[str], params: dict[str, str]) -> list[str]:
+    return [operand(f"t{number}", term, params) for number, term in enumerate(terms)]
+
+
+def operand(name: str, value: str, params: dict[str, str]) -> str:
+    """Return what stands for a value in a query: `$name`, with the value in `params`, where it cannot become syntax.
+
+    A value that is the name of an argument stands there itself: it is one of a few plain words.
+    """
+    if value.isascii() and value.upper() in _ARGUMENTS:
+        return value
+    params[name] = value
+    return f"${name}"
 
 
 # Finds no passage: the ids of documents are stored as JSON, which this is not.

@@ -15,7 +15,7 @@ from ragknn._protocol.encoding import any_field_tag, encode_tag, has_field_tag
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.keys import Keys, field_alias
 from ragknn._protocol.numeric import as_number
-from ragknn._protocol.query import EVERYTHING, NOWHERE, Fragment, all_but, all_of
+from ragknn._protocol.query import EVERYTHING, NOWHERE, Fragment, all_but, all_of, operand
 from ragknn._protocol.replies import as_text, checked
 from ragknn._protocol.schema import ANY_FIELD, FieldType, Schema
 from ragknn.filters import Where
@@ -307,9 +307,7 @@ class _Compiler:
         return _grouped([f"@{self._alias(name)}:{{{self._param(word)}}}" for word in found], either=False)
 
     def _param(self, value: str) -> str:
-        name = f"w{len(self.params)}"
-        self.params[name] = value
-        return f"${name}"
+        return operand(f"w{len(self.params)}", value, self.params)
 
 
 def _advice(kind: FieldType, operator: Any) -> str:

@@ -46,6 +46,7 @@ MOMENTS = [
 SENTENCES = [
     "Quick brown foxes",
     "the quick\nfox",
+    "Return the limit, the FORMAT and the quick fox's timeout",
     "The FOX's “den”—it",
     "größe Straße",
     "",
@@ -138,7 +139,9 @@ YEAR_VALUES = st.one_of(
     st.builds(lambda moment: moment.isoformat(), DATES),
 )
 WORDS = st.lists(
-    st.sampled_from(["quick", "FOX", "foxes", "fox's the", "straße", "STRASSE", "den", "nosuch", "_x", "1e5", "the"]),
+    st.sampled_from(
+        ["quick", "FOX", "foxes", "fox's the", "straße", "STRASSE", "den", "nosuch", "_x", "1e5", "the", "Limit"]
+    ),
     min_size=1,
 ).map(" ".join)
 
@@ -325,6 +328,11 @@ def _names(query):
         ({"year": {"$ne": None}}, "((-ismissing(@year)) ~@document_id:{none})", {}),
         ({"$or": [{"label": "x"}, {"label": None}]}, "(@label:{$w0}|ismissing(@label))", {"w0": '"x"'}),
         ({"title": {"$contains": "The Fox"}}, "(@title:{$w0} @title:{$w1})", {"w0": "the", "w1": "fox"}),
+        (
+            {"title": {"$contains": "Return a fox"}},
+            "(@title:{return} @title:{$w0} @title:{$w1})",
+            {"w0": "a", "w1": "fox"},
+        ),
         ({"title": {"$not": {"$contains": "Straße"}}}, "((-@title:{$w0}) ~@document_id:{none})", {"w0": "strasse"}),
         (
             {"$not": {"label": "x", "year": 1}},

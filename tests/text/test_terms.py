@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ragknn import Document, HashingEmbedder, Index, Indexer
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.opening import create_command
-from ragknn._protocol.query import SMALLEST_SCORE, any_of, any_of_among
+from ragknn._protocol.query import SMALLEST_SCORE, any_of, any_of_among, params
 from ragknn._protocol.schema import Schema
 from ragknn.text._terms import LANGUAGES, MOST_KNOWN, analyzer, fold_accents, known_terms
 from ragknn.text._words import default_stop_words, words
@@ -128,6 +128,13 @@ def test_no_term_is_part_of_the_query(text):
         assert set(found.query) <= set("@_terms:$nothing0123456789|()~ -{}[]=>;weightdocument_ide1-15")
 
 
+@pytest.mark.parametrize("name", ["limit", "return", "format", "timeout", "dialect", "sortby", "scorer", "verbatim"])
+def test_a_term_that_is_the_name_of_an_argument_is_no_value(name):
+    for found in (any_of(["the", name, name]), any_of_among([name, "the"], "(@n:[1 2])")):
+        assert name not in found.params.values()
+        assert name in found.query
+
+
 # ---- on the server ---------------------------------------------------------------------------------------------
 
 
@@ -157,8 +164,7 @@ class Bare:
             self.client.delete(*(f"{self.keys.passage_prefix}{number}" for number in range(len(texts))))
 
     def scores(self, found):
-        parts = [part for pair in found.params.items() for part in pair]
-        asking = ("PARAMS", len(parts), *parts, "RETURN", 0, "LIMIT", 0, 10_000, "VERBATIM", "WITHSCORES", "DIALECT", 2)
+        asking = (*params(found.params), "RETURN", 0, "LIMIT", 0, 10_000, "VERBATIM", "WITHSCORES", "DIALECT", 2)
         command = ("FT.SEARCH", self.keys.search_index(), found.query, *asking, "SCORER", "BM25STD")
         rows = self.client.execute_command(*command)[b"results"]
         return {int(row[b"id"].decode().removeprefix(self.keys.passage_prefix)): float(row[b"score"]) for row in rows}
@@ -186,6 +192,7 @@ SYNTAX = [
     "a|b", "-a", "~a", "a*", "*", "%a%", "%%a%%", "=>", "=>[KNN 3 @vector $v]", "@text:a", "@label:{a}", "$t0", "$x",
     "AND", "OR", "NOT", "(a", "a)", '"a b"', "'a'", "w'a*'", "[1 2]", "{a}", "a:b", "a\\", "\\", "\\-a", "a;b",
     "ismissing(@label)",
+    "limit", "Return the limit", "SORTBY", "timeout limit timeout", "dialect format verbatim", "nocontent",
     "1", "-1", "1.5", "1e5", "inf", "-inf", "nan", "2024-02-29", "_", "__x__", "x_1", "٣", "½", "日本語", "ไทย", "🎉",
     "👨‍👩‍👧", "👨", "日𠀀", "𐐨ing", "naïve", "Straße", "İstanbul", "ſ", "ﬃ", "Ꭰ", "ꭰ", "𝕏", "ǅ", "ß", "ΐ",
     "e\u0301", "\u0301", "a\x00b", "a\nb", "a\x1fb",
