@@ -11,6 +11,7 @@ It runs as a program, which is told the ports of each node: that to listen on, t
 
     SILENT       a node that cannot be reached is left out of an answer without a word
     DUPLICATES   each node is asked once for each of its ranges of slots, as modules before 8.4 do
+    STALE        it does not notice that slots have other owners, as happens for up to a second
 """
 
 from __future__ import annotations
@@ -27,8 +28,14 @@ import hiredis
 
 CHUNK = 1 << 16
 ON_ALL = {b"FT.CREATE", b"FT.ALTER", b"FT.DROPINDEX", b"FT.ALIASADD", b"FT.ALIASUPDATE", b"FT.ALIASDEL"}
-SUMS = (b"num_docs", b"max_doc_id", b"num_terms", b"num_records", b"hash_indexing_failures", b"total_indexing_time")
+NAMED_AT = {  # the argument with the name of an index, which the node itself must have
+    **dict.fromkeys((b"FT.SEARCH", b"FT.AGGREGATE", b"FT.INFO", b"FT.TAGVALS", b"FT.ALTER", b"FT.DROPINDEX"), 1),
+    **dict.fromkeys((b"FT.ALIASADD", b"FT.ALIASUPDATE", b"FT.CURSOR"), 2),
+}
+SUMS = (b"num_docs", b"num_terms", b"num_records", b"hash_indexing_failures", b"indexing", b"cleaning")
 SIZES = (b"total_index_memory_sz_mb", b"vector_index_sz_mb")
+NOT_MERGED = (b"total_indexing_time", b"ft_version")
+LATE = "Timeout limit was reached"
 
 
 class Gone(Exception):
@@ -42,6 +49,7 @@ class Shards:
         self._servers = {proxy: server for proxy, server, _ in nodes}
         self._shadows = {server: shadow for _, server, shadow in nodes}
         self.surprises: set[bytes] = set()
+        self._topology: dict[int, Any] = {}
         self._idle: dict[int, list[tuple[Any, Any, Any]]] = {}
 
     async def ask(self, port: int, command: tuple[bytes, ...]) -> Any:
@@ -77,10 +85,16 @@ class Shards:
             await asyncio.sleep(0.001)
         return await self.ask(shadow, tuple(command))
 
+    async def topology(self, server: int) -> Any:
+        """Return the ranges of slots with their nodes, as one server knows them, or has known them before."""
+        if b"STALE" not in self.surprises or server not in self._topology:
+            self._topology[server] = await self.ask(server, (b"CLUSTER", b"SLOTS"))
+        return self._topology[server]
+
     async def owners(self, server: int) -> dict[int, tuple[int, list[int]]]:
         """Return the servers that have slots, as one of them knows it: how many ranges, and their replicas."""
         found: dict[int, tuple[int, list[int]]] = {}
-        for _, _, primary, *replicas in await self.ask(server, (b"CLUSTER", b"SLOTS")):
+        for _, _, primary, *replicas in await self.topology(server):
             ranges, _ = found.get(self._servers[primary[1]], (0, []))
             found[self._servers[primary[1]]] = ranges + 1, [self._servers[port] for _, port, *_ in replicas]
         return found
@@ -108,6 +122,57 @@ def _offset(reply: bytes) -> int:
     return int(lines.get(b"slave_repl_offset", lines[b"master_repl_offset"]))
 
 
+class Request:
+    """An FT.SEARCH as the coordinator reads it: each argument by the first word anywhere that is its name.
+
+    Attributes:
+        is_scored: whether scores are to come back.
+        is_bare: whether no fields are.
+        order: the name that results are in the order of; None: their scores.
+        is_falling: whether the largest comes first.
+        k: passages that a search for neighbors asks for; None for other searches.
+        most: results that come back. The number of those to be left out is added, but none is left out.
+    """
+
+    def __init__(self, command: list[bytes]) -> None:
+        self._command = list(command)
+        self._upper = [one.upper() if len(one) < 20 else one for one in command]
+        self.is_scored = self._at(b"WITHSCORES") > 0
+        self.is_bare = self._at(b"NOCONTENT") > 0 or (self._at(b"RETURN") > 0 and (self._number(b"RETURN") or 0) <= 0)
+        first, number = self._number(b"LIMIT"), self._number(b"LIMIT", 2)
+        self._is_limited = first is not None and number is not None
+        self.most = 10 if first is None or number is None else first + number
+        for name, fits in ((b"DIALECT", range(1, 5)), (b"TIMEOUT", range(2**31))):
+            if self._at(name) > 0 and self._number(name) not in fits:
+                raise ValueError(f"{name.decode()} requires a non negative integer")
+        if (at := self._at(b"FORMAT")) > 0 and self._upper[at + 1 : at + 2] not in ([b"STRING"], [b"EXPAND"]):
+            raise ValueError("FORMAT is not supported")
+        at = self._at(b"SORTBY")
+        self.order = command[at + 1] if at > 0 else None
+        self.is_falling = at > 0 and self._upper[at + 2 : at + 3] == [b"DESC"]
+        self.k = None
+        if knn := re.search(rb"=>\s*\[KNN\s+\$(\w+).* AS (\w+)", command[2]):
+            handed = self._at(b"PARAMS") + 2
+            values = dict(zip(command[handed::2], command[handed + 1 :: 2], strict=False))
+            self.k = int(values[knn[1]])
+            self.most = (min if self.order == knn[2] else max)(self.k, self.most)
+
+    def _at(self, name: bytes) -> int:
+        return self._upper.index(name, 3) if name in self._upper[3:] else -1
+
+    def _number(self, name: bytes, place: int = 1) -> int | None:
+        at = self._at(name) + place
+        return int(self._upper[at]) if at >= place and at < len(self._upper) and self._upper[at].isdigit() else None
+
+    def to_node(self) -> list[bytes]:
+        """Return what each node is asked; what stands behind LIMIT, whatever it is, is overwritten."""
+        asked, at = list(self._command), self._at(b"LIMIT")
+        if 0 < at < len(asked) - 2 and not (self._is_limited and self._number(b"LIMIT", 2) == 0):
+            asked[at + 1 : at + 3] = [b"0", b"%d" % self.most]
+        asked[3:3] = [b"WITHSCORES" if self.order is None else b"WITHSORTKEYS"]
+        return asked
+
+
 class Coordinator:
     """What one node answers to the commands of the search module."""
 
@@ -121,15 +186,15 @@ class Coordinator:
         """Return the answer, merged from those of all nodes."""
         name = command[0].upper()
         try:
-            if name in ON_ALL:
-                replies = await self._shards.on_all(self._port, command)
-                return next((one for one in replies if isinstance(one, hiredis.ReplyError)), b"OK")
             if name == b"FT._LIST":
                 return await self._shards.search(self._port, command)
             if name == b"SEARCH.CLUSTERINFO":
-                ranges = [number for number, _ in (await self._shards.owners(self._port)).values()]
-                parts = sum(ranges) if b"DUPLICATES" in self._shards.surprises else len(ranges)
-                return {b"num_partitions": parts, b"cluster_type": b"redis_oss"}
+                return await self._about_cluster()
+            if (at := NAMED_AT.get(name)) and (refused := await self._lacks(command[at])):
+                return refused
+            if name in ON_ALL:
+                replies = await self._shards.on_all(self._port, command)
+                return _first_error(replies) or b"OK"
             merge = {b"FT.INFO": self._info, b"FT.SEARCH": self._search, b"FT.AGGREGATE": self._aggregate}.get(name)
             if merge is not None:
                 return await merge(command)
@@ -137,57 +202,91 @@ class Coordinator:
                 return self._cursor(command)
             if name == b"FT.TAGVALS":
                 replies = await self._shards.on_all(self._port, command)
-                return _failed(replies) or sorted({value for one in replies for value in one})
+                found = [one for one in replies if not isinstance(one, hiredis.ReplyError)]
+                return {value for one in found for value in one} if found else _failed(replies)
         except Gone:
             return hiredis.ReplyError("ERR Could not send query to cluster")
         return await self._shards.ask(self._port, tuple(command))
 
+    async def _lacks(self, index: bytes) -> Any:
+        """Return the error for an index that this node does not have, whoever else has it."""
+        told = await self._shards.search(self._port, [b"FT.INFO", index])
+        if not isinstance(told, hiredis.ReplyError):
+            return None
+        return hiredis.ReplyError(f"{index.decode('utf-8', 'replace')}: no such index")
+
+    async def _about_cluster(self) -> Any:
+        ranges = [
+            {
+                b"start": start,
+                b"end": end,
+                b"nodes": [
+                    {b"id": one[2], b"host": one[0], b"port": one[1], b"role": b"slave " if number else b"master "}
+                    for number, one in enumerate(nodes)
+                ],
+            }
+            for start, end, *nodes in await self._shards.topology(self._port)
+        ]
+        about = {b"num_partitions": len(ranges), b"cluster_type": b"redis_oss"}
+        if b"DUPLICATES" in self._shards.surprises:
+            return {**about, b"hash_func": b"CRC16", b"num_slots": 16384, b"slots": ranges}
+        owners: dict[bytes, Any] = {}
+        for one in ranges:
+            owner = {key: one[b"nodes"][0][key] for key in (b"id", b"host", b"port")}
+            owners.setdefault(owner[b"id"], {b"slots": [], **owner})[b"slots"] += [one[b"start"], one[b"end"]]
+        return {**about, b"num_partitions": len(owners), b"shards": list(owners.values())}
+
     async def _info(self, command: list[bytes]) -> Any:
         replies = await self._shards.on_all(self._port, command)
-        if failed := _failed(replies):
-            return failed
-        merged = dict(max(replies, key=lambda one: float(one[b"hash_indexing_failures"])))
+        found = [one for one in replies if not isinstance(one, hiredis.ReplyError)]
+        if not found:
+            return _failed(replies)
+        merged = {name: value for name, value in found[0].items() if name not in NOT_MERGED}
         for name in SUMS:
-            merged[name] = sum(int(float(one.get(name, 0))) for one in replies)
+            merged[name] = sum(int(float(one.get(name, 0))) for one in found)
         for name in SIZES:
-            merged[name] = str(sum(float(one.get(name, 0)) for one in replies)).encode()
-        merged[b"indexing"] = max(int(one[b"indexing"]) for one in replies)
-        merged[b"percent_indexed"] = min(float(one[b"percent_indexed"]) for one in replies)
-        return merged
+            merged[name] = sum(float(one.get(name, 0)) for one in found)
+        merged[b"max_doc_id"] = max(int(one[b"max_doc_id"]) for one in found)
+        merged[b"percent_indexed"] = sum(float(one[b"percent_indexed"]) for one in found) / len(found)
+        worst = max(found, key=lambda one: float(one[b"hash_indexing_failures"]))
+        return {**merged, b"Index Errors": worst[b"Index Errors"]}
 
     async def _search(self, command: list[bytes]) -> Any:
-        upper = [one.upper() if len(one) < 20 else one for one in command]
-        first, number = 0, 10
-        asked = list(command)
-        if b"LIMIT" in upper:
-            at = len(upper) - 1 - upper[::-1].index(b"LIMIT")
-            first, number = int(command[at + 1]), int(command[at + 2])
-            asked[at + 1 : at + 3] = [b"0", str(first + number).encode()]
-        is_sorted, scored = b"SORTBY" in upper, b"WITHSCORES" in upper
-        asked[3:3] = [b"WITHSORTKEYS"] if is_sorted else [] if scored else [b"WITHSCORES"]
-        replies = await self._shards.on_all(self._port, asked)
-        if failed := _failed(replies):
+        try:
+            request = Request(command)
+        except ValueError as refused:
+            return hiredis.ReplyError(str(refused))
+        replies = await self._shards.on_all(self._port, request.to_node())
+        # With the policy "return" a node that ran out of time before its first result is left out without a word.
+        late = [one for one in replies if isinstance(one, hiredis.ReplyError) and str(one) == LATE]
+        replies = [one for one in replies if one not in late]
+        if failed := _first_error(replies) or (None if replies or late else _failed(replies)):
             return failed
         rows = [row for one in replies for row in one[b"results"]]
-        if is_sorted:
-            at = upper.index(b"SORTBY")
-            rows.sort(key=_sort_key, reverse=upper[at + 2 : at + 3] == [b"DESC"])
+        if request.order is None:
+            rows.sort(key=lambda row: (-float(row[b"score"]), row[b"id"]))
         else:
-            rows.sort(key=lambda row: -float(row.get(b"score", 0)))
-        total = sum(one[b"total_results"] for one in replies)
-        if knn := re.search(rb"=>\s*\[KNN\s+(\d+)", command[2]):
-            total = min(total, int(knn[1]))
-            rows = rows[: int(knn[1])]
+            rows.sort(key=lambda row: row[b"id"], reverse=request.is_falling)
+            rows.sort(key=_sort_key, reverse=request.is_falling)
+            rows.sort(key=lambda row: row.get(b"sortkey") is None)
+        rows = rows[: request.most]
+        total = len(rows) if request.k is not None else sum(one[b"total_results"] for one in replies)
         for row in rows:
             row.pop(b"sortkey", None)
-            if not scored:
+            if request.is_scored and b"score" not in row:
+                return hiredis.ReplyError("could not parse redisearch results")
+            if not request.is_scored:
                 row.pop(b"score", None)
+            if request.is_bare:
+                row.pop(b"extra_attributes", None)
         warnings = list(dict.fromkeys(text for one in replies for text in one.get(b"warning", ())))
-        return {**replies[0], b"total_results": total, b"results": rows[first : first + number], b"warning": warnings}
+        about = {b"attributes": [], b"format": b"STRING"}
+        return {**about, b"total_results": total, b"results": rows, b"warning": warnings[:1]}
 
     async def _aggregate(self, command: list[bytes]) -> Any:
         asked, size = list(command), 0
         upper = [one.upper() if len(one) < 20 else one for one in command]
+        first, number = 0, None
         if b"WITHCURSOR" in upper:
             at, size = upper.index(b"WITHCURSOR"), 1000
             end = at + 1
@@ -195,14 +294,21 @@ class Coordinator:
                 size, end = int(command[end + 1]), end + 2
             del asked[at:end]
             asked += [b"LIMIT", b"0", b"1000000"] if b"LIMIT" not in upper else []
+        elif b"LIMIT" in upper:
+            at = len(upper) - 1 - upper[::-1].index(b"LIMIT")
+            first, number = int(command[at + 1]), int(command[at + 2])
+            asked[at + 1 : at + 3] = [b"0", b"%d" % (first + number)]
         replies = await self._shards.on_all(self._port, asked)
         if failed := _failed(replies):
             return failed
         rows = [row for one in replies for row in one[b"results"]]
+        total = len(rows)
         if b"GROUPBY" in upper:
             rows = _grouped(command, upper, rows)
+        if number is not None:
+            rows = rows[first : first + number]
         warnings = list(dict.fromkeys(text for one in replies for text in one.get(b"warning", ())))
-        whole = {**replies[0], b"total_results": len(rows), b"results": rows, b"warning": warnings}
+        whole = {**replies[0], b"total_results": total, b"results": rows, b"warning": warnings}
         return self._page(whole, rows, size) if size else whole
 
     def _page(self, whole: dict[bytes, Any], rows: list[Any], size: int) -> Any:
@@ -223,17 +329,17 @@ class Coordinator:
         return self._page(whole, rows, int(command[5]) if len(command) > 5 else 1000)
 
 
-def _failed(replies: list[Any]) -> Any:
-    if not replies:
-        return hiredis.ReplyError("ERR Could not send query to cluster")
+def _first_error(replies: list[Any]) -> Any:
     return next((one for one in replies if isinstance(one, hiredis.ReplyError)), None)
 
 
-def _sort_key(row: dict[bytes, Any]) -> tuple[bool, Any]:
+def _failed(replies: list[Any]) -> Any:
+    return _first_error(replies) if replies else hiredis.ReplyError("ERR Could not send query to cluster")
+
+
+def _sort_key(row: dict[bytes, Any]) -> Any:
     key = row.get(b"sortkey")
-    if key is None:
-        return (True, 0.0)
-    return (False, float(key[1:])) if key[:1] == b"#" else (False, _number(key[1:]))
+    return 0.0 if key is None else float(key[1:]) if key[:1] == b"#" else _number(key[1:])
 
 
 def _number(text: bytes) -> Any:
@@ -280,6 +386,8 @@ def encoded(value: Any) -> bytes:
             return encoded(value.encode())
         case bytes():
             return b"$%d\r\n%s\r\n" % (len(value), value)
+        case set():
+            return b"~%d\r\n" % len(value) + b"".join(map(encoded, value))
         case dict():
             return b"%%%d\r\n" % len(value) + b"".join(encoded(one) for pair in value.items() for one in pair)
         case _:
@@ -365,7 +473,7 @@ class Connection:
         return None
 
     async def _about_search(self) -> Any:
-        return [[b"FT.SEARCH", -1, [b"readonly"], 0, 0, 0, [], [], [], []]]
+        return [[b"FT.SEARCH", -1, [b"readonly", b"module"], 0, 0, -1, [b"@read", b"@search"], [], [], []]]
 
     async def _switch(self, what: bytes, is_on: bool) -> bytes:
         (self._shards.surprises.add if is_on else self._shards.surprises.discard)(what)
