@@ -146,6 +146,24 @@ def test_words_are_found_on_all_nodes(faces, bed, filled, single, embedder, mode
             assert {one.passage.metadata["year"] for one in narrowed} <= {2003}
 
 
+def test_words_that_are_names_of_arguments_are_found(faces, bed, name, left, embedder):
+    texts = ["return it within the limit", "the format of a timeout", "a dialect, sortby and verbatim", "shipping"]
+    documents = [Document(str(n), text, metadata={"body": text}) for n, text in enumerate(texts)]
+    with faces.index(name, url=bed.url, embedder=embedder, fields={"body": "text"}) as index:
+        faces.indexer(index, WORDS).add(documents)
+        retriever = faces.retriever(index)
+        for word in ("return", "Limits", "format", "timeout", "dialect", "sortby", "verbatim"):
+            own = next(text for text in texts if word.lower().removesuffix("s") in text)
+            options = ({"mode": "text"}, {"mode": "text", "where": {"body": {"$contains": own}}}, {"mode": "hybrid"})
+            for option in options:
+                assert retriever.retrieve(word, k=4, **option).passages[0].text == own
+            [found] = retriever.retrieve("shipping", k=4, where={"body": {"$contains": own}}).passages
+            assert found.text == own
+            assert index.count({"body": {"$contains": own}}) == index.count_documents({"body": {"$contains": own}}) == 1
+        index.drop()
+    assert left(name) == []
+
+
 def test_contexts_and_votes(faces, bed, filled, single, embedder):
     with faces.index(filled, url=bed.url, embedder=embedder) as index:
         retriever = faces.retriever(index)
