@@ -187,7 +187,7 @@ def spots_in(place: Place, document_ids: Sequence[str], among: Fragment) -> Flow
     """Return document id and number of all passages of these documents that the filter finds, sorted."""
     if among != EVERYTHING:
         return sorted((yield from spots_of(place, document_ids, among)))
-    counts = yield from _passage_counts(place, sorted(document_ids))
+    counts = yield from passage_counts(place, sorted(document_ids))
     return [(own, number) for own, count in zip(sorted(document_ids), counts, strict=True) for number in range(count)]
 
 
@@ -257,7 +257,7 @@ def passages_around(
         return {}
     keys = place.keys
     match = None if among == EVERYTHING else set((yield from spots_of(place, list(numbers), among)))
-    counts = yield from _passage_counts(place, list(numbers))
+    counts = yield from passage_counts(place, list(numbers))
     wanted: dict[str, list[int]] = {}
     for (document_id, centers), count in zip(numbers.items(), counts, strict=True):
         near = {n for center in centers for n in range(max(0, center - window), min(count, center + window + 1))}
@@ -282,7 +282,7 @@ def passages_around(
     return found
 
 
-def _passage_counts(place: Place, document_ids: Sequence[str]) -> Flow[list[int]]:
+def passage_counts(place: Place, document_ids: Sequence[str]) -> Flow[list[int]]:
     """Return the number of passages of each document, 0 for one that is not there."""
     records = [place.records(document_id) for document_id in document_ids]
     replies = iter((yield [("HGET", key, "passages") for keys in records for key in keys]))

@@ -8,18 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ragknn._checks import check_flag
 from ragknn._protocol.flows import Flow, Work
-from ragknn._protocol.layout import dump_details
 from ragknn._protocol.owners import OF_ANOTHER, Owners
 from ragknn._protocol.presence import gone
-from ragknn._protocol.reading import FIELDS, Stored, read_stored
+from ragknn._protocol.reading import FIELDS, Stored, passage_counts, read_stored
 from ragknn._protocol.vectors import as_vectors
 from ragknn._protocol.version import named_birth
 from ragknn._protocol.writing import MOVED, Change, Replacement, write_documents
+from ragknn.indexing._batches import CHARACTERS_PER_BATCH, characters_of, in_writes, taken
 from ragknn.indexing._drafts import Draft, drafted_by, reason_of
+from ragknn.indexing._joining import differences, merged, same
 from ragknn.indexing._line import CHANGED_MEANWHILE, PASSAGES_PER_CALL, Embedding
 from ragknn.indexing._making_again import searched_by_now
 from ragknn.indexing._owners import ids_of_others, owners_of
@@ -36,8 +37,10 @@ if TYPE_CHECKING:
     from ragknn.indexing.async_index import AsyncIndex
     from ragknn.indexing.index import Index
 
-# Documents read whole, with their vectors, at a time.
-DOCUMENTS_PER_ROUND = 16
+# Documents that are read, embedded and stored together: enough for full calls of the model.
+DOCUMENTS_TOGETHER = 2 * PASSAGES_PER_CALL
+# Passages of theirs that are there already and are held meanwhile, with their vectors.
+PASSAGES_HELD = 1_024
 # Times that a document is put together again because another writer was quicker. With each time one of the writers is
 # done, so that it takes as many at most as there are writers of one document.
 ATTEMPTS = 100
@@ -57,15 +60,22 @@ def merging(
     merger = _Merger(index, embed, embedding, policy)
     before = None if policy.dry_run else (yield from searched_by_now(index._place(), tally))
     yield from merger.begin()
-    for batch in in_parts(by_document(passages), min(policy.batch_size, DOCUMENTS_PER_ROUND)):
+    source = by_document(passages)
+    broken: Exception | None = None
+    while broken is None:
+        batch, broken = yield Work(
+            partial(taken, source, DOCUMENTS_TOGETHER, CHARACTERS_PER_BATCH, characters_of), borrows=True
+        )
+        if not batch:
+            break
         tally.see(batch)
         waiting: Sequence[ReadyDocument] = batch
         while waiting:  # of documents that come twice, one after the other
             first = {one.id: one for one in reversed(waiting)}
             yield from merger.bring_in([one for one in waiting if first[one.id] is one], tally)
             waiting = [one for one in waiting if first[one.id] is not one]
-        if policy.progress is not None:
-            policy.progress(tally.report())
+    if broken is not None:
+        raise broken
     if before is not None:
         yield from verify(index._place(), before, None, tally)
     return tally.report(final=True)
@@ -94,29 +104,91 @@ class _Merger:
     def bring_in(self, documents: Sequence[ReadyDocument], tally: Tally) -> Flow[None]:
         """Store documents of different ids."""
         for _ in range(ATTEMPTS):
-            documents = yield from self._try(documents, tally)
-            if not documents:
+            again: list[ReadyDocument] = []
+            for part, there in (yield from self._portions(documents)):
+                again += yield from self._try(part, there, tally)
+            if not again:
                 return
+            documents = again
         for one in documents:
             tally.fail(one.id, CHANGED_MEANWHILE)
 
-    def _try(self, documents: Sequence[ReadyDocument], tally: Tally) -> Flow[list[ReadyDocument]]:
+    def _portions(self, documents: Sequence[ReadyDocument]) -> Flow[list[tuple[list[ReadyDocument], list[str]]]]:
+        """Return what to bring in together, and the ids of that which is there already."""
+        portions: list[tuple[list[ReadyDocument], list[str]]] = []
+        held = PASSAGES_HELD
+        for part in in_parts(documents, self._policy.batch_size):
+            counts = yield from passage_counts(self._place, [one.id for one in part])
+            for one, count in zip(part, counts, strict=True):
+                if held + count > PASSAGES_HELD or not portions:
+                    portions.append(([], []))
+                    held = 0
+                together, there = portions[-1]
+                together.append(one)
+                there += [one.id] if count else []
+                held += count
+        return portions
+
+    def _try(self, documents: Sequence[ReadyDocument], there: Sequence[str], tally: Tally) -> Flow[list[ReadyDocument]]:
         """Store documents; return those that were changed meanwhile, with the vectors that were made."""
-        stored = yield from read_stored(self._place, [one.id for one in documents], (*FIELDS, "vector"))
-        of_others = yield from ids_of_others(self._place, documents, [stored.get(one.id) for one in documents])
-        for one in documents:
-            if one.id in of_others:
-                tally.fail(one.id, OF_ANOTHER)
-        own = [one for one in documents if one.id not in of_others]
         owners: dict[str, Owners | None] = {}
-        pending: list[Pending] = yield Work(lambda: list(self._pending(own, stored, owners, tally)))
+        pending = yield from self._read(documents, there, owners, tally)
         if self._policy.dry_run:
             for each in pending:
                 each.count(tally)
                 tally.embedded += len(each.unembedded)
             return []
-        yield from self._embed(pending, tally)
         given = {one.id: one for one in documents}
+        again: list[ReadyDocument] = []
+        unwritten = {each.draft.id: each for each in pending}
+        calls = in_parts([(one, number) for one in pending for number in sorted(one.unembedded)], PASSAGES_PER_CALL)
+        complete = [one for one in pending if not one.unembedded]
+        while True:  # what a call of the model completes is stored before the next
+            for part in in_writes(complete, self._policy.batch_size):
+                changed, has_moved = yield from self._write(part, given, owners, tally)
+                again += changed
+                for each in part:
+                    del unwritten[each.draft.id]
+                if has_moved:  # what was made ready for the store before is made ready anew
+                    yield from self.begin()
+                    return [*again, *(given[document_id] for document_id in unwritten)]
+            if self._policy.progress is not None:
+                self._policy.progress(tally.report())
+            if (waiting := next(calls, None)) is None:
+                return again
+            complete = yield from self._embed(waiting, tally)
+
+    def _read(
+        self,
+        documents: Sequence[ReadyDocument],
+        there: Sequence[str],
+        owners: dict[str, Owners | None],
+        tally: Tally,
+    ) -> Flow[list[Pending]]:
+        """Return what is to be stored of documents and of what is there already; count all others."""
+        stored: dict[str, Stored] = {}
+        for ids in in_parts(there, self._policy.batch_size):
+            stored |= yield from read_stored(self._place, ids, (*FIELDS, "vector"))
+        of_others = yield from ids_of_others(self._place, documents, [stored.get(one.id) for one in documents])
+        for one in documents:
+            if one.id in of_others:
+                tally.fail(one.id, OF_ANOTHER)
+        own = [one for one in documents if one.id not in of_others]
+        pending: list[Pending] = yield Work(lambda: list(self._pending(own, stored, owners, tally)))
+        return pending
+
+    def _write(
+        self,
+        pending: Sequence[Pending],
+        given: Mapping[str, ReadyDocument],
+        owners: Mapping[str, Owners | None],
+        tally: Tally,
+    ) -> Flow[tuple[list[ReadyDocument], bool]]:
+        """Write documents.
+
+        Returns:
+            Those that were changed meanwhile, with the vectors that were made, and whether another store serves by now.
+        """
         ready = {each.draft.id: each for each in pending}
         made = yield Work(partial(writes_of, self._place.schema, pending, self._policy, tally))
         writes = [if_as_read(write, ready[write.id].stored, owners[write.id]) for write in made]
@@ -135,9 +207,7 @@ class _Merger:
                 if outcome is None:
                     self._doubted[write.id] = ready[write.id]
                 again.append(_with_vectors(given[write.id], ready[write.id]))
-        if MOVED in outcomes:
-            yield from self.begin()
-        return again
+        return again, MOVED in outcomes
 
     def _pending(
         self,
@@ -151,10 +221,10 @@ class _Merger:
         for one in documents:
             old = stored.get(one.id)
             there = [] if old is None else [passage for passage in old.passages if passage.digest]
-            whole = one if not there else replace(one, passages=_merged(there, one.passages, self._embeds))
+            whole = one if not there else replace(one, passages=merged(there, one.passages, self._embeds))
             given = {passage.id for passage in one.passages}
             to_embed = self._embeds and any(own.vector is None for own in whole.passages if own.id in given)
-            if old is not None and len(there) == len(old.passages) and not to_embed and _same(there, whole.passages):
+            if old is not None and len(there) == len(old.passages) and not to_embed and same(there, whole.passages):
                 if (sent := self._doubted.pop(one.id, None)) is not None:
                     sent.count(tally)
                 elif one.id not in tally.written:
@@ -175,96 +245,23 @@ class _Merger:
                 pending.stored, pending.left_out = hashes, left_out
                 if old is not None:
                     tally.reasons[one.id] = reasons
-                    tally.note_reasons(one.id, *_differences(there, whole.passages))
+                    tally.note_reasons(one.id, *differences(there, whole.passages))
                 # What was stored without a vector stays so.
                 pending.unembedded -= {n for n, own in enumerate(pending.passages) if own.id not in given}
                 yield pending
 
-    def _embed(self, pending: Sequence[Pending], tally: Tally) -> Flow[None]:
-        waiting = [(one, number) for one in pending for number in sorted(one.unembedded)]
-        for part in in_parts(waiting, PASSAGES_PER_CALL):
-            made = yield Work(partial(self._embedding, [one.text_of(number) for one, number in part]))
-            rows = as_vectors(made, self._place.schema.dim)
-            for (one, number), vector in zip(part, rows, strict=True):
-                one.take(number, vector)
-            tally.embedded += len(part)
+    def _embed(self, passages: Sequence[tuple[Pending, int]], tally: Tally) -> Flow[list[Pending]]:
+        """Have passages embedded; return the documents that are complete by that."""
+        made = yield Work(partial(self._embedding, [one.text_of(number) for one, number in passages]))
+        rows = as_vectors(made, self._place.schema.dim)
+        for (one, number), vector in zip(passages, rows, strict=True):
+            one.take(number, vector)
+        tally.embedded += len(passages)
+        return [one for one in {id(one): one for one, _ in passages}.values() if not one.unembedded]
 
 
 def _itself(draft: Draft, _: ReadyDocument) -> Draft:
     return draft
-
-
-def _merged(there: Sequence[Passage], given: Sequence[Passage], embeds: bool) -> tuple[Passage, ...]:
-    """Return the passages of a document with those that are given in the place of those that have their ids.
-
-    Where all that are given have offsets, they stand by these; else new ones come last.
-    """
-    new = {passage.id: passage for passage in given}
-    if len(new) < len(given):
-        return (*there, *given)  # which is refused as such
-    merged: list[Passage] = []
-    moved = False
-    for old in there:
-        one = new.pop(old.id, None)
-        if one is None:
-            merged.append(old)
-            continue
-        if one.vector is None and one.text == old.text and embeds:
-            one = replace(one, vector=old.vector)
-        if not _has_offsets(one):
-            if len(one.text) == len(old.text):
-                one = replace(one, start=old.start, end=old.end)
-            else:
-                moved = True
-        merged.append(one)
-    merged += new.values()
-    if moved:  # there is no place for it where the other one was
-        return tuple(replace(one, start=0, end=0) for one in merged)
-    if all(map(_has_offsets, given)):
-        merged.sort(key=lambda one: one.start)
-    return tuple(merged)
-
-
-def _has_offsets(passage: Passage) -> bool:
-    return (passage.start, passage.end) != (0, 0)
-
-
-def _same(there: Sequence[Passage], merged: Sequence[Passage]) -> bool:
-    """Tell whether nothing is to be written."""
-    if len(there) != len(merged):
-        return False
-    try:
-        return all(
-            _state(old) == _state(one) and _same_vector(old, one) for old, one in zip(there, merged, strict=True)
-        )
-    except (ValueError, RecursionError):  # what cannot be stored is told of by who stores it
-        return False
-
-
-def _differences(there: Sequence[Passage], merged: Sequence[Passage]) -> Iterator[str]:
-    """Yield why a document is written."""
-    before = {one.id: one for one in there}
-    if not {one.id for one in merged} <= before.keys() or any(
-        (old := before[one.id]).text != one.text or not _same_vector(old, one) for one in merged
-    ):
-        yield "text"
-    pairs = [(before[one.id], one) for one in merged if one.id in before]
-    states = [(dump_details(old.label, old.metadata), dump_details(one.label, one.metadata)) for old, one in pairs]
-    for at, what in enumerate(("label", "metadata")):
-        if any(old[at] != new[at] for old, new in states):
-            yield what
-
-
-def _state(one: Passage) -> tuple[Any, ...]:
-    return (one.id, one.text, one.start, one.end, one.page, one.headings, dump_details(one.label, one.metadata))
-
-
-def _same_vector(old: Passage, one: Passage) -> bool:
-    if one.vector is None or old.vector is None:
-        return one.vector is old.vector
-    return one.vector is old.vector or (
-        getattr(one.vector, "dtype", None) == old.vector.dtype and bytes(one.vector.data) == bytes(old.vector.data)
-    )
 
 
 def _with_vectors(given: ReadyDocument, pending: Pending) -> ReadyDocument:

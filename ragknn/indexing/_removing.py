@@ -18,7 +18,7 @@ from ragknn.errors import CommandRefused, IndexRebuilt
 from ragknn.filters import Where
 from ragknn.indexing._drafts import drafted_by
 from ragknn.indexing._line import CHANGED_MEANWHILE
-from ragknn.indexing._merging import ATTEMPTS, DOCUMENTS_PER_ROUND, if_as_read
+from ragknn.indexing._merging import ATTEMPTS, if_as_read
 from ragknn.indexing._pending import pending_of, writes_of
 from ragknn.indexing._policy import Policy
 from ragknn.indexing._reading import PASSAGES_PER_PART, checked_ids, in_parts, storable
@@ -28,6 +28,9 @@ from ragknn.indexing._tally import Tally
 if TYPE_CHECKING:
     from ragknn.indexing.async_index import AsyncIndex
     from ragknn.indexing.index import Index
+
+# Documents read whole, with their vectors, at a time.
+DOCUMENTS_PER_ROUND = 16
 
 
 @dataclass(slots=True)
