@@ -12,6 +12,7 @@ It runs as a program, which is told the ports of each node: that to listen on, t
     SILENT       a node that cannot be reached is left out of an answer without a word
     DUPLICATES   each node is asked once for each of its ranges of slots, as modules before 8.4 do
     STALE        it does not notice that slots have other owners, as happens for up to a second
+    OTHER        the first node says that its search module is of another version
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import json
 import os
 import re
 import sys
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
@@ -46,7 +48,8 @@ class Shards:
     """The nodes of the cluster, and the connections to them that all proxies share."""
 
     def __init__(self, nodes: list[tuple[int, int, int]]) -> None:
-        self._servers = {proxy: server for proxy, server, _ in nodes}
+        self._servers: dict[bytes, int] = {}  # by the ids of their nodes, whatever address they announce
+        self.first = nodes[0][1]
         self._shadows = {server: shadow for _, server, shadow in nodes}
         self.surprises: set[bytes] = set()
         self._topology: dict[int, Any] = {}
@@ -80,7 +83,10 @@ class Shards:
 
     async def search(self, server: int, command: list[bytes]) -> Any:
         """Return what the shadow of a server answers, which has all by then that the server has now."""
-        shadow, reached = self._shadows[server], _offset(await self.ask(server, (b"INFO", b"replication")))
+        told = await self.ask(server, (b"INFO", b"replication"))
+        if isinstance(told, hiredis.ReplyError):  # it asks for a password
+            raise Gone(str(told))
+        shadow, reached = self._shadows[server], _offset(told)
         while _offset(await self.ask(shadow, (b"INFO", b"replication"))) < reached:
             await asyncio.sleep(0.001)
         return await self.ask(shadow, tuple(command))
@@ -95,9 +101,20 @@ class Shards:
         """Return the servers that have slots, as one of them knows it: how many ranges, and their replicas."""
         found: dict[int, tuple[int, list[int]]] = {}
         for _, _, primary, *replicas in await self.topology(server):
-            ranges, _ = found.get(self._servers[primary[1]], (0, []))
-            found[self._servers[primary[1]]] = ranges + 1, [self._servers[port] for _, port, *_ in replicas]
+            owner = await self._server_of(primary[2])
+            ranges, _ = found.get(owner, (0, []))
+            found[owner] = ranges + 1, [await self._server_of(one[2]) for one in replicas]
         return found
+
+    async def _server_of(self, node: bytes) -> int:
+        if node not in self._servers:
+            for server in self._shadows:
+                with suppress(Gone):
+                    told = await self.ask(server, (b"CLUSTER", b"MYID"))
+                    self._servers[told if isinstance(told, bytes) else b""] = server
+        if node not in self._servers:
+            raise Gone("it does not say which it is")
+        return self._servers[node]
 
     async def on_all(self, server: int, command: list[bytes]) -> list[Any]:
         """Return what the servers answer to an FT.* command, as often as they are asked."""
@@ -435,7 +452,7 @@ class Connection:
                     await self._pass_on(commands[-1], reader, node, writer)
                     return
                 await self._answer(commands, node, writer)
-        except OSError:
+        except (OSError, hiredis.ProtocolError):  # the last is what comes of TLS
             pass
         finally:
             for one in (writer, node):
@@ -470,7 +487,14 @@ class Connection:
             return self._switch(command[1].upper(), command[2] == b"yes")
         if [one.upper() for one in command] == [b"COMMAND", b"INFO", b"FT.SEARCH"]:
             return self._about_search()
+        if command == [b"HELLO"] and self._port == self._shards.first and b"OTHER" in self._shards.surprises:
+            return self._hello_of_another_version()
         return None
+
+    async def _hello_of_another_version(self) -> Any:
+        reply = await self._shards.ask(self._port, (b"HELLO",))
+        modules = [{**one, b"ver": one[b"ver"] + 1} for one in reply[b"modules"]]
+        return {**reply, b"modules": modules}
 
     async def _about_search(self) -> Any:
         return [[b"FT.SEARCH", -1, [b"readonly", b"module"], 0, 0, -1, [b"@read", b"@search"], [], [], []]]

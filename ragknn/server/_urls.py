@@ -14,6 +14,7 @@ from ragknn.errors import ConfigurationError
 
 _FORMS = "redis://localhost:6379, rediss://user:password@host:6380/0 or unix:///run/redis.sock"
 _SERVICE_FORM = "redis+sentinel://host:26379,host:26379/service"
+CLUSTER_FORM = "redis+cluster://user:password@host:7000,host:7001"
 _OPTION = re.compile(r"[a-z_]+=")
 _HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(?::(\d*))?")
 
@@ -93,16 +94,17 @@ def check_form(url: str) -> None:
         ConfigurationError: it has another form; the message says what to do, and shows no password.
     """
     scheme, slashes, rest = url.partition("://")
-    if not slashes or scheme not in ("redis", "rediss", "unix", *SENTINEL_SCHEMES):
-        raise ConfigurationError(f"expected a URL like {_FORMS}, got {shown(mask_password(url))}: name the scheme")
+    forms = CLUSTER_FORM if "cluster" in scheme else _SERVICE_FORM if "sentinel" in scheme else _FORMS
+    if not slashes or scheme not in (*_PLAIN_SCHEMES, "unix", *SENTINEL_SCHEMES, *CLUSTER_SCHEMES):
+        raise ConfigurationError(f"expected a URL like {forms}, got {shown(mask_password(url))}: name the scheme")
     if scheme == "unix":
         if not rest.partition("?")[0].rpartition("@")[2].strip("/"):
             raise ConfigurationError(f"expected a URL like {_FORMS}, got {mask_password(url)!r}, without a path")
         return
     place, path, options = _parts(rest)
-    of_service = scheme in SENTINEL_SCHEMES
-    named = place.rpartition("@")[2]
-    hosts = [_HOST.fullmatch(one) for one in (named.split(",") if of_service else [named])]
+    of_service, of_cluster = scheme in SENTINEL_SCHEMES, scheme in CLUSTER_SCHEMES
+    login, _, named = place.rpartition("@")
+    hosts = [_HOST.fullmatch(one) for one in (named.split(",") if of_service or of_cluster else [named])]
     is_port = all(host is not None and (not host[2] or int(host[2]) <= 65535) for host in hosts)
     beyond = [path, *(one for one in options.split("&") if not (is_port and _OPTION.match(one)))]
     if "#" in rest or any("@" in one for one in beyond):
@@ -110,19 +112,29 @@ def check_form(url: str) -> None:
             "expected a URL in which / ? # @ and % of the password are percent-encoded (%2F %3F %23 %40 %25), got "
             f"{mask_password(url)!r}: encode them, or leave the password out and set RAGKNN_PASSWORD"
         )
+    if (of_service or of_cluster) and re.search("@.*,", login):
+        raise ConfigurationError(
+            f"expected user and password once, before the first host, got {mask_password(url)!r}: all have the same"
+        )
     if not is_port:
         raise ConfigurationError(
-            f"expected a URL like {_FORMS}, got {mask_password(url)!r}: a port is a number up to 65535, and after a "
+            f"expected a URL like {forms}, got {mask_password(url)!r}: a port is a number up to 65535, and after a "
             "password come @ and the host"
         )
-    if not all(host is None or (_is_name(host[1]) and (host[1] or not of_service)) for host in hosts):
+    may_be_empty = not of_service and len(hosts) == 1  # which is this machine
+    if not all(host is None or (_is_name(host[1]) and (host[1] or may_be_empty)) for host in hosts):
         raise ConfigurationError(
-            f"expected a URL like {_FORMS}, got {shown(mask_password(url))}: the parts of a host's name have 1 to 63 "
+            f"expected a URL like {forms}, got {shown(mask_password(url))}: the parts of a host's name have 1 to 63 "
             "letters, digits and hyphens, with dots between them"
         )
     if of_service and not re.fullmatch(r"/[^/]+(?:/\d*)?", path):
         raise ConfigurationError(
             f"expected the name of a service behind the addresses, as in {_SERVICE_FORM}, got {mask_password(url)!r}"
+        )
+    if of_cluster and not re.fullmatch(r"(?:/\d*)?", path):
+        raise ConfigurationError(
+            f"expected hosts with commas between them and nothing behind the last, as in {CLUSTER_FORM}, got "
+            f"{mask_password(url)!r}"
         )
     if not of_service and not re.fullmatch(r"(?:/\d*)?", path):
         raise ConfigurationError(

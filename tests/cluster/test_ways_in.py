@@ -1,12 +1,13 @@
 """The ways to say which cluster is meant, and what is said of those that lead to none."""
 
 import asyncio
+from contextlib import contextmanager
 
 import pytest
 import redis
 import redis.asyncio
 from click.testing import CliRunner
-from clusters import PRIMARIES, free_ports
+from clusters import PRIMARIES, begin_to_move, end_move, free_ports, move_keys, slot_of, until
 from servers import private_server
 
 from ragknn import (
@@ -120,7 +121,12 @@ def test_nobody_is_there():
         ("redis+cluster://host:7000/3", "expected no number of a database"),
         ("redis+cluster://host:7000?db=3", "expected no number of a database"),
         ("redis+cluster://host:7000,host:99999", "a port is a number up to 65535"),
-        ("redis+cluster://host:7000?colour=red", "expected options that redis-py knows of a cluster, got colour"),
+        ("redis+cluster://host:7000?colour=red", "expected options of connections to a cluster .*, got colour"),
+        ("redis+cluster://host:7000?read_from_replicas=yes", "got read_from_replicas"),
+        ("redis+cluster://host:7000,", r"expected a URL like redis\+cluster://.*: the parts of a host's name"),
+        ("redis+cluster://host:7000/,host:7001", "expected hosts with commas between them and nothing behind"),
+        ("redis+cluster://user:secret@host:7000,user:secret@host:7001", "expected user and password once"),
+        ("redis-cluster://host:7000", r"expected a URL like redis\+cluster://"),
         ("redis+cluster://host:7000?address_map=10.0.0.1", "expected address_map as pairs"),
         ("redis+cluster://host:7000?address_map=a:1=b", "expected address_map as pairs"),
         ("redis+cluster://user:secret@host:7000/3", r"user:\*\*\*@host"),
@@ -141,15 +147,58 @@ def test_addresses_are_mapped(faces, bed, name):
         assert len(reached) == 3
         assert index.drop() == 0
     away = f"127.0.0.1:{nodes[1].proxy}=127.0.0.1:{moved}"
-    with pytest.raises(ConnectionFailed, match=f"expected the cluster's node at 127.0.0.1:{moved}"):
+    advice = rf"expected the cluster's node at 127.0.0.1:{moved}, .* say in the URL what can: \?address_map=127.0.0.1"
+    with pytest.raises(ConnectionFailed, match=advice):
         faces.index(name, url=url + away, embedder=EMBEDDER, timeout=2).open()
 
 
 def test_a_password_on_some_nodes_only(bed, own_password):
     words = (
-        f"expected a login that Redis at 127.0.0.1:{own_password.proxy} accepts.*have every node of the cluster take it"
+        f"expected a login that Redis at 127.0.0.1:{own_password.proxy} accepts, got none.*every node of the cluster"
     )
     refused(ConnectionFailed, words, url=f"redis+cluster://127.0.0.1:{bed.primaries[0].proxy}")
+
+
+def test_search_modules_of_two_versions(bed):
+    bed.surprise("OTHER", True)
+    words = "expected one version of the search module on all nodes of the cluster, got 2.10.5 at .*, 2.10.6 at .*"
+    refused(UnsupportedServer, words, url=bed.url)
+    bed.surprise("OTHER", False)
+
+
+def test_a_database_on_a_node_by_a_plain_url(bed):
+    words = "a node of a Redis Cluster: begin the URL with .* and name no database"
+    refused(UnsupportedServer, words, url=f"redis://127.0.0.1:{bed.primaries[0].proxy}/3")
+
+
+@pytest.mark.parametrize("kind", ["hostname", "unknown-endpoint"])
+def test_nodes_are_named_as_the_cluster_does(faces, bed, name, kind):
+    """By their hosts' names, or by none, which is the host that was asked; keys are followed to both."""
+    with announced(bed, kind), faces.index(name, url=bed.url, embedder=EMBEDDER) as index:
+        assert faces.indexer(index).add([Document("d", "text")]).added == 1
+        slot = slot_of(f"ragknn:{name}:d:{{d}}")
+        source = bed.owner(slot)
+        target = next(node for node in bed.primaries if node is not source)
+        for here, there in ((source, target), (target, source)):
+            begin_to_move(slot, here, there)
+            move_keys(slot, here, there)
+            assert index.exists(["d"]) == [True]  # ASK
+            end_move(slot, there, bed.primaries)
+            assert index.exists(["d"]) == [True]  # MOVED
+        index.drop()
+
+
+@contextmanager
+def announced(bed, kind):
+    nodes = bed.nodes[: PRIMARIES + 1]
+    for node in nodes:
+        node("CONFIG", "SET", "cluster-announce-hostname", "localhost")
+        node("CONFIG", "SET", "cluster-preferred-endpoint-type", kind)
+    until(lambda: all("localhost" in words[0] for node in nodes for words in node.sees().values()))
+    yield
+    for node in nodes:
+        node("CONFIG", "SET", "cluster-announce-hostname", "")
+        node("CONFIG", "SET", "cluster-preferred-endpoint-type", "ip")
 
 
 @pytest.fixture

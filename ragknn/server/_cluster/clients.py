@@ -18,10 +18,14 @@ from ragknn._checks import shown
 from ragknn._secrets import mask_password
 from ragknn.errors import ConfigurationError
 from ragknn.server._translation import explain_cluster
-from ragknn.server._urls import check_form
+from ragknn.server._urls import CLUSTER_FORM, check_form
 
-FORM = "redis+cluster://host:7000,host:7001"
 _PORT = 6379
+# What can be said in a URL: of connections. The others are about how redis-py sends single commands.
+_OPTION = re.compile(
+    r"username|password|protocol|client_name|max_connections|health_check_interval|decode_responses|encoding(_errors)?"
+    r"|(socket|lib|ssl)_.+"
+)
 _PLACE = re.compile(r"(\[[^\]]+\]|[^:,=\[\]]+):(\d{1,5})")
 
 Address: TypeAlias = tuple[str, int]
@@ -35,12 +39,12 @@ class Seeds:
     Attributes:
         nodes: host and port of each.
         options: of all connections, by the names of redis-py.
-        remap: what the address of a node is here, given what the cluster says of it.
+        remap: what the address of a node is here, given what the cluster says of it; the host may be None or empty.
     """
 
     nodes: tuple[Address, ...]
     options: dict[str, Any]
-    remap: Remap | None
+    remap: Remap
 
     @property
     def shown(self) -> str:
@@ -100,29 +104,43 @@ def seeds_of(url: str, options: dict[str, Any]) -> Seeds:
     values = parse_qsl(asked, keep_blank_values=True)
     remap = _remap_of(next((value for name, value in values if name == "address_map"), None), url)
     given = urlencode([(name, value) for name, value in values if name != "address_map"])
+    check_form(url)
     nodes = []
     parsed: dict[str, Any] = {}
     for host in hosts.split(","):
         one = f"{plain}://{login}{at}{host}{slash}{database}{'?' if given else ''}{given}"
-        check_form(one)
         try:
             parsed = dict(parse_url(one))  # type: ignore[no-untyped-call]
         except ValueError as error:
-            raise ConfigurationError(f"expected a URL like {FORM}, got {mask_password(url)!r}: {error}") from None
+            raise ConfigurationError(
+                f"expected a URL like {CLUSTER_FORM}, got {mask_password(url)!r}: {error}"
+            ) from None
         if parsed.pop("db", 0):
             raise ConfigurationError(
                 f"expected no number of a database, as a Redis Cluster has number 0 only, got {mask_password(url)!r}: "
                 "end the addresses in /0 or in nothing"
             )
         nodes.append((parsed.pop("host", "localhost"), parsed.pop("port", _PORT)))
+    remap = _without_nameless(remap, nodes[0][0])
     parsed.pop("connection_class", None)
     parsed.pop("path", None)
     known = signature(redis.asyncio.cluster.RedisCluster.__init__).parameters
-    if unknown := sorted(parsed.keys() - known.keys()):
+    if unknown := sorted(name for name in parsed if name not in known or not _OPTION.fullmatch(name)):
         raise ConfigurationError(
-            f"expected options that redis-py knows of a cluster, got {', '.join(unknown)} in {mask_password(url)!r}"
+            "expected options of connections to a cluster that redis-py knows, such as socket_timeout, got "
+            f"{', '.join(unknown)}, in {mask_password(url)!r}"
         )
     return Seeds(tuple(nodes), {**options, **parsed, **({"ssl": True} if plain == "rediss" else {})}, remap)
+
+
+def _without_nameless(remap: Remap | None, host: str) -> Remap:
+    """Return what also takes a node without a host for one on the host that was asked, as the protocol says."""
+
+    def remapped(address: Address) -> Address:
+        named = (address[0] or host, address[1])
+        return named if remap is None else remap(named)
+
+    return remapped
 
 
 def _remap_of(text: str | None, url: str) -> Remap | None:

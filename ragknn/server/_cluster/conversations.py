@@ -88,9 +88,17 @@ class Known:
         view: the cluster as it was at the last search.
         whole: the view for which it is known that searches find every passage once.
         cursors: of searches, with the node that has each and the view in which it was made.
+        reached: names of the nodes that have answered.
     """
 
     home: str = ""
     view: View | None = None
     whole: View | None = None
     cursors: dict[int, tuple[str, View | None]] = field(default_factory=dict)
+    reached: set[str] = field(default_factory=set)
+
+    def take_note(self, say: Say, answers: Sequence[Answer]) -> None:
+        """Remember which nodes have answered."""
+        for (name, _), answer in zip(say.parcels, answers, strict=True):
+            if not isinstance(answer, Exception):
+                self.reached.add(name)

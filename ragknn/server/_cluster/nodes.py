@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -43,11 +44,17 @@ class _Map:
 
     def named(self, host: str, port: int) -> str:
         """Return the node that the cluster means by a host and a port."""
-        return "{}:{}".format(*self._manager.remap_host_port(host, port))
+        return "{}:{}".format(*_reached(self._manager, host, port))
 
 
-def _talk(client: Any, once: bool) -> Talk:
-    return Talk(_Map(client), _known.setdefault(client, Known()), once=once)
+def _reached(manager: Any, host: str, port: int) -> tuple[str, int]:
+    """Return where a node that the cluster names is for this client, as the client has it among its nodes."""
+    host, port = manager.remap_host_port(host, port)
+    return (socket.gethostbyname(host) if host == "localhost" else host), port
+
+
+def _known_of(client: Any) -> Known:
+    return _known.setdefault(client, Known())
 
 
 def cluster_exchange(
@@ -56,13 +63,15 @@ def cluster_exchange(
     """Do on a cluster what `exchange` does on one server."""
     if not commands:
         return []
-    conversation = _talk(client, once).replies(commands)
+    known = _known_of(client)
+    conversation = Talk(_Map(client), known, once=once).replies(commands)
     answer: Any = None
     try:
         while True:
             match conversation.send(answer):
                 case Say() as say:
                     answer = said(client, say)
+                    known.take_note(say, answer[0])
                 case Renew(moved):
                     _renew(client, moved)
                     answer = None
@@ -72,7 +81,8 @@ def cluster_exchange(
     except StopIteration as stop:
         return all_read(stop.value, read)
     except NodeFailed as failed:
-        raise explain(failed.error, client, failed.name) from failed.error
+        is_new = failed.name not in known.reached
+        raise explain(failed.error, client, failed.name, is_new=is_new) from failed.error
     finally:
         conversation.close()
 
@@ -94,7 +104,7 @@ def _left(client: Any, moved: Sequence[AskError]) -> list[AskError]:
     for error in moved:
         if not error.host:
             continue
-        error.host, error.port = client.nodes_manager.remap_host_port(error.host, int(error.port))
+        error.host, error.port = _reached(client.nodes_manager, error.host, int(error.port))
         with suppress(SlotNotCoveredError):
             if slots.owner(error.slot_id) == f"{error.host}:{error.port}":
                 continue
@@ -113,13 +123,15 @@ async def acluster_exchange(
     if not commands:
         return []
     await client.initialize()
-    conversation = _talk(client, once).replies(commands)
+    known = _known_of(client)
+    conversation = Talk(_Map(client), known, once=once).replies(commands)
     answer: Any = None
     try:
         while True:
             match conversation.send(answer):
                 case Say() as say:
                     answer = await asaid(client, say)
+                    known.take_note(say, answer[0])
                 case Renew(moved):
                     await _arenew(client, moved)
                     answer = None
@@ -129,7 +141,8 @@ async def acluster_exchange(
     except StopIteration as stop:
         return all_read(stop.value, read)
     except NodeFailed as failed:
-        raise explain(failed.error, client, failed.name) from failed.error
+        is_new = failed.name not in known.reached
+        raise explain(failed.error, client, failed.name, is_new=is_new) from failed.error
     finally:
         conversation.close()
 

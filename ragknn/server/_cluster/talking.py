@@ -13,7 +13,7 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import Any, cast
 
 import redis
-from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainError
+from redis.exceptions import AskError, ClusterDownError, MovedError, NoPermissionError, TryAgainError
 
 from ragknn._protocol.apart import Apart
 from ragknn._protocol.flows import Command, Flow, Pause, SentAgain
@@ -201,7 +201,7 @@ class Talk:
                 if isinstance(obstacle, MovedError):
                     moved.append(obstacle)
                 elif isinstance(obstacle, AskError):
-                    self._asked[id(unit)] = self._map.named(obstacle.host, int(obstacle.port))
+                    self._asked[id(unit)] = self._map.named(obstacle.host or _host_of(name), int(obstacle.port))
                 elif isinstance(obstacle, ClusterDownError):
                     is_lost = True
                     yield from self._fail(name, obstacle)
@@ -245,7 +245,7 @@ class Talk:
             return left
         own, [view_of_home, *partitions] = answer[: -len(told)], answer[-len(told) :]
         seen = {name: one if isinstance(one, Exception) else one[0] for name, one in zip(others, views, strict=True)}
-        view = known.view = read_view({home: view_of_home, **seen})
+        view = known.view = _view_of({home: view_of_home, **seen})
         refused = next((one for one in own if _is_unreached(one)), None)
         left, done = yield from self._sorted([(home, units)], [own], replies)
         if refused is not None or view.trouble:
@@ -277,7 +277,7 @@ class Talk:
         names = list(self._map.primaries())
         answers, _ = yield Say([(name, [ASK_VIEW]) for name in names])
         pairs = zip(names, answers, strict=True)
-        self._known.view = read_view({name: one if isinstance(one, Exception) else one[0] for name, one in pairs})
+        self._known.view = _view_of({name: one if isinstance(one, Exception) else one[0] for name, one in pairs})
         return self._known.view
 
     def _counted(self, departing: Sequence[tuple[str, str]]) -> Generator[Step, Any, list[Any]]:
@@ -362,6 +362,19 @@ class Talk:
             yield Renew()
             view = yield from self._looked()
         return view
+
+
+def _host_of(name: str) -> str:
+    """Return the host of a node: the others are on it too where the cluster names none."""
+    return name.rpartition(":")[0]
+
+
+def _view_of(replies: Mapping[str, Any]) -> View:
+    """Return how the primaries see the cluster; raise it where one of them does not tell this user."""
+    for name, reply in replies.items():
+        if isinstance(reply, NoPermissionError):
+            raise NodeFailed(name, reply)
+    return read_view(replies)
 
 
 def _is_of_search(unit: Unit) -> bool:
