@@ -16,6 +16,7 @@ from ragknn.errors import ConfigurationError
 
 _Url: TypeAlias = Annotated[str | None, AfterValidator(guarded_url)]
 
+_NAMES = ("RAGKNN_", "OPENAI_")  # how variables begin that settings are read from
 _LONGEST_TIMEOUT = 1e6  # seconds; what is far longer does not fit into the numbers of the system
 
 
@@ -81,11 +82,12 @@ def load_settings() -> Settings:
     Raises:
         ConfigurationError: a variable has an invalid value.
     """
-    return _read(tuple(os.environ.items()))
+    ours = tuple(item for item in os.environ.items() if item[0].upper().startswith(_NAMES))
+    return _read(ours, user_data_path("ragknn"), user_cache_path("ragknn"))
 
 
-@lru_cache(maxsize=1)  # each index and each connection asks, and the environment hardly ever changes
-def _read(_environment: tuple[tuple[str, str], ...]) -> Settings:
+@lru_cache(maxsize=1)  # each index and each connection asks, and what they depend on hardly ever changes
+def _read(_ours: tuple[tuple[str, str], ...], _data: Path, _cache: Path) -> Settings:
     try:
         return Settings()
     except ValidationError as error:

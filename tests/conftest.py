@@ -53,10 +53,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
+def pytest_collectstart() -> None:
+    """Look for no garbage while modules are imported and tests collected, nearly all of which stays."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Let garbage be looked for in what tests make, and not again and again in all that is there before the first."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def _shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -11,6 +11,7 @@ from small_models import small_model
 
 from ragknn import SentenceEmbedder, TextTooLong
 from ragknn.embedding._joining import Joined
+from ragknn.embedding._openvino import is_installed
 
 
 class Gate:
@@ -166,9 +167,9 @@ def test_a_text_is_tokenized_once_on_its_way(embedder, monkeypatch):
     assert asked == [text]
 
 
+@pytest.mark.skipif(not is_installed(), reason="OpenVINO is not installed")
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
-def test_batches_are_by_tokens_or_of_so_many_texts(embedder, backend, monkeypatch):
-    pytest.importorskip("openvino")
+def test_batches_are_by_tokens_or_of_so_many_texts(embedder, backend):
     texts = [f"text {number} " * (1 + number % 6) for number in range(50)]
     expected = embedder.embed_documents(texts)
     for batch_size in (None, 1, 7):

@@ -228,10 +228,13 @@ def test_a_time_limit_is_waited_for_once():
     assert connections == 1
 
 
-def test_settings_are_read_again_only_where_the_environment_has_changed(monkeypatch: pytest.MonkeyPatch):
+def test_settings_are_read_again_only_where_what_they_are_read_from_has_changed(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("RAGKNN_TIMEOUT", "3")
     first = load_settings()
+    monkeypatch.setenv("SOMETHING_ELSE", "3")
     assert (first.timeout, load_settings() is first) == (3.0, True)
+    monkeypatch.setenv("OPENAI_API_KEY", "a key")
+    assert load_settings().openai_api_key.get_secret_value() == "a key"
     monkeypatch.setenv("ragknn_timeout", "4")
     monkeypatch.delenv("RAGKNN_TIMEOUT")
     assert load_settings().timeout == 4.0
