@@ -40,9 +40,9 @@ class NoSentinel(redis.ConnectionError):
 
 def may_pass(error: redis.ConnectionError) -> bool:
     """Whether another attempt may succeed; not where a login or a certificate is refused, or the time was up."""
-    # The async client wraps the time limit of the first commands of a connection.
-    final = isinstance(error, redis.AuthenticationError | NoSentinel) or "[SSL" in str(error)
-    return not final and not isinstance(error.__cause__, redis.TimeoutError)
+    # The async client wraps what becomes of the first commands of a connection.
+    wrapped = isinstance(error.__cause__, redis.AuthenticationError | redis.TimeoutError)
+    return not (wrapped or isinstance(error, redis.AuthenticationError | NoSentinel) or "[SSL" in str(error))
 
 
 class Reconnecting(Retry):
