@@ -34,7 +34,7 @@ from ragknn import (
     SentenceEmbedder,
 )
 
-CORPORA = Path(__file__).parent.parent / "corpora"
+TESTS = Path(__file__).parent
 _TEST_URL = os.environ.get("RAGKNN_TEST_URL")  # before the settings are taken out of the environment
 _numbers = count()
 
@@ -66,7 +66,7 @@ def pytest_collection_finish() -> None:
 
 
 def _shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder that all workers of this run have, so that one of them converts the model for all."""
+    """Return a folder that all workers of this run have, so that what one of them has made is there for all."""
     folder = tmp_path_factory.getbasetemp()
     return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
@@ -120,6 +120,12 @@ def index_name(client: redis.Redis) -> Iterator[str]:
             client.execute_command("FT.DROPINDEX", search_index)
     for key in client.scan_iter(f"ragknn:{name}:*", count=1000):
         client.delete(key)
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no time pass between attempts at a connection, in tests of what is said when nobody comes back."""
+    monkeypatch.setattr("ragknn.server._retries.FIRST_PAUSE", 0.0)
 
 
 class Commands:
@@ -255,3 +261,12 @@ def sentence_embedder() -> SentenceEmbedder:
     embedder = SentenceEmbedder(device="cpu")
     assert embedder.dim == 384
     return embedder
+
+
+@pytest.fixture
+def vectors(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let programs that begin with `import remembering` embed a text of the corpora once in this run of the tests."""
+    folder = _shared_folder(tmp_path_factory) / "vectors"
+    folder.mkdir(exist_ok=True)
+    monkeypatch.setenv("TESTS_VECTORS", str(folder))
+    monkeypatch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ragknn._checks import check_number, check_type, shown
 from ragknn._protocol.encoding import TAG_SEPARATOR, decode_tag, has_field_tag
-from ragknn._protocol.flows import Command, Flow, Pause
+from ragknn._protocol.flows import Command, Flow, pauses
 from ragknn._protocol.keys import Keys, field_alias, index_names, stored_name
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import EVERYTHING, LABELLED, Fragment, all_but, intersection, params
@@ -178,7 +178,7 @@ def wait_until_searchable(keys: Keys, patience: float) -> Flow[None]:
         TimeoutError: it took longer.
     """
     deadline = time.monotonic() + check_number("timeout", patience)
-    pause = 0.001  # an index that is empty is searchable in a moment
+    pausing = pauses(1.0)
     while True:
         info = yield from index_info(keys)
         if not info.building:
@@ -188,5 +188,4 @@ def wait_until_searchable(keys: Keys, patience: float) -> Flow[None]:
                 f"expected index {keys.name!r} to be searchable, got {info.percent_indexed:.0%} of it: "
                 "wait longer, the server goes on indexing"
             )
-        yield Pause(pause)
-        pause = min(2 * pause, 1.0)
+        yield next(pausing)

@@ -89,6 +89,17 @@ class Pause:
     seconds: float
 
 
+def pauses(longest: float) -> Iterator[Pause]:
+    """Yield pauses for who asks again and again: at first short ones, since what is small is done in a moment.
+
+    The first is of a millisecond, and each twice as long as the one before, up to the longest, in seconds.
+    """
+    seconds = 0.001
+    while True:
+        yield Pause(min(seconds, longest))
+        seconds *= 2
+
+
 @dataclass(frozen=True, slots=True)
 class Ahead:
     """Begin another flow, to wait for it later: its first step at least goes on beside this flow."""

@@ -14,7 +14,7 @@ from dataclasses import replace
 from ragknn._protocol.closing import BIRTH, born_in
 from ragknn._protocol.counting import index_info
 from ragknn._protocol.dropping import LEAVING, remove_remains, remove_stores
-from ragknn._protocol.flows import Command, Flow, Pause, Progress
+from ragknn._protocol.flows import Command, Flow, Progress, pauses
 from ragknn._protocol.holding import POLL, hold, lost
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.opening import REBUILD, create_command
@@ -86,6 +86,7 @@ def begun_as(target: Schema, *, cut: bool) -> str:
 
 def build(keys: Keys, mark: str, target: Keys, progress: Progress) -> Flow[None]:
     """Wait until the server has read all that is stored into the new version."""
+    pausing = pauses(POLL)
     while True:
         info = yield from index_info(target, target.searched)
         yield from hold(keys, mark)
@@ -93,7 +94,7 @@ def build(keys: Keys, mark: str, target: Keys, progress: Progress) -> Flow[None]
         progress(info.passages, whole)
         if not info.building:
             return
-        yield Pause(POLL)
+        yield next(pausing)
 
 
 def switch(keys: Keys, mark: str, manifest: str, new: Schema) -> Flow[bool]:

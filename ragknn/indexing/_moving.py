@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ragknn._protocol.counting import index_info
 from ragknn._protocol.finding import scan
-from ragknn._protocol.flows import Command, Flow, Pause
+from ragknn._protocol.flows import Command, Flow, Pause, pauses
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.opening import create_command, stored_manifest, swap_manifest
 from ragknn._protocol.place import Place
@@ -133,9 +133,10 @@ def _build(keys: Keys, schema: Schema) -> Flow[None]:
     name = keys.of_version(schema.version).searched
     [created] = yield [create_command(keys, schema)]
     checked(created)
+    pausing = pauses(POLL)
     while (yield from index_info(keys, name)).building:
         yield [_hold(keys)]
-        yield Pause(POLL)
+        yield next(pausing)
 
 
 def _take_over(keys: Keys, before: Sequence[int]) -> Flow[None]:

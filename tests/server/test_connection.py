@@ -1,5 +1,6 @@
 import asyncio
 import os
+from itertools import islice
 
 import pytest
 import redis
@@ -16,7 +17,7 @@ from ragknn import (
     Retriever,
     UnsupportedServer,
 )
-from ragknn._protocol.flows import Ahead, Each, Pause, Work, within
+from ragknn._protocol.flows import Ahead, Each, Pause, Work, pauses, within
 from ragknn.server._connection import aconnect, arun, connect, run
 from ragknn.server._urls import mask_password
 
@@ -59,6 +60,10 @@ def test_a_flow_is_sent_what_came_of_each_step_and_its_value_is_returned(drive, 
         return sent
 
     assert drive(flow()) == [[1, 2, b"2"], "computed", None, [1]]
+
+
+def test_who_asks_again_and_again_pauses_a_moment_at_first_and_never_longer_than_is_said():
+    assert [one.seconds for one in islice(pauses(0.01), 6)] == [0.001, 0.002, 0.004, 0.008, 0.01, 0.01]
 
 
 def test_a_flow_without_steps_returns_its_value(drive):
@@ -170,6 +175,7 @@ def test_what_was_begun_may_clean_up_as_well(drive):
     assert told == [("no more", [b"cleaned up"])]
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_a_flow_is_told_that_the_server_cannot_be_reached(drive, tmp_path):
     def flow():
         try:
@@ -181,6 +187,7 @@ def test_a_flow_is_told_that_the_server_cannot_be_reached(drive, tmp_path):
     assert drive(flow(), url=f"unix://{tmp_path}/nobody.sock").startswith("expected Redis at")
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_a_flow_is_closed_when_the_server_cannot_be_reached(drive, tmp_path):
     closed = []
 
@@ -279,6 +286,7 @@ def test_passwords_are_masked_and_nothing_else_is(url, masked):
     assert mask_password(url) == masked
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_nobody_there_is_told_with_the_address(drive, tmp_path):
     with pytest.raises(ConnectionFailed) as failed:
         drive(ask(("PING",)), url=f"unix://{tmp_path}/nobody.sock")
@@ -287,6 +295,7 @@ def test_nobody_there_is_told_with_the_address(drive, tmp_path):
     assert isinstance(failed.value.__cause__, redis.ConnectionError)
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_a_port_without_a_server_is_told_with_the_address(drive):
     with pytest.raises(ConnectionFailed, match="expected Redis at localhost:1, got: "):
         drive(ask(("PING",)), url="redis://:S3CRET@localhost:1/0")
@@ -294,9 +303,12 @@ def test_a_port_without_a_server_is_told_with_the_address(drive):
 
 @pytest.mark.parametrize("protocol", [2, 3])
 @pytest.mark.parametrize("login", ["", "?password=WR0NG", "?username=nobody&password=WR0NG"])
-def test_a_login_that_is_refused_is_told_without_the_password(drive, locked_url, login, protocol):
-    with pytest.raises(ConnectionFailed) as failed:
-        drive(ask(("PING",)), url=locked_url + login, protocol=protocol)
+def test_a_login_that_is_refused_is_tried_once_and_told_without_the_password(drive, locked_url, login, protocol):
+    with redis.Redis.from_url(f"{locked_url}?password=S3CRET") as client:
+        before = client.info("stats")["total_connections_received"]
+        with pytest.raises(ConnectionFailed) as failed:
+            drive(ask(("PING",)), url=locked_url + login, protocol=protocol)
+        assert client.info("stats")["total_connections_received"] == before + 1
     assert str(failed.value).startswith(f"expected a login that Redis at {locked_url.removeprefix('unix://')} accepts")
     assert "WR0NG" not in str(failed.value)
 
@@ -313,6 +325,7 @@ def locked_url(tmp_path_factory):
         yield url
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_a_server_that_goes_away_is_told(drive, tmp_path):
     with private_server(tmp_path) as url:
 
