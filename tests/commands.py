@@ -4,7 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -12,11 +12,16 @@ from click.testing import CliRunner
 
 from ragknn.cli import cli
 
+# The command as a program that begins with `import remembering`, which `tests/remembering.py` explains.
+REMEMBERING = ("-c", "import remembering, runpy; runpy.run_module('ragknn', run_name='__main__', alter_sys=True)")
 
-def run_in_a_process(args: list[str], stdin: str, folder: Path, environ: Mapping[str, str]) -> CompletedProcess[str]:
+
+def run_in_a_process(
+    args: list[str], stdin: str, folder: Path, environ: Mapping[str, str], program: Sequence[str] = ("-m", "ragknn")
+) -> CompletedProcess[str]:
     """Run the command in the folder, with these variables beside those of this process."""
     return subprocess.run(
-        [sys.executable, "-m", "ragknn", *args],
+        [sys.executable, *program, *args],
         input=stdin,
         capture_output=True,
         text=True,

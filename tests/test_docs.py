@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -16,8 +15,7 @@ import yaml
 from commands import run_in_a_process
 from nbclient import NotebookClient
 
-TESTS = Path(__file__).parent
-ROOT = TESTS.parent
+ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
@@ -51,19 +49,6 @@ TICKETS = ROOT / "corpora" / "tickets"
 
 def code_blocks(language: str, page: str = README) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-
-
-@pytest.fixture
-def vectors(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Let programs that begin with `import remembering` embed a text of the corpora once in this run of the tests.
-
-    The demo of the command, which the tests of it run, begins from nothing.
-    """
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "vectors"
-    folder.mkdir(exist_ok=True)
-    monkeypatch.setenv("TESTS_VECTORS", str(folder))
-    monkeypatch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
 
 
 def shell_lines(page: str = README) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import run_here, run_in_a_process
+from commands import REMEMBERING, run_here, run_in_a_process
 from servers import private_server
 
 from ragknn.server.embedded import RedisServer
@@ -148,6 +148,7 @@ def test_people_see_what_is_kept(name: str, width: str, folder: Path, server: st
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("vectors")
 def test_the_demo_answers_shows_what_is_kept_and_its_next_steps_run(tmp_path: Path):
     folder = tmp_path / "here"
     folder.mkdir()
@@ -155,7 +156,7 @@ def test_the_demo_answers_shows_what_is_kept_and_its_next_steps_run(tmp_path: Pa
     # A server of its own, since the demo's index has a name that anyone may use.
     with RedisServer(tmp_path / "data") as server:
         embedded = {"RAGKNN_URL": "", "RAGKNN_DATA": str(server.data)}
-        done = run_in_a_process(["demo", "--json"], "", folder, embedded)
+        done = run_in_a_process(["demo", "--json"], "", folder, embedded, REMEMBERING)
         assert done.returncode == 0, done.stderr
         report, *answers, vote = map(json.loads, done.stdout.splitlines())
         assert (report["failed"], report["added"] > 60) == ([], True)
