@@ -37,6 +37,7 @@ NAMED_AT = {  # the argument with the name of an index, which the node itself mu
 SUMS = (b"num_docs", b"num_terms", b"num_records", b"hash_indexing_failures", b"indexing", b"cleaning")
 SIZES = (b"total_index_memory_sz_mb", b"vector_index_sz_mb")
 NOT_MERGED = (b"total_indexing_time", b"ft_version")
+UNKNOWN = re.compile("unknown index|no such index", re.IGNORECASE)
 LATE = "Timeout limit was reached"
 
 
@@ -228,7 +229,7 @@ class Coordinator:
     async def _lacks(self, index: bytes) -> Any:
         """Return the error for an index that this node does not have, whoever else has it."""
         told = await self._shards.search(self._port, [b"FT.INFO", index])
-        if not isinstance(told, hiredis.ReplyError):
+        if not isinstance(told, hiredis.ReplyError) or not UNKNOWN.search(str(told)):
             return None
         return hiredis.ReplyError(f"{index.decode('utf-8', 'replace')}: no such index")
 

@@ -70,6 +70,23 @@ def test_a_primary_is_killed_while_it_is_searched(faces, own_bed, silent):
     assert searching.refused
 
 
+def test_a_coordinator_that_did_not_notice_a_failover_gives_no_answer(faces, own_bed):
+    filled(faces, own_bed)
+    for what in ("SILENT", "STALE"):
+        own_bed.surprise(what, True)
+    for node in (*own_bed.primaries, own_bed.replica):
+        with redis.Redis(port=node.proxy) as client:
+            client.execute_command("SEARCH.CLUSTERINFO")
+    with Searching(faces, own_bed) as searching:
+        own_bed.primaries[0].kill()
+        until(lambda: own_bed.replica.state["cluster_state"] == "ok" and own_bed.replica.is_primary)
+        before = searching.refused
+        until(lambda: searching.refused > before + 1 or searching.wrong, 60)
+        own_bed.surprise("STALE", False)
+        searching.goes_on(3)
+    assert not searching.wrong
+
+
 def test_a_replica_takes_over_while_all_goes_on(faces, own_bed):
     filled(faces, own_bed)
     with Searching(faces, own_bed) as searching:

@@ -59,6 +59,7 @@ class Answering:
         self.said, self.renewed = [], 0
         self.views = view_of
         self.answers = {}
+        self.partitions = [PARTITIONS]
 
     def run(self, commands):
         talk = Talk(self.slots, self.known, once=self.once).replies(commands)
@@ -86,7 +87,7 @@ class Answering:
         if command == ASK_VIEW:
             return self.views(name)
         if command == ASK_PARTITIONS:
-            return PARTITIONS
+            return self.partitions.pop(0) if len(self.partitions) > 1 else self.partitions[0]
         if command == ("ASKING",):
             return b"OK"
         answers = self.answers.get(command, [b"done"])
@@ -148,7 +149,7 @@ def test_a_search_is_looked_behind():
     assert talk.run([SEARCH]) == [found("k1", "k2")]
     first, asked = talk.said
     assert [name for name, _ in first.parcels] == NODES  # how the cluster was before
-    assert asked.parcels == [("a:1", [SEARCH, ASK_VIEW, ASK_PARTITIONS])]
+    assert asked.parcels == [("a:1", [ASK_PARTITIONS, SEARCH, ASK_VIEW])]
     assert asked.behind == [("b:2", [ASK_VIEW]), ("c:3", [ASK_VIEW])]
     talk.run([SEARCH])
     assert talk.said[2].parcels == [("a:1", [SEARCH, ASK_VIEW])]
@@ -241,12 +242,80 @@ def test_a_cursor_is_read_where_it_is_and_only_in_the_view_in_which_it_was_made(
 def test_a_cluster_that_is_asked_more_often_than_it_has_nodes_is_refused():
     talk = Answering()
     talk.answers = {SEARCH: [found("k1")]}
-    PARTITIONS[b"num_partitions"] = 4
-    try:
-        with pytest.raises(UnsupportedServer, match="asks each of its 3 nodes once, got one that asks 4 times"):
-            talk.run([SEARCH])
-    finally:
-        PARTITIONS[b"num_partitions"] = 3
+    talk.partitions = [{b"num_partitions": 4}]
+    with pytest.raises(UnsupportedServer, match="asks each of its 3 nodes once, got one that asks 4 times"):
+        talk.run([SEARCH])
+
+
+def shards_of(*names):
+    """What a module from 8.4 on says of the nodes that it asks."""
+    shards = [{b"slots": [0, 1], b"id": f"id-{name}".encode(), b"host": b"", b"port": 1} for name in names]
+    return {b"num_partitions": len(names), b"cluster_type": b"redis_oss", b"shards": shards}
+
+
+def ranges_of(*names):
+    """What an earlier one says, with a replica of each; or where nothing was searched yet."""
+    slots = [
+        {b"start": 0, b"end": 1, b"nodes": [{b"id": f"id-{name}".encode(), b"role": b"master self"}, REPLICA]}
+        for name in names
+    ]
+    return {b"num_partitions": len(names), b"hash_func": b"CRC16", b"num_slots": 16384, b"slots": slots or None}
+
+
+REPLICA = {b"id": b"id-r:4", b"host": b"", b"port": 4, b"role": b"slave "}
+
+
+@pytest.mark.parametrize("told", [shards_of, ranges_of])
+def test_a_search_counts_once_the_module_asks_the_nodes_that_have_the_slots(told):
+    for before in ((), ("a:1", "b:2"), ("a:1", "b:2", "gone:9")):
+        talk = Answering()
+        talk.slots.patience = 60
+        talk.partitions = [told(*before), told(*before), told(*NODES)]
+        talk.answers = {SEARCH: [found("k1"), found("k1"), found("k1", "k2")]}
+        assert talk.run([SEARCH]) == [found("k1", "k2")]
+        assert talk.run([SEARCH]) == [found("k1", "k2")]
+        assert talk.said[-1].parcels == [("a:1", [SEARCH, ASK_VIEW])]
+        talk.known.home = "b:2"
+        talk.run([SEARCH])
+        assert talk.said[-1].parcels == [("b:2", [ASK_PARTITIONS, SEARCH, ASK_VIEW])]
+
+
+def test_a_module_that_asks_other_nodes_for_long_gives_no_answer():
+    talk = Answering()
+    talk.slots.patience = 0
+    talk.partitions = [shards_of("a:1", "b:2", "gone:9")]
+    talk.answers = {SEARCH: [found("k1")]}
+    with pytest.raises(NodeFailed, match="does not ask those nodes"):
+        talk.run([SEARCH])
+
+
+def test_a_module_that_does_not_tell_whom_it_asks_is_trusted():
+    talk = Answering()
+    talk.partitions = [redis.ResponseError("no permissions")]
+    talk.answers = {SEARCH: [found("k1")]}
+    assert talk.run([SEARCH]) == [found("k1")]
+
+
+@pytest.mark.parametrize("command", [SEARCH, ("FT.CREATE", "ragknn:doc:v1")])
+def test_a_module_that_has_just_started_is_waited_for(command):
+    talk = Answering()
+    talk.slots.patience = 60
+    starting = redis.ResponseError("ERRCLUSTER Uninitialized cluster state, could not perform command")
+    talk.answers = {command: [*[starting] * 9, found("k1")]}
+    assert talk.run([command]) == [found("k1")]
+
+
+WITHIN = ("FT.SEARCH", "ragknn:doc:v1", "@vector:[VECTOR_RANGE $r $v]", "PARAMS", "2", "r", "timeout", "TIMEOUT")
+
+
+def test_a_search_within_a_radius_that_took_as_long_as_it_may_is_not_whole():
+    slow, quick = (*WITHIN, "0"), (*WITHIN, "60000")
+    talk = Answering()
+    talk.answers = {one: [lambda name: found("k1")] for one in (SEARCH, slow, quick)}
+    whole, cut, other, also = talk.run([quick, slow, SEARCH, slow])
+    assert cut[b"warning"] == also[b"warning"] != []
+    assert whole[b"warning"] == other[b"warning"] == []
+    assert [step.parcels[0][1].count(slow) for step in talk.said[1:]] == [2, 1, 1]  # the late ones again, each alone
 
 
 def hello(version):

@@ -87,6 +87,7 @@ class Known:
         home: name of the node that commands without keys and searches go to.
         view: the cluster as it was at the last search.
         whole: the view for which it is known that searches find every passage once.
+        whole_at: name of the node that makes these searches.
         cursors: of searches, with the node that has each and the view in which it was made.
         reached: names of the nodes that have answered.
     """
@@ -94,6 +95,7 @@ class Known:
     home: str = ""
     view: View | None = None
     whole: View | None = None
+    whole_at: str = ""
     cursors: dict[int, tuple[str, View | None]] = field(default_factory=dict)
     reached: set[str] = field(default_factory=set)
 

@@ -23,11 +23,13 @@ from ragknn.errors import UnsupportedServer
 from ragknn.server._cluster.conversations import Answer, Conversation, Known, Map, NodeFailed, Renew, Say, Step
 from ragknn.server._cluster.routing import Kind, Unit, is_of_one_moment, next_stage, put_together, units_of
 from ragknn.server._cluster.scanning import Cursor
-from ragknn.server._cluster.views import ASK_PARTITIONS, ASK_VIEW, View, partitions_of, read_view
+from ragknn.server._cluster.views import ASK_PARTITIONS, ASK_VIEW, View, asked_nodes, partitions_of, read_view
 from ragknn.server._retries import RETRIES, may_pass, pause_after
 
 # Seconds between attempts while a slot is being moved, of which a document is half on one node and half on another.
 _MOVING_PAUSE = 0.02
+# Seconds between attempts while the search module does not know yet whose the slots are: it looks once a second.
+_NOTICING_PAUSE = 0.2
 # How often searches are made again because the cluster was changed beneath them.
 _SEARCHES = 6
 # How often searches are made again between which something was written.
@@ -43,6 +45,8 @@ _UNSURE = (
     "passages were being moved between the nodes of the cluster while they were searched, so that one may be missing"
 )
 
+_LATE = "a node may have run out of time, of which the cluster's search says nothing where it looks within a radius"
+
 
 class Talk:
     """Carries out one list of commands; unless they are to be sent `once`, also where a connection breaks."""
@@ -56,6 +60,7 @@ class Talk:
         self._moments = 0
         self._until = time.monotonic() + slots.patience
         self._is_again = False
+        self._alone: set[int] = set()  # units that are to be sent without others
         self._asked: dict[int, str] = {}  # units that another node than the owner of their slot is to be asked for
 
     def replies(self, commands: Sequence[Command]) -> Conversation:
@@ -156,7 +161,10 @@ class Talk:
         left, done = yield from self._sorted(list(parcels.items()), answers, replies)
         for unit in done:
             for position in unit.positions:
-                if _is_of_search(unit) and _is_unreached(replies[position]):
+                if _is_starting(replies[position]):  # it was not begun
+                    yield from self._wait_for_notice(self._known.home, [unit])
+                    left.append(unit)
+                elif _is_of_search(unit) and _is_unreached(replies[position]):
                     raise NodeFailed(self._known.home, redis.ConnectionError(str(replies[position])))
         return left
 
@@ -232,22 +240,32 @@ class Talk:
 
     def _search(self, home: str, units: list[Unit], replies: list[Any]) -> Conversation:
         """Send units among which are searches; those of which it is not known that nothing is missing are left."""
+        if len(units) > 1 and (one := next((unit for unit in units if id(unit) in self._alone), None)) is not None:
+            again = yield from self._search(home, [one], replies)
+            return [unit for unit in units if unit is not one or unit in again]
         known = self._known
         before = known.view or (yield from self._looked())
         departing = before.leaving
         counted = yield from self._counted(departing)
         others = [name for name in self._map.primaries() if name != home]
-        told = [ASK_VIEW, *([] if before.is_as(known.whole) else [ASK_PARTITIONS])]
-        words = [*self._words(units), *told]
+        # Whom the module asks is asked for before the search: later it may know of nodes that it did not know of then.
+        told = [] if known.whole_at == home and before.is_as(known.whole) else [ASK_PARTITIONS]
+        words = [*told, *self._words(units), ASK_VIEW]
+        began = time.monotonic()
         [answer], views = yield Say([(home, words)], [(name, [ASK_VIEW]) for name in others])
+        seconds = time.monotonic() - began
         if isinstance(answer, Exception):
             left, _ = yield from self._sorted([(home, units)], [answer], replies)
             return left
-        own, [view_of_home, *partitions] = answer[: -len(told)], answer[-len(told) :]
+        [*own, view_of_home] = answer
+        partitions, own = own[: len(told)], own[len(told) :]
         seen = {name: one if isinstance(one, Exception) else one[0] for name, one in zip(others, views, strict=True)}
         view = known.view = _view_of({home: view_of_home, **seen})
         refused = next((one for one in own if _is_unreached(one)), None)
         left, done = yield from self._sorted([(home, units)], [own], replies)
+        if _is_starting(refused) and not view.trouble:
+            yield from self._wait_for_notice(home, units)
+            return [unit for unit in units if _is_search(unit) or unit in left]
         if refused is not None or view.trouble:
             reason = redis.ConnectionError(view.trouble if refused is None else str(refused))
             known.view = None
@@ -258,10 +276,20 @@ class Talk:
             return [unit for unit in units if _is_search(unit) or unit in left]
         if partitions and view.is_as(before):
             self._check_partitions(view, partitions[0])
+            if asked_nodes(partitions[0]) not in (None, view.holders):
+                yield from self._wait_for_notice(home, units)
+                return [unit for unit in units if _is_search(unit) or unit in left]
+            known.whole, known.whole_at = view, home
         is_sure = view.is_as(before) and (
             not view.leaving or (view.leaving == departing and (yield from self._counted(departing)) == counted)
         )
         self._remember_cursors(home, done, replies, view)
+        late = [unit for unit in done if _may_be_late(unit, seconds)]
+        if len(units) == 1 and late:
+            self._warn(home, late[0], replies, _LATE)
+        else:
+            self._alone.update(map(id, late))
+            left += late
         unsure = [unit for unit in done if _is_search(unit) and not (is_sure and self._is_whole(unit, replies, view))]
         if not unsure:
             return left
@@ -270,7 +298,7 @@ class Talk:
             yield Renew()
             return [unit for unit in units if unit in unsure or unit in left]
         for unit in unsure:
-            self._warn(home, unit, replies)
+            self._warn(home, unit, replies, _UNSURE)
         return left
 
     def _looked(self) -> Generator[Step, Any, View]:
@@ -298,7 +326,13 @@ class Talk:
                 f"{partitions} times, and counts passages twice: search modules before 8.4 do so where the slots of a "
                 "node are not in one range; move slots until each node has one range, or run Redis 8.4 or later"
             )
-        self._known.whole = view
+
+    def _wait_for_notice(self, home: str, units: Sequence[Unit]) -> Generator[Step, Any, None]:
+        """Wait until the search module has looked again whose the slots are."""
+        if time.monotonic() > self._until or any(_cursor_of(unit.commands[0]) for unit in units):
+            words = "its search module does not ask those nodes that have the slots"
+            raise NodeFailed(home, redis.ConnectionError(words))
+        yield Pause(_NOTICING_PAUSE)
 
     def _is_whole(self, unit: Unit, replies: list[Any], view: View) -> bool:
         """Whether a search was made in one view from its beginning, and has found no passage twice."""
@@ -316,17 +350,17 @@ class Talk:
                     while len(cursors) > _MOST_CURSORS:
                         cursors.pop(next(iter(cursors)), None)
 
-    def _warn(self, home: str, unit: Unit, replies: list[Any]) -> None:
+    def _warn(self, home: str, unit: Unit, replies: list[Any], words: str) -> None:
         """Say in the reply to a search that something may be missing; raise where it has no place for that."""
         for position in unit.positions:
             reply = replies[position]
             for one in reply if isinstance(reply, list) else [reply]:
                 if isinstance(one, dict) and b"results" in one:
-                    one[b"warning"] = [*one.get(b"warning", ()), _UNSURE.encode()]
+                    one[b"warning"] = [*one.get(b"warning", ()), words.encode()]
                     break
             else:
                 if not isinstance(reply, Exception):
-                    raise NodeFailed(home, redis.ConnectionError(_UNSURE))
+                    raise NodeFailed(home, redis.ConnectionError(words))
 
     # ---- looks through all keys ---------------------------------------------------------------------------------
 
@@ -387,6 +421,20 @@ def _is_search(unit: Unit) -> bool:
 
 def _is_unreached(reply: Any) -> bool:
     return isinstance(reply, Exception) and any(words in str(reply).lower() for words in _UNREACHED)
+
+
+def _is_starting(reply: Any) -> bool:
+    """Whether it says that the search module has not looked yet whose the slots are, and has done nothing."""
+    return isinstance(reply, Exception) and "uninitialized cluster" in str(reply).lower()
+
+
+def _may_be_late(unit: Unit, seconds: float) -> bool:
+    """Whether a node may have run out of time unnoticed: in a radius it says so by an error, which is left out."""
+    [command, *_] = unit.commands
+    if command[0] != "FT.SEARCH" or "VECTOR_RANGE" not in str(command[2]) or "TIMEOUT" not in command:
+        return False
+    at = len(command) - 1 - command[::-1].index("TIMEOUT")
+    return seconds * 1_000 >= int(command[at + 1])
 
 
 def _cursor_of(command: Command) -> int:

@@ -27,6 +27,11 @@ class View:
     leaving: tuple[tuple[str, str], ...]
     trouble: str
 
+    @property
+    def holders(self) -> frozenset[str]:
+        """Ids of the primaries that have slots."""
+        return frozenset(node for node, slots in self.owners if slots)
+
     def is_as(self, other: View | None) -> bool:
         """Whether every slot is where it was in another view."""
         return other is not None and other.owners == self.owners
@@ -64,3 +69,17 @@ def partitions_of(reply: Any) -> int:
     if isinstance(reply, Exception):
         return 0
     return int(as_mapping(reply).get("num_partitions", 0))
+
+
+def asked_nodes(reply: Any) -> frozenset[str] | None:
+    """Return the ids of the nodes that the search module asks, as it answers to `ASK_PARTITIONS`; None if not told.
+
+    It looks for them once a second, and asks nobody before it is searched for the first time.
+    """
+    if isinstance(reply, Exception):
+        return None
+    about = as_mapping(reply)
+    parts = [as_mapping(one) for one in about.get("shards") or about.get("slots") or ()]  # the latter before 8.4
+    nodes = [node for part in parts for node in (map(as_mapping, part["nodes"]) if "nodes" in part else [part])]
+    ids = {as_text(node["id"]) for node in nodes if as_text(node.get("role", "master")).startswith("master")}
+    return frozenset(ids) if ids or not partitions_of(reply) else None
