@@ -289,6 +289,15 @@ def test_a_module_that_asks_other_nodes_for_long_gives_no_answer():
         talk.run([SEARCH])
 
 
+def test_a_module_on_the_only_node_with_slots_asks_nobody():
+    talk = Answering()
+    talk.slots.patience = 0
+    talk.views = lambda name: view_of(name, ranges=("0-16383", "", ""))
+    talk.partitions = [shards_of()]
+    talk.answers = {SEARCH: [found("k1")]}
+    assert talk.run([SEARCH]) == [found("k1")]
+
+
 def test_a_module_that_does_not_tell_whom_it_asks_is_trusted():
     talk = Answering()
     talk.partitions = [redis.ResponseError("no permissions")]

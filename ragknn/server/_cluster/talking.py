@@ -23,7 +23,7 @@ from ragknn.errors import UnsupportedServer
 from ragknn.server._cluster.conversations import Answer, Conversation, Known, Map, NodeFailed, Renew, Say, Step
 from ragknn.server._cluster.routing import Kind, Unit, is_of_one_moment, next_stage, put_together, units_of
 from ragknn.server._cluster.scanning import Cursor
-from ragknn.server._cluster.views import ASK_PARTITIONS, ASK_VIEW, View, asked_nodes, partitions_of, read_view
+from ragknn.server._cluster.views import ASK_PARTITIONS, ASK_VIEW, View, asks_all, partitions_of, read_view
 from ragknn.server._retries import RETRIES, may_pass, pause_after
 
 # Seconds between attempts while a slot is being moved, of which a document is half on one node and half on another.
@@ -276,7 +276,7 @@ class Talk:
             return [unit for unit in units if _is_search(unit) or unit in left]
         if partitions and view.is_as(before):
             self._check_partitions(view, partitions[0])
-            if asked_nodes(partitions[0]) not in (None, view.holders):
+            if not asks_all(partitions[0], view):
                 yield from self._wait_for_notice(home, units)
                 return [unit for unit in units if _is_search(unit) or unit in left]
             known.whole, known.whole_at = view, home

@@ -71,15 +71,18 @@ def partitions_of(reply: Any) -> int:
     return int(as_mapping(reply).get("num_partitions", 0))
 
 
-def asked_nodes(reply: Any) -> frozenset[str] | None:
-    """Return the ids of the nodes that the search module asks, as it answers to `ASK_PARTITIONS`; None if not told.
+def asks_all(reply: Any, view: View) -> bool:
+    """Tell whether the search module asks those nodes that have slots, as it answers to `ASK_PARTITIONS`.
 
-    It looks for them once a second, and asks nobody before it is searched for the first time.
+    It looks for them once a second. Before it is searched for the first time it asks none, and where one node has all
+    slots it never does. What it does not tell is trusted.
     """
     if isinstance(reply, Exception):
-        return None
+        return True
     about = as_mapping(reply)
     parts = [as_mapping(one) for one in about.get("shards") or about.get("slots") or ()]  # the latter before 8.4
     nodes = [node for part in parts for node in (map(as_mapping, part["nodes"]) if "nodes" in part else [part])]
-    ids = {as_text(node["id"]) for node in nodes if as_text(node.get("role", "master")).startswith("master")}
-    return frozenset(ids) if ids or not partitions_of(reply) else None
+    asked = {as_text(node["id"]) for node in nodes if as_text(node.get("role", "master")).startswith("master")}
+    if not asked and (partitions_of(reply) or len(view.holders) == 1):
+        return True
+    return asked == view.holders
