@@ -29,7 +29,7 @@ from ragknn._protocol.place import Place
 from ragknn._protocol.query import Fragment
 from ragknn._protocol.vectors import to_bytes
 from ragknn._protocol.watch import Watch
-from ragknn.retrieval._commands import Ask, Knn
+from ragknn.retrieval._commands import Ask, Knn, commands
 from ragknn.retrieval._effort import MOST_COUNTED
 
 K = 10
@@ -93,7 +93,7 @@ def _race_beside(
 
     def search(watch: Watch, way: str, call: int) -> None:
         asked = Place(place.keys, place.schema, watch, place.timeout)
-        words = list(Knn(queries[call % QUERIES]).command(asked, Ask(K, returned=("distance",), among=among)))
+        words = list(commands(asked, [Knn(queries[call % QUERIES])], Ask(K, returned=("distance",), among=among))[0])
         effort = f" EF_RUNTIME 100 HYBRID_POLICY {way}" if way == "BATCHES" else f" HYBRID_POLICY {way}"
         words[2] = words[2].replace(" EF_RUNTIME 100", effort) if way else words[2]
         client.execute_command(*words, NEVER_DECODE=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Self
@@ -27,22 +26,23 @@ class Lazy:
             known: values of fields that are read already, one for each record.
         """
         records = list(map(cls.__new__, repeat(cls, len(sources))))
-        deque(map(_set_source, records, sources), maxlen=0)
+        any(map(_set_source, records, sources))  # which goes through them all, as none returns anything
         for name, values in known.items():
-            deque(map(cls.__dict__[name].__set__, records, values), maxlen=0)
+            any(map(cls.__dict__[name].__set__, records, values))
         return records
 
     if not TYPE_CHECKING:  # which would take any name for one that there is
 
         def __getattr__(self, name: str) -> Any:
             # Python asks here for what is not there: the slots that are not filled yet.
-            if name not in self.__dataclass_fields__:
+            source = _source_of(self)
+            if (read := source[0].get(name)) is None:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
-            source = self._source
-            value = source[0][name](source)
+            value = read(source)
             _set(self, name, value)
             return value
 
 
 _set = object.__setattr__
-_set_source = Lazy.__dict__["_source"].__set__  # past what forbids to set, and quicker than to go around it
+# Past what forbids to set, and past the question for what is not there.
+_set_source, _source_of = Lazy.__dict__["_source"].__set__, Lazy.__dict__["_source"].__get__

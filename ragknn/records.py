@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import reprlib
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import pairwise, repeat
@@ -177,7 +176,7 @@ class Neighbor(Plain):
         neighbors = list(map(cls.__new__, repeat(cls, len(passages))))
         columns = (passages, distances, scores, vector_ranks, text_ranks, repeat(metric))
         for to_slot, values in zip(_NEIGHBOR, columns, strict=True):
-            deque(map(to_slot, neighbors, values), maxlen=0)
+            any(map(to_slot, neighbors, values))  # which goes through them all, as none returns anything
         return neighbors
 
     def to_dict(self) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def _are_ordinary(vectors: NDArray[Any]) -> bool:
     """
     least, most = vectors.shape[1] * 1e-8, 1e8
     if len(vectors) == 1:  # a single question, for which all else in NumPy takes several times as long
-        return bool(least <= np.vdot(vectors, vectors) <= most)
+        return bool(least <= float(np.vdot(vectors, vectors)) <= most)
     squares = np.einsum("ij,ij->i", vectors, vectors)
     return bool(len(squares)) and bool(least <= squares.min() and squares.max() <= most)
 

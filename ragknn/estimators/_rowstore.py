@@ -294,4 +294,4 @@ def _finding_in_memory(
 @repeatable
 def _finding(index: Index, X: NDArray[Any], k: int | None, among: Fragment, options: Options) -> Flow[list[Retrieval]]:
     plan = replace(make_plan(index.schema, among, k, options), returned=IDS)
-    return (yield from select(index._place(), near(index, X), plan))
+    return (yield from select(index._place(), near(index.schema, X), plan))

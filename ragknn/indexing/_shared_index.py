@@ -168,7 +168,8 @@ class SharedIndex(Copied):
         of, place = self._places.get(key, (None, None))
         if place is None or of is not self._opened:
             opened = self._state
-            bulk = "never" if opened.server.cluster else bulk  # no number tells that all of its nodes are as they were
+            # No number tells that all nodes of a cluster are as they were.
+            bulk = bulk if opened.schema.algorithm == "flat" and not opened.server.cluster else "never"
             place = Place(
                 *(self._keys, opened.schema, self._watch, self.timeout, on_incomplete, opened.server.version),
                 bulk=bulk,

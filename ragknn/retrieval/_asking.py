@@ -14,6 +14,8 @@ from ragknn._protocol.flows import Flow, Work, repeatable
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.place import Place
 from ragknn._protocol.presence import rebuilt
+from ragknn._protocol.query import EVERYTHING
+from ragknn._protocol.schema import Schema
 from ragknn._protocol.vectors import check_vectors
 from ragknn.embedding._long_texts import Notes, embed_documents, embed_queries
 from ragknn.errors import InvalidVectors
@@ -86,7 +88,7 @@ def asking_like(
         return mean, tuple(chain.from_iterable([*about_query, *about_answers]))
 
     vector, notes = yield Work(embed, stage="embed")
-    [row] = _checked(retriever.index, vector)
+    [row] = _checked(retriever.index.schema, vector)
     question = Question(query, (Phrasing(query, row),), notes)
     return (yield from select(_same_place(retriever, keys), [question], plan))
 
@@ -97,9 +99,8 @@ def asking_like(
 def asking_near(retriever: AnyRetriever, vectors: ArrayLike, k: int | None, options: Options) -> Flow[list[Retrieval]]:
     """The flow behind `Retriever.kneighbors`, for use inside other flows."""
     check_wordless(options)
-    plan = yield from planned(retriever.index, k, options)
-    questions = near(retriever.index, vectors)
-    return (yield from select(place_of(retriever), questions, plan))
+    plan, place = (yield from planned(retriever.index, k, options)), place_of(retriever)
+    return (yield from select(place, near(place.schema, vectors), plan))
 
 
 def place_of(retriever: AnyRetriever) -> Place:
@@ -121,7 +122,10 @@ def _same_place(retriever: AnyRetriever, keys: Keys) -> Place:
 
 def planned(index: Index | AsyncIndex, k: int | None, options: Options) -> Flow[Plan]:
     """Return the plan of a retrieval in an index; `make_plan` says what is refused."""
-    return make_plan(index.schema, (yield from index._filtering(options.get("where"))), k, options)
+    schema, where = index.schema, options.get("where")
+    is_narrowed = where is not None or schema.required_filter is not None
+    among = (yield from index._filtering(where)) if is_narrowed else EVERYTHING
+    return make_plan(schema, among, k, options)
 
 
 def posed(
@@ -146,7 +150,7 @@ def posed(
     if vectors is None:
         embedder = index.embedder
         vectors, notes = yield Work(lambda: embed_queries(embedder, texts, retriever.long_queries), stage="embed")
-    rows = _checked(index, vectors)
+    rows = _checked(index.schema, vectors)
     if len(rows) != len(texts):
         raise InvalidVectors(f"expected one vector for each of {len(texts)} queries, got {len(rows)}")
     return [
@@ -168,13 +172,13 @@ def check_wordless(options: Mapping[str, Any]) -> None:
         )
 
 
-def near(index: Index | AsyncIndex, vectors: ArrayLike) -> list[Question]:
-    """Return vectors, shape (n, dim), as questions without words.
+def near(schema: Schema, vectors: ArrayLike) -> list[Question]:
+    """Return vectors, shape (n, dim), as questions without words, to an index of that schema.
 
     Raises:
         InvalidVectors: a wrong shape, or a row without a distance.
     """
-    return [Question(None, (Phrasing(None, row),)) for row in _checked(index, vectors)]
+    return [Question(None, (Phrasing(None, row),)) for row in _checked(schema, vectors)]
 
 
 def one_row(vector: ArrayLike | None) -> ArrayLike | None:
@@ -187,8 +191,7 @@ def one_row(vector: ArrayLike | None) -> ArrayLike | None:
         raise InvalidVectors(f"expected a vector of numbers, got {shown(vector)}: {error}") from error
 
 
-def _checked(index: Index | AsyncIndex, vectors: ArrayLike) -> NDArray[np.float64]:
-    schema = index.schema
+def _checked(schema: Schema, vectors: ArrayLike) -> NDArray[np.float64]:
     return check_vectors(vectors, schema.dim, schema.metric, schema.dtype)
 
 

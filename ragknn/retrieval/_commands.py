@@ -15,6 +15,7 @@ from ragknn._protocol.keys import HEADINGS, PAGE
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import EVERYTHING, NOWHERE, Fragment, any_of, any_of_among, params
 from ragknn._protocol.schema import Schema
+from ragknn._protocol.templates import Template
 from ragknn._protocol.vectors import to_bytes
 from ragknn.retrieval._effort import EXACT, effort
 
@@ -38,7 +39,7 @@ LABELS = ("label", "digest")
 IDS: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: every search makes one, in a third of the time
 class Ask:
     """How a search is to be made.
 
@@ -48,6 +49,7 @@ class Ask:
         returned: `WHOLE`, `LABELS` or `IDS`; what is not brought back stays empty.
         among: which passages to look among.
         demanding: whether a search beside a filter is to be exact wherever that does not take long.
+        exact: whether an hnsw index computes every distance, as a flat one does.
     """
 
     k: int
@@ -55,26 +57,14 @@ class Ask:
     returned: tuple[str, ...] = WHOLE
     among: Fragment = EVERYTHING
     demanding: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Knn:
-    """A search for the k nearest passages of a vector.
-
-    Attributes:
-        vector: as the bytes that the server stores.
-        exact: whether an hnsw index computes every distance, as a flat one does.
-    """
-
-    vector: bytes
     exact: bool = False
 
-    def command(self, place: Place, ask: Ask) -> Command:
-        """Return the command that asks for it."""
-        tried = EXACT if self.exact else effort(place, ask.among, ask.k, ask.ef_runtime, demanding=ask.demanding)
-        among, values = ask.among.query, tuple(ask.among.params.items())
-        before, after = _around_vector(place.keys.searched, among, values, tried, ask.k, ask.returned, place.timeout)
-        return (*before, self.vector, *after)
+
+@dataclass(slots=True)
+class Knn:
+    """A search for the k nearest passages of a vector, given as the bytes that the server stores."""
+
+    vector: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +132,35 @@ class Words:
 Search: TypeAlias = Knn | Range | Words
 
 
+def commands(place: Place, searches: Sequence[Search], ask: Ask) -> list[Command]:
+    """Return the command of each search."""
+    made: list[Command] = []
+    template: Template | None = None
+    for one in searches:
+        if isinstance(one, Knn):
+            template = template or _around_vector(place, ask)
+            made.append(template.filled(one.vector))
+        else:
+            made.append(one.command(place, ask))
+    return made
+
+
 def reading(place: Place, keys: Sequence[str], fields: tuple[str, ...], among: Fragment) -> Command:
     """Return the command that reads fields of those of some passages that a filter finds."""
     query = (among.query, *params(among.params), "INKEYS", str(len(keys)), *keys)
     return ("FT.SEARCH", place.keys.searched, *query, *_returning(fields, len(keys), place.timeout))
 
 
-@lru_cache(maxsize=256)  # searches differ in their vectors; all else is the same for most
-def _around_vector(
+def _around_vector(place: Place, ask: Ask) -> Template:
+    """Return the command of a search for the nearest passages, without its vector."""
+    among = ask.among
+    tried = EXACT if ask.exact else effort(place, among, ask.k, ask.ef_runtime, demanding=ask.demanding)
+    values = tuple(among.params.items())
+    return _knn(place.keys.searched, among.query, values, tried, ask.k, ask.returned, place.timeout)
+
+
+@lru_cache(maxsize=256)  # all but the vectors is the same for most
+def _knn(
     alias: str,
     among: str,
     values: tuple[tuple[str, str], ...],
@@ -157,8 +168,7 @@ def _around_vector(
     k: int,
     returned: tuple[str, ...],
     timeout: float,
-) -> tuple[Command, Command]:
-    """Return what stands before the vector in the command of a search for the nearest passages, and behind it."""
+) -> Template:
     if among == EVERYTHING.query and tried == EXACT:
         # The server lets a search say so only beside a filter; this one lets all passages through.
         among = f"(-{NOWHERE})"
@@ -167,7 +177,7 @@ def _around_vector(
     query = f"{among}=>[KNN $k @vector $vector{tried} AS distance]"
     *handed, _ = params({"k": str(k), **dict(values), "vector": b""})
     behind = ("SORTBY", "distance", *_returning((*returned, "distance"), k, timeout))
-    return ("FT.SEARCH", alias, query, *handed), behind
+    return Template.of(("FT.SEARCH", alias, query, *handed), behind)
 
 
 def _returning(fields: tuple[str, ...], limit: int, timeout: float) -> Command:

@@ -59,14 +59,12 @@ def effort(place: Place, among: Fragment, k: int, ef_runtime: int | None, *, dem
     if place.schema.algorithm != "hnsw":
         return ""
     candidates = ef_runtime or default_ef(k)
-    way = _way(place, among, k, candidates, demanding)
+    way = "" if among.is_everything else _way(place, among, k, candidates, demanding)
     return EXACT if way == EXACT else f" EF_RUNTIME {candidates}{way}"
 
 
 def _way(place: Place, among: Fragment, k: int, candidates: int, demanding: bool) -> str:
-    """Return the quicker way beside a filter; empty where there is none, or where the server is to choose."""
-    if among.is_everything:
-        return ""
+    """Return the quicker way beside a filter; empty where the server is to choose."""
     passing, passages = place.watch.passing(among), place.watch.passages
     if passing is None or passages is None:
         return ""

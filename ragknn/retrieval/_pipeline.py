@@ -40,7 +40,7 @@ from ragknn.retrieval.options import Mode
 WIDER = 4
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)  # not frozen: every search makes some, in a third of the time
 class Phrasing:
     """One way to put a question.
 
@@ -53,7 +53,7 @@ class Phrasing:
     vector: NDArray[Any] | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Question:
     """What is asked.
 
@@ -86,7 +86,9 @@ def select(place: Place, questions: Sequence[Question], plan: Plan, kept: Kept |
         IncompleteRetrieval: a search was cut short, and `on_incomplete` is "raise".
         ValueError: a reranker returns other than one finite number a passage.
     """
-    if plan.reads_later and kept is None and all(len(question.phrasings) == 1 for question in questions):
+    if plan.takes_all and kept is None:
+        found, chosen = yield from _gather(place, questions, plan, None)
+    elif plan.reads_later and kept is None and all(len(question.phrasings) == 1 for question in questions):
         found, chosen = yield from _read_later(place, questions, plan)
     else:
         found, chosen = yield from _chosen(place, questions, plan, kept)
@@ -97,7 +99,7 @@ def select(place: Place, questions: Sequence[Question], plan: Plan, kept: Kept |
         many = sum(map(len, chosen))
         SEARCHING.debug("%d questions to index %r, %s: %d neighbors", len(found), place.keys.name, plan.mode, many)
     return [
-        settled(neighbors, question.text, one.warnings, place.on_incomplete, question.notes)
+        settled(neighbors[: plan.k], question.text, one.warnings, place.on_incomplete, question.notes)
         for question, one, neighbors in zip(questions, found, chosen, strict=True)
     ]
 
@@ -170,11 +172,13 @@ def _left(plan: Plan, kept: Kept | None, rows: Iterable[int], found: Sequence[Fo
 def _candidates(place: Place, questions: Sequence[Question], plan: Plan, breadth: int) -> Flow[list[Found]]:
     with_vectors = plan.diversity or (plan.with_vectors and not plan.is_read_later)
     returned = (*plan.returned, "vector") if with_vectors else plan.returned
-    ask = Ask(breadth, plan.ef_for(breadth), returned, plan.among, demanding=plan.recall is not None)
+    ask = Ask(breadth, plan.ef_for(breadth), returned, plan.among, plan.recall is not None, plan.exact)
     phrasings = [phrasing for question in questions for phrasing in question.phrasings]
-    legs = [_searches(place.schema, phrasing, plan) for phrasing in phrasings]
-    found = yield from search(place, list(chain.from_iterable(legs)), ask)
-    if plan.mode != "vector":  # which makes one search of each phrasing
+    if plan.mode == "vector":  # one search of each
+        found = yield from search(place, _by_vector(place.schema, phrasings, plan), ask)
+    else:
+        legs = [_searches(place.schema, phrasing, plan) for phrasing in phrasings]
+        found = yield from search(place, list(chain.from_iterable(legs)), ask)
         rest = iter(found)
         found = [_of_phrasing([next(rest) for _ in each], plan, place.schema.metric) for each in legs]
     if plan.max_distance is not None:
@@ -185,16 +189,19 @@ def _candidates(place: Place, questions: Sequence[Question], plan: Plan, breadth
     return found
 
 
+def _by_vector(schema: Schema, phrasings: Sequence[Phrasing], plan: Plan) -> list[Search]:
+    """Return the search of each phrasing for what is near to its vector."""
+    vectors = [phrasing.vector for phrasing in phrasings if phrasing.vector is not None]
+    blobs = [blob for vector in vectors for blob in to_bytes(vector[np.newaxis], schema.dtype)]
+    if plan.k is None and plan.max_distance is not None:
+        return [Range(blob, plan.max_distance, RADIUS_PORTION) for blob in blobs]
+    return list(map(Knn, blobs))
+
+
 def _searches(schema: Schema, phrasing: Phrasing, plan: Plan) -> list[Search]:
-    searches: list[Search] = []
-    if plan.mode != "text" and phrasing.vector is not None:
-        [blob] = to_bytes(phrasing.vector[np.newaxis], schema.dtype)
-        if plan.k is None and plan.max_distance is not None:
-            searches.append(Range(blob, plan.max_distance, RADIUS_PORTION))
-        else:
-            searches.append(Knn(blob, plan.exact))
-    text = phrasing.text if plan.mode != "vector" else None
-    if text is not None and (terms := schema.analyzer.terms(text)):
+    """Return the searches of a phrasing in a mode that looks for words."""
+    searches = [] if plan.mode == "text" else _by_vector(schema, [phrasing], plan)
+    if phrasing.text is not None and (terms := schema.analyzer.terms(phrasing.text)):
         # Without the vectors of all candidates, the distances of those that are returned are computed later.
         later = plan.is_read_later and plan.max_distance is None and not plan.diversity
         searches.append(Words(tuple(terms), None if later else phrasing.vector, plan.max_distance))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import ceil
 from typing import Any, NamedTuple, get_args
@@ -36,6 +36,10 @@ class Plan:
         returned: fields that are brought back of each passage; `retrieval._commands` has the choices.
         measured: whether distances are needed, though the mode finds passages without them.
         exact: whether an hnsw index computes every distance, as a flat one does.
+        keeps_all: whether the plan has too many of no neighbors.
+        takes_all: whether the candidates that were asked for are the result, as nothing chooses among them.
+        reads_later: whether candidates come without what is read of passages, which follows for those alone that are
+            returned.
 
     The others are explained at `Retriever.retrieve`.
     """
@@ -55,6 +59,18 @@ class Plan:
     measured: bool = False
     recall: float | None = None
     exact: bool = False
+    keeps_all: bool = field(init=False)
+    takes_all: bool = field(init=False)
+    reads_later: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        keeps_all = not self.diversity and self.per_document is None
+        as_found = keeps_all and self.rerank is None and self.recall is None and not self.with_vectors
+        candidates = self.breadth * (2 if self.mode == "hybrid" else 1)
+        may_come_back = self.k is not None and self.rerank is None and self.returned == WHOLE
+        object.__setattr__(self, "keeps_all", keeps_all)
+        object.__setattr__(self, "takes_all", as_found and candidates == (1 if self.k is None else self.k))
+        object.__setattr__(self, "reads_later", may_come_back and candidates - (self.k or 0) >= WORTH_A_ROUND_TRIP)
 
     def ef_for(self, breadth: int) -> int | None:
         """Return the ef_runtime of a search for so many candidates, which may be more than at first."""
@@ -68,22 +84,9 @@ class Plan:
         return self.mode != "text" or self.max_distance is not None or self.measured
 
     @property
-    def reads_later(self) -> bool:
-        """Whether candidates come without what is read of passages, which follows for those alone that are returned."""
-        if self.k is None or self.rerank is not None or self.returned != WHOLE:
-            return False
-        candidates = self.breadth * (2 if self.mode == "hybrid" else 1)
-        return candidates - self.k >= WORTH_A_ROUND_TRIP
-
-    @property
     def is_read_later(self) -> bool:
         """Whether it is the part of a retrieval in which candidates come without what is read of passages."""
         return self.returned in TO_CHOOSE_FROM
-
-    @property
-    def keeps_all(self) -> bool:
-        """Whether the plan has too many of no neighbors."""
-        return not self.diversity and self.per_document is None
 
     def thinned(self, neighbors: Sequence[Neighbor]) -> Sequence[Neighbor]:
         """Return the neighbors without those that the plan has too many of."""

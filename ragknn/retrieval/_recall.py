@@ -160,8 +160,8 @@ def furthest_neighbors(place: Place, blobs: Sequence[bytes], count: int) -> Flow
     furthest: list[float] = []
     size = max(1, DISTANCES_PER_ROUND // max(place.watch.passages or 1, 1))
     for start in range(0, len(blobs), size):
-        searches = [Knn(blob, exact=True) for blob in blobs[start : start + size]]
-        for found in (yield from search(place, searches, Ask(count, returned=IDS))):
+        searches = [Knn(blob) for blob in blobs[start : start + size]]
+        for found in (yield from search(place, searches, Ask(count, returned=IDS, exact=True))):
             if found.warnings or len(found.neighbors) < count:
                 reasons = [*found.warnings, f"{len(found.neighbors)} of {count} true neighbors were found"]
                 raise IncompleteRetrieval(Retrieval((), complete=False, warnings=reasons))

@@ -17,7 +17,7 @@ from ragknn._protocol.whole import is_late
 from ragknn.errors import CommandRefused
 from ragknn.retrieval._answers import Found, read_answer
 from ragknn.retrieval._bulk import search_in_memory
-from ragknn.retrieval._commands import Ask, Knn, Range, Search, Words
+from ragknn.retrieval._commands import Ask, Knn, Range, Search, Words, commands
 from ragknn.retrieval._effort import counting, take_count
 
 # Searches sent in one round trip. More would only fill buffers: 1,000 queries of 384 float32 are 1.5 MB.
@@ -36,23 +36,24 @@ def search(place: Place, searches: Sequence[Search], ask: Ask) -> Flow[list[Foun
     it ran out of time. For the k nearest, the number of passages to expect is known; for a radius or for words it is
     not, so that an answer which took as long as it was allowed to counts as incomplete there.
     """
-    if (found := (yield from search_in_memory(place, searches, ask))) is not None:
+    if place.bulk != "never" and (found := (yield from search_in_memory(place, searches, ask))) is not None:
         return found
     kinds = set(map(type, searches))
     if Range in kinds:  # a plan makes no others beside it
         return (yield from _search_within(place, cast(Sequence[Range], searches), ask))
 
-    began = time.monotonic()
+    began, untold = time.monotonic(), False
 
     def read(one: Search, reply: Any) -> Found:
+        nonlocal untold
         if isinstance(one, Words):
             return read_answer(place, one, _judged(place, parse_search(reply, scored=True), began), ask)
-        return read_answer(place, one, parse_search(reply), ask)
+        answer = read_answer(place, one, parse_search(reply), ask)
+        untold = untold or answer.untold is not None
+        return answer
 
     found = yield from _sent(place, searches, ask, read, counted=Knn in kinds)
-    if {one.untold for one in found} - {None}:
-        found = yield from _told_of_expected(place, found, ask)
-    return found
+    return (yield from _told_of_expected(place, found, ask)) if untold else found
 
 
 def _search_within(place: Place, searches: Sequence[Range], ask: Ask) -> Flow[list[Found]]:
@@ -99,14 +100,13 @@ def _sent(
     for start in range(0, len(searches), SEARCHES_PER_ROUND):
         part = searches[start : start + SEARCHES_PER_ROUND]
         aside: list[Command] = [("FT.INFO", place.keys.searched)] if place.watch.is_due else []
-        counts = counting(place, ask.among) if counted else []
+        counts = counting(place, ask.among) if counted and not ask.among.is_everything else []
         aside += counts
         if counts and (ask.demanding or len(part) >= WORTH_A_ROUND_TRIP):
             for command, reply in zip(aside, (yield aside), strict=True):
                 _learn(place, ask, command, reply)
             aside = []
-        commands = [*aside, *[one.command(place, ask) for one in part]]
-        replies = yield Each(commands, partial(_read, place, ask, aside, part, read))
+        replies = yield Each([*aside, *commands(place, part, ask)], partial(_read, place, ask, aside, part, read))
         found += replies[len(aside) :]
     return found
 

@@ -35,12 +35,13 @@ class Driver:
     read when they are waited for.
     """
 
+    _worker: _Worker | None = None
+    _lane: Lane | None = None
+    _begun: frozenset[_Sent] = frozenset()
+
     def __init__(self, client: Any) -> None:
         self._client = client
         self._exchange = _cluster_exchanges()[0] if is_cluster(client) else exchange
-        self._worker: _Worker | None = None
-        self._lane: Lane | None = None
-        self._begun: set[_Sent] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -88,10 +89,10 @@ class Driver:
                 return time.sleep(seconds)
             case Ahead(flow):
                 begun = self._begin(flow)
-                self._begun.add(begun)
+                self._begun |= {begun}
                 return begun
             case _Sent():
-                self._begun.discard(step)
+                self._begun -= {step}
                 return self.run(step.flow, step.first)
             case _UnderWay(result):
                 return result()
@@ -106,7 +107,8 @@ class Driver:
         except FOREIGN as error:
             reraise(error, self._client)
         finally:
-            _tell(commands, began)
+            if SERVER.isEnabledFor(DEBUG):
+                _tell(commands, began)
 
     def _begin(self, flow: Flow[Any]) -> _Sent:
         try:
@@ -230,7 +232,8 @@ class AsyncDriver:
             except FOREIGN as error:
                 reraise(error, self._client)
             finally:
-                _tell(commands, began)
+                if SERVER.isEnabledFor(DEBUG):
+                    _tell(commands, began)
 
 
 def _cluster_exchanges() -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -240,7 +243,7 @@ def _cluster_exchanges() -> tuple[Callable[..., Any], Callable[..., Any]]:
 
 
 def _tell(commands: list[Command], began: float) -> None:
-    if commands and SERVER.isEnabledFor(DEBUG):
+    if commands:
         milliseconds = 1000 * (time.perf_counter() - began)
         SERVER.debug("round trip of %d commands, the first %s, in %.1f ms", len(commands), commands[0][0], milliseconds)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ragknn._protocol.flows import Command
+from ragknn._protocol.templates import Packed
 
 try:
     import hiredis
@@ -21,7 +22,8 @@ def packed(connection: Any, commands: Sequence[Command]) -> list[bytes]:
     """
     if hiredis is None:
         return list(connection.pack_commands(commands))
-    return [b"".join(map(hiredis.pack_command, commands))]  # type: ignore[arg-type]  # its stubs know one argument
+    pack: Any = hiredis.pack_command  # its stubs know one argument
+    return [b"".join([one.wire if type(one) is Packed else pack(one) for one in commands])]
 
 
 def packer() -> Any:

@@ -76,7 +76,7 @@ def voting(
         questions = yield from posed(voter.retriever, asked, plan, vectors)
     else:
         check_wordless(options)
-        questions = near(index, vectors)  # type: ignore[arg-type]  # one of the two is given
+        questions = near(index.schema, vectors)  # type: ignore[arg-type]  # one of the two is given
     known = (voter.census, voter._with_vector) if voter.census and voter._with_vector else None
     counts = known or (yield from counting(voter))
     by_vector = plan.mode == "vector"

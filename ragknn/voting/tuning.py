@@ -210,7 +210,7 @@ def _tuning(
         excluded = [
             Excluded(frozenset([one.document_id]), "" if rules.count_duplicates else one.digest) for one in part
         ]
-        questions = near(index, np.stack([one.vector for one in part]))
+        questions = near(index.schema, np.stack([one.vector for one in part]))
         electorates += yield from poll(index._place(), questions, plan, largest, excluded)
         progress(len(electorates), len(stored))
     labels = [one.label for one in stored]
