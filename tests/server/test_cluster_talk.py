@@ -332,6 +332,20 @@ def hello(version):
     return {b"version": b"8.2.3", b"proto": 3, b"mode": b"cluster", b"modules": [module]}
 
 
+def test_a_module_that_counts_what_replicas_have_is_refused_where_there_are_some():
+    replica = b"id-r r:4@9 slave id-a:1 0 0 1 connected\n"
+    for version, is_refused in ((80000, True), (80205, True), (80206, False), (80400, False), (21005, False)):
+        talk = Answering()
+        talk.answers = {("HELLO",): [lambda name, version=version: hello(version)]}
+        assert talk.run([("HELLO",)]) == [{**hello(version), b"primaries": 3}]
+        talk.views = lambda name: replica + view_of(name)
+        if is_refused:
+            with pytest.raises(UnsupportedServer, match=r"search module 8\.2\.6 or later on a cluster with replicas"):
+                talk.run([("HELLO",)])
+        else:
+            assert talk.run([("HELLO",)]) == [{**hello(version), b"primaries": 3}]
+
+
 def test_all_nodes_are_greeted():
     talk = Answering()
     talk.answers = {("HELLO",): [lambda name: hello(80213)]}

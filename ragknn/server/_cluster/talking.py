@@ -23,7 +23,15 @@ from ragknn.errors import UnsupportedServer
 from ragknn.server._cluster.conversations import Answer, Conversation, Known, Map, NodeFailed, Renew, Say, Step
 from ragknn.server._cluster.routing import Kind, Unit, is_of_one_moment, next_stage, put_together, units_of
 from ragknn.server._cluster.scanning import Cursor
-from ragknn.server._cluster.views import ASK_PARTITIONS, ASK_VIEW, View, asks_all, partitions_of, read_view
+from ragknn.server._cluster.views import (
+    ASK_PARTITIONS,
+    ASK_VIEW,
+    View,
+    asks_all,
+    has_replicas,
+    partitions_of,
+    read_view,
+)
 from ragknn.server._retries import RETRIES, may_pass, pause_after
 
 # Seconds between attempts while a slot is being moved, of which a document is half on one node and half on another.
@@ -36,6 +44,9 @@ _SEARCHES = 6
 _MOMENTS = 50
 # Cursors of the search module that are remembered, with the node that has each; the oldest is forgotten.
 _MOST_CURSORS = 1_000
+
+# Versions of the search module whose FT.INFO sums up what primaries and replicas have: from the first, before the last.
+COUNTING_REPLICAS = ((8,), (8, 2, 6))
 
 _READING = frozenset({"FT.SEARCH", "FT.AGGREGATE", "FT.CURSOR", "FT.INFO", "FT.TAGVALS"})
 # In the words of the search module: it could not reach all of the cluster.
@@ -125,12 +136,12 @@ class Talk:
         """Return what the home says of itself, and how many primaries there are.
 
         Raises:
-            UnsupportedServer: their search modules are of several versions.
+            UnsupportedServer: their search modules are of several versions, or of one that counts wrong here.
         """
         while True:
             home = self._home()
             names = sorted(self._map.primaries(), key=lambda name: name != home)
-            answers, _ = yield Say([(name, [command]) for name in names])
+            answers, _ = yield Say([(name, [command, ASK_VIEW] if name == home else [command]) for name in names])
             pairs = list(zip(names, answers, strict=True))
             failed = next((pair for pair in pairs if isinstance(pair[1], Exception)), None)
             if failed is None:
@@ -146,6 +157,12 @@ class Talk:
             raise UnsupportedServer(
                 f"expected one version of the search module on all nodes of the cluster, got {found}: run the same on "
                 "each node"
+            )
+        search = parse_hello(replies[0]).search or ()
+        if COUNTING_REPLICAS[0] <= search < COUNTING_REPLICAS[1] and has_replicas(answers[0][-1]):
+            raise UnsupportedServer(
+                f"expected a search module {dotted(COUNTING_REPLICAS[1])} or later on a cluster with replicas, got "
+                f"{dotted(search)}, which counts what the replicas have as well: run Redis 8.2.3 or later on each node"
             )
         told = (b"primaries", len(names))
         return [*replies[0], *told] if isinstance(replies[0], list) else {**replies[0], told[0]: told[1]}

@@ -64,6 +64,12 @@ def read_view(replies: Mapping[str, Any]) -> View:
     return View(frozenset(owners.items()), tuple(leaving), trouble)
 
 
+def has_replicas(reply: Any) -> bool:
+    """Tell whether there are replicas, as a node answers to `ASK_VIEW`."""
+    lines = [] if isinstance(reply, Exception) else as_text(reply).removeprefix("txt:").splitlines()
+    return any("slave" in line.split()[2].split(",") for line in lines)
+
+
 def partitions_of(reply: Any) -> int:
     """Return how many parts the search module asks, as it answers to `ASK_PARTITIONS`; 0 if it does not tell."""
     if isinstance(reply, Exception):
