@@ -92,7 +92,7 @@ def parse_search(reply: Any, *, scored: bool = False) -> SearchReply:
             for one in parts.get(b"results", ())
             if b"id" in one  # a search that ran out of time before its first result sends one without key and fields
         ]
-        warnings = list(map(as_text, parts.get(b"warning", ())))
+        warnings = _told_missing(parts.get(b"warning", ()))
         return SearchReply(int(parts.get(b"total_results", len(rows))), rows, warnings, reports_timeouts=True)
     total, *rest = reply if len(reply) < 2 or isinstance(reply[1], bytes) else _as_bytes(reply)
     width = 3 if scored else 2
@@ -103,6 +103,15 @@ def parse_search(reply: Any, *, scored: bool = False) -> SearchReply:
         for key, values, score in zip(keys, rest[width - 1 :: width], scores, strict=True)
     ]
     return SearchReply(int(total), rows, (), reports_timeouts=False)
+
+
+# From 8.10 on, where the server allows less time than was asked for. It says for itself if that was not enough.
+_LESS_TIME = "effective timeout was capped"
+
+
+def _told_missing(warnings: Iterable[Any]) -> list[str]:
+    """Return those warnings of the server by which something may be missing."""
+    return [words for words in map(as_text, warnings) if _LESS_TIME not in words]
 
 
 def _score(result: Mapping[bytes, Any]) -> float | None:
@@ -154,7 +163,7 @@ def parse_aggregate(reply: Any) -> list[dict[str, str]]:
     checked(reply)
     if isinstance(reply, Mapping):
         parts = as_mapping(reply)
-        _refuse_incomplete([as_text(warning) for warning in parts.get("warning", ())])
+        _refuse_incomplete(_told_missing(parts.get("warning", ())))
         return [_texts(as_mapping(row)["extra_attributes"]) for row in parts.get("results", ())]
     return [_texts(row) for row in reply[1:]]
 

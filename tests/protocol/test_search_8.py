@@ -74,6 +74,18 @@ def test_whatever_the_server_warns_of_is_told_and_no_answer_with_it_counts_as_co
             parse(reply)
 
 
+def test_less_time_than_was_asked_for_is_no_reason_to_doubt_an_answer():
+    # test_foreground_timeout_limit.py: from 8.10 on, where searches have no threads of their own and ask for more than
+    # a minute; running out of that time is told beside it.
+    less = (
+        b"Query TIMEOUT exceeded the configured maximum (search-_max-foreground-timeout-limit) while search-workers is "
+        b"disabled; effective timeout was capped"
+    )
+    assert parse_search({**FOUND, b"warning": [less]}).warnings == []
+    assert parse_aggregate({**AGGREGATED, b"warning": [less]}) == [{"n": "0"}, {"n": "1"}]
+    assert parse_search({**FOUND, b"warning": [less, WARNINGS[0]]}).warnings == [WARNINGS[0].decode()]
+
+
 # ---- aggregations ----------------------------------------------------------------------------------------------
 
 # test_timeout.py: rows of RESP3 without an id; the total is that of the rows.
