@@ -23,7 +23,7 @@ import os
 import re
 import sys
 from contextlib import suppress
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 
 import hiredis
@@ -372,16 +372,28 @@ def _grouped(command: list[bytes], upper: list[bytes], rows: list[Any]) -> list[
     at = upper.index(b"GROUPBY")
     by = [name.removeprefix(b"@") for name in command[at + 2 : at + 2 + int(command[at + 1])]]
     counted = [command[place + 1] for place, word in enumerate(upper) if word == b"AS" and place > at]
+    lost = _not_brought(command, upper)
     groups: dict[tuple[Any, ...], dict[bytes, Any]] = {}
     for row in rows:
         values = row[b"extra_attributes"]
         group = groups.setdefault(tuple(values.get(name) for name in by), {**values, **dict.fromkeys(counted, 0)})
         for name in counted:
-            group[name] += int(float(values[name]))
+            group[name] += 0 if lost else int(float(values[name]))
     return [
         {b"extra_attributes": {name: str(value).encode() if name in counted else value for name, value in one.items()}}
         for one in groups.values()
     ]
+
+
+def _not_brought(command: list[bytes], upper: list[bytes]) -> bool:
+    """Whether what is counted does not come: the coordinator takes it for brought by a LOAD that names it otherwise."""
+    if b"LOAD" not in upper or b"COUNT_DISTINCT" not in upper:
+        return False
+    at = upper.index(b"LOAD") + 1
+    loaded = command[at + 1 : at + 1 + int(command[at])]
+    renamed = {name for name, following in pairwise(loaded) if following.upper() == b"AS"}
+    counted = command[upper.index(b"COUNT_DISTINCT") + 2]
+    return counted in renamed and loaded.count(counted) == 1
 
 
 # ---- the wire ------------------------------------------------------------------------------------------------------

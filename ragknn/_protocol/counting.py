@@ -101,7 +101,8 @@ def count_values(place: Place, field: str, among: Fragment) -> Flow[dict[Any, in
     if alias == ANY_FIELD:
         among = intersection(among, Fragment(f"(@{ANY_FIELD}:{{$there}})", {"there": has_field_tag(field)}))
     # Under its name in the hash, since by its name in queries the server hands numbers out with 12 digits.
-    loading = ("LOAD", "3", f"@{_in_hash(place, field)}", "AS", "stored", "FILTER", "exists(@stored)")
+    # Beside what is counted: a cluster's coordinator takes it for brought where it is what is counted, by another name.
+    loading = ("LOAD", "4", f"@{_in_hash(place, field)}", "AS", "stored", "@document_id", "FILTER", "exists(@stored)")
     splitting = ("APPLY", f"split(@stored, '{TAG_SEPARATOR}')", "AS", "value")
     grouping = ("GROUPBY", "1", "@value", "REDUCE", "COUNT_DISTINCT", "1", "@document_id", "AS", "n")
     command = (*_aggregating(place, among), *loading, *splitting, *grouping, "LIMIT", "0", str(MOST_VALUES))

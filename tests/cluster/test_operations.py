@@ -87,6 +87,7 @@ def test_an_index_from_its_making_to_its_end(faces, bed, name, left, embedder):
         assert len(list(index.passages())) == index.count()
         assert index.exists(["d3", "nobody", "d88"]) == [True, False, True]
         assert index.values("label") == dict.fromkeys(TOPICS, 30)
+        assert index.values("document_id") == {one.id: 1 for one in DOCUMENTS}
         assert index.value_range("year") == (2000, 2008)
         assert index.describe().passages == index.count()
         assert faces.call(list_indexes, alist_indexes, bed.url).count(name) == 1
