@@ -124,7 +124,7 @@ def index_name(client: redis.Redis) -> Iterator[str]:
 
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no time pass between attempts at a connection, in tests of what is said when nobody comes back."""
+    """Let no time pass between attempts at a connection, where nobody needs it to come back."""
     monkeypatch.setattr("ragknn.server._retries.FIRST_PAUSE", 0.0)
 
 

@@ -58,7 +58,7 @@ def complaint(result: CompletedProcess[str], code: int = 1) -> str:
     return line
 
 
-def test_index_search_info_list_delete_drop(ragknn_process, folder: Path, index_name: str):
+def test_index_search_info_list_delete_drop(ragknn, ragknn_process, folder: Path, index_name: str):
     [report] = rows(ragknn_process("index", index_name, "texts", "--model", MODEL, "--field", "year=numeric", "--json"))
     assert (report["added"], report["passages"], report["failed"]) == (3, 3, [])
 
@@ -71,13 +71,13 @@ def test_index_search_info_list_delete_drop(ragknn_process, folder: Path, index_
     assert nearest["metadata"] == {"year": 2024, "path": "bikes.md", "folder": ".", "suffix": ".md"}
     assert nearest["text"] == "A bicycle has two wheels and a chain."
 
-    [info] = rows(ragknn_process("info", index_name, "--json"))
+    [info] = rows(ragknn("info", index_name, "--json"))
     place = {"folder": "tag", "path": "tag", "suffix": "tag"}
     assert (info["documents"], info["embedder"], info["fields"]) == (3, MODEL, {"year": "numeric", **place})
-    assert index_name in {info["name"] for info in rows(ragknn_process("list", "--json"))}
+    assert index_name in {info["name"] for info in rows(ragknn("list", "--json"))}
     assert rows(ragknn_process("delete", index_name, "tea.txt", "nothing", "--json")) == [{"deleted": 1, "asked": 2}]
-    assert rows(ragknn_process("drop", index_name, "--yes", "--json")) == [{"dropped": index_name, "documents": 2}]
-    assert index_name not in {info["name"] for info in rows(ragknn_process("list", "--json"))}
+    assert rows(ragknn("drop", index_name, "--yes", "--json")) == [{"dropped": index_name, "documents": 2}]
+    assert index_name not in {info["name"] for info in rows(ragknn("list", "--json"))}
 
 
 def test_people_get_tables(ragknn, folder: Path, index_name: str):
@@ -135,8 +135,8 @@ def test_a_filter_that_is_no_json_object_is_wrong_usage(ragknn, where):
     assert "expected JSON" in result.stderr or "expected a JSON object" in result.stderr
 
 
-def test_queries_can_come_from_standard_input(ragknn_process, folder: Path, index_name: str):
-    ragknn_process("index", index_name, "texts", "--model", MODEL)
+def test_queries_can_come_from_standard_input(ragknn, ragknn_process, folder: Path, index_name: str):
+    ragknn("index", index_name, "texts", "--model", MODEL)
     answers = rows(ragknn_process("search", index_name, "-", "--json", "-k", "1", stdin="hot water\n\nflour\n"))
     assert [answer["query"] for answer in answers] == ["hot water", "flour"]
 
@@ -161,12 +161,12 @@ def test_broken_files_are_reported_and_the_others_indexed(ragknn, folder: Path, 
     assert "empty: empty.txt: the file is empty" in result.stdout
 
 
-def test_dropping_asks_first(ragknn_process, folder: Path, index_name: str):
-    ragknn_process("index", index_name, "texts", "--model", MODEL)
+def test_dropping_asks_first(ragknn, ragknn_process, folder: Path, index_name: str):
+    ragknn("index", index_name, "texts", "--model", MODEL)
     refused = ragknn_process("drop", index_name, stdin="n\n")
     assert refused.returncode == 1
     assert "3 documents?" in refused.stderr
-    assert rows(ragknn_process("info", index_name, "--json"))[0]["documents"] == 3
+    assert rows(ragknn("info", index_name, "--json"))[0]["documents"] == 3
 
 
 @pytest.fixture
@@ -186,14 +186,14 @@ def labelled(ragknn, tmp_path: Path, index_name: str) -> str:
     return index_name
 
 
-def test_classify_votes_and_explains(ragknn_process, labelled: str):
+def test_classify_votes_and_explains(ragknn, ragknn_process, labelled: str):
     two = "bread food\nticket travel\n"
     bread, ticket = rows(ragknn_process("classify", labelled, "-", "-k", "3", "--json", stdin=two))
     assert (bread["label"], ticket["label"]) == ("food", "travel")
     assert bread["shares"] == {"food": 1.0}
     assert bread["neighbors"][0]["document_id"] == "food-0"
     assert sum(neighbor["weight"] for neighbor in bread["neighbors"]) == pytest.approx(1)
-    explained = ragknn_process("classify", labelled, "-", "-k", "3", "--explain", stdin="bread food\n").stdout
+    explained = ragknn("classify", labelled, "-", "-k", "3", "--explain", stdin="bread food\n").stdout
     assert explained.startswith("food  food 100%  bread food")
     assert "food-0" in explained
 
@@ -269,6 +269,7 @@ def test_classify_and_tune_refuse_what_cannot_be(ragknn, labelled: str, folder: 
         (["list", "--url", "http://u:secret@h"], 1, "expected a URL like redis://localhost:6379"),
     ],
 )
+@pytest.mark.usefixtures("no_pauses")
 def test_wrong_input_is_one_line_and_an_exit_code(ragknn, folder: Path, args: list[str], code: int, words: str):
     line = complaint(ragknn(*args), code)
     assert words in line
@@ -325,6 +326,7 @@ def test_doctor_finds_this_machine_healthy(ragknn_process, redis_url: str):
     assert "ms" in checks["query timeout"]["found"]
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_doctor_names_what_is_wrong_and_exits_with_1(ragknn):
     result = ragknn("doctor", "--url", "redis://127.0.0.1:1", RAGKNN_MODEL="no/such-model")
     assert result.returncode == 1
@@ -364,7 +366,8 @@ def test_the_embedded_server_stays_between_commands(ragknn_process, folder: Path
 def test_every_command_has_help(ragknn_process):
     from ragknn.cli import COMMANDS, cli
 
+    shown = ragknn_process("--help").stdout
     for name, (line, _) in COMMANDS.items():
         assert cli.get_command(Context(cli), name).help, name
-        assert line in ragknn_process("--help").stdout
-    assert "Search passages by meaning" in ragknn_process("--help").stdout
+        assert line in shown
+    assert "Search passages by meaning" in shown

@@ -200,6 +200,7 @@ def shortened(value: str) -> str:
         for value, words in values.items()
     ],
 )
+@pytest.mark.usefixtures("no_pauses")
 def test_wrong_use_is_told_in_a_line(command, value, words, code, folder, redis_url, index):
     args = [index if part == "{index}" else part for part in command]
     result = run(*args, value, folder=folder, url=redis_url)

@@ -211,6 +211,7 @@ def test_many_tasks_make_one_document(redis_url, index_name, embedder):
     assert asyncio.run(work()) == (12, sorted(f"p{number}" for number in range(12)))
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_what_is_sent_again_after_a_cut_is_done_once_and_counted(faces, embedder, tmp_path):
     chance = random.Random(seed := random.randrange(10**6))
     print(f"seed {seed}")

@@ -124,6 +124,7 @@ def documents(n, text="text"):
     return [Document(id=f"d{one:04}", content=f"{text} {one}", embedding=[1.0, float(one)]) for one in range(n)]
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_after_the_server_died_the_next_call_works(tmp_path):
     with asyncio.Runner() as runner:
         with private_server(tmp_path, "--appendonly", "yes", "--appendfsync", "always") as url:

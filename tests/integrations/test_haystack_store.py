@@ -179,6 +179,7 @@ def test_before_something_is_written_the_store_is_empty_and_no_index_is_made(mak
     assert store.write_documents([Document(content="none"), APPLE]) == 2
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_nothing_connects_before_the_first_call():
     nowhere = "redis://localhost:1"
     store = RagKNNDocumentStore("later", url=nowhere)

@@ -432,6 +432,7 @@ def test_fifty_questions_at_once_are_answered_right_also_after_cancelled_ones(re
     asyncio.run(work())
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_a_server_that_is_gone_between_calls_is_told_of_and_the_next_call_works(redis_url, index_name, embedder):
     with proxy_before(redis_url) as proxy:
         store = RagKNNVectorStore(index_name, embedder, url=proxy.url)

@@ -134,6 +134,7 @@ def test_two_stores_that_make_one_index_at_once_both_fill_it(redis_url, index_na
 # ---- servers, loops, tasks -------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_a_server_that_dies_between_calls_is_an_error_and_the_next_call_works(tmp_path, index_name):
     door = f"unix://{tmp_path}/s.sock"
     store = RagKNNVectorStore(index_name, url=door, timeout=0.5)

@@ -234,6 +234,7 @@ def test_a_missing_index_is_told_and_found_as_soon_as_it_is_there(redis_url, ind
     assert [hit["id"] for hit in second["results"]] == ["anew/letter 0#0"]
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_a_redis_that_was_started_again_answers_the_next_call(tmp_path):
     kept = ("--appendonly", "yes", "--appendfsync", "always")
 

@@ -108,6 +108,7 @@ def test_texts_and_ids_are_in_spans_only_when_they_are_wanted(faces, url, record
     assert json.loads(by_words.attributes["gen_ai.retrieval.documents"])[0]["score"] > 0
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_what_goes_wrong_ends_the_spans_with_its_kind_and_nothing_of_its_words(faces, tmp_path, recorder):
     class Strict(HashingEmbedder):
         def embed_queries(self, texts):

@@ -174,6 +174,7 @@ def test_a_connection_that_breaks_under_what_was_sent_is_tried_again(redis_url, 
             run(mine, flow(mine.client_id()))
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_a_server_that_cannot_be_reached_is_told_when_commands_are_begun(tmp_path):
     def flow():
         yield (yield Ahead(asking(("PING",))))

@@ -40,6 +40,7 @@ def add_vectors(indexer, policy):
 
 @pytest.mark.parametrize("add", [add_documents, add_vectors])
 @pytest.mark.parametrize("policy", ["replace", "skip", "fail"])
+@pytest.mark.usefixtures("no_pauses")
 def test_what_was_stored_by_a_call_that_was_cut_counts_as_added(faces, server, proxy, add, policy):
     chance = random.Random(seed := random.randrange(10**6))
     print(f"seed {seed}")
@@ -66,6 +67,7 @@ def test_what_was_stored_by_a_call_that_was_cut_counts_as_added(faces, server, p
             assert (policy == "fail") == bool(add(indexer, policy).failed)
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_what_was_there_before_a_call_that_was_cut_is_left_as_it_is(faces, server, proxy):
     chance = random.Random(seed := random.randrange(10**6))
     print(f"seed {seed}")

@@ -31,6 +31,7 @@ def proxy(server):
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
+@pytest.mark.usefixtures("no_pauses")
 def test_what_is_read_is_whole_or_an_error_wherever_the_connection_is_cut(
     faces, proxy, protocol, tmp_path, monkeypatch
 ):
@@ -54,6 +55,7 @@ def test_what_is_read_is_whole_or_an_error_wherever_the_connection_is_cut(
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
+@pytest.mark.usefixtures("no_pauses")
 def test_a_cursor_is_not_read_on_after_a_cut(faces, proxy, protocol, monkeypatch):
     monkeypatch.setenv("RAGKNN_PROTOCOL", str(protocol))
     with faces.index(FLAT, url=proxy.url) as index:
@@ -73,6 +75,7 @@ def test_a_cursor_is_not_read_on_after_a_cut(faces, proxy, protocol, monkeypatch
         assert proxy.has_cut
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_a_deletion_that_was_cut_counts_right_or_raises_and_can_be_repeated(faces, server, proxy):
     chance = random.Random(seed := random.randrange(10**6))
     print(f"seed {seed}")

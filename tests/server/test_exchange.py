@@ -117,6 +117,7 @@ def test_a_connection_that_breaks_is_tried_again_from_the_first_command(drive, r
     assert seen.count(0) == 2
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_a_server_that_is_away_is_said_to_be(tmp_path):
     with pytest.raises(ConnectionFailed, match="expected Redis at"):
         run(connect(f"unix://{tmp_path}/none.sock", timeout=1, protocol=3), asking(("PING",)))

@@ -188,6 +188,7 @@ def descriptors():
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts by /proc")
+@pytest.mark.usefixtures("no_pauses")
 def test_what_is_opened_and_closed_leaves_no_descriptor(faces, filled, index_name, embedder):
     def use(number):
         with faces.index(index_name, url=filled, embedder=embedder) as index:

@@ -86,6 +86,7 @@ def test_a_client_shows_its_certificate(faces, set_up):
         index.drop()
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_a_certificate_of_a_client_that_is_missing_or_unknown_is_told(faces, set_up):
     for shown in ({}, keys(set_up.stranger)):
         told = refused(faces, url_of(set_up.for_clients, ssl_ca_certs=set_up.authority, **shown))
@@ -105,6 +106,7 @@ def test_a_certificate_for_another_host_is_told_and_can_be_taken(faces, set_up):
         index.drop()
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_a_file_that_is_not_there_is_told(faces, set_up):
     told = refused(faces, url_of(set_up.open_to_all, ssl_ca_certs="nowhere.pem"))
     assert "see that the files are there which its options ssl_ca_certs" in told

@@ -196,6 +196,7 @@ def plain_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("face", ["sync", "async"])
+@pytest.mark.usefixtures("no_pauses")
 def test_tls_on_one_side_only_is_named_as_the_cause(face, tls_port, plain_port):
     with pytest.raises(ConnectionFailed, match="if the port speaks TLS, use rediss:// in place of redis://"):
         ask(face, f"redis://127.0.0.1:{tls_port}")
