@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragknn.server._cluster.scanning import Cursor
-from ragknn.server._cluster.views import View, partitions_of, read_view
+from ragknn.server._cluster.views import View, read_asked, read_view
 
 NAMES = ["127.0.0.1:7000", "127.0.0.1:7001", "127.0.0.1:7002"]
 PART = 3  # keys that a node shows at a time
@@ -116,6 +116,28 @@ def test_trouble_is_noticed(one, two, trouble):
     assert bool(trouble) == bool(found)
 
 
-def test_partitions():
-    assert partitions_of({b"num_partitions": 3}) == partitions_of([b"num_partitions", 3]) == 3
-    assert partitions_of(OSError("no")) == 0
+def test_whom_the_module_asks_is_read():
+    own = View(frozenset({("a", ("0-98", "99")), ("b", ("100-199",)), ("c", ())}), (), "")
+    for about, is_as, times in (
+        ({b"num_partitions": 3, b"slots": [part("a", 0, 98), part("a", 99, 99), part("b", 100, 199)]}, True, (2, 3)),
+        ({b"num_partitions": 2, b"slots": [part("a", 0, 99), part("b", 100, 199)]}, False, (2, 2)),
+        ({b"num_partitions": 0, b"slots": None}, False, (2, 0)),
+        ({b"num_partitions": 3, b"shards": [shard("a"), shard("b"), shard("c")]}, True, (3, 3)),
+        ({b"num_partitions": 2, b"shards": [shard("a"), shard("c")]}, False, (2, 2)),
+        ({b"num_partitions": 4}, True, (2, 4)),
+    ):
+        asked = read_asked(about)
+        assert (asked.is_as(own), asked.times(own)) == (is_as, times)
+    assert read_asked({b"num_partitions": 0}).is_as(View(frozenset({("a", ("0-99",)), ("c", ())}), (), ""))
+    assert read_asked(OSError("no")) is None
+
+
+def part(node, first, last):
+    """A range of slots with its nodes, as a module before 8.4 tells of it."""
+    nodes = [{b"id": one, b"role": role} for one, role in ((node.encode(), b"master self"), (b"r", b"slave "))]
+    return {b"start": first, b"end": last, b"nodes": nodes}
+
+
+def shard(node):
+    """A node that a later one asks."""
+    return {b"slots": [], b"id": node.encode(), b"host": b"", b"port": 1}

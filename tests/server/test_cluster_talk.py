@@ -255,10 +255,12 @@ def shards_of(*names):
 
 def ranges_of(*names):
     """What an earlier one says, with a replica of each; or where nothing was searched yet."""
-    slots = [
-        {b"start": 0, b"end": 1, b"nodes": [{b"id": f"id-{name}".encode(), b"role": b"master self"}, REPLICA]}
-        for name in names
-    ]
+    bounds = dict(zip(NODES, ((0, 5_461), (5_462, 10_922), (10_923, 16_383)), strict=True))
+    slots = []
+    for name in names:
+        first, last = bounds.get(name, bounds["c:3"])
+        nodes = [{b"id": f"id-{name}".encode(), b"role": b"master self"}, REPLICA]
+        slots.append({b"start": first, b"end": last, b"nodes": nodes})
     return {b"num_partitions": len(names), b"hash_func": b"CRC16", b"num_slots": 16384, b"slots": slots or None}
 
 
@@ -278,6 +280,30 @@ def test_a_search_counts_once_the_module_asks_the_nodes_that_have_the_slots(told
         talk.known.home = "b:2"
         talk.run([SEARCH])
         assert talk.said[-1].parcels == [("b:2", [ASK_PARTITIONS, SEARCH, ASK_VIEW])]
+
+
+def test_a_module_that_will_count_twice_once_it_has_noticed_is_refused():
+    talk = Answering()
+    talk.slots.patience = 60
+    talk.views = lambda name: view_of(name, ranges=("0-99 101-5461", "100 5462-10922", "10923-16383"))
+    noticed = ranges_of(*NODES)
+    noticed[b"slots"][:1] = [
+        {**noticed[b"slots"][0], b"start": first, b"end": last} for first, last in ((0, 99), (101, 5461))
+    ]
+    noticed[b"slots"].append({**noticed[b"slots"][2], b"start": 100, b"end": 100})
+    talk.partitions = [ranges_of(*NODES), ranges_of(*NODES), {**noticed, b"num_partitions": 5}]
+    talk.answers = {SEARCH: [found("k1")]}
+    with pytest.raises(UnsupportedServer, match="asks each of its 3 nodes once, got one that asks 5 times"):
+        talk.run([SEARCH])
+    assert len(talk.said) == 4
+
+
+def test_a_node_without_slots_may_be_asked_too():
+    talk = Answering()
+    talk.slots.patience = 0
+    talk.partitions = [shards_of(*NODES, "d:4")]
+    talk.answers = {SEARCH: [found("k1")]}
+    assert talk.run([SEARCH]) == [found("k1")]
 
 
 def test_a_module_that_asks_other_nodes_for_long_gives_no_answer():

@@ -23,15 +23,7 @@ from ragknn.errors import UnsupportedServer
 from ragknn.server._cluster.conversations import Answer, Conversation, Known, Map, NodeFailed, Renew, Say, Step
 from ragknn.server._cluster.routing import Kind, Unit, is_of_one_moment, next_stage, put_together, units_of
 from ragknn.server._cluster.scanning import Cursor
-from ragknn.server._cluster.views import (
-    ASK_PARTITIONS,
-    ASK_VIEW,
-    View,
-    asks_all,
-    has_replicas,
-    partitions_of,
-    read_view,
-)
+from ragknn.server._cluster.views import ASK_PARTITIONS, ASK_VIEW, View, has_replicas, read_asked, read_view
 from ragknn.server._retries import RETRIES, may_pass, pause_after
 
 # Seconds between attempts while a slot is being moved, of which a document is half on one node and half on another.
@@ -292,10 +284,12 @@ class Talk:
             yield Renew()
             return [unit for unit in units if _is_search(unit) or unit in left]
         if partitions and view.is_as(before):
-            self._check_partitions(view, partitions[0])
-            if not asks_all(partitions[0], view):
+            asked = read_asked(partitions[0])
+            if asked is not None and not asked.is_as(view):
                 yield from self._wait_for_notice(home, units)
                 return [unit for unit in units if _is_search(unit) or unit in left]
+            if asked is not None:
+                _check_times(*asked.times(view))
             known.whole, known.whole_at = view, home
         is_sure = view.is_as(before) and (
             not view.leaving or (view.leaving == departing and (yield from self._counted(departing)) == counted)
@@ -334,15 +328,6 @@ class Talk:
             commands.setdefault(name, []).append(("CLUSTER", "COUNTKEYSINSLOT", slot))
         answers, _ = yield Say(list(commands.items()))
         return [None if isinstance(one, Exception) else one for one in answers]
-
-    def _check_partitions(self, view: View, reply: Any) -> None:
-        primaries = sum(bool(slots) for _, slots in view.owners)
-        if (partitions := partitions_of(reply)) > primaries:
-            raise UnsupportedServer(
-                f"expected a cluster whose search asks each of its {primaries} nodes once, got one that asks "
-                f"{partitions} times, and counts passages twice: search modules before 8.4 do so where the slots of a "
-                "node are not in one range; move slots until each node has one range, or run Redis 8.4 or later"
-            )
 
     def _wait_for_notice(self, home: str, units: Sequence[Unit]) -> Generator[Step, Any, None]:
         """Wait until the search module has looked again whose the slots are."""
@@ -438,6 +423,15 @@ def _is_search(unit: Unit) -> bool:
 
 def _is_unreached(reply: Any) -> bool:
     return isinstance(reply, Exception) and any(words in str(reply).lower() for words in _UNREACHED)
+
+
+def _check_times(nodes: int, times: int) -> None:
+    if times > nodes:
+        raise UnsupportedServer(
+            f"expected a cluster whose search asks each of its {nodes} nodes once, got one that asks {times} times, "
+            "and counts passages twice: search modules before 8.4 do so where the slots of a node are not in one "
+            "range; move slots until each node has one, or run Redis 8.4 or later"
+        )
 
 
 def _is_starting(reply: Any) -> bool:

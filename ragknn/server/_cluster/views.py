@@ -70,25 +70,50 @@ def has_replicas(reply: Any) -> bool:
     return any("slave" in line.split()[2].split(",") for line in lines)
 
 
-def partitions_of(reply: Any) -> int:
-    """Return how many parts the search module asks, as it answers to `ASK_PARTITIONS`; 0 if it does not tell."""
-    if isinstance(reply, Exception):
-        return 0
-    return int(as_mapping(reply).get("num_partitions", 0))
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Whom the search module asks, as it answers to `ASK_PARTITIONS`; it looks for them once a second.
 
+    Before it is searched for the first time it asks nobody, and where one node has all slots it never does.
 
-def asks_all(reply: Any, view: View) -> bool:
-    """Tell whether the search module asks those nodes that have slots, as it answers to `ASK_PARTITIONS`.
-
-    It looks for them once a second. Before it is searched for the first time it asks none, and where one node has all
-    slots it never does. What it does not tell is trusted.
+    Attributes:
+        parts: how many.
+        nodes: id of the node for each, where that is told.
+        ranges: its slots; modules from 8.4 on, which ask each node once, are not asked for them.
     """
+
+    parts: int
+    nodes: tuple[str, ...] = ()
+    ranges: tuple[str, ...] = ()
+
+    def is_as(self, view: View) -> bool:
+        """Whether it asks all nodes that have slots, and as often as a later look in this view would find."""
+        if not self.nodes:
+            return self.parts > 0 or len(view.holders) == 1
+        if self.ranges:
+            return {*zip(self.nodes, self.ranges, strict=True)} == {
+                (node, one) for node, own in view.owners for one in own
+            }
+        return view.holders <= {*self.nodes}
+
+    def times(self, view: View) -> tuple[int, int]:
+        """Return how many nodes it asks, and how often in all."""
+        return len({*self.nodes}) or len(view.holders), len(self.nodes) or self.parts
+
+
+def read_asked(reply: Any) -> Asked | None:
+    """Read the answer to `ASK_PARTITIONS`; None where there is none."""
     if isinstance(reply, Exception):
-        return True
+        return None
     about = as_mapping(reply)
-    parts = [as_mapping(one) for one in about.get("shards") or about.get("slots") or ()]  # the latter before 8.4
-    nodes = [node for part in parts for node in (map(as_mapping, part["nodes"]) if "nodes" in part else [part])]
-    asked = {as_text(node["id"]) for node in nodes if as_text(node.get("role", "master")).startswith("master")}
-    if not asked and (partitions_of(reply) or len(view.holders) == 1):
-        return True
-    return asked == view.holders
+    parts = int(about.get("num_partitions", 0))
+    if shards := about.get("shards"):
+        return Asked(parts, tuple(as_text(as_mapping(one)["id"]) for one in shards))
+    nodes, ranges = [], []
+    for part in map(as_mapping, about.get("slots") or ()):  # before 8.4
+        first, last = int(part["start"]), int(part["end"])
+        for node in map(as_mapping, part["nodes"]):
+            if as_text(node["role"]).startswith("master"):
+                nodes.append(as_text(node["id"]))
+                ranges.append(f"{first}-{last}" if last > first else str(first))
+    return Asked(parts, tuple(nodes), tuple(ranges))
