@@ -58,7 +58,7 @@ def checked(reply: Any) -> Any:
 def _advice(reply: Exception) -> str:
     words = str(reply)
     # By the words, because redis-py takes the code (NOPERM, OOM, READONLY) off.
-    if "no permissions" in words.lower():
+    if "no permissions" in words.lower() or "required permissions" in words:  # the latter are those of the module
         return "; give the user the commands and keys that it names, as `ragknn acl` prints them"
     if "maxmemory" in words:
         return "; raise the server's maxmemory, or delete what is not needed"

@@ -257,6 +257,7 @@ GIVE_RIGHTS = "; give the user the commands and keys that it names, as `ragknn a
         ),
         (redis.exceptions.NoPermissionError("User x has no permissions to run the 'ft.search' command"), GIVE_RIGHTS),
         (redis.exceptions.NoPermissionError("No permissions to access a key"), GIVE_RIGHTS),
+        (redis.ResponseError("User does not have the required permissions to query the index"), GIVE_RIGHTS),
         (
             redis.ReadOnlyError("You can't write against a read only replica."),
             "; connect to the primary, not to a replica",
