@@ -211,6 +211,14 @@ def in_resp2(value):
     return str(value).encode() if isinstance(value, float) else value
 
 
+def test_what_a_coordinator_says_of_an_index_is_read():
+    # info_command.c: sums over the nodes, means of shares, and the largest of their numbers of changes; no time.
+    merged = {name: value for name, value in INFO.items() if name != b"total_indexing_time"}
+    info = parse_info({**merged, b"num_docs": 9, b"max_doc_id": 4, b"indexing": 2, b"percent_indexed": 0.75})
+    assert (info.passages, info.last_number, info.building, info.percent_indexed) == (9, 4, True, 0.75)
+    assert (info.milliseconds, info.memory_bytes) == (0, 1.5 * 2**20)
+
+
 @pytest.mark.parametrize("form", [lambda reply: reply, in_resp2], ids=["RESP3", "RESP2"])
 def test_what_it_says_of_an_index_is_read_over_either_protocol(form):
     info = parse_info(form(INFO))

@@ -199,8 +199,10 @@ def test_while_keys_leave_a_slot_no_search_counts_as_complete():
         {"views": lambda name: redis.ConnectionError("closed") if name == "c:3" else view_of(name)},
         {"views": lambda name: view_of(name, flags=",fail?")},
         {"answers": {SEARCH: [redis.ResponseError("Could not send query to cluster")]}},
+        {"answers": {SEARCH: [redis.ResponseError("no responses received")]}},
+        {"answers": {SEARCH: [redis.ResponseError("Could not perform query")]}},
     ],
-    ids=["gone", "failing", "not reached"],
+    ids=["gone", "failing", "not reached", "none has answered", "none has tags"],
 )
 def test_a_node_that_is_missing_gives_no_answer(trouble):
     talk = Answering()
@@ -208,6 +210,14 @@ def test_a_node_that_is_missing_gives_no_answer(trouble):
     vars(talk).update(trouble)
     with pytest.raises(NodeFailed):
         talk.run([SEARCH])
+
+
+def test_an_index_that_no_node_is_told_of_is_not_made():
+    talk = Answering()
+    making = ("FT.CREATE", "ragknn:doc:v1")
+    talk.answers = {making: [redis.ResponseError("Could not distribute command")]}
+    with pytest.raises(NodeFailed):
+        talk.run([making])
 
 
 def test_searches_of_one_moment_are_made_until_nothing_comes_between():

@@ -42,7 +42,10 @@ COUNTING_REPLICAS = ((8,), (8, 2, 6))
 
 _READING = frozenset({"FT.SEARCH", "FT.AGGREGATE", "FT.CURSOR", "FT.INFO", "FT.TAGVALS"})
 # In the words of the search module: it could not reach all of the cluster.
-_UNREACHED = ("could not send query", "uninitialized cluster", "cluster is down", "clusterdown")
+_UNREACHED = (
+    *("could not send query", "could not distribute command", "could not perform query", "no responses received"),
+    *("uninitialized cluster", "cluster is down", "clusterdown"),
+)
 
 _UNSURE = (
     "passages were being moved between the nodes of the cluster while they were searched, so that one may be missing"
