@@ -22,6 +22,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from itertools import count, pairwise
 from typing import Any
@@ -449,6 +450,7 @@ class Connection:
     def __init__(self, shards: Shards, coordinator: Coordinator, port: int) -> None:
         self._shards, self._coordinator, self._port = shards, coordinator, port
         self._left = b""  # of what the node has sent
+        self._user = b"default"
 
     async def run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer commands until one side closes."""
@@ -481,6 +483,7 @@ class Connection:
         for command in [*commands, None]:
             own = None if command is None else self._own(command)
             if command is not None and own is None:
+                self._note_login(command)
                 passed.append(tuple(command))
                 continue
             if passed:
@@ -495,11 +498,11 @@ class Connection:
     def _own(self, command: list[bytes]) -> Any:
         name = command[0].upper()
         if name.startswith((b"FT.", b"SEARCH.")) and name != b"FT.CONFIG":
-            return self._coordinator.reply(command)
+            return self._permitted(command, self._coordinator.reply)
         if name == b"STANDIN":
             return self._switch(command[1].upper(), command[2] == b"yes")
         if [one.upper() for one in command] == [b"COMMAND", b"INFO", b"FT.SEARCH"]:
-            return self._about_search()
+            return self._permitted(command, self._about_search)
         if command == [b"HELLO"] and self._port == self._shards.first and b"OTHER" in self._shards.surprises:
             return self._hello_of_another_version()
         return None
@@ -509,7 +512,22 @@ class Connection:
         modules = [{**one, b"ver": one[b"ver"] + 1} for one in reply[b"modules"]]
         return {**reply, b"modules": modules}
 
-    async def _about_search(self) -> Any:
+    def _note_login(self, command: list[bytes]) -> None:
+        upper = [one.upper() for one in command]
+        if upper[0] == b"AUTH":
+            self._user = command[1] if len(command) > 2 else b"default"
+        elif upper[0] == b"HELLO" and b"AUTH" in upper:
+            self._user = command[upper.index(b"AUTH") + 1]
+
+    async def _permitted(self, command: list[bytes], answer: Callable[[list[bytes]], Awaitable[Any]]) -> Any:
+        """Return the answer, or that the user may not ask for it: who asks all nodes in its place may do everything."""
+        if self._user != b"default":
+            told = await self._shards.ask(self._port, (b"ACL", b"DRYRUN", self._user, *command))
+            if isinstance(told, bytes) and told != b"OK":
+                return hiredis.ReplyError(f"NOPERM {told.decode()}")
+        return await answer(command)
+
+    async def _about_search(self, _: list[bytes]) -> Any:
         return [[b"FT.SEARCH", -1, [b"readonly", b"module"], 0, 0, -1, [b"@read", b"@search"], [], [], []]]
 
     async def _switch(self, what: bytes, is_on: bool) -> bytes:

@@ -1,4 +1,4 @@
-"""Tests on a cluster. Those of what fails take a minute, and run where they are named: `make cluster`."""
+"""Tests on a cluster. Some take a minute, and run where they are named: `make cluster`."""
 
 from itertools import count
 from pathlib import Path
@@ -6,13 +6,15 @@ from pathlib import Path
 import pytest
 from clusters import PRIMARIES, Beds, running_cluster
 
+NAMED_ONLY = {"test_faults.py", "test_everything.py"}
+
 _numbers = count()
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Leave out what fails, unless this folder is named."""
+    """Leave out what takes long, unless this folder is named."""
     named = (Path(argument.partition("::")[0]).parts for argument in config.args)
-    return (collection_path.name == "test_faults.py" and not any("cluster" in parts for parts in named)) or None
+    return (collection_path.name in NAMED_ONLY and not any("cluster" in parts for parts in named)) or None
 
 
 @pytest.fixture(scope="session")

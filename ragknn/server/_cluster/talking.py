@@ -202,7 +202,9 @@ class Talk:
                 continue
             at = 0
             for unit in units:
-                at += id(unit) in self._asked
+                if id(unit) in self._asked:
+                    _check_allowed(name, [answer[at]])
+                    at += 1
                 own = answer[at : at + len(unit.commands)]
                 at += len(unit.commands)
                 obstacle = next(
@@ -271,6 +273,7 @@ class Talk:
             return left
         [*own, view_of_home] = answer
         partitions, own = own[: len(told)], own[len(told) :]
+        _check_allowed(home, partitions)
         seen = {name: one if isinstance(one, Exception) else one[0] for name, one in zip(others, views, strict=True)}
         view = known.view = _view_of({home: view_of_home, **seen})
         refused = next((one for one in own if _is_unreached(one)), None)
@@ -330,6 +333,9 @@ class Talk:
         for name, slot in departing:
             commands.setdefault(name, []).append(("CLUSTER", "COUNTKEYSINSLOT", slot))
         answers, _ = yield Say(list(commands.items()))
+        for name, answer in zip(commands, answers, strict=True):
+            if not isinstance(answer, Exception):
+                _check_allowed(name, answer)
         return [None if isinstance(one, Exception) else one for one in answers]
 
     def _wait_for_notice(self, home: str, units: Sequence[Unit]) -> Generator[Step, Any, None]:
@@ -411,9 +417,15 @@ def _host_of(name: str) -> str:
 def _view_of(replies: Mapping[str, Any]) -> View:
     """Return how the primaries see the cluster; raise it where one of them does not tell this user."""
     for name, reply in replies.items():
+        _check_allowed(name, [reply])
+    return read_view(replies)
+
+
+def _check_allowed(name: str, replies: Sequence[Any]) -> None:
+    """Raise that this user may not ask a node what is asked of it to know whether an answer is whole."""
+    for reply in replies:
         if isinstance(reply, NoPermissionError):
             raise NodeFailed(name, reply)
-    return read_view(replies)
 
 
 def _is_of_search(unit: Unit) -> bool:
