@@ -55,6 +55,7 @@ class Shards:
         self._shadows = {server: shadow for _, server, shadow in nodes}
         self.surprises: set[bytes] = set()
         self._topology: dict[int, Any] = {}
+        self.begun: set[int] = set()  # servers that have asked the others at least once
         self._idle: dict[int, list[tuple[Any, Any, Any]]] = {}
 
     async def ask(self, port: int, command: tuple[bytes, ...]) -> Any:
@@ -120,6 +121,7 @@ class Shards:
 
     async def on_all(self, server: int, command: list[bytes]) -> list[Any]:
         """Return what the servers answer to an FT.* command, as often as they are asked."""
+        self.begun.add(server)
         owners = await self.owners(server)
         answers = await asyncio.gather(*(self.search(one, command) for one in owners), return_exceptions=True)
         replies = []
@@ -245,15 +247,16 @@ class Coordinator:
                 ],
             }
             for start, end, *nodes in await self._shards.topology(self._port)
+            if self._port in self._shards.begun
         ]
         about = {b"num_partitions": len(ranges), b"cluster_type": b"redis_oss"}
         if b"DUPLICATES" in self._shards.surprises:
-            return {**about, b"hash_func": b"CRC16", b"num_slots": 16384, b"slots": ranges}
+            return {**about, b"hash_func": b"CRC16", b"num_slots": 16384, b"slots": ranges or None}
         owners: dict[bytes, Any] = {}
         for one in ranges:
             owner = {key: one[b"nodes"][0][key] for key in (b"id", b"host", b"port")}
             owners.setdefault(owner[b"id"], {b"slots": [], **owner})[b"slots"] += [one[b"start"], one[b"end"]]
-        return {**about, b"num_partitions": len(owners), b"shards": list(owners.values())}
+        return {**about, b"num_partitions": len(owners), b"shards": list(owners.values()) or None}
 
     async def _info(self, command: list[bytes]) -> Any:
         replies = await self._shards.on_all(self._port, command)

@@ -316,6 +316,16 @@ def test_a_node_without_slots_may_be_asked_too():
     assert talk.run([SEARCH]) == [found("k1")]
 
 
+def test_an_index_that_is_not_there_is_none_though_the_module_has_asked_nobody_yet():
+    talk = Answering()
+    talk.slots.patience = 0
+    talk.partitions = [ranges_of(), ranges_of(), ranges_of(*NODES)]
+    talk.answers = {SEARCH: [gone := redis.ResponseError("ragknn:doc: no such index"), gone, found("k1")]}
+    assert talk.run([SEARCH]) == [gone]
+    assert talk.run([SEARCH]) == [gone]
+    assert talk.run([SEARCH]) == [found("k1")]
+
+
 def test_a_module_that_asks_other_nodes_for_long_gives_no_answer():
     talk = Answering()
     talk.slots.patience = 0

@@ -289,7 +289,8 @@ class Talk:
             yield from self._fail(home, reason)
             yield Renew()
             return [unit for unit in units if _is_search(unit) or unit in left]
-        if partitions and view.is_as(before):
+        # What is refused, such as an index that is not there, is refused by the home itself, which then asks nobody.
+        if partitions and view.is_as(before) and any(_has_answer(unit, replies) for unit in done):
             asked = read_asked(partitions[0])
             if asked is not None and not asked.is_as(view):
                 yield from self._wait_for_notice(home, units)
@@ -434,6 +435,10 @@ def _is_of_search(unit: Unit) -> bool:
 
 def _is_search(unit: Unit) -> bool:
     return unit.slot is None and unit.commands[0][0] in _READING
+
+
+def _has_answer(unit: Unit, replies: Sequence[Any]) -> bool:
+    return _is_search(unit) and not all(isinstance(replies[position], Exception) for position in unit.positions)
 
 
 def _is_unreached(reply: Any) -> bool:
