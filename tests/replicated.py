@@ -104,7 +104,7 @@ class Replicated:
         sentinel.execute_command("SENTINEL", "MONITOR", SERVICE, "127.0.0.1", port, 1)
 
     def wait_until_in_step(self) -> None:
-        """Wait until all servers have what the primary has."""
+        """Wait until all servers have what the primary has, and can find it."""
         primary = self.client(self.primary)
         for port in self.servers:
             wait_until(
@@ -113,6 +113,14 @@ class Replicated:
                     >= primary.info("replication")["master_repl_offset"]
                 )
             )
+            wait_until(lambda port=port: self.finds_all(port))
+
+    def finds_all(self, port: int) -> bool:
+        """Tell whether a server has all that it stores in its search indexes."""
+        client = self.client(port)
+        told = [client.execute_command("FT.INFO", name) for name in client.execute_command("FT._LIST")]
+        infos = [one if isinstance(one, dict) else dict(zip(one[::2], one[1::2], strict=True)) for one in told]
+        return all(int(info["indexing"]) == 0 for info in infos)
 
 
 @contextmanager

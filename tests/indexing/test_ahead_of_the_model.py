@@ -300,13 +300,22 @@ INTERRUPTED = """
     import signal, sys, threading
     from ragknn import Document, HashingEmbedder, Index, Indexer, Splitter
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which the jobs of a shell without a terminal ignore
+    interrupted = threading.Event()
     url, name = sys.argv[1:]
 
+    def interrupt(*_):
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)  # which the jobs of a shell without a terminal ignore
+
     class Slow(HashingEmbedder):
+        calls = 0
+
         def embed_documents(self, texts):
+            self.calls += 1
             print("embedding", flush=True)
-            threading.Event().wait(0.05)
+            interrupted.wait(0.05 if self.calls < 4 else 30)
             return super().embed_documents(texts)
 
     with Index(name, url=url, embedder=Slow(16)) as index:
