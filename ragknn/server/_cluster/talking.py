@@ -23,7 +23,7 @@ from ragknn.errors import UnsupportedServer
 from ragknn.server._cluster.conversations import Answer, Conversation, Known, Map, NodeFailed, Renew, Say, Step
 from ragknn.server._cluster.routing import Kind, Unit, is_of_one_moment, next_stage, put_together, units_of
 from ragknn.server._cluster.scanning import Cursor
-from ragknn.server._cluster.views import ASK_PARTITIONS, ASK_VIEW, View, has_replicas, read_asked, read_view
+from ragknn.server._cluster.views import ASK_PARTITIONS, ASK_VIEW, Asked, View, has_replicas, read_asked, read_view
 from ragknn.server._retries import RETRIES, may_pass, pause_after
 
 # Seconds between attempts while a slot is being moved, of which a document is half on one node and half on another.
@@ -295,19 +295,13 @@ class Talk:
             if asked is not None and not asked.is_as(view):
                 yield from self._wait_for_notice(home, units)
                 return [unit for unit in units if _is_search(unit) or unit in left]
-            if asked is not None:
-                _check_times(*asked.times(view))
+            _check_times(asked, view)
             known.whole, known.whole_at = view, home
         is_sure = view.is_as(before) and (
             not view.leaving or (view.leaving == departing and (yield from self._counted(departing)) == counted)
         )
         self._remember_cursors(home, done, replies, view)
-        late = [unit for unit in done if _may_be_late(unit, seconds)]
-        if len(units) == 1 and late:
-            self._warn(home, late[0], replies, _LATE)
-        else:
-            self._alone.update(map(id, late))
-            left += late
+        left += self._note_late(home, units, [unit for unit in done if _may_be_late(unit, seconds)], replies)
         unsure = [unit for unit in done if _is_search(unit) and not (is_sure and self._is_whole(unit, replies, view))]
         if not unsure:
             return left
@@ -318,6 +312,14 @@ class Talk:
         for unit in unsure:
             self._warn(home, unit, replies, _UNSURE)
         return left
+
+    def _note_late(self, home: str, units: Sequence[Unit], late: list[Unit], replies: list[Any]) -> list[Unit]:
+        """Warn of a search that may have run out of time; return those that were not alone, which are to be."""
+        if len(units) == 1 and late:
+            self._warn(home, late[0], replies, _LATE)
+            return []
+        self._alone.update(map(id, late))
+        return late
 
     def _looked(self) -> Generator[Step, Any, View]:
         names = list(self._map.primaries())
@@ -445,7 +447,8 @@ def _is_unreached(reply: Any) -> bool:
     return isinstance(reply, Exception) and any(words in str(reply).lower() for words in _UNREACHED)
 
 
-def _check_times(nodes: int, times: int) -> None:
+def _check_times(asked: Asked | None, view: View) -> None:
+    nodes, times = (0, 0) if asked is None else asked.times(view)
     if times > nodes:
         raise UnsupportedServer(
             f"expected a cluster whose search asks each of its {nodes} nodes once, got one that asks {times} times, "
