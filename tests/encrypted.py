@@ -55,11 +55,23 @@ class Authority:
             .not_valid_before(now - timedelta(hours=1))
             .not_valid_after(now + timedelta(days=1))
             .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
+            # Python asks for these three from 3.13 on.
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+            .add_extension(_usage(is_authority), critical=True)
         )
         if host is not None:
             named = x509.DNSName(host) if host[0].isalpha() else x509.IPAddress(ipaddress.ip_address(host))
             builder = builder.add_extension(x509.SubjectAlternativeName([named]), critical=False)
         return builder.sign(self._key, hashes.SHA256())
+
+
+def _usage(is_authority: bool) -> x509.KeyUsage:
+    names = "content_commitment key_encipherment data_encipherment key_agreement encipher_only decipher_only".split()
+    unused = dict.fromkeys(names, False)
+    return x509.KeyUsage(
+        digital_signature=not is_authority, key_cert_sign=is_authority, crl_sign=is_authority, **unused
+    )
 
 
 def _as_pem(certificate: x509.Certificate) -> bytes:
