@@ -225,15 +225,20 @@ class AsyncDriver:
                 return task.result()
 
     async def _replies(self, commands: list[Command], read: Read | None = None, *, once: bool = False) -> list[Any]:
+        if not self._tasks:
+            return await self._exchanged(commands, read, once)
         async with self._lane:
-            began = time.perf_counter()
-            try:
-                return await self._exchange(self._client, commands, read, once=once)
-            except FOREIGN as error:
-                reraise(error, self._client)
-            finally:
-                if SERVER.isEnabledFor(DEBUG):
-                    _tell(commands, began)
+            return await self._exchanged(commands, read, once)
+
+    async def _exchanged(self, commands: list[Command], read: Read | None, once: bool) -> list[Any]:
+        began = time.perf_counter()
+        try:
+            return await self._exchange(self._client, commands, read, once=once)
+        except FOREIGN as error:
+            reraise(error, self._client)
+        finally:
+            if SERVER.isEnabledFor(DEBUG):
+                _tell(commands, began)
 
 
 def _cluster_exchanges() -> tuple[Callable[..., Any], Callable[..., Any]]:

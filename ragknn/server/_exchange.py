@@ -27,6 +27,9 @@ from ragknn.server._retries import ASYNC_NEVER, NEVER, may_pass, pause_after
 
 # Commands sent before the replies to those before them are read: enough to keep the server at work.
 PORTION = 50
+# Bytes that go out over a connection with nothing under way before an event loop makes who sends them wait, which is
+# from 64 KiB on.
+AT_ONCE = 32_768
 
 Read: TypeAlias = Callable[[int, Any], Any]
 
@@ -172,7 +175,7 @@ async def _atalk(client: Any, connection: Any, commands: list[Command], read: Re
     callbacks = client.response_callbacks
     replies: list[Any] = []
     portions = portions_of(commands)
-    await connection.send_packed_command(packed(connection, portions[0]))
+    await _asend(connection, packed(connection, portions[0]))
     for portion, following in zip(portions, [*portions[1:], None], strict=True):
         if following:
             await connection.send_packed_command(packed(connection, following), check_health=False)
@@ -186,6 +189,22 @@ async def _atalk(client: Any, connection: Any, commands: list[Command], read: Re
                     reply = callbacks[command[0]](reply)
             replies.append(read(len(replies), reply) if read else reply)
     return replies
+
+
+async def _asend(connection: Any, pieces: list[bytes]) -> None:
+    """Send the first commands over a connection on which nothing is under way.
+
+    So few bytes find room at once: nothing is waited for, and so there is no need to watch the time, for which redis-py
+    makes a task, which takes as long as all else in a small search.
+    """
+    if not connection.is_connected or connection.health_check_interval or sum(map(len, pieces)) > AT_ONCE:
+        await connection.send_packed_command(pieces)
+        return
+    limit, connection.socket_timeout = connection.socket_timeout, None
+    try:
+        await connection.send_packed_command(pieces, check_health=False)
+    finally:
+        connection.socket_timeout = limit
 
 
 async def _atalk_by_pipeline(client: Any, connection: Any, commands: list[Command], read: Read | None) -> list[Any]:

@@ -151,6 +151,15 @@ def _has_something(connection: Any) -> bool:
         return True
 
 
+async def ahas_something(connection: Any) -> bool:
+    """Async twin of `_has_something`."""
+    looks = getattr(connection, "can_read", None) or connection.can_read_destructive  # before redis-py 8
+    try:
+        return bool(await looks())
+    except (redis.RedisError, OSError):
+        return True
+
+
 class AsyncPool(_InTurn, redis.asyncio.ConnectionPool):
     """Async twin of `Pool`, for the tasks of one event loop."""
 
@@ -169,7 +178,8 @@ class AsyncPool(_InTurn, redis.asyncio.ConnectionPool):
         """Async twin of `Pool.get_connection`."""
         connection = await self._taken()
         try:
-            await self.ensure_connection(connection)
+            if not connection.is_connected or await ahas_something(connection):
+                await self.ensure_connection(connection)
         except BaseException:
             await connection.disconnect(nowait=True)
             await self.release(connection)

@@ -1,5 +1,6 @@
 """How many steps a search takes: functions called, not time, which others on the machine change."""
 
+import asyncio
 import sys
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 import ragknn
-from ragknn import Document
+from ragknn import AsyncIndex, AsyncIndexer, AsyncRetriever, Document
 
 HERE = str(Path(ragknn.__file__).parent)
 
@@ -66,3 +67,24 @@ def test_what_is_looked_at_of_a_neighbor_takes_a_few_steps(retriever):
     assert all(text == f"text {n}" for text, n in read)
     assert counted <= 20 * 3 + 2
     assert steps(lambda: [one.passage.text for one in found], times=1)[0] <= 2, "it is kept"
+
+
+def test_a_search_makes_no_task_of_its_own_in_asyncio(redis_url, index_name):
+    async def made():
+        tasks = []
+
+        def make(loop, coroutine, **options):
+            tasks.append(coroutine)
+            return asyncio.Task(coroutine, loop=loop, **options)
+
+        async with AsyncIndex(index_name, url=redis_url, dim=8, algorithm="hnsw") as index:
+            await AsyncIndexer(index).add_vectors(["a", "b"], np.eye(8)[:2])
+            retriever = AsyncRetriever(index)
+            await retriever.kneighbors(np.ones(8), 2)
+            asyncio.get_running_loop().set_task_factory(make)
+            found = await retriever.kneighbors(np.ones(8), 2)
+            asyncio.get_running_loop().set_task_factory(None)
+            await index.drop()
+        return [len(one) for one in found], tasks
+
+    assert asyncio.run(made()) == ([2], [])

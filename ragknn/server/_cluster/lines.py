@@ -21,6 +21,7 @@ from ragknn._protocol.flows import Command
 from ragknn.server._cluster.conversations import Answer, NodeFailed, Say
 from ragknn.server._exchange import discard, portions_of, read_reply, take
 from ragknn.server._packing import packed
+from ragknn.server._pool import ahas_something
 
 ERRORS = (redis.RedisError, RedisClusterException, OSError)  # of one node: the others may go on
 
@@ -180,7 +181,7 @@ class _AsyncLines:
     async def _is_connected(self, number: int) -> bool:
         try:
             connection = self._connections[number] = self._nodes[number].acquire_connection()
-            if connection.is_connected and await _has_something(connection):
+            if connection.is_connected and await ahas_something(connection):
                 await connection.disconnect()
         except ERRORS as error:
             self._errors[number] = error.with_traceback(None)
@@ -222,15 +223,6 @@ class _AsyncLines:
         for (name, _), error in zip(self._parcels, self._errors, strict=True):
             if error is not None and _is_late(error):
                 raise NodeFailed(name, error)
-
-
-async def _has_something(connection: Any) -> bool:
-    """Whether there is something to read, which nobody asked for; or the server has closed the connection."""
-    looks = getattr(connection, "can_read", None) or connection.can_read_destructive  # before redis-py 8
-    try:
-        return bool(await looks())
-    except ERRORS:
-        return True
 
 
 async def _aread(connection: Any, callbacks: Any, command: Command) -> Any:
