@@ -125,6 +125,8 @@ def test_whom_the_module_asks_is_read():
         ({b"num_partitions": 3, b"shards": [shard("a"), shard("b"), shard("c")]}, True, (3, 3)),
         ({b"num_partitions": 2, b"shards": [shard("a"), shard("c")]}, False, (2, 2)),
         ({b"num_partitions": 4}, True, (2, 4)),
+        ({b"num_partitions": 2, b"slots": [[0, 99, [b"a"]], [100, 199, [b"b"]]]}, True, (2, 2)),
+        ({b"num_partitions": 2, b"shards": [{b"nodes": []}, {b"nodes": []}]}, True, (2, 2)),
     ):
         asked = read_asked(about)
         assert (asked.is_as(own), asked.times(own)) == (is_as, times)

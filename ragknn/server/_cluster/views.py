@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -79,21 +80,19 @@ class Asked:
     Attributes:
         parts: how many.
         nodes: id of the node for each, where that is told.
-        ranges: its slots; modules from 8.4 on, which ask each node once, are not asked for them.
+        by_range: whether a node is asked once for each of its ranges of slots, as modules before 8.4 do.
     """
 
     parts: int
     nodes: tuple[str, ...] = ()
-    ranges: tuple[str, ...] = ()
+    by_range: bool = False
 
     def is_as(self, view: View) -> bool:
         """Whether it asks all nodes that have slots, and as often as a later look in this view would find."""
         if not self.nodes:
             return self.parts > 0 or len(view.holders) == 1
-        if self.ranges:
-            return {*zip(self.nodes, self.ranges, strict=True)} == {
-                (node, one) for node, own in view.owners for one in own
-            }
+        if self.by_range:
+            return Counter(self.nodes) == Counter(node for node, slots in view.owners for _ in slots)
         return view.holders <= {*self.nodes}
 
     def times(self, view: View) -> tuple[int, int]:
@@ -106,14 +105,12 @@ def read_asked(reply: Any) -> Asked | None:
     if isinstance(reply, Exception):
         return None
     about = as_mapping(reply)
-    parts = int(about.get("num_partitions", 0))
-    if shards := about.get("shards"):
-        return Asked(parts, tuple(as_text(as_mapping(one)["id"]) for one in shards))
-    nodes, ranges = [], []
-    for part in map(as_mapping, about.get("slots") or ()):  # before 8.4
-        first, last = int(part["start"]), int(part["end"])
-        for node in map(as_mapping, part["nodes"]):
-            if as_text(node["role"]).startswith("master"):
-                nodes.append(as_text(node["id"]))
-                ranges.append(f"{first}-{last}" if last > first else str(first))
-    return Asked(parts, tuple(nodes), tuple(ranges))
+    parts, shards, slots = int(about.get("num_partitions", 0)), about.get("shards"), about.get("slots")
+    try:
+        if shards:
+            return Asked(parts, tuple(as_text(as_mapping(one)["id"]) for one in shards))
+        nodes = [as_mapping(node) for part in slots or () for node in as_mapping(part)["nodes"]]
+        primaries = [as_text(node["id"]) for node in nodes if as_text(node["role"]).startswith("master")]
+    except (KeyError, TypeError, ValueError):  # another shape: what it does not tell is trusted
+        return Asked(parts)
+    return Asked(parts, tuple(primaries), by_range=True)
