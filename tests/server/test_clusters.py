@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import time
+from contextlib import ExitStack
 
 import pytest
 import redis
@@ -20,19 +21,30 @@ def free_port():
         return probe.getsockname()[1]
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["search", "no-search"])
-def port(request, tmp_path_factory):
-    """Port of the only node of a cluster."""
-    port, bus = free_port(), free_port()
-    options = ("--cluster-enabled", "yes", "--port", str(port), "--cluster-port", str(bus), "--bind", "127.0.0.1")
-    with private_server(tmp_path_factory.mktemp("cluster"), *options, search=request.param) as url:
-        with redis.Redis.from_url(url) as client:
-            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-            deadline = time.monotonic() + READY_SECONDS
+@pytest.fixture(scope="module")
+def ports(tmp_path_factory):
+    """Ports of two nodes, each the only one of a cluster: with search, and without; both take seconds at once."""
+    with ExitStack() as stack:
+        ports, waited_for = {}, []
+        for search in (True, False):
+            ports[search], bus = free_port(), free_port()
+            where = ("--port", str(ports[search]), "--cluster-port", str(bus), "--bind", "127.0.0.1")
+            folder = tmp_path_factory.mktemp("cluster")
+            url = stack.enter_context(private_server(folder, "--cluster-enabled", "yes", *where, search=search))
+            waited_for.append(stack.enter_context(redis.Redis.from_url(url)))
+            waited_for[-1].execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        deadline = time.monotonic() + READY_SECONDS
+        for client in waited_for:
             while b"cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
-        yield port
+        yield ports
+
+
+@pytest.fixture(params=[True, False], ids=["search", "no-search"])
+def port(request, ports):
+    """Port of the only node of a cluster."""
+    return ports[request.param]
 
 
 @pytest.mark.parametrize("protocol", [2, 3])

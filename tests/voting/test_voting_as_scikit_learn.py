@@ -4,7 +4,7 @@ import pytest
 from points import ids
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
-from ragknn import Document, HashingEmbedder, InvalidVectors
+from ragknn import Document, HashingEmbedder, Index, Indexer, InvalidVectors
 
 TOPICS = ["bank", "loan", "card", "rate", "cash"]
 
@@ -31,11 +31,19 @@ VALUES = np.random.default_rng(3).normal(size=300).round(3)
 APART = 1e-6
 
 
+@pytest.fixture(scope="module")
+def stored(redis_url):
+    """Name of an index of the 300 labelled texts, which no test changes."""
+    with Index("test-as-scikit-learn", url=redis_url, embedder=EMBEDDER) as index:
+        Indexer(index).add([Document(str(n), text, TRUTH[n]) for n, text in enumerate(TRAIN)])
+        yield index.name
+        index.drop()
+
+
 @pytest.fixture
-def filled(faces, redis_url, index_name):
-    """An index of the 300 labelled texts, for voters that vote as scikit-learn does."""
-    with faces.index(index_name, url=redis_url, embedder=EMBEDDER) as index:
-        faces.indexer(index).add([Document(str(n), text, TRUTH[n]) for n, text in enumerate(TRAIN)])
+def filled(faces, redis_url, stored):
+    """The index, for voters that vote as scikit-learn does."""
+    with faces.index(stored, url=redis_url, embedder=EMBEDDER) as index:
         yield index
 
 
