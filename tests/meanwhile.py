@@ -40,14 +40,14 @@ def documents(version: int) -> list[Document]:
     ]
 
 
-def opened(faces: Any, bed: Bed, **options: Any) -> Any:
-    """Return the index of the documents."""
-    return faces.index(NAME, url=bed.url, embedder=EMBEDDER, timeout=TIMEOUT, **options)
+def opened(faces: Any, bed: Bed, name: str = NAME, **options: Any) -> Any:
+    """Return an index of the documents."""
+    return faces.index(name, url=bed.url, embedder=EMBEDDER, timeout=TIMEOUT, **options)
 
 
-def filled(faces: Any, bed: Bed, **options: Any) -> None:
+def filled(faces: Any, bed: Bed, name: str = NAME) -> None:
     """Store the first version."""
-    with opened(faces, bed, **options) as index:
+    with opened(faces, bed, name) as index:
         faces.indexer(index, WORDS).sync(documents(0))
 
 
@@ -72,11 +72,10 @@ def assert_holds(index: Any, version: int) -> None:
 class _Meanwhile:
     """Does something over and over in a thread, until the block ends; each pass ends well, is refused, or is wrong."""
 
-    passes = "right"
-
-    def __init__(self, faces: Any, bed: Bed) -> None:
+    def __init__(self, faces: Any, bed: Bed, name: str = NAME) -> None:
         self._loop = None if faces.kind == "sync" else asyncio.new_event_loop()
         self._faces, self._bed = type(faces)(faces.kind, self._loop), bed  # with a loop of its own, for the thread
+        self._name = name
         self.right, self.refused = 0, 0
         self.wrong: list[Any] = []
         self._over = threading.Event()
@@ -101,7 +100,7 @@ class _Meanwhile:
 
     def _run(self) -> None:
         try:
-            with opened(self._faces, self._bed) as index:
+            with opened(self._faces, self._bed, self._name) as index:
                 self._begin(index)
                 while not (self._over.is_set() or self.wrong):
                     self._pass(index)

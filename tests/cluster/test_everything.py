@@ -163,7 +163,7 @@ def test_each_subcommand_takes_a_cluster(bed, name, left, tmp_path):
     assert ragknn("reembed", name, "--model", "ragknn/hashing-16")
     assert ragknn("check", name)
     assert ragknn("export", name, "index.parquet")
-    assert ragknn("import", f"{name}-copy", "index.parquet", "--model", "ragknn/hashing-16")
+    assert ragknn("import", f"{name}-copy", "--from", "index.parquet")
     for one in (name, f"{name}-copy"):
         assert ragknn("drop", one, "--yes")
     assert left(name) == []

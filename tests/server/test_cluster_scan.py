@@ -97,7 +97,8 @@ ITS = "a 127.0.0.1:1@2 master - 0 0 1 connected 0-99\nb 127.0.0.1:3@4 myself,mas
 
 def test_what_nodes_say_is_read():
     seen = read_view({"one": f"{MINE}\n{OTHER.format(flags='master')}\n".encode(), "two": f"txt:{ITS}"})
-    assert seen == View(frozenset({("a", ("0-99",)), ("b", ("100-199",))}), (("one", "93"),), "")
+    owners, epochs = frozenset({("a", ("0-99",)), ("b", ("100-199",))}), frozenset({("a", "1"), ("b", "2")})
+    assert seen == View(owners, (("one", "93"),), "", epochs)
 
 
 @pytest.mark.parametrize(

@@ -35,12 +35,20 @@ class Slots:
         return f"{host}:{port}"
 
 
-def view_of(name, *, leaving="", flags="", ranges=None):
+def view_of(name, *, leaving="", flags="", ranges=None, epoch="1"):
     """What a node answers when it is asked how it sees the cluster."""
     lines = []
     for one, slots in zip(NODES, ranges or ("0-5461", "5462-10922", "10923-16383"), strict=True):
         mine = one == name
-        words = ["myself,master" if mine else f"master{flags}", "-", "0", "0", "1", "connected", slots]
+        words = [
+            "myself,master" if mine else f"master{flags}",
+            "-",
+            "0",
+            "0",
+            epoch if mine else "1",
+            "connected",
+            slots,
+        ]
         lines.append(" ".join([f"id-{one}", f"{one}@9", *words, *([leaving] if mine and leaving else [])]))
     return "\n".join(lines).encode()
 
@@ -171,6 +179,13 @@ def test_a_search_in_which_a_slot_was_moved_is_made_again():
     talk = Answering()
     talk.answers = {SEARCH: [found("k1"), found("k1", "k2")]}
     talk.views = answered_at(3, {"ranges": ("0-5460", "5461-10922", "10923-16383")})
+    assert talk.run([SEARCH]) == [found("k1", "k2")]
+
+
+def test_a_search_in_which_a_slot_was_moved_away_and_back_is_made_again():
+    talk = Answering()
+    talk.answers = {SEARCH: [found("k1"), found("k1", "k2")]}
+    talk.views = answered_at(3, {"epoch": "2"})  # it grows where a slot comes to a node
     assert talk.run([SEARCH]) == [found("k1", "k2")]
 
 

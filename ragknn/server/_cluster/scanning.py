@@ -87,4 +87,4 @@ def _tag_of(name: str) -> int:
 
 
 def _mark_of(view: View) -> int:
-    return crc32(repr((sorted(view.owners), view.leaving, view.trouble)).encode())
+    return crc32(repr((sorted(view.owners), sorted(view.epochs), view.leaving, view.trouble)).encode())

@@ -22,11 +22,14 @@ class View:
         owners: id of each primary with its slots, as it says itself.
         leaving: slots that are being moved away, with the name of the node that still has them.
         trouble: why it is not known whether a search reaches all of it; empty where it is.
+        epochs: id of each primary with the number that grows where a slot comes to it: a slot that went to another
+            node and has come back is where it was, and yet a search may have found it on neither.
     """
 
     owners: frozenset[tuple[str, tuple[str, ...]]]
     leaving: tuple[tuple[str, str], ...]
     trouble: str
+    epochs: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def holders(self) -> frozenset[str]:
@@ -34,13 +37,14 @@ class View:
         return frozenset(node for node, slots in self.owners if slots)
 
     def is_as(self, other: View | None) -> bool:
-        """Whether every slot is where it was in another view."""
-        return other is not None and other.owners == self.owners
+        """Whether every slot is where it was in another view, and has been there all the time between them."""
+        return other is not None and (other.owners, other.epochs) == (self.owners, self.epochs)
 
 
 def read_view(replies: Mapping[str, Any]) -> View:
     """Read the answers of the primaries, by their names, to `ASK_VIEW`; an error in place of one that gave none."""
     owners: dict[str, tuple[str, ...]] = {}
+    epochs: dict[str, str] = {}
     leaving: list[tuple[str, str]] = []
     with_slots: set[str] = set()
     trouble = ""
@@ -49,9 +53,10 @@ def read_view(replies: Mapping[str, Any]) -> View:
             trouble = trouble or f"the node at {name} cannot be asked ({reply})"
             continue
         for line in as_text(reply).removeprefix("txt:").splitlines():
-            node, _, flags, _, _, _, _, _, *slots = line.split()
+            node, _, flags, _, _, _, epoch, _, *slots = line.split()
             own = flags.split(",")
             if "myself" in own:
+                epochs[node] = epoch
                 owners[node] = tuple(one for one in slots if not one.startswith("["))
                 leaving += ((name, one.strip("[]").partition("->-")[0]) for one in slots if "->-" in one)
                 if "master" not in own:
@@ -62,7 +67,7 @@ def read_view(replies: Mapping[str, Any]) -> View:
                     trouble = trouble or f"a node does not answer to that at {name}"
     if with_slots != {node for node, slots in owners.items() if slots}:
         trouble = trouble or "its nodes have not agreed yet on whose the slots are"
-    return View(frozenset(owners.items()), tuple(leaving), trouble)
+    return View(frozenset(owners.items()), tuple(leaving), trouble, frozenset(epochs.items()))
 
 
 def has_replicas(reply: Any) -> bool:
