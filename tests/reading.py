@@ -90,7 +90,7 @@ def calls(faces: Any, index: Any, folder: Path, **options: Any) -> Mapping[str, 
         return faces.call(export_parquet, aexport_parquet, index, folder / f"{index.name}.parquet").documents
 
     def imported() -> int:
-        source = f"ragknn:{index.name}:v1"
+        source = index._keys.alias
         return faces.call(import_index, aimport_index, source, "copy", url=index.url, dry_run=True).passages
 
     return {

@@ -1,5 +1,6 @@
 """What is stored of an index, in whichever store of passages it has, and what must hold when another one serves."""
 
+import json
 from typing import Any
 
 from ragknn import Index
@@ -9,8 +10,14 @@ Hashes = dict[str, dict[int, dict[bytes, bytes]]]
 
 
 def keys_of(client: Any, name: str) -> Keys:
-    """Return the keys of the store that serves."""
-    return Keys(name, store=int(client.hget(f"ragknn:{name}:manifest", "store") or 1))
+    """Return the keys of the search index and of the store that serve."""
+    told = json.loads(client.hget(f"ragknn:{name}:manifest", "schema"))
+    return Keys(name, told["version"], told.get("store", 1))
+
+
+def search_index(client: Any, name: str) -> str:
+    """Return the name of the search index that serves."""
+    return keys_of(client, name).searched
 
 
 def stored(client: Any, name: str) -> Hashes:

@@ -126,7 +126,7 @@ def test_a_search_index_that_is_made_again_is_a_warning(faces, server, records, 
     url = with_password(server)
     with faces.index(index_name, url=url, embedder=HashingEmbedder(16)) as index, redis.Redis.from_url(url) as client:
         faces.indexer(index).add(documents(3))
-        client.execute_command("FT.DROPINDEX", f"ragknn:{index_name}:v1")
+        client.execute_command("FT.DROPINDEX", index._keys.searched)
         index.open()
         assert index.count() == 3
         client.hset(f"ragknn:{index_name}:p:{{d1}}:0", "vector", b"abc")

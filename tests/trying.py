@@ -347,7 +347,7 @@ def callables(world):
             f"{kind} import_index": (
                 importing,
                 {
-                    **{"source": f"ragknn:{index.name}:v1", "name": "trial", "url": world.url, "from_url": world.url},
+                    **{"source": index._keys.searched, "name": "trial", "url": world.url, "from_url": world.url},
                     **{"layout": Layout("vector", "text"), "embedder": None, "dry_run": True, "progress": None},
                 },
             ),

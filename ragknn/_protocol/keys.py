@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import blake2b
+from secrets import randbits
 
 from ragknn._checks import check_unicode, shown
 
@@ -28,6 +29,8 @@ OWN_FIELDS = frozenset(
 # that indexes that have declared a field "page" keep it under its own name.
 PAGE = "at:page"
 HEADINGS = "at:headings"
+
+_BITS = 40  # of chance in the number of a first version: 13 digits
 
 # What the keys of the first passages of documents end in, and no others.
 FIRST = "}:0"
@@ -99,9 +102,9 @@ class Keys:
         store = self.store if store is None else store
         return self if (version, store) == (self.version, self.store) else replace(self, version=version, store=store)
 
-    def search_index(self, version: int = 1) -> str:
-        """Name of one version of the search index."""
-        return f"ragknn:{self.name}:v{version}"
+    def search_index(self, version: int | None = None) -> str:
+        """Name of one version of the search index; None: of that which is asked, or v1 where it is not known yet."""
+        return f"ragknn:{self.name}:v{self.version or 1 if version is None else version}"
 
     def search_versions(self, search_indexes: list[str]) -> list[int]:
         """Return which versions are among all search indexes on a server, the oldest first."""
@@ -173,6 +176,15 @@ class Keys:
         for key in passage_keys:
             encoded, _, number = key[begin:].rpartition("}:")
             yield _decode_percent(encoded) if "%" in encoded else encoded, int(number)
+
+
+def first_version() -> int:
+    """Return a number for the search index of a new index, which no index of its name had before.
+
+    Who has an index open that others drop, and make anew by the same name, then asks for a search index that is not
+    there, and is not answered by the new one, whose vectors may be of another embedder. A rebuild counts up from it.
+    """
+    return 1 << _BITS | randbits(_BITS)
 
 
 def field_alias(field_name: str) -> str:

@@ -82,8 +82,8 @@ def open_index(
             yield [("UNLINK", keys.manifest)]
         for reply in refused:
             checked(reply)
-        if checked(still) is None:  # another process, which was making the index, has dropped it again
-            yield _unmaking(keys)
+        if not _is_of(keys, still):  # others, who were making the index, have dropped it again
+            yield [("FT.DROPINDEX", keys.searched)]
             return (yield from open_index(keys, wanted, create, patience))
         _tell_made(keys, schema, is_new=is_new)
     elif checked(leaving) is not None or len(keys.search_versions([as_text(name) for name in listed])) > 1:
@@ -98,8 +98,11 @@ def _making(keys: Keys, schema: Schema) -> list[Command]:
     return [create_command(keys, schema), ("FT.ALIASADD", keys.alias, keys.searched)]
 
 
-def _unmaking(keys: Keys) -> list[Command]:
-    return [("FT.ALIASDEL", keys.alias), ("FT.DROPINDEX", keys.searched)]
+def _is_of(keys: Keys, manifest: Any) -> bool:
+    """Tell whether the search index of these keys is that of the manifest, which may be gone, or of a later index."""
+    if checked(manifest) is None:
+        return False
+    return Schema.loads(keys.name, as_text(manifest)).version in (None, keys.version)
 
 
 def _refused(replies: Sequence[Any]) -> list[Exception]:
@@ -120,9 +123,9 @@ def made_again(keys: Keys) -> Flow[bool]:
     *replies, manifest = yield [*_making(keys, schema), ("HGET", keys.manifest, "schema")]
     for reply in _refused(replies):
         checked(reply)
-    if checked(manifest) is None:  # the index was dropped meanwhile
-        yield _unmaking(keys)
-        return False
+    if not _is_of(keys, manifest):  # the index was dropped meanwhile, or rebuilt
+        yield [("FT.DROPINDEX", keys.searched)]
+        return (yield from made_again(keys))
     if not all(isinstance(reply, Exception) for reply in replies):
         return True
     # A cluster answers so where one of its nodes had none, which has it now.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
-from ragknn._protocol.closing import STORE
 from ragknn._protocol.flows import Command, Each, Flow, Once, Repeatable, Step, within
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.replies import as_text, checked, fits_no_query, is_unknown_index
@@ -21,7 +21,7 @@ def while_there(keys: Keys, flow: Flow[T]) -> Flow[T]:
     A search tells by itself that there is no index to search. Where the first round trip has none, the manifest is
     asked for as well: if not, keys that are gone would count as documents that never were, and a deletion would answer
     0. A flow that can be begun again, and has read passages by their keys, is told where these were of a store that
-    serves no more; one that writes asks so itself.
+    serves no more, or of another index, made anew by the same name; one that writes asks so itself.
 
     Raises:
         IndexNotFound: the index, its search index, or the store of its passages is gone.
@@ -56,7 +56,7 @@ class _Looking:
         before: list[Command] = [] if self._asked else [("HGET", self._keys.manifest, "schema")]
         behind: list[Command] = []
         if self._only_reads and _reads_passages(self._keys, commands):
-            behind = [("HGET", self._keys.manifest, STORE)]
+            behind = [("HGET", self._keys.manifest, "schema")]
         if not (before or behind) or not commands or any(str(name).startswith("FT.") for name, *_ in commands):
             sent = yield step
         else:
@@ -65,13 +65,28 @@ class _Looking:
             sent = replies[len(before) : len(replies) - len(behind)]
             if before and checked(replies[0]) is None:
                 raise gone(self._keys)
-            if behind and int(checked(replies[-1]) or 1) != self._keys.store:
+            if behind and (manifest := checked(replies[-1])) is None:
+                raise gone(self._keys)
+            if behind and not _serves(self._keys, as_text(manifest)):
                 raise rebuilt(self._keys)
         self._asked = self._asked or bool(commands)
         for reply in sent:
             if is_unknown_index(reply) or fits_no_query(reply):
                 raise (yield from _why_missing(self._keys, reply))
         return sent
+
+
+def _serves(keys: Keys, manifest: str) -> bool:
+    """Tell whether the index that the manifest is of is still that of the keys, where these know which it was."""
+    store, version = _versions(manifest)
+    return keys.version is None or (store == keys.store and version in (None, keys.version))
+
+
+@lru_cache(maxsize=64)
+def _versions(manifest: str) -> tuple[int, int | None]:
+    """Return the store and the version of the search index that a manifest tells, the latter where it does."""
+    told = json.loads(manifest)
+    return told.get("store", 1), told.get("version")
 
 
 def _reads_passages(keys: Keys, commands: list[Command]) -> bool:

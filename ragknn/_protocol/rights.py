@@ -63,7 +63,6 @@ RIGHTS: Mapping[Role, Rights] = {
             *(
                 "ft.aliasadd",
                 "ft.aliasupdate",
-                "ft.aliasdel",
                 "hget",
                 "hmget",
                 "hgetall",

@@ -39,7 +39,8 @@ _RESERVED = ("label", "document_id")  # in a filter these are the document's own
 
 
 # What a vector depends on, of all that an index is made of.
-_OF_VECTORS = ("embedder", "identity", "content", "dim", "dtype")
+_OF_EMBEDDER = ("embedder", "identity", "content", "dim")
+_OF_VECTORS = (*_OF_EMBEDDER, "dtype")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +197,16 @@ class Schema:
         """
         if not self.has_vectors_of(other):
             self.check(name, {key: getattr(other, key) for key in _OF_VECTORS})
+
+    def check_embedder(self, name: str, other: Schema) -> None:
+        """Refuse an index whose vectors are made otherwise than in `other`, as it was opened, however they are stored.
+
+        Raises:
+            SchemaMismatch: with each property that differs.
+        """
+        if READY_VECTORS in (self.embedder, other.embedder) and self.embedder != other.embedder:
+            raise SchemaMismatch(name, {"embedder": (other.embedder, self.embedder)})
+        self.check(name, {key: getattr(other, key) for key in _OF_EMBEDDER})
 
     def check(self, name: str, wanted: Mapping[str, Any]) -> None:
         """Compare with what the caller asks for; what it does not name is taken as it is.

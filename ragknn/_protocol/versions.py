@@ -57,9 +57,9 @@ def begin(keys: Keys, new: Schema, *, another_store: bool = False, cut: bool = F
     begun = None if checked(kept) is None else Schema.loads(keys.name, as_text(kept))
 
     def aim(version: int) -> Schema:
-        return replace(new, version=version, store=version if another_store else new.store)
+        return replace(new, version=version, store=keys.store + 1 if another_store else new.store)
 
-    version = max([*there, keys.version or 0, keys.store]) + 1
+    version = max([*there, keys.version or 0]) + 1
     resumed = False
     if begun is not None and begun.version in there and as_text(kept) == begun_as(aim(begun.version or 0), cut=cut):
         version, resumed = begun.version or 0, True

@@ -194,7 +194,9 @@ def remove_rows(keys: Keys, size: int) -> Flow[None]:
 
     Rows that are already gone are not an error.
     """
-    yield [("FT.ALIASDEL", keys.alias), ("FT.DROPINDEX", keys.search_index())]
+    [manifest] = yield [("HGET", keys.manifest, "schema")]
+    if checked(manifest) is not None:
+        yield [("FT.DROPINDEX", keys.search_index(Schema.loads(keys.name, as_text(manifest)).version))]
     for start in range(0, size, KEYS_PER_ROUND):
         rows = [str(row) for row in range(start, min(start + KEYS_PER_ROUND, size))]
         for reply in (yield [("UNLINK", keys.record(row), keys.earlier_record(row)) for row in rows]):

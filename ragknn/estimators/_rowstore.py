@@ -288,10 +288,12 @@ def _fetching(index: Index, spots: Sequence[Spot]) -> Flow[NDArray[Any]]:
 def _finding_in_memory(
     index: Index, bulk: Bulk, X: NDArray[Any], k: int, among: Fragment, known: Sequence[bytes]
 ) -> Flow[Nearest | None]:
+    index._check_ready()
     return (yield from find_in_memory(index._place(bulk=bulk), X, k, among, known))
 
 
 @repeatable
 def _finding(index: Index, X: NDArray[Any], k: int | None, among: Fragment, options: Options) -> Flow[list[Retrieval]]:
+    index._check_ready()
     plan = replace(make_plan(index.schema, among, k, options), returned=IDS)
     return (yield from select(index._place(), near(index.schema, X), plan))

@@ -24,7 +24,7 @@ from ragknn._protocol.vectors import check_vectors, to_bytes
 from ragknn.embedding._long_texts import embed_queries
 from ragknn.evaluation._charts import draw_scan
 from ragknn.evaluation._latency import Latency, in_even_steps
-from ragknn.retrieval._asking import asking_near, checked_queries
+from ragknn.retrieval._asking import asking_near, checked_queries, same_place
 from ragknn.retrieval._recall import found_within, furthest_neighbors
 from ragknn.retrieval.retriever import AsyncRetriever, Retriever
 
@@ -224,7 +224,7 @@ def scanning(
             f"{schema.required_filter!r}: the recall is that of searches of the whole index; compare settings with "
             "evaluate(..., settings=...), which take where"
         )
-    asked = in_even_steps(queries, sample)
+    asked, keys = in_even_steps(queries, sample), index._keys
     choices: list[int | None] = list(wanted) if schema.algorithm == "hnsw" else [None]
     vectors = yield from _embedding(retriever, asked)
     passages = yield from count_passages(index._place(), WITH_VECTOR)
@@ -242,12 +242,13 @@ def scanning(
     seconds = np.zeros((len(choices), ROUNDS, len(asked)))
     # They take turns, so that load on the machine affects all of them.
     for turn, row in product(range(ROUNDS), range(len(asked))):
+        same_place(retriever, keys)
         for number, ef in enumerate(choices):
             if not turn and not row:
                 # The first search of each kind is slower, and is not timed.
-                yield from asking_near(retriever, vectors[row], k, {"ef_runtime": ef})
+                yield from asking_near(retriever, vectors[row], k, {"ef_runtime": ef}, ready=False)
             began = time.perf_counter()
-            [retrieval] = yield from asking_near(retriever, vectors[row], k, {"ef_runtime": ef})
+            [retrieval] = yield from asking_near(retriever, vectors[row], k, {"ef_runtime": ef}, ready=False)
             seconds[number, turn, row] = time.perf_counter() - began
             shares[number, row] = found_within(retrieval.distances, furthest[row]) / count
         done += len(choices)

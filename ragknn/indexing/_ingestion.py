@@ -112,10 +112,16 @@ def ingest(
 
 
 def _as_it_serves(place: Place, info: SearchIndexInfo) -> Flow[Place]:
-    """Return the index as it is by now, if the server says that another version serves than that of the place."""
+    """Return the index as it is by now, if the server says that another version serves than that of the place.
+
+    Raises:
+        SchemaMismatch: the index was dropped meanwhile, and made anew for other vectors.
+    """
     if info.name == place.keys.searched:
         return place
     schema, keys = yield from serving(place.keys)
+    if keys.store == place.keys.store:  # vectors of others are in a store of their own, unless it is another index
+        schema.check_vectors(keys.name, place.schema)
     return replace(place, schema=schema, keys=keys)
 
 

@@ -131,6 +131,7 @@ def _rebuild(
     target, report = done
     yield from drop_others(target)
     yield from index._keeping_up()
+    index._opened_for = index.schema
     if plan.embedder is not None:
         index._dim = None
     index._named.update((name, getattr(index.schema, name)) for name in changed if name in index._named)

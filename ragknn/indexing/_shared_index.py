@@ -18,7 +18,7 @@ from ragknn._protocol.counting import (
 from ragknn._protocol.dropping import drop_index
 from ragknn._protocol.flows import Flow, repeatable
 from ragknn._protocol.kept import Kept
-from ragknn._protocol.keys import Keys
+from ragknn._protocol.keys import Keys, first_version
 from ragknn._protocol.opening import Opened, drop_unopened, open_index, reopened, spread
 from ragknn._protocol.place import Bulk, OnIncomplete, Place
 from ragknn._protocol.presence import gone
@@ -124,6 +124,7 @@ class SharedIndex(Copied):
         self._closed = False
         self._watch = Watch()
         self._kept = Kept()
+        self._opened_for: Schema | None = None  # what vectors were made for that callers have ready
         self._embedder_fits: Schema | None = None  # the schema for which the embedder that is ours was last compared
         self._places: dict[tuple[OnIncomplete, Bulk], tuple[Opened, Place]] = {}
         self._lock = ProcessLock()  # held by the thread that opens the index, or makes the embedder
@@ -254,6 +255,16 @@ class SharedIndex(Copied):
             schema.check(self.name, embedder_properties(self._embedder))
         self._embedder_fits = schema
 
+    def _check_ready(self) -> None:
+        """Refuse vectors that a caller has made, where others have made the index anew with another embedder since.
+
+        Raises:
+            SchemaMismatch: the vectors of the index are of another embedder than when it was opened.
+        """
+        schema, opened_for = self.schema, self._opened_for
+        if opened_for is not None and opened_for is not schema:
+            schema.check_embedder(self.name, opened_for)
+
     @property
     def server(self) -> ServerInfo:
         """Versions of the server."""
@@ -308,7 +319,10 @@ class SharedIndex(Copied):
         return {"timeout": self.timeout, "protocol": self._settings.protocol}
 
     def _opening(self) -> Flow[Opened]:
-        return open_index(self._keys, self._wanted, self._new_schema if self._create else None, self.timeout)
+        create = self._new_schema if self._create else None
+        opened = yield from open_index(self._keys, self._wanted, create, self.timeout)
+        self._opened_for = opened.schema
+        return opened
 
     def _dropping(self) -> Flow[int]:
         keys = self._keys
@@ -332,7 +346,8 @@ class SharedIndex(Copied):
                 if self._embedder is None:
                     self._embedder = default_embedder(self._settings.model, self._settings.device)
             schema = Schema(**embedder_properties(self._embedder), **self._named)
-        return replace(schema, dtype=schema.suggested_dtype) if self._chooses_dtype else schema
+        dtype = schema.suggested_dtype if self._chooses_dtype else schema.dtype
+        return replace(schema, dtype=dtype, version=first_version())
 
     @repeatable
     def _counting(self, where: Where | None) -> Flow[int]:

@@ -45,9 +45,11 @@ def asking(
 ) -> Flow[list[Retrieval]]:
     """The flow behind `Retriever.retrieve_many`, for use inside other flows."""
     texts, keys = checked_queries(queries), retriever.index._keys
+    if vectors is not None:
+        retriever.index._check_ready()
     plan = yield from planned(retriever.index, k, options)
     questions = yield from posed(retriever, texts, plan, vectors)
-    return (yield from select(_same_place(retriever, keys), questions, plan))
+    return (yield from select(same_place(retriever, keys), questions, plan))
 
 
 @repeatable
@@ -65,7 +67,7 @@ def asking_any(
     phrased = tuple(one for question in questions for one in question.phrasings)
     notes = tuple(note for question in questions for note in question.notes)
     question = Question(texts[0], phrased, notes)
-    return (yield from select(_same_place(retriever, keys), [question], plan))
+    return (yield from select(same_place(retriever, keys), [question], plan))
 
 
 @repeatable
@@ -90,15 +92,19 @@ def asking_like(
     vector, notes = yield Work(embed, stage="embed")
     [row] = _checked(retriever.index.schema, vector)
     question = Question(query, (Phrasing(query, row),), notes)
-    return (yield from select(_same_place(retriever, keys), [question], plan))
+    return (yield from select(same_place(retriever, keys), [question], plan))
 
 
 @repeatable
-@traced(lambda retriever, vectors, k, options: Asked("retrieve", retriever, k, options))
+@traced(lambda retriever, vectors, k, options, ready=True: Asked("retrieve", retriever, k, options))
 @timed
-def asking_near(retriever: AnyRetriever, vectors: ArrayLike, k: int | None, options: Options) -> Flow[list[Retrieval]]:
-    """The flow behind `Retriever.kneighbors`, for use inside other flows."""
+def asking_near(
+    retriever: AnyRetriever, vectors: ArrayLike, k: int | None, options: Options, ready: bool = True
+) -> Flow[list[Retrieval]]:
+    """The flow behind `Retriever.kneighbors`, for use inside other flows, which may have made the vectors just now."""
     check_wordless(options)
+    if ready:
+        retriever.index._check_ready()
     plan, place = (yield from planned(retriever.index, k, options)), place_of(retriever)
     return (yield from select(place, near(place.schema, vectors), plan))
 
@@ -108,7 +114,7 @@ def place_of(retriever: AnyRetriever) -> Place:
     return retriever.index._place(retriever.on_incomplete, retriever.bulk)
 
 
-def _same_place(retriever: AnyRetriever, keys: Keys) -> Place:
+def same_place(retriever: AnyRetriever, keys: Keys) -> Place:
     """Return where a retriever looks.
 
     Raises:

@@ -15,7 +15,7 @@ from ragknn._protocol.counting import LabelCensus, count_labels
 from ragknn._protocol.flows import Flow, repeatable
 from ragknn._protocol.query import WITH_VECTOR, intersection
 from ragknn.records import Vote
-from ragknn.retrieval._asking import check_wordless, checked_queries, near, place_of, posed
+from ragknn.retrieval._asking import check_wordless, checked_queries, near, posed, same_place
 from ragknn.retrieval._spans import Asked
 from ragknn.retrieval._tracing import traced
 from ragknn.retrieval.options import SearchOptions
@@ -30,9 +30,11 @@ def counting(voter: _VoterBase) -> Flow[tuple[LabelCensus, LabelCensus]]:
     """Count the labels of all documents, and of those that have a vector."""
     index = voter.retriever.index
     among = yield from index._filtering(voter.where)
-    voter.census = yield from count_labels(index._place(), among)
-    voter._with_vector = yield from count_labels(index._place(), intersection(among, WITH_VECTOR))
-    return voter.census, voter._with_vector
+    place = index._place()
+    census = yield from count_labels(place, among)
+    with_vector = yield from count_labels(place, intersection(among, WITH_VECTOR))
+    voter.census, voter._with_vector, voter._counted_in = census, with_vector, place.keys
+    return census, with_vector
 
 
 @repeatable
@@ -70,7 +72,9 @@ def voting(
         raise TypeError("expected a sequence of texts, or of vectors in their place, got None")
     asked = None if texts is None else checked_queries(texts)  # type: ignore[arg-type]  # other things are refused
     excluded = Excluded(checked_ids(exclude))
-    index, rules = voter.retriever.index, voter.rules
+    index, rules, keys = voter.retriever.index, voter.rules, voter.retriever.index._keys
+    if vectors is not None:
+        index._check_ready()
     plan = yield from plan_vote(index, rules, voter.where, options, explained=explained)
     if asked is not None:
         questions = yield from posed(voter.retriever, asked, plan, vectors)
@@ -78,14 +82,14 @@ def voting(
         check_wordless(options)
         questions = near(index.schema, vectors)  # type: ignore[arg-type]  # one of the two is given
     known = (voter.census, voter._with_vector) if voter.census and voter._with_vector else None
-    counts = known or (yield from counting(voter))
+    counts = known if known and voter._counted_in == keys else (yield from counting(voter))
     by_vector = plan.mode == "vector"
     if most_votes(counts[by_vector], rules) < rules.k:
         counts = yield from counting(voter)  # there may be more by now
     narrowed = (yield from count_labels(index._place(), votable(plan))) if options.get("where") else counts[by_vector]
     check_enough(index.name, narrowed, rules)
     plan = replace(plan, among=only_labelled(plan.among, narrowed))
-    place = place_of(voter.retriever)
+    place = same_place(voter.retriever, keys)
     polled = yield from poll(place, questions, plan, rules, [excluded] * len(questions))
     if any(neighbor.passage.label not in counts[0].documents for voters in polled for neighbor in voters):
         counts = yield from counting(voter)

@@ -196,12 +196,13 @@ def _tuning(
     for kind in weights:
         check_weights(kind)
     wanted = sorted({check_whole("each k", k) for k in ks})
+    place = index._place()
     plan = yield from plan_vote(index, replace(rules, min_votes=1), where, {}, explained=False)
-    census = yield from count_labels(index._place(), votable(plan))
+    census = yield from count_labels(place, votable(plan))
     # One more than k, since each document is left out of its own vote.
     check_enough(index.name, census, replace(rules, k=wanted[0] + 1, min_votes=1))
     usable = [k for k in wanted if k < most_votes(census, rules)]
-    stored = yield from labelled_vectors(index._place(), plan.among)
+    stored = yield from labelled_vectors(place, plan.among)
     largest = replace(rules, k=usable[-1], min_votes=1)
     plan = replace(plan, k=largest.k, breadth=largest.k, among=only_labelled(plan.among, census))
     electorates: list[Sequence[Neighbor]] = []
@@ -210,8 +211,8 @@ def _tuning(
         excluded = [
             Excluded(frozenset([one.document_id]), "" if rules.count_duplicates else one.digest) for one in part
         ]
-        questions = near(index.schema, np.stack([one.vector for one in part]))
-        electorates += yield from poll(index._place(), questions, plan, largest, excluded)
+        questions = near(place.schema, np.stack([one.vector for one in part]))
+        electorates += yield from poll(place, questions, plan, largest, excluded)
         progress(len(electorates), len(stored))
     labels = [one.label for one in stored]
     classes = sorted_labels(labels)

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from ragknn._checks import check_type
 from ragknn._protocol.counting import LabelCensus
 from ragknn._protocol.flows import Progress
+from ragknn._protocol.keys import Keys
 from ragknn.filters import Where
 from ragknn.records import Label, Retrieval, Vote
 from ragknn.retrieval._asking import one_row
@@ -56,6 +57,7 @@ class _VoterBase:
         )
         self.census: LabelCensus | None = None
         self._with_vector: LabelCensus | None = None  # who may vote where neighbors are found by vector
+        self._counted_in: Keys | None = None  # the index as it was then
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.retriever.index.name!r}, {self.rules!r})"

@@ -199,9 +199,9 @@ def test_a_node_without_the_index_gives_no_answer(faces, own_bed):
     with opened(faces, own_bed) as index, redis.Redis(port=own_bed.primaries[1].shadow) as shadow:
         retriever = faces.retriever(index)
         expected = retriever.retrieve("number 3", k=K).distances
-        shadow.execute_command("FT.DROPINDEX", f"ragknn:{NAME}:v1")
+        shadow.execute_command("FT.DROPINDEX", index._keys.searched)
         assert retriever.retrieve("number 3", k=K).distances == expected  # it is made there again
-        shadow.execute_command("FT.DROPINDEX", f"ragknn:{NAME}:v1")
+        shadow.execute_command("FT.DROPINDEX", index._keys.searched)
         assert not faces.indexer(index, WORDS).sync(documents(1)).failed
         assert_holds(index, 1)
 

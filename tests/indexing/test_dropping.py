@@ -1,6 +1,7 @@
 """An index is dropped to its end, wherever that is cut short, and beside writers that do not know of it yet."""
 
 import pytest
+from stores import search_index
 
 from ragknn import (
     Document,
@@ -183,7 +184,7 @@ def test_an_index_without_its_manifest_is_told_and_can_be_dropped(faces, redis_u
 def test_documents_of_nobody_are_no_part_of_a_new_index(faces, redis_url, index_name, client):
     with Index(index_name, url=redis_url, embedder=EMBEDDER) as index:
         Indexer(index, WORDS).sync(DOCUMENTS[:10])
-    client.execute_command("FT.DROPINDEX", Keys(index_name).search_index())
+    client.execute_command("FT.DROPINDEX", search_index(client, index_name))
     client.unlink(Keys(index_name).manifest)
     with faces.index(index_name, url=redis_url, embedder=EMBEDDER) as index:
         assert index.count() == 0

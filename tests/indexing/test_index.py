@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import redis
 import redis.asyncio
+from stores import search_index
 
 from ragknn import (
     CommandRefused,
@@ -58,7 +59,7 @@ def test_a_new_index_is_created_with_the_defaults(faces, redis_url, index_name, 
         assert index.server.version[0] >= 7
         assert index.count() == 0
     assert keys_of(client, index_name) == [f"ragknn:{index_name}:manifest"]
-    assert search_indexes_of(client, index_name) == [f"ragknn:{index_name}:v1"]
+    assert search_indexes_of(client, index_name) == [search_index(client, index_name)]
 
 
 def test_an_index_is_opened_again_with_what_it_was_built_with(faces, redis_url, index_name, embedder):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from stores import search_index
 
 from ragknn import (
     Document,
@@ -36,8 +37,9 @@ def filled(request, faces, redis_url, index_name, monkeypatch):
 
 def emptied(client, name):
     """Take away what FLUSHALL would take away of one index, and as it does it: at once, with no write in between."""
+    searched = search_index(client, name)
     with client.pipeline() as at_once:
-        at_once.execute_command("FT.DROPINDEX", f"ragknn:{name}:v1")
+        at_once.execute_command("FT.DROPINDEX", searched)
         at_once.eval("return redis.call('UNLINK', unpack(redis.call('KEYS', ARGV[1])))", 0, f"ragknn:{name}:*")
         at_once.execute()
 
@@ -47,7 +49,7 @@ def dropped(client, name):
 
 
 def without_its_search_index(client, name):
-    client.execute_command("FT.DROPINDEX", f"ragknn:{name}:v1", "DD")
+    client.execute_command("FT.DROPINDEX", search_index(client, name), "DD")
 
 
 def without_its_alias(client, name):
@@ -55,7 +57,7 @@ def without_its_alias(client, name):
 
 
 def with_its_passages_left(client, name):
-    client.execute_command("FT.DROPINDEX", f"ragknn:{name}:v1")
+    client.execute_command("FT.DROPINDEX", search_index(client, name))
 
 
 def calls(faces, index):

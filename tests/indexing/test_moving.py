@@ -108,7 +108,7 @@ def test_it_is_moved_without_embedding_anything(faces, redis_url, index_name, cl
         assert len(retriever.retrieve(QUERY, k=40)) == 33
         assert index.schema.fold_accents
     assert [name for name in client.execute_command("FT._LIST") if name.startswith(keys.alias.encode() + b":")] == [
-        keys.search_index(2).encode()
+        keys.search_index(keys.version + 1).encode()
     ]
     assert not any(client.hexists(key, "text_words") for key in client.scan_iter(f"{keys.passage_prefix}*"))
     with faces.index(index_name, url=redis_url, embedder=embedder) as index:

@@ -95,7 +95,7 @@ def test_what_is_changed_serves_here_and_where_it_was_open(faces, redis_url, ind
     ]
     with faces.index(index_name, url=redis_url) as index:
         retriever = faces.retriever(index)
-        for number, (changes, changed) in enumerate(steps, 2):
+        for number, (changes, changed) in enumerate(steps, made.schema.version + 1):
             planned = index.rebuild(**changes, dry_run=True)
             assert (planned.changed, planned.passages, planned.dry_run) == (changed, ROWS, True)
             assert str(planned).startswith("dry run, nothing changed")
@@ -201,7 +201,7 @@ def test_no_search_and_no_write_fails_meanwhile(redis_url, index_name, made, cli
     assert len(written) > 1
     assert all(made.exists(written))
     assert made.count() == ROWS + len(written)
-    assert is_tidy(client, index_name, 5)
+    assert is_tidy(client, index_name, made.schema.version)
 
 
 def test_it_may_end_between_any_two_commands(redis_url, index_name, made, client):
@@ -266,13 +266,13 @@ def test_what_was_built_is_gone_on_with(redis_url, index_name, made, client):
         with Index(index_name, url=redis_url) as index, pytest.raises(Killed):
             run(client, up_to(rebuilding(index, {"algorithm": "hnsw"}, 0.9, None, False), steps))
         client.delete(Keys(index_name).moving)
-    birth = client.execute_command("FT.INFO", f"ragknn:{index_name}:v2")
+    birth = client.execute_command("FT.INFO", made._keys.search_index(made.schema.version + 1))
     assert birth
     with Index(index_name, url=redis_url) as index:
         assert begun()  # opening leaves it to whoever goes on
         report = index.rebuild(algorithm="hnsw")
         assert report.resumed
-        assert is_tidy(client, index_name, 2)
+        assert is_tidy(client, index_name, index.schema.version)
     with Index(index_name, url=redis_url) as index, pytest.raises(Killed):
         run(client, up_to(rebuilding(index, {"algorithm": "flat"}, 0.9, None, False), steps + 1))
     client.delete(Keys(index_name).moving)
@@ -331,7 +331,7 @@ def test_of_two_processes_one_does_it(redis_url, index_name, made, client):
         thread.join()
     client.pexpire(Keys(index_name).moving, 100)
     made.rebuild(algorithm="hnsw")
-    assert is_tidy(client, index_name, 2)
+    assert is_tidy(client, index_name, made.schema.version)
 
 
 def test_a_version_that_finds_too_little_does_not_serve(made, index_name, client):
@@ -340,7 +340,7 @@ def test_a_version_that_finds_too_little_does_not_serve(made, index_name, client
         made.rebuild(**hard, recall=1.0)
     assert made.schema.algorithm == "flat"
     check_answers(Retriever(made))
-    assert is_tidy(client, index_name, 1)
+    assert is_tidy(client, index_name, made.schema.version)
 
 
 def test_vectors_without_direction_have_no_cosine(redis_url, index_name, client):
@@ -349,7 +349,7 @@ def test_vectors_without_direction_have_no_cosine(redis_url, index_name, client)
         with pytest.raises(RebuildFailed, match=r"in document 'b': only zeros"):
             index.rebuild(metric="cosine")
         index.rebuild(metric="ip")
-        assert is_tidy(client, index_name, 2)
+        assert is_tidy(client, index_name, index.schema.version)
 
 
 def when_compared(flow, call):
@@ -404,7 +404,7 @@ def test_of_an_index_that_is_dropped_meanwhile_nothing_is_left(redis_url, index_
 def test_what_is_wrong_is_refused_before_anything_is_done(made, index_name, client, changes, message):
     with pytest.raises(ValueError, match=message):
         made.rebuild(**changes)
-    assert is_tidy(client, index_name, 1)
+    assert is_tidy(client, index_name, made.schema.version)
     with pytest.raises(TypeError):
         made.rebuild(algorthm="hnsw")
 
@@ -436,6 +436,6 @@ def test_without_memory_for_two_versions_nothing_is_begun(tmp_path):
         client.config_set("maxmemory", int(client.info("memory")["used_memory"]) + 200_000)
         with pytest.raises(RebuildFailed, match=r"expected room for a second version .* raise it until"):
             index.rebuild(algorithm="hnsw")
-        assert versions(client, "full") == ["v1"]
+        assert versions(client, "full") == [f"v{index.schema.version}"]
         client.config_set("maxmemory", 0)
         index.rebuild(algorithm="hnsw")
