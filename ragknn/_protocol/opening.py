@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ragknn._display.inert import visible
@@ -13,7 +13,7 @@ from ragknn._protocol.counting import index_info, wait_until_searchable
 from ragknn._protocol.dropping import LEAVING, drop_index, remove_remains, remove_stores
 from ragknn._protocol.encoding import TAG_SEPARATOR
 from ragknn._protocol.flows import Command, Flow, Work
-from ragknn._protocol.keys import Keys, field_alias, index_names, stored_name
+from ragknn._protocol.keys import Keys, field_alias, first_version, index_names, stored_name
 from ragknn._protocol.query import TERMS, TERMS_ALIAS
 from ragknn._protocol.replies import already_exists, as_text, checked, is_unknown_index, parse_info
 from ragknn._protocol.schema import ANY_FIELD, FieldType, Schema
@@ -59,13 +59,13 @@ def open_index(
         ("HGET", keys.manifest, LEAVING),
     ]
     server = yield from checked_server(hello, listed)
-    is_new = False
-    if checked(manifest) is None:
+    is_new, was_there = False, checked(manifest) is not None
+    if not was_there:
         if create is None:
             raise _not_found(keys, listed)
         if (yield from _made_room(keys, listed)):
             return (yield from open_index(keys, wanted, create, patience))
-        schema = yield Work(create)
+        schema = replace((yield Work(create)), version=first_version())
         # Of several processes that create at once, the first to set the field decides; the others compare.
         first, manifest = yield [
             ("HSETNX", keys.manifest, "schema", schema.dumps()),
@@ -75,7 +75,13 @@ def open_index(
     schema = Schema.loads(keys.name, as_text(checked(manifest)))
     schema.check(keys.name, (yield Work(wanted)))
     keys = keys.of_version(served_version(keys, schema, info), schema.store)
-    if is_unknown_index(info):
+    is_gone = was_there and not server.cluster and is_unknown_index(info) and not _is_listed(keys, listed)
+    if is_gone and schema.version is not None:
+        if (made := (yield from _made_under_another_name(keys, schema, as_text(manifest)))) is None:
+            return (yield from open_index(keys, wanted, create, patience))
+        schema, keys = made
+        _tell_made(keys, schema, is_new=False)
+    elif is_unknown_index(info):
         *replies, still = yield [*_making(keys, schema), ("HGET", keys.manifest, "schema")]
         refused = _refused(replies)
         if refused and is_new:
@@ -98,6 +104,28 @@ def _making(keys: Keys, schema: Schema) -> list[Command]:
     return [create_command(keys, schema), ("FT.ALIASADD", keys.alias, keys.searched)]
 
 
+def _is_listed(keys: Keys, listed: Any) -> bool:
+    return keys.searched in {as_text(name) for name in checked(listed)}
+
+
+def _made_under_another_name(keys: Keys, schema: Schema, manifest: str) -> Flow[tuple[Schema, Keys] | None]:
+    """Make a search index that is gone again of what is stored; None if the manifest is another by now.
+
+    While the server reads what is stored, whoever has the index open asks for the one that is gone, looks anew, and so
+    learns of it: by the old name a part of the index would pass for all of it.
+    """
+    new = replace(schema, version=first_version())
+    made = keys.of_version(new.version)
+    [created] = yield [create_command(made, new)]
+    checked(created)
+    if not (yield from swap_manifest(keys, manifest, new.dumps())):
+        yield [("FT.DROPINDEX", made.searched)]
+        return None
+    [pointed] = yield [("FT.ALIASUPDATE", made.alias, made.searched)]
+    checked(pointed)
+    return new, made
+
+
 def _is_of(keys: Keys, manifest: Any) -> bool:
     """Tell whether the search index of these keys is that of the manifest, which may be gone, or of a later index."""
     if checked(manifest) is None:
@@ -109,23 +137,30 @@ def _refused(replies: Sequence[Any]) -> list[Exception]:
     return [reply for reply in replies if isinstance(reply, Exception) and not already_exists(reply)]
 
 
-def made_again(keys: Keys) -> Flow[bool]:
+def made_again(keys: Keys, *, everywhere: bool = False) -> Flow[bool]:
     """Make the search index, or its alias, of an index that is there without; return whether it was.
+
+    Args:
+        keys: the index's keys.
+        everywhere: whether it is there on some nodes of a cluster, and is to be on all.
 
     Raises:
         CommandRefused: this user may not.
     """
-    [manifest] = yield [("HGET", keys.manifest, "schema")]
+    manifest, listed = yield [("HGET", keys.manifest, "schema"), ("FT._LIST",)]
     if checked(manifest) is None:
         return False
     schema = Schema.loads(keys.name, as_text(manifest))
     keys = keys.of_version(schema.version or keys.version, schema.store)
+    if not everywhere and schema.version is not None and not _is_listed(keys, listed):
+        made = yield from _made_under_another_name(keys, schema, as_text(manifest))
+        return made is not None or (yield from made_again(keys))
     *replies, manifest = yield [*_making(keys, schema), ("HGET", keys.manifest, "schema")]
     for reply in _refused(replies):
         checked(reply)
     if not _is_of(keys, manifest):  # the index was dropped meanwhile, or rebuilt
         yield [("FT.DROPINDEX", keys.searched)]
-        return (yield from made_again(keys))
+        return (yield from made_again(keys, everywhere=everywhere))
     if not all(isinstance(reply, Exception) for reply in replies):
         return True
     # A cluster answers so where one of its nodes had none, which has it now.
@@ -177,7 +212,7 @@ def spread(opened: Opened, patience: float) -> Flow[bool]:
         opened: the index.
         patience: seconds to wait for these nodes to read what they have.
     """
-    if not opened.server.cluster or not (yield from made_again(opened.keys)):
+    if not opened.server.cluster or not (yield from made_again(opened.keys, everywhere=True)):
         return False
     WRITING.warning("index %r: a node of the cluster had no search index; it is made there", opened.keys.name)
     with suppress(TimeoutError):

@@ -13,11 +13,13 @@ from ragknn._checks import check_unicode, described, shown
 from ragknn._plain import as_python
 from ragknn._protocol.encoding import any_field_tag, encode_tag, has_field_tag
 from ragknn._protocol.flows import Flow
-from ragknn._protocol.keys import Keys, field_alias
+from ragknn._protocol.keys import field_alias
 from ragknn._protocol.numeric import as_number
+from ragknn._protocol.place import Place
 from ragknn._protocol.query import EVERYTHING, NOWHERE, Fragment, all_but, all_of, operand
 from ragknn._protocol.replies import as_text, checked
 from ragknn._protocol.schema import ANY_FIELD, FieldType, Schema
+from ragknn._protocol.whole import answered
 from ragknn.filters import Where
 from ragknn.text._words import words
 
@@ -35,19 +37,19 @@ _OPERATORS: dict[FieldType, tuple[str, ...]] = {
 }
 
 
-def filtering(keys: Keys, schema: Schema, where: Where | None) -> Flow[Fragment]:
+def filtering(place: Place, where: Where | None) -> Flow[Fragment]:
     """Return what `where` means in an index, which may require one.
 
     Raises:
         TypeError: a value of a type that does not fit.
         ValueError: it means nothing here, or leaves out the filter that the index requires.
     """
-    if schema.required_filter is not None:
-        check_required(where, schema.required_filter)
-    return EVERYTHING if where is None else (yield from compiling(keys, where, schema))
+    if place.schema.required_filter is not None:
+        check_required(where, place.schema.required_filter)
+    return EVERYTHING if where is None else (yield from compiling(place, where))
 
 
-def compiling(keys: Keys, where: Where | None, schema: Schema) -> Flow[Fragment]:
+def compiling(place: Place, where: Where | None) -> Flow[Fragment]:
     """Return the filter that `where` means in an index; its params are named w0, w1, and so on.
 
     For a `$prefix` the server is asked for all tags that there are. If it looked for those that begin so itself, it
@@ -57,12 +59,12 @@ def compiling(keys: Keys, where: Where | None, schema: Schema) -> Flow[Fragment]
         TypeError: a value of a type that does not fit.
         ValueError: an unknown field or operator, an empty list, an invalid value, or too deep a nesting.
     """
-    found, prefixed = compiled(where, schema, {})
+    found, prefixed = compiled(where, place.schema, {})
     if prefixed:
         names = sorted(prefixed)
-        replies = yield [("FT.TAGVALS", keys.searched, name) for name in names]
+        replies, _ = yield from answered(place, [("FT.TAGVALS", place.keys.searched, name) for name in names])
         tags = {name: sorted(map(as_text, checked(reply))) for name, reply in zip(names, replies, strict=True)}
-        found, _ = compiled(where, schema, tags)
+        found, _ = compiled(where, place.schema, tags)
     return found
 
 

@@ -23,14 +23,17 @@ def describing(index: Index | AsyncIndex, where: Where | None) -> Flow[IndexInfo
     """The flow behind `Index.describe`."""
     schema, server = index.schema, index.server
     info = yield from index_info(index._keys)
+    share = info.percent_indexed
     is_open = schema.required_filter is None  # else nothing tells how much others have
     measured = (yield from all_measured(index._keys)) if schema.algorithm == "hnsw" and is_open else []
     documents: int | None = None
     passages = info.passages if is_open else None
     if is_open or where is not None:
         among = yield from index._filtering(where)
-        documents = yield from count_documents(index._place(), among)
-        passages = passages if where is None else (yield from count_passages(index._place(), among))
+        place = index._place("return")  # as the description tells how much of the index is there
+        documents = yield from count_documents(place, among)
+        passages = passages if where is None else (yield from count_passages(place, among))
+        share = min(share, place.watch.percent_indexed)
     return IndexInfo(
         name=index.name,
         documents=documents,
@@ -42,7 +45,7 @@ def describing(index: Index | AsyncIndex, where: Where | None) -> Flow[IndexInfo
         dtype=schema.dtype,
         fields=schema.fields,
         memory_bytes=info.memory_bytes if is_open else None,
-        percent_indexed=info.percent_indexed,
+        percent_indexed=share,
         indexing_failures=info.failures,
         redis_version=dotted(server.version),
         search_version=dotted(server.search or ()),

@@ -130,7 +130,7 @@ def _found_now(place: Place, where: Where, tally: Tally) -> Flow[tuple[Place, In
     while True:
         place = yield from _as_it_serves(place, (yield from searched_by_now(place, tally)))
         try:
-            return place, (yield from look_among(place, (yield from filtering(place.keys, place.schema, where))))
+            return place, (yield from look_among(place, (yield from filtering(place, where))))
         except IndexRebuilt:  # between the two
             continue
 

@@ -117,6 +117,7 @@ def _rebuild(
     while done is None:
         manifest = yield from stored_manifest(keys)
         old = Schema.loads(keys.name, manifest)
+        keys = keys.of_version(old.version or keys.version, old.store)  # as others may have made its search index again
         new = plan.applied(old)
         if not (changed := plan.differing(old, new)):
             yield from abandon(keys)

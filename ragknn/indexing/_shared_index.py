@@ -18,7 +18,7 @@ from ragknn._protocol.counting import (
 from ragknn._protocol.dropping import drop_index
 from ragknn._protocol.flows import Flow, repeatable
 from ragknn._protocol.kept import Kept
-from ragknn._protocol.keys import Keys, first_version
+from ragknn._protocol.keys import Keys
 from ragknn._protocol.opening import Opened, drop_unopened, open_index, reopened, spread
 from ragknn._protocol.place import Bulk, OnIncomplete, Place
 from ragknn._protocol.presence import gone
@@ -188,7 +188,7 @@ class SharedIndex(Copied):
             ValueError: it means nothing here (`ragknn.filters` explains), or leaves out the filter that the index
                 requires.
         """
-        return (yield from filtering(self._keys, self.schema, where))
+        return (yield from filtering(self._place(), where))
 
     @property
     def _keys(self) -> Keys:
@@ -346,8 +346,7 @@ class SharedIndex(Copied):
                 if self._embedder is None:
                     self._embedder = default_embedder(self._settings.model, self._settings.device)
             schema = Schema(**embedder_properties(self._embedder), **self._named)
-        dtype = schema.suggested_dtype if self._chooses_dtype else schema.dtype
-        return replace(schema, dtype=dtype, version=first_version())
+        return replace(schema, dtype=schema.suggested_dtype) if self._chooses_dtype else schema
 
     @repeatable
     def _counting(self, where: Where | None) -> Flow[int]:

@@ -53,7 +53,9 @@ def search(place: Place, searches: Sequence[Search], ask: Ask) -> Flow[list[Foun
         return answer
 
     found = yield from _sent(place, searches, ask, read, counted=Knn in kinds)
-    return (yield from _told_of_expected(place, found, ask)) if untold else found
+    if untold and place.watch.percent_indexed == 1:  # else it is told already
+        found = yield from _told_of_expected(place, found, ask)
+    return found
 
 
 def _search_within(place: Place, searches: Sequence[Range], ask: Ask) -> Flow[list[Found]]:

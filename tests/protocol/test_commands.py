@@ -9,11 +9,12 @@ import redis
 from ragknn import CommandRefused, IndexNotFound, SchemaMismatch, UnsupportedServer
 from ragknn._protocol.counting import count_documents, count_passages, wait_until_searchable
 from ragknn._protocol.dropping import drop_index
-from ragknn._protocol.finding import KEYS_PER_ROUND, stored_ids
+from ragknn._protocol.finding import KEYS_PER_ROUND, matching_passages, stored_ids
 from ragknn._protocol.flows import Pause, Work
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.opening import Opened, listing, open_index
 from ragknn._protocol.place import Place
+from ragknn._protocol.query import EVERYTHING
 from ragknn._protocol.removing import delete_documents
 from ragknn._protocol.schema import Schema
 from ragknn._protocol.server import ServerInfo, describe_server
@@ -94,7 +95,17 @@ def opening(create=True, wanted=None):
 
 
 def works(steps):
-    return ["work" if isinstance(step, Work) else step for step in steps]
+    return ["work" if isinstance(step, Work) else as_first(step) for step in steps]
+
+
+def as_first(step):
+    """Return a step as if the first version of the index had the number 1, in place of one drawn by chance."""
+    if not isinstance(step, list) or step[0][0] != "HSETNX":
+        return step
+    *begin, dumped = step[0]
+    schema = Schema.loads("doc", dumped)
+    assert schema.version > 10**12
+    return [(*begin, replace(schema, version=1).dumps()), *step[1:]]
 
 
 # ---- opening ---------------------------------------------------------------------------------------------------
@@ -138,7 +149,7 @@ def test_the_first_to_set_the_manifest_decides_and_the_other_is_told_how_it_diff
     assert next(flow) == LOOKING
     for answer in ([HELLO, [], None, UNKNOWN, None], *ROOM):
         flow.send(answer)
-    assert flow.send(SCHEMA) == SETTING
+    assert as_first(flow.send(SCHEMA)) == SETTING
     work = flow.send([0, theirs.dumps().encode()])
     with pytest.raises(SchemaMismatch) as refused:
         flow.send(work.call())
@@ -163,11 +174,24 @@ def test_the_loser_of_the_race_goes_on_with_the_winners_schema_where_they_agree(
 
 
 def test_a_search_index_that_was_lost_is_created_again_from_the_manifest():
-    steps, opened = play(
-        opening(create=False), [HELLO, [], SCHEMA.dumps().encode(), UNKNOWN, None], {}, [b"OK", b"OK", MANIFEST], [INFO]
-    )
-    assert works(steps) == [LOOKING, "work", CREATING, ASKING]
-    assert opened == OPENED
+    existing = [HELLO, [], SCHEMA.dumps().encode(), UNKNOWN, None]
+    steps, opened = play(opening(create=False), existing, {}, [b"OK"], [1], [b"OK"], [INFO])
+    assert [command[:2] for [command] in steps[2:5]] == [
+        ("FT.CREATE", opened.keys.searched),
+        ("EVAL", steps[3][0][1]),
+        ("FT.ALIASUPDATE", "ragknn:doc"),
+    ]
+    assert opened.schema == replace(SCHEMA, version=opened.keys.version) != SCHEMA  # no name that somebody asks
+    assert steps[3][0][-2:] == (SCHEMA.dumps(), opened.schema.dumps())
+
+
+def test_what_was_made_again_is_dropped_where_another_process_was_quicker():
+    existing = [HELLO, [], SCHEMA.dumps().encode(), UNKNOWN, None]
+    another = replace(SCHEMA, version=7)
+    theirs = [HELLO, [b"ragknn:doc:v7"], another.dumps().encode(), {**INFO, b"index_name": b"ragknn:doc:v7"}, None]
+    steps, opened = play(opening(create=False), existing, {}, [b"OK"], [0], [b"OK"], theirs, {})
+    assert steps[4] == [("FT.DROPINDEX", steps[2][0][1])]
+    assert opened.schema == another
 
 
 def test_an_index_that_is_being_built_is_waited_for():
@@ -203,7 +227,7 @@ def test_a_search_index_that_cannot_be_created_again_leaves_the_manifest():
     flow.send([HELLO, [], SCHEMA.dumps(), UNKNOWN, None])
     flow.send({})
     with pytest.raises(CommandRefused, match="Cannot create index on db != 0"):
-        flow.send(REFUSED)
+        flow.send(REFUSED[:1])
 
 
 def test_a_manifest_that_cannot_be_written_is_an_error_that_says_so():
@@ -297,15 +321,42 @@ def test_all_indexes_are_listed():
 
 
 def test_passages_and_documents_are_counted_on_the_server():
-    steps, passages = play(count_passages(PLACE), [{b"total_results": 7, b"results": []}])
-    assert (steps, passages) == (
-        [[("FT.SEARCH", "ragknn:doc", "*", "LIMIT", "0", "0", "TIMEOUT", "1000", "DIALECT", "2")]],
-        7,
-    )
-    _, documents = play(count_documents(PLACE), [[1, [b"n", b"3"]]])
+    steps, passages = play(count_passages(PLACE), [INFO, {b"total_results": 7, b"results": []}])
+    assert steps == [[*ASKING, COUNTING]]
+    assert passages == 7
+    _, documents = play(count_documents(PLACE), [INFO, [1, [b"n", b"3"]]])
     assert documents == 3
-    _, documents = play(count_documents(PLACE), [[0]])
+    _, documents = play(count_documents(PLACE), [INFO, [0]])
     assert documents == 0
+
+
+COUNTING = ("FT.SEARCH", "ragknn:doc", "*", "LIMIT", "0", "0", "TIMEOUT", "1000", "DIALECT", "2")
+
+
+def test_what_is_counted_while_the_index_is_being_built_does_not_count():
+    building = {**INFO, b"indexing": 1, b"percent_indexed": 0.5}
+    some, all_ = {b"total_results": 3, b"results": []}, {b"total_results": 7, b"results": []}
+    steps, passages = play(count_passages(PLACE), [building, some], None, [building], None, [INFO], [INFO, all_])
+    assert steps == [[*ASKING, COUNTING], Pause(0.001), ASKING, Pause(0.002), ASKING, [*ASKING, COUNTING]]
+    assert passages == 7
+    _, found = play(count_passages(replace(PLACE, on_incomplete="return")), [building, some])
+    assert found == 3
+    flow = count_passages(replace(PLACE, timeout=0.0))
+    next(flow)
+    with pytest.raises(
+        CommandRefused, match=r"still building it, 50% of it can be found: wait_until_searchable\(\) waits"
+    ):
+        flow.send([building, some])
+
+
+def test_a_cursor_of_what_does_not_count_is_let_go():
+    building = {**INFO, b"indexing": 1, b"percent_indexed": 0.5}
+    row = {b"total_results": 1, b"results": [{b"extra_attributes": {b"__key": b"ragknn:doc:p:{a}:0"}}]}
+    steps, keys = play(
+        matching_passages(PLACE, EVERYTHING), [building, [row, 7]], [b"OK"], None, [INFO], [INFO, [row, 0]]
+    )
+    assert steps[1] == [("FT.CURSOR", "DEL", "ragknn:doc", "7")]
+    assert keys == ["ragknn:doc:p:{a}:0"]
 
 
 def test_the_stored_ids_are_scanned_to_the_end_and_each_is_told_once():

@@ -59,7 +59,9 @@ def stored(client, name):
 
 
 def manifest(client, name):
-    return json.loads(client.hget(f"ragknn:{name}:manifest", "schema"))
+    told = json.loads(client.hget(f"ragknn:{name}:manifest", "schema"))
+    del told["version"]  # which is another for each index
+    return told
 
 
 DOCUMENTS = [
