@@ -121,7 +121,8 @@ def _made_under_another_name(keys: Keys, schema: Schema, manifest: str) -> Flow[
     if not (yield from swap_manifest(keys, manifest, new.dumps())):
         yield [("FT.DROPINDEX", made.searched)]
         return None
-    [pointed] = yield [("FT.ALIASUPDATE", made.alias, made.searched)]
+    # What is there under the old name, on some nodes of a cluster, goes.
+    pointed, _ = yield [("FT.ALIASUPDATE", made.alias, made.searched), ("FT.DROPINDEX", keys.searched)]
     checked(pointed)
     return new, made
 
