@@ -65,7 +65,8 @@ class Schema:
         fold_accents: whether words are found without regard to accents.
         required_filter: declared tag field that every filter must pin and every document must have; None for none.
         splitter: how documents are cut; None: as a `Splitter` without arguments does.
-        version: of the search index that serves; None where an earlier release made the index, and its alias tells.
+        version: of the search index that serves; None where an earlier release made the index, and its alias tells. Two
+            indexes that differ in it alone are made of the same.
         store: where its passages are; explained at `Keys`.
     """
 
@@ -87,7 +88,7 @@ class Schema:
     content: str | None = None
     splitter: Splitter | None = None
     format: int = FORMAT
-    version: int | None = 1
+    version: int | None = field(default=1, compare=False)
     store: int = 1
 
     def __post_init__(self) -> None:

@@ -262,7 +262,7 @@ def test_threads_that_open_an_index_at_once_create_one(redis_url, index_name, cl
         thread.join()
     assert errors == []
     assert schemas == [Schema(embedder="ragknn/hashing-64", dim=64)] * 6
-    assert search_indexes_of(client, index_name) == [f"ragknn:{index_name}:v1"]
+    assert search_indexes_of(client, index_name) == [search_index(client, index_name)]
 
 
 def test_of_openers_that_disagree_one_wins_and_the_others_are_told(redis_url, index_name, embedder):
@@ -292,7 +292,7 @@ def test_of_openers_that_disagree_one_wins_and_the_others_are_told(redis_url, in
 def test_a_search_index_that_was_dropped_behind_our_back_is_healed(faces, redis_url, index_name, client, embedder):
     with faces.index(index_name, url=redis_url, embedder=embedder) as index:
         faces.indexer(index).add(DOCUMENTS)
-    client.execute_command("FT.DROPINDEX", f"ragknn:{index_name}:v1")
+    client.execute_command("FT.DROPINDEX", search_index(client, index_name))
     with faces.index(index_name, url=redis_url) as index:
         index.wait_until_searchable()
         assert index.count() == 3

@@ -11,6 +11,8 @@ from stepping import Steps
 from stores import keys_of
 
 from ragknn import Document, FunctionEmbedder, HashingEmbedder, Index, Indexer, SchemaMismatch
+from ragknn._protocol.keys import Keys
+from ragknn._protocol.opening import create_command
 from ragknn.estimators import KNeighborsClassifier
 
 
@@ -203,7 +205,10 @@ def test_an_index_of_an_earlier_release_goes_on_under_the_name_that_it_has(faces
     with Index(f"{index_name}-new", url=redis_url, embedder=EMBEDDER, fields=FIELDS) as new:
         earlier = replace(new.schema, version=1)
         new.drop()
-    client.hset(f"ragknn:{index_name}:manifest", "schema", earlier.dumps())  # whose search index is then made
+    keys = Keys(index_name, 1)
+    client.hset(keys.manifest, "schema", earlier.dumps())
+    client.execute_command(*create_command(keys, earlier))
+    client.execute_command("FT.ALIASADD", keys.alias, keys.searched)
     with faces.index(index_name, url=redis_url) as index:
         faces.indexer(index).add(documents(12))
         assert keys_of(client, index_name).searched == f"ragknn:{index_name}:v1"
