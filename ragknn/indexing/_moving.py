@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from uuid import uuid4
 
 from ragknn._protocol.counting import index_info
 from ragknn._protocol.finding import scan
 from ragknn._protocol.flows import Command, Flow, Pause, pauses
+from ragknn._protocol.holding import let_go
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.opening import create_command, stored_manifest, swap_manifest
 from ragknn._protocol.place import Place
 from ragknn._protocol.query import TERMS
 from ragknn._protocol.replies import as_text, checked
 from ragknn._protocol.schema import FIRST_WITH_TERMS, FORMAT, Schema
+from ragknn.errors import ConnectionFailed
 
 # The field with the words of a passage in the earlier form; the server made the terms of them.
 _EARLIER = "text_words"
@@ -60,12 +63,19 @@ def moved(place: Place) -> Flow[Schema]:
     """
     keys = place.keys
     while (schema := Schema.loads(keys.name, (yield from stored_manifest(keys)))).format != FORMAT:
-        [taken] = yield [("SET", keys.moving, "1", "NX", "PX", str(HELD))]
+        mark = uuid4().hex
+        [taken] = yield [("SET", keys.moving, mark, "NX", "PX", str(HELD))]
         if checked(taken) is None:
             yield Pause(POLL)
-        else:
+            continue
+        try:
             yield from _move(keys)
-            yield [("UNLINK", keys.moving)]
+        except ConnectionFailed:  # who cannot be reached cannot be told, and others wait for some seconds
+            raise
+        except Exception:
+            yield from let_go(keys, mark)
+            raise
+        yield from let_go(keys, mark)
     return schema
 
 

@@ -261,9 +261,9 @@ class SharedIndex(Copied):
         Raises:
             SchemaMismatch: the vectors of the index are of another embedder than when it was opened.
         """
-        schema, opened_for = self.schema, self._opened_for
-        if opened_for is not None and opened_for is not schema:
-            schema.check_embedder(self.name, opened_for)
+        opened, opened_for = self._opened, self._opened_for
+        if opened is not None and opened_for is not None and opened_for is not opened.schema:
+            opened.schema.check_embedder(self.name, opened_for)
 
     @property
     def server(self) -> ServerInfo:

@@ -121,7 +121,8 @@ def read_keys(source: Source) -> Flow[list[str]]:
     """Return the keys that the search index has, sorted.
 
     Raises:
-        CommandRefused: the server refuses it, or another number came than it has: it was being written.
+        CommandRefused: the server refuses it or is still building it, or another number came than it has: it was being
+            written.
     """
     # A filter that the index has by itself is asked as well: what it is not on is not found.
     command = ("FT.AGGREGATE", source.name, "*", "LOAD", "1", "@__key", "DIALECT", "2")
@@ -134,7 +135,13 @@ def read_keys(source: Source) -> Flow[list[str]]:
             break
         [reply] = yield Once([("FT.CURSOR", "READ", source.name, str(cursor), "COUNT", str(KEYS_PER_PART))])
     [info] = yield [("FT.INFO", source.name)]
-    expected = int(float(as_text(as_mapping(checked(info))["num_docs"])))
+    told = as_mapping(checked(info))
+    expected = int(float(as_text(told["num_docs"])))
+    if float(as_text(told.get("indexing", 0))):
+        raise CommandRefused(
+            f"expected the search index {source.name!r} with all that is stored, got it while the server is still "
+            "building it: try again when FT.INFO says that indexing is 0"
+        )
     if len(found) != expected:
         raise CommandRefused(
             f"expected the {expected:,} keys of the search index {source.name!r}, got {len(found):,}: it is being "

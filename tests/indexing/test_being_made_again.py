@@ -5,7 +5,7 @@ import json
 from reading import EMBEDDER, FIELDS, Told, calls, documents
 from stores import keys_of
 
-from ragknn import Document, IncompleteRetrieval, Index, Indexer
+from ragknn import CommandRefused, Document, IncompleteRetrieval, Index, Indexer, aimport_index, import_index
 from ragknn._protocol.opening import create_command
 
 MANY = 500  # which the server takes many times as long to read as a client takes to ask
@@ -57,6 +57,13 @@ def test_each_read_is_whole_or_says_that_it_is_not(faces, redis_url, index_name,
     assert told  # by those that do not wait
 
 
+def imported(faces, index):
+    try:
+        return faces.call(import_index, aimport_index, index._keys.alias, "copy", url=index.url, dry_run=True).passages
+    except CommandRefused:  # which says that it is being built, or has more by now
+        return MANY
+
+
 def test_what_is_counted_or_chosen_by_a_filter_is_waited_for(faces, redis_url, index_name, client):
     filled(redis_url, index_name)
     with faces.index(index_name, url=redis_url, timeout=10) as index:
@@ -71,6 +78,7 @@ def test_what_is_counted_or_chosen_by_a_filter_is_waited_for(faces, redis_url, i
             (lambda: len(list(index.documents(where=WHERE))), match),
             (lambda: len(list(index.passages(where=WHERE))), match),
             (lambda: index.count({"t": {"$prefix": "t"}}), MANY),
+            (lambda: imported(faces, index), MANY),
             (lambda: indexer.update(where=WHERE, label="c").updated, match),
             (lambda: indexer.sync([kept], where=WHERE, delete_most=True).deleted, match - 1),
             (lambda: indexer.delete_where({"n": {"$gte": 0}}), MANY - match),

@@ -7,7 +7,7 @@ import pytest
 import redis
 from earlier import part_records, set_manifest
 
-from ragknn import Document, HashingEmbedder, Index, Indexer, Retriever, Splitter
+from ragknn import CommandRefused, Document, HashingEmbedder, Index, Indexer, Retriever, Splitter
 from ragknn._protocol.hashing import text_hash
 from ragknn._protocol.opening import create_command
 from ragknn.indexing._moving import moved
@@ -225,6 +225,21 @@ def test_a_move_that_is_cut_short_anywhere_is_made_again(
     with Index(index_name, url=redis_url, embedder=HashingEmbedder(DIM)) as index:
         assert Indexer(index).sync(DOCUMENTS).unchanged == len(DOCUMENTS)
         assert scores(Retriever(index)) == pytest.approx(expected)
+
+
+def test_a_move_that_fails_keeps_no_others_from_it(redis_url, index_name, client, make_earlier):
+    keys = make_earlier(index_name, 3)
+    passage = keys.passage("a", 0)
+    kept = client.hgetall(passage)
+    client.unlink(passage)
+    client.set(passage, "of another type")
+    with Index(index_name, url=redis_url, embedder=HashingEmbedder(DIM)) as index:
+        with pytest.raises(CommandRefused, match="WRONGTYPE"):
+            Indexer(index).sync(DOCUMENTS)
+        assert not client.exists(keys.moving)
+        client.unlink(passage)
+        client.hset(passage, mapping=kept)
+        assert Indexer(index).sync(DOCUMENTS).unchanged == len(DOCUMENTS)
 
 
 @pytest.mark.parametrize("form", [2, 3])
