@@ -121,7 +121,7 @@ def _made_under_another_name(keys: Keys, schema: Schema, manifest: str) -> Flow[
     if not (yield from swap_manifest(keys, manifest, new.dumps())):
         yield [("FT.DROPINDEX", made.searched)]
         return None
-    # What is there under the old name, on some nodes of a cluster, goes.
+    # A writer may have made it again by the old name.
     pointed, _ = yield [("FT.ALIASUPDATE", made.alias, made.searched), ("FT.DROPINDEX", keys.searched)]
     checked(pointed)
     return new, made
@@ -138,30 +138,23 @@ def _refused(replies: Sequence[Any]) -> list[Exception]:
     return [reply for reply in replies if isinstance(reply, Exception) and not already_exists(reply)]
 
 
-def made_again(keys: Keys, *, everywhere: bool = False) -> Flow[bool]:
+def made_again(keys: Keys) -> Flow[bool]:
     """Make the search index, or its alias, of an index that is there without; return whether it was.
-
-    Args:
-        keys: the index's keys.
-        everywhere: whether it is there on some nodes of a cluster, and is to be on all.
 
     Raises:
         CommandRefused: this user may not.
     """
-    manifest, listed = yield [("HGET", keys.manifest, "schema"), ("FT._LIST",)]
+    [manifest] = yield [("HGET", keys.manifest, "schema")]
     if checked(manifest) is None:
         return False
     schema = Schema.loads(keys.name, as_text(manifest))
     keys = keys.of_version(schema.version or keys.version, schema.store)
-    if not everywhere and schema.version is not None and not _is_listed(keys, listed):
-        made = yield from _made_under_another_name(keys, schema, as_text(manifest))
-        return made is not None or (yield from made_again(keys))
     *replies, manifest = yield [*_making(keys, schema), ("HGET", keys.manifest, "schema")]
     for reply in _refused(replies):
         checked(reply)
     if not _is_of(keys, manifest):  # the index was dropped meanwhile, or rebuilt
         yield [("FT.DROPINDEX", keys.searched)]
-        return (yield from made_again(keys, everywhere=everywhere))
+        return (yield from made_again(keys))
     if not all(isinstance(reply, Exception) for reply in replies):
         return True
     # A cluster answers so where one of its nodes had none, which has it now.
@@ -213,7 +206,7 @@ def spread(opened: Opened, patience: float) -> Flow[bool]:
         opened: the index.
         patience: seconds to wait for these nodes to read what they have.
     """
-    if not opened.server.cluster or not (yield from made_again(opened.keys, everywhere=True)):
+    if not opened.server.cluster or not (yield from made_again(opened.keys)):
         return False
     WRITING.warning("index %r: a node of the cluster had no search index; it is made there", opened.keys.name)
     with suppress(TimeoutError):

@@ -49,6 +49,10 @@ class Watch:
         """Whether the next search is to ask again."""
         return self.percent_indexed < 1 or time.monotonic() - self._asked_at > WATCH_INTERVAL
 
+    def doubt(self) -> None:
+        """Let the next search ask again."""
+        self._asked_at = -math.inf
+
     def take(self, info: SearchIndexInfo) -> None:
         """Remember what the server said."""
         self._asked_at = time.monotonic()

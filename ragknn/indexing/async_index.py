@@ -96,6 +96,7 @@ class AsyncIndex(SharedIndex):
         except IndexNotFound:
             if self._opened is None:
                 raise
+            self._watch.doubt()  # what is not there now may be there again when it is asked next, and not whole
             # Another thread or task may have kept up already.
             if not (self._keys != keys or await self._drive(self._mending())) or not isinstance(flow, Repeatable):
                 raise

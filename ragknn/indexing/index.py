@@ -50,7 +50,9 @@ class Index(SharedIndex):
     process takes it from `RAGKNN_PASSWORD`.
 
     Where others drop the index while it is open, or empty the server, every call on it and on what was made of it
-    raises `IndexNotFound`; `open` makes it anew.
+    raises `IndexNotFound`; `open` makes it anew. Where they have made it anew themselves, calls go on in the new one. If
+    that has another embedder than was handed in, or if vectors are passed that were made for the one before, they raise
+    `SchemaMismatch`.
 
     Args:
         name: letters, digits, `_`, `.` and `-`.
@@ -137,6 +139,7 @@ class Index(SharedIndex):
         except IndexNotFound:
             if self._opened is None:
                 raise
+            self._watch.doubt()  # what is not there now may be there again when it is asked next, and not whole
             # Another thread or task may have kept up already.
             if not (self._keys != keys or self._drive(self._mending())) or not isinstance(flow, Repeatable):
                 raise
@@ -176,9 +179,13 @@ class Index(SharedIndex):
     def count(self, where: Where | None = None) -> int:
         """Return the number of passages in the index, or of those that match; `ragknn.filters` explains `where`.
 
+        An index that the server is still building is waited for, as wherever something is counted, or chosen by a
+        filter.
+
         Raises:
             ValueError: an invalid filter, or one without what the index requires.
-            ServerError: the server cannot be reached or refuses a command.
+            ServerError: the server cannot be reached or refuses a command, or goes on building the index for longer
+                than the timeout.
         """
         return self._run(self._counting(where))
 
