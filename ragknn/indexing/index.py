@@ -50,9 +50,9 @@ class Index(SharedIndex):
     process takes it from `RAGKNN_PASSWORD`.
 
     Where others drop the index while it is open, or empty the server, every call on it and on what was made of it
-    raises `IndexNotFound`; `open` makes it anew. Where they have made it anew themselves, calls go on in the new one. If
-    that has another embedder than was handed in, or if vectors are passed that were made for the one before, they raise
-    `SchemaMismatch`.
+    raises `IndexNotFound`; `open` makes it anew. Where they have made it anew themselves, calls go on in the new one.
+    Where that has another embedder than was handed in, or vectors are passed that were made for the one before, they
+    raise `SchemaMismatch`.
 
     Args:
         name: letters, digits, `_`, `.` and `-`.
