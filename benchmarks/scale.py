@@ -1,20 +1,27 @@
 """What a server takes for so many passages, and what a cluster of them would: measured here, and carried on.
 
-python -m benchmarks.scale [--part PART] [--size N] [--largest N] [--runs N] [--save FOLDER]
+python -m benchmarks.scale [--part PART] [--size N] [--largest N] [--runs N] [--against URLS] [--save FOLDER]
 
 memory: bytes of a passage by dim, dtype and algorithm, of the hash and of the index together.
 growth: time of one search on the server by the number of passages, as the server counts it.
 nodes: the same for a node of 3 and of 10 that share the passages, as a multiple of one server that has all.
 carried: searches a second by the number of passages and nodes, simulated (`benchmarks/measuring/queueing.py` says how)
 from the times of `growth`; its assumptions are in docs/scale.md.
+spread: storing and searching where three primaries here have a part each, beside one that has all. There is no
+coordinator that can be installed here: all are asked at the same time, from threads, and answers are not merged.
+against: storing and searching on other servers or clusters, by their URLs with spaces between them, beside one here.
+Each gets an index, which is dropped in the end.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import cache, partial
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import redis
@@ -23,8 +30,10 @@ import ragknn
 from benchmarks.measuring.data import CHARACTERS, DIM, Source
 from benchmarks.measuring.program import run
 from benchmarks.measuring.queueing import Nodes, most_searches
-from benchmarks.measuring.results import Curve, Line
+from benchmarks.measuring.racing import OURS, Contender, Race, race
+from benchmarks.measuring.results import Curve, LeftOut, Line
 from benchmarks.stores.choosing import server
+from ragknn._secrets import without_login
 
 K = 10
 QUERIES = 200
@@ -61,7 +70,7 @@ def bytes_a_passage(size: int, dim: int, **options: Any) -> float:
     return float(used[1] - used[0]) / size
 
 
-def memory(size: int, largest: int, runs: int) -> Iterator[Curve]:
+def memory(size: int, largest: int, runs: int, against: str) -> Iterator[Curve]:
     """Yield the bytes of a passage over the values in its vector."""
     lines = []
     for name, options in KINDS.items():
@@ -104,7 +113,7 @@ def measured(largest: int, runs: int) -> tuple[Line, ...]:
     return tuple(search_times(sizes, algorithm, runs) for algorithm in ("flat", "hnsw"))
 
 
-def growth(size: int, largest: int, runs: int) -> Iterator[Curve]:
+def growth(size: int, largest: int, runs: int, against: str) -> Iterator[Curve]:
     """Yield the time of one search over the number of passages."""
     yield Curve(f"one search on the server, dim {DIM}, k {K}", "passages", "ms", measured(largest, runs))
 
@@ -127,7 +136,7 @@ def carried_on(line: Line) -> Callable[[float], float]:
     return at
 
 
-def nodes(size: int, largest: int, runs: int) -> Iterator[Curve]:
+def nodes(size: int, largest: int, runs: int, against: str) -> Iterator[Curve]:
     """Yield how much less work a search is for a node that has a part of the passages."""
     lines = []
     for line in measured(largest, runs):
@@ -139,7 +148,7 @@ def nodes(size: int, largest: int, runs: int) -> Iterator[Curve]:
     yield Curve("a node's work for one search: all on one server / this node", "passages", "x", tuple(lines))
 
 
-def carried(size: int, largest: int, runs: int) -> Iterator[Curve]:
+def carried(size: int, largest: int, runs: int, against: str) -> Iterator[Curve]:
     """Yield the searches a second over the number of passages, for several numbers of nodes."""
     for line in measured(largest, runs):
         at = carried_on(line)
@@ -151,12 +160,75 @@ def carried(size: int, largest: int, runs: int) -> Iterator[Curve]:
         yield Curve(name, "passages", "searches/s", tuple(lines))
 
 
-PARTS = {"memory": memory, "growth": growth, "nodes": nodes, "carried": carried}
+def spread(size: int, largest: int, runs: int, against: str) -> Iterator[Race]:
+    """Yield how long storing and searching take on three primaries that share the passages, beside one."""
+    source = Source(DIM)
+    parts = [source.documents(largest // (runs + 1), number * largest) for number in range(runs + 1)]
+    queries = source.vectors(QUERIES)
+
+    def shared(indexes: list[ragknn.Index], pool: ThreadPoolExecutor, call: int) -> None:
+        part, step = parts[call % len(parts)], len(indexes)
+
+        def store(number: int) -> None:
+            writer = ragknn.Indexer(indexes[number])
+            writer.add_vectors(part.ids[number::step], part.vectors[number::step]).raise_for_failures()
+
+        list(pool.map(store, range(step)))
+
+    def asked(retrievers: list[ragknn.Retriever], pool: ThreadPoolExecutor, call: int) -> None:
+        query = queries[call % QUERIES][np.newaxis]
+        list(pool.map(lambda retriever: retriever.kneighbors(query, K), retrievers))
+
+    for algorithm in ("flat", "hnsw"):
+        storers, askers = [], []
+        options: dict[str, Any] = {"dim": DIM, "algorithm": algorithm, "text_search": False}
+        with ExitStack() as stack:
+            for number, called in ((1, OURS), (3, "3 primaries")):
+                urls = [stack.enter_context(server()) for _ in range(number)]
+                indexes = [stack.enter_context(ragknn.Index("scale", url=url, **options)) for url in urls]
+                pool = stack.enter_context(ThreadPoolExecutor(number))
+                storers.append(Contender(called, partial(shared, indexes, pool)))
+                askers.append(Contender(called, partial(asked, list(map(ragknn.Retriever, indexes)), pool)))
+            yield race(f"storing, {algorithm}", storers, runs=runs, work=len(parts[0]), unit="passages")
+            there = f"{algorithm}, {len(parts) * len(parts[0]):,} passages"
+            yield race(f"one question, {there}", askers, runs=runs, calls=QUERIES // runs)
+
+
+def elsewhere(size: int, largest: int, runs: int, against: str) -> Iterator[Race | LeftOut]:
+    """Yield how long storing and searching take on other servers, beside one here."""
+    if not against:
+        yield LeftOut("other servers and clusters", "none is named: --against redis+cluster://node:6379")
+        return
+    source, name = Source(DIM), f"scale-{uuid4().hex}"
+    with server() as url, ExitStack() as stack:
+        indexes = {}
+        for called, of in ((OURS, url), *((without_login(one), one) for one in against.split())):
+            options: dict[str, Any] = {"dim": DIM, "algorithm": "hnsw", "text_search": False}
+            indexes[called] = stack.enter_context(ragknn.Index(name, url=of, **options))
+            stack.callback(indexes[called].drop)
+        parts = [source.documents(size // (runs + 1), number * size) for number in range(runs + 1)]
+
+        def storing(index: ragknn.Index, call: int) -> None:
+            part = parts[call % len(parts)]
+            ragknn.Indexer(index).add_vectors(part.ids, part.vectors).raise_for_failures()
+
+        storers = [Contender(called, partial(storing, index)) for called, index in indexes.items()]
+        yield race("storing, HNSW", storers, runs=runs, work=len(parts[0]), unit="passages")
+        queries = source.vectors(QUERIES)
+
+        def asking(retriever: ragknn.Retriever, call: int) -> None:
+            retriever.kneighbors(queries[call % QUERIES][np.newaxis], K)
+
+        askers = [Contender(called, partial(asking, ragknn.Retriever(index))) for called, index in indexes.items()]
+        yield race("one question, HNSW", askers, runs=runs, calls=QUERIES // runs)
+
+
+PARTS = {"memory": memory, "growth": growth, "nodes": nodes, "carried": carried, "spread": spread, "against": elsewhere}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
-    run("scale", __doc__, PARTS, arguments, size=4_096, largest=100_000)
+    run("scale", __doc__, PARTS, arguments, size=4_096, largest=100_000, against="")
 
 
 if __name__ == "__main__":

@@ -49,6 +49,15 @@ def test_a_benchmark_keeps_who_took_part_and_how_long_they_took(run, tmp_path, c
     assert (tmp_path / f"{name}.svg").stat().st_size > 1_000
 
 
+def test_other_servers_are_measured_beside_one_here_and_nothing_is_left_on_them(redis_url, client, tmp_path, capsys):
+    before = client.execute_command("FT._LIST")
+    scale = importlib.import_module("benchmarks.scale")
+    scale.main(["--part", "against", "--runs", "1", "--size", "40", "--against", redis_url, "--save", str(tmp_path)])
+    kept = json.loads((tmp_path / "scale.json").read_text(encoding="utf-8"))
+    assert [[times["name"] for times in race["times"]] for race in kept["races"]] == [["ragknn", redis_url]] * 2
+    assert client.execute_command("FT._LIST") == before
+
+
 def test_contenders_take_turns_and_each_call_is_another():
     racing = importlib.import_module("benchmarks.measuring.racing")
     calls = []

@@ -18,7 +18,11 @@ Measure: TypeAlias = Callable[..., Iterator[Race | Curve | LeftOut]]
 
 
 def run(
-    program: str, text: str | None, parts: Mapping[str, Measure], arguments: Sequence[str] | None = None, **sizes: int
+    program: str,
+    text: str | None,
+    parts: Mapping[str, Measure],
+    arguments: Sequence[str] | None = None,
+    **sizes: int | str,
 ) -> Results:
     """Run a benchmark with the options of the command line.
 
@@ -27,7 +31,7 @@ def run(
         text: what it does; its docstring.
         parts: yield what they find; each gets `runs` and all sizes.
         arguments: of the command line; None: those of this process.
-        sizes: options that are whole numbers, with their defaults.
+        sizes: options that are whole numbers, or texts, with their defaults.
     """
     parser = argparse.ArgumentParser(
         f"python -m benchmarks.{program}", description=text, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -36,7 +40,8 @@ def run(
     parser.add_argument("--runs", type=int, default=RUNS, help=f"runs of each contender; {RUNS}")
     parser.add_argument("--save", type=Path, metavar="FOLDER", help="write JSON and a plot into this folder")
     for name, default in sizes.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default, help=f"{default:,}")
+        shown = f"{default:,}" if isinstance(default, int) else default or "none"
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, help=shown)
     options = vars(parser.parse_args(arguments))
     folder, chosen = options.pop("save"), options.pop("part")
     results = Results(program)
