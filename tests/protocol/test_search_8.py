@@ -111,8 +111,8 @@ def reading_by_parts(*replies):
     place = Place(Keys("doc"), Schema(embedder="e", dim=2), Watch(), 60.0)
     flow = aggregate_by_parts(place, ("FT.AGGREGATE", "ragknn:doc", "*"), 2)
     step = next(flow)
-    for reply in replies:
-        step = flow.send([reply])
+    for number, reply in enumerate(replies):
+        step = flow.send([reply] if number else [INFO, reply])  # the first comes with what the server says of the index
     return step
 
 
