@@ -139,7 +139,11 @@ def _configuration(data: Path, socket: Path, module: Path | None) -> bytes:
     ]
     if module is not None:
         # Replaced passages are counted twice as well (see `_collect`); by default the server waits for 100 of them.
-        lines.append(b"loadmodule " + _quoted(module) + b" FORK_GC_CLEAN_THRESHOLD 1 FORK_GC_RUN_INTERVAL 5")
+        collecting = b" FORK_GC_CLEAN_THRESHOLD 1 FORK_GC_RUN_INTERVAL 5"
+        # While another version of an index is built, searches wait until so many passages were added to it. By default
+        # it is 100, which may take 70 ms; with 1, a server with much else to do would hardly come to an end.
+        building = b" BG_INDEX_SLEEP_GAP 10"
+        lines.append(b"loadmodule " + _quoted(module) + collecting + building)
     return b"\n".join([*lines, b""])
 
 

@@ -29,6 +29,7 @@ def test_a_started_server_knows_search_and_ends_with_stop(data: Path):
         assert client.execute_command("FT._LIST") == []
         assert client.config_get("port") == {"port": "0"}
         assert client.config_get("save") == {"save": ""}
+        assert client.execute_command("FT.CONFIG", "GET", "BG_INDEX_SLEEP_GAP") == {"BG_INDEX_SLEEP_GAP": "10"}
         assert client.info("server")["process_id"] == pid
     assert embedded.data == data
     assert "Ready to accept connections" in embedded.log_tail()
