@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ragknn._ids import split_id
 from ragknn._protocol.closing import check_store
 from ragknn._protocol.flows import Flow, Work, repeatable
 from ragknn._protocol.place import Place
@@ -64,7 +65,9 @@ def _removing(index: Index | AsyncIndex, where: Where | None, given: _Given) -> 
     birth, store = yield from named_birth(place.keys, place.schema)
     if store != place.keys.store:
         raise rebuilt(place.keys)
-    if store != given.place.keys.store and not place.schema.cuts_as(given.place.schema):
+    # An id of its own is the passage's in each store; others say which of its document's passages it is.
+    is_anew = store != given.place.keys.store and not place.schema.cuts_as(given.place.schema)
+    if is_anew and any(map(split_id, given.ids)):
         raise IndexRebuilt(
             f"expected index {index.name!r} as it was opened, got its documents cut anew meanwhile, so that other "
             f"passages have the ids of those to delete: {given.removed:,} were deleted before; look for the ids of the "

@@ -68,7 +68,7 @@ class Note(Plain):
 
 @dataclass(frozen=True, slots=True)
 class Verification(Plain):
-    """Whether what is stored is found by searches, looked at when an ingest had ended.
+    """Whether what is stored is found by searches, looked at when all was written.
 
     Attributes:
         ok: whether the server has indexed all that was written meanwhile, and after a `sync` without a filter also

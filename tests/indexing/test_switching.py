@@ -216,6 +216,9 @@ def test_passages_are_not_deleted_by_ids_that_others_have_by_now(faces, redis_ur
             indexer.delete_passages(["d0#0", "d1#1"])
         assert state(other) == before
         assert indexer.delete_passages(["d0#0", "d2#1"]) == 2
+        ragknn.Indexer(other).add_passages([Passage("own", "d4", "some text", 0, 0)], keep_others=True)
+        recut(other)
+        assert indexer.delete_passages(["own"]) == 1  # an id of its own is that of the same passage
         steps = Steps()
         with steps.index(faces, index_name, url=redis_url) as late:
             steps.disturb(4, partial(recut, other))
