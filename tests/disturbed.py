@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import multiprocessing
+import time
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -13,6 +15,8 @@ import redis
 from servers import private_server
 
 from ragknn import (
+    AsyncIndex,
+    AsyncIndexer,
     Document,
     HashingEmbedder,
     Index,
@@ -27,6 +31,7 @@ from ragknn import (
     import_index,
     import_parquet,
 )
+from ragknn._protocol.replies import as_mapping
 
 NAME = "drill"
 EMBEDDER = HashingEmbedder(32)
@@ -88,6 +93,8 @@ def _offer(client: redis.Redis, passages: Sequence[Passage]) -> None:
         about |= {"start": one.start, "end": one.end}
         fields = {"text": one.text, "vector": one.vector.tobytes(), "about": json.dumps(about)}
         client.hset(f"{_SOURCE}:{one.id}", mapping=fields)
+    while as_mapping(client.execute_command("FT.INFO", _SOURCE))["indexing"] not in (0, b"0"):
+        time.sleep(0.001)
 
 
 @cache
@@ -169,6 +176,18 @@ def take_turns(url: str, turn: int, batch: int) -> None:
     with opened(url) as index:
         for number in range(3):
             Indexer(index, SPLITTER).sync([OLD, NEW][(turn + number) % 2], batch_size=batch).raise_for_failures()
+
+
+def take_turns_in_a_loop(url: str, turn: int, batch: int) -> None:
+    """Do the same in an event loop of one's own."""
+
+    async def taking() -> None:
+        async with AsyncIndex(NAME, url=url, embedder=EMBEDDER) as index:
+            for number in range(3):
+                documents = [OLD, NEW][(turn + number) % 2]
+                (await AsyncIndexer(index, SPLITTER).sync(documents, batch_size=batch)).raise_for_failures()
+
+    asyncio.run(taking())
 
 
 def tried(url: str, kind: str, folder: Path, faces: Any = _Sync) -> RagKNNError | None:

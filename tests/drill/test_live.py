@@ -11,8 +11,21 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 
 import pytest
-from disturbed import NEW, OLD, SPLITTER, WORKS, begin, opened, store, take_turns, tried
-from drilling import PAUSE, connected, consistent, converges, ends_of, ends_of_both, fresh, points, right, settle, whole
+from disturbed import NEW, OLD, SPLITTER, WORKS, begin, opened, store, take_turns, take_turns_in_a_loop, tried
+from drilling import (
+    PAUSE,
+    POINTS,
+    connected,
+    consistent,
+    converges,
+    ends_of,
+    ends_of_both,
+    fresh,
+    points,
+    right,
+    settle,
+    whole,
+)
 from proxies import DOWN, UP, proxy_before
 from servers import private_server
 
@@ -155,10 +168,13 @@ def test_a_replica_that_only_reads_answers_rightly_and_refuses_writes(tmp_path, 
         whole(other, fresh("old", folder))
 
 
-WRITERS = {
-    "threads": ThreadPoolExecutor,
-    "processes": partial(ProcessPoolExecutor, mp_context=multiprocessing.get_context("forkserver")),
-}
+def processes(way):
+    return partial(ProcessPoolExecutor, mp_context=multiprocessing.get_context(way))
+
+
+WRITERS = {"threads": (ThreadPoolExecutor, take_turns), "processes": (processes("forkserver"), take_turns)}
+if POINTS:
+    WRITERS |= {"spawned": (processes("spawn"), take_turns), "loops": (ThreadPoolExecutor, take_turns_in_a_loop)}
 
 
 @pytest.mark.parametrize(("kind", "writers", "seed"), points(list(WRITERS), [2, 4]))
@@ -176,10 +192,11 @@ def test_writers_at_once_leave_whole_documents_and_readers_see_no_others(server,
                 consistent(retriever.retrieve("old7x0 new8x1", k=20))
 
     batches = [chance.randrange(1, 30) for _ in range(writers)]
-    with ThreadPoolExecutor(1) as one, WRITERS[kind](writers) as several:
+    executor, turns = WRITERS[kind]
+    with ThreadPoolExecutor(1) as one, executor(writers) as several:
         reader = one.submit(read)
         try:
-            for done in [several.submit(take_turns, server, *turn) for turn in enumerate(batches)]:
+            for done in [several.submit(turns, server, *turn) for turn in enumerate(batches)]:
                 done.result()
         finally:
             ended.set()
