@@ -23,6 +23,7 @@ cluster: $(READY)  ## run all tests on a Redis Cluster: `test` leaves out those 
 drill: $(READY)  ## kill, cut, stop and fill at many points drawn by chance; POINTS=n of each, SEED=n to repeat
 	@echo 'drill: SEED=$(SEED) POINTS=$(POINTS)'
 	DRILL_SEED=$(SEED) DRILL_POINTS=$(POINTS) $(BIN)/pytest --numprocesses logical --maxprocesses 4 tests/drill
+	$(BIN)/pytest --numprocesses logical --maxprocesses 4 -m hypothesis --hypothesis-profile drill --hypothesis-seed $(SEED)
 	$(BIN)/python tests/drill_rebuilding.py --seed $(SEED) --trials $(POINTS) --kill process
 	$(BIN)/python tests/drill_rebuilding.py --seed $(SEED) --trials $(POINTS) --kill server
 	$(BIN)/python tests/drill_bad_input.py --seed $(SEED) --trials 1000

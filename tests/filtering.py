@@ -18,7 +18,7 @@ def compile_filter(where, schema):
 
 
 def word_set(text):
-    for mark in "“”—'!":
+    for mark in "“”—'!,":
         text = text.replace(mark, " ")
     return set(text.lower().replace("ß", "ss").split())
 
