@@ -170,6 +170,7 @@ class Bed:
 
     def take_over(self, node: Node) -> None:
         """Make a replica the primary of its slots, as soon as the one that is knows of it."""
+        until(lambda: not node.is_primary)  # it may have to learn that it is none any more
         followed = node.sees()[node.id][2]
         [primary] = (one for one in self.nodes if one.id == followed)
         until(lambda: primary.sees()[node.id][2] == primary.id)
