@@ -23,20 +23,6 @@ def up_to(flow, steps):
     raise Killed
 
 
-def disturbed(flow, at, disturb):
-    """Run the flow, and disturb it before a step of it; return whether it came so far."""
-    sent, number = None, 0
-    while True:
-        try:
-            step = flow.send(sent)
-        except StopIteration:
-            return number > at
-        if number == at:
-            disturb()
-        number += 1
-        sent = yield step
-
-
 class Steps:
     """Counts the steps that calls on an index take, and disturbs one of them."""
 
@@ -48,7 +34,7 @@ class Steps:
         return faces.made(self._counting(Index), self._counting(AsyncIndex), *args, **options)
 
     def disturb(self, at, disturb):
-        """Count from 0, and disturb what comes before its step of this number."""
+        """Count from 0, and disturb what comes before its step of this number, or before each for None."""
         self.count, self._at, self._disturb = 0, at, disturb
 
     def _counting(self, kind):
@@ -61,7 +47,7 @@ class Steps:
         return Counted
 
     def _counted(self, step):
-        if self.count == self._at:
+        if self._at is None or self.count == self._at:
             self._disturb()
         self.count += 1
         return (yield step)

@@ -105,22 +105,6 @@ def _remove(keys: Keys, mark: str) -> Flow[int]:
     return max(removed.values(), default=0)
 
 
-def remove_documents(keys: Keys) -> Flow[int]:
-    """Remove all passages and documents of an index that stays; return the number of documents removed."""
-    removed = 0
-    for prefix in (keys.passage_prefix, keys.earlier_prefix):
-        cursor = 0
-        while True:
-            cursor, found = yield from scan(prefix, cursor)
-            if found:
-                [reply] = yield [("UNLINK", *found)]
-                checked(reply)
-                removed += sum(key.endswith(FIRST) for key in found)
-            if not cursor:
-                break
-    return removed
-
-
 def remove_stores(keys: Keys) -> Flow[None]:
     """Remove what is in other stores than that which serves; as far as this process may, and while that serves."""
     try:

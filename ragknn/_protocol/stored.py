@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from ragknn._protocol.apart import for_each
 from ragknn._protocol.belonging import BELONG
+from ragknn._protocol.closing import STORE
 from ragknn._protocol.finding import KEYS_PER_ROUND
 from ragknn._protocol.flows import Command, Flow
 from ragknn._protocol.keys import Keys
@@ -80,25 +81,33 @@ class LookedUp:
         hashes: of all others, by their place, the hashes; None where a document is not stored, `DAMAGED` where its
             passages are not all there, or not its own.
         passages: of these how many passages each has.
+        serves: False where another store serves by now, so that what was read of this one may have been removed.
     """
 
     as_expected: int = 0
     hashes: dict[int, Hashes | None] = field(default_factory=dict)
     passages: dict[int, int] = field(default_factory=dict)
+    serves: bool = True
 
 
-def look_up(place: Place, document_ids: Sequence[str], expected: Sequence[Hashes]) -> Flow[LookedUp]:
+def look_up(
+    place: Place, document_ids: Sequence[str], expected: Sequence[Hashes], *, ask_store: bool = False
+) -> Flow[LookedUp]:
     """Look documents up.
 
     Args:
         place: the index.
         document_ids: of n documents.
         expected: the hashes that each of them is expected to have.
+        ask_store: whether to ask, behind it, whether the store serves.
     """
     found = LookedUp()
+    asking: list[Command] = [("HGET", place.keys.manifest, STORE)] * ask_store
     documents = list(zip(document_ids, expected, strict=True))
     for start in range(0, len(documents), KEYS_PER_ROUND):
-        [reply] = yield [for_each(partial(_looking_up, place), documents[start : start + KEYS_PER_ROUND])]
+        part = documents[start : start + KEYS_PER_ROUND]
+        reply, *stores = yield [for_each(partial(_looking_up, place), part), *asking]
+        found.serves = found.serves and all(int(checked(store) or 1) == place.keys.store for store in stores)
         for number, piece in enumerate(checked(reply), start):
             if isinstance(piece, int):
                 found.as_expected += piece

@@ -23,9 +23,9 @@ from ragknn._protocol.schema import FieldType, OnBadField, Schema
 from ragknn._protocol.writing import MOVED, Change, change_documents
 from ragknn.errors import SchemaMismatch
 from ragknn.indexing._line import ATTEMPTS, CHANGED_MEANWHILE
-from ragknn.indexing._making_again import searched_by_now
 from ragknn.indexing._policy import Policy
 from ragknn.indexing._reading import in_parts
+from ragknn.indexing._serving import searched_by_now
 from ragknn.indexing._tally import Tally
 from ragknn.indexing._verifying import verify
 from ragknn.records import Label, Passage

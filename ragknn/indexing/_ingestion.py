@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sized
-from dataclasses import replace
 from logging import DEBUG
 from typing import Any
 
@@ -14,10 +13,8 @@ from ragknn._protocol.closing import check_store
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.inventory import Inventory, delete_all, look_among, look_through
 from ragknn._protocol.keys import Keys
-from ragknn._protocol.opening import serving
 from ragknn._protocol.place import Place
 from ragknn._protocol.removing import delete_documents, remove_beyond
-from ragknn._protocol.replies import SearchIndexInfo
 from ragknn._protocol.stored import DAMAGED, stored_hashes
 from ragknn._protocol.version import named_birth
 from ragknn._protocol.where import filtering
@@ -25,9 +22,9 @@ from ragknn.errors import DeletionRefused, IndexRebuilt
 from ragknn.filters import Where
 from ragknn.indexing._drafts import Drafting
 from ragknn.indexing._line import Embedding, Line, Renewal
-from ragknn.indexing._making_again import searched_by_now
 from ragknn.indexing._newcomers import Newcomers, ReadyVectors
 from ragknn.indexing._policy import Policy
+from ragknn.indexing._serving import as_it_serves, searched_by_now
 from ragknn.indexing._tally import Tally
 from ragknn.indexing._verifying import Remainder, verify
 from ragknn.reports import IngestReport
@@ -63,7 +60,7 @@ def ingest(
     """
     tally = Tally(policy)
     before = yield from searched_by_now(place, tally)
-    serves = yield from _as_it_serves(place, before)
+    serves = yield from as_it_serves(place, before)
     if serves is not place:  # what is ready was checked for what the index was before
         if serves.keys.store != place.keys.store and renew is not None:
             serves, draft, embed = yield from renew(place)
@@ -111,24 +108,10 @@ def ingest(
     return report
 
 
-def _as_it_serves(place: Place, info: SearchIndexInfo) -> Flow[Place]:
-    """Return the index as it is by now, if the server says that another version serves than that of the place.
-
-    Raises:
-        SchemaMismatch: the index was dropped meanwhile, and made anew for other vectors.
-    """
-    if info.name == place.keys.searched:
-        return place
-    schema, keys = yield from serving(place.keys)
-    if keys.store == place.keys.store:  # vectors of others are in a store of their own, unless it is another index
-        schema.check_vectors(keys.name, place.schema)
-    return replace(place, schema=schema, keys=keys)
-
-
 def _found_now(place: Place, where: Where, tally: Tally) -> Flow[tuple[Place, Inventory]]:
     """Return the version of the index that serves by now, and what the filter finds in that."""
     while True:
-        place = yield from _as_it_serves(place, (yield from searched_by_now(place, tally)))
+        place = yield from as_it_serves(place, (yield from searched_by_now(place, tally)))
         try:
             return place, (yield from look_among(place, (yield from filtering(place, where))))
         except IndexRebuilt:  # between the two

@@ -132,7 +132,7 @@ class Line:
         ids = [one.id for one in documents]
         self._under_way.update(ids)
         drafts, expected = yield Work(partial(self._drafted, documents))
-        found = yield Ahead(look_up(self._place, ids, expected))
+        found = yield Ahead(look_up(self._place, ids, expected, ask_store=self._renew is not None))
         self._looked_up.append((documents, drafts, found))
 
     def _drafted(self, documents: Sequence[Any]) -> tuple[Mapping[str, Draft | str], Sequence[Hashes]]:
@@ -157,6 +157,10 @@ class Line:
         """Cut the documents of the batch that was looked up first, and have them embedded, or written."""
         documents, drafts, begun = self._looked_up.popleft()
         looked_up: LookedUp = yield begun
+        if not looked_up.serves:
+            self._under_way.difference_update(one.id for one in documents)
+            self._moved += documents
+            return
         others = looked_up.hashes
         unchanged = [one.id for number, one in enumerate(documents) if number not in others]
         self._under_way.difference_update(unchanged)
@@ -281,8 +285,8 @@ class Line:
             if outcome is True:
                 one.count(self._tally)
             elif outcome == MOVED:
-                if one.stored is None:  # it may have been copied into the other store
-                    self._tally.doubt(one.draft.id, was_new=True)
+                # It may have been copied into the other store.
+                self._tally.doubt(one.draft.id, was_new=one.stored is None)
                 self._moved.append(one.item)
             elif isinstance(outcome, str):
                 self._tally.fail(one.draft.id, outcome)
@@ -314,7 +318,9 @@ class Line:
             store = None
             while moved and self._renew is not None and store != self._place.keys.store:
                 self._place, self._draft, self._embed = yield from self._renew(self._place)
-                self._birth, store = yield from named_birth(self._place.keys, self._place.schema)
+                store = self._place.keys.store
+                if not self._policy.dry_run:
+                    self._birth, store = yield from named_birth(self._place.keys, self._place.schema)
             self._attempts.update(one.id for one in changed)
             for one in changed:
                 if self._attempts[one.id] >= ATTEMPTS:

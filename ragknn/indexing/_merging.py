@@ -22,12 +22,12 @@ from ragknn.indexing._batches import CHARACTERS_PER_BATCH, characters_of, in_wri
 from ragknn.indexing._drafts import Draft, drafted_by, reason_of
 from ragknn.indexing._joining import differences, merged, same
 from ragknn.indexing._line import CHANGED_MEANWHILE, PASSAGES_PER_CALL, Embedding
-from ragknn.indexing._making_again import searched_by_now
 from ragknn.indexing._owners import ids_of_others, owners_of
 from ragknn.indexing._pending import Pending, pending_of, writes_of
 from ragknn.indexing._policy import Policy
 from ragknn.indexing._reading import in_parts
 from ragknn.indexing._ready import ReadyDocument, by_document, drafting_ready
+from ragknn.indexing._serving import searched_by_now
 from ragknn.indexing._tally import Tally
 from ragknn.indexing._verifying import verify
 from ragknn.records import Passage

@@ -136,14 +136,14 @@ class Newcomers:
             if outcome is True:
                 stored.append(one)
             elif outcome == MOVED:
-                self._tally.doubt(one.id, was_new=False)
+                self._tally.doubt(one.id, was_new=None)
                 self._all_were_new = False
                 self._leave(number, one)
             elif isinstance(outcome, str):
                 self._tally.fail(one.id, outcome)
             else:
                 if outcome is None:
-                    self._tally.doubt(one.id, was_new=False)
+                    self._tally.doubt(one.id, was_new=None)
                 else:
                     self._all_were_new = False
                 self._leave(number, one)

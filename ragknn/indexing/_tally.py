@@ -45,7 +45,7 @@ class Tally:
         self._put_off: set[str] = set()  # those of them that come again
         # Of documents that may come again, or whose state is only told: ids and hashes.
         self.written: dict[str, tuple[str, str]] = {}
-        self._doubted: dict[str, bool] = {}
+        self._doubted: dict[str, bool | None] = {}
         self._assumed: list[str] = []
         self.added: list[str] = []
         self.updated: list[str] = []
@@ -113,12 +113,12 @@ class Tally:
         self.passages += len(documents)
         self.expected += len(documents)
 
-    def doubt(self, document_id: str, *, was_new: bool) -> None:
-        """Note that a document was there when it was sent again, perhaps by its first sending.
+    def doubt(self, document_id: str, *, was_new: bool | None) -> None:
+        """Note that a document may be there, as it should be, by a sending after which it is sent again.
 
         Args:
             document_id: the document.
-            was_new: whether it was not there before its first sending.
+            was_new: whether it was not there before its first sending; None: that is not known.
         """
         self._doubted[document_id] = was_new
 
@@ -132,9 +132,10 @@ class Tally:
 
     def resolve(self, document_id: str, hashes: tuple[str, str], passages: int, left_out: Sequence[str]) -> None:
         """Count a document of which that is not known as stored by this call."""
-        if not self._doubted.pop(document_id):
+        was_new = self._doubted.pop(document_id)
+        if was_new is None:
             self._assumed.append(document_id)
-        self.store(document_id, hashes, passages, left_out, new=True)
+        self.store(document_id, hashes, passages, left_out, new=was_new is not False)
 
     def each_id_once(self, batch: Sequence[Any]) -> Iterator[Any]:
         """Yield the documents of a batch of outcomes that are to be stored; count all else.

@@ -20,8 +20,8 @@ from ragknn._protocol.keys import Keys
 from ragknn._protocol.place import Place
 from ragknn._protocol.replies import SearchIndexInfo, as_text, checked
 from ragknn._protocol.stored import DAMAGED, stored_hashes
-from ragknn.errors import CommandRefused
-from ragknn.indexing._making_again import searched_by_now
+from ragknn.errors import CommandRefused, IndexRebuilt
+from ragknn.indexing._serving import as_it_serves, searched_by_now
 from ragknn.indexing._tally import Tally
 from ragknn.reports import Note, NoteKind, Verification
 
@@ -53,6 +53,7 @@ def verify(place: Place, before: SearchIndexInfo, left: Remainder | None, tally:
     """
     remade = len(tally.notes)
     info = yield from searched_by_now(place, tally)
+    place = yield from as_it_serves(place, info)
     if len(tally.notes) > remade:
         yield from _fail_lost(place, tally)
     grown = info.failures - (before.failures if info.name == before.name else 0)
@@ -66,12 +67,12 @@ def verify(place: Place, before: SearchIndexInfo, left: Remainder | None, tally:
         if info.building:
             unknown = f"the server is still indexing what is stored, {info.percent_indexed:.0%} of it so far"
         elif stored is not None and stored != searchable:
-            searchable, stored = yield from _counted_in_peace(place.keys)
+            searchable, stored = yield from _counted_in_peace(place)
             if stored is None:
                 unknown = "others were writing all the while, so that what is stored could not be compared with it"
             elif stored != searchable:
                 wrong.append(f"expected all {stored:,} stored passages to be found by searches, got {searchable:,}")
-    except CommandRefused as refused:
+    except (CommandRefused, IndexRebuilt) as refused:
         unknown = str(refused)
     if left is not None and left.holed:
         some = ", ".join(left.holed[:3]) + ", ..." * (len(left.holed) > 3)
@@ -146,18 +147,19 @@ def _unfound(place: Place, passage_keys: Iterable[str]) -> Flow[list[str]]:
     return left
 
 
-def _counted_in_peace(keys: Keys) -> Flow[tuple[int, int | None]]:
+def _counted_in_peace(place: Place) -> Flow[tuple[int, int | None]]:
     """Return how many passages are found, and how many are stored; None for the latter if others wrote all the while.
 
     The server gives each write a new number, and a passage that is removed is counted out, so that it is known whether
     there was any.
     """
-    before = yield from index_info(keys)
+    before = yield from index_info(place.keys)
     for look in range(LOOKS):
         if look:
             yield Pause(PAUSE)
-        stored = yield from _count_keys(keys)
-        after = yield from index_info(keys)
+        place = yield from as_it_serves(place, before)
+        stored = yield from _count_keys(place.keys)
+        after = yield from index_info(place.keys)
         if (before.name, before.last_number, before.passages) == (after.name, after.last_number, after.passages):
             return after.passages, stored
         before = after

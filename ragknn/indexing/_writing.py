@@ -18,10 +18,9 @@ from ragknn._display.inert import visible
 from ragknn._logs import WRITING
 from ragknn._plain import plain_label
 from ragknn._protocol.closing import check_store
-from ragknn._protocol.dropping import remove_documents
 from ragknn._protocol.finding import matching_ids
 from ragknn._protocol.flows import Flow, repeatable
-from ragknn._protocol.inventory import Inventory, delete_all, look_among
+from ragknn._protocol.inventory import Inventory, delete_all, look_among, look_through
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.layout import details_hash, dump_details
 from ragknn._protocol.place import Place
@@ -39,7 +38,6 @@ from ragknn.indexing._changing import change_details
 from ragknn.indexing._drafts import Drafting, drafting_vectors
 from ragknn.indexing._ingestion import ingest, tell
 from ragknn.indexing._line import Embedding, Renewal
-from ragknn.indexing._making_again import searched_by_now
 from ragknn.indexing._merging import merging
 from ragknn.indexing._newcomers import ReadyVectors
 from ragknn.indexing._owners import matching_items
@@ -47,6 +45,7 @@ from ragknn.indexing._policy import IngestOptions, Policy
 from ragknn.indexing._reading import DOCUMENTS_PER_PART, checked_ids, in_parts, storable
 from ragknn.indexing._ready import by_document, drafting_as_cut, drafting_ready
 from ragknn.indexing._recipes import cutting, embedding_by, reads_of, recipe
+from ragknn.indexing._serving import searched_by_now
 from ragknn.indexing._splitters import notes_on_change, splitter_of
 from ragknn.indexing._tally import Tally
 from ragknn.indexing._verifying import verify
@@ -341,8 +340,8 @@ def _deleting_where(index: Index | AsyncIndex, where: Where, chosen: _Chosen) ->
     return _deleted(keys, chosen, (yield from delete_all(keys, chosen.found, sorted(chosen.found), chosen.removed)))
 
 
-def _deleted(keys: Keys, chosen: _Chosen, serves: bool) -> int:
-    """Write to the log what was deleted, and return how much that is.
+def _deleted(keys: Keys, chosen: _Chosen, serves: bool, said: str = "") -> int:
+    """Write to the log what was said and what was deleted, and return how much that is.
 
     Raises:
         IndexNotFound: not all of it is deleted, as another store serves by now.
@@ -350,7 +349,7 @@ def _deleted(keys: Keys, chosen: _Chosen, serves: bool) -> int:
     if not serves:
         raise rebuilt(keys)
     deleted = list(dict.fromkeys(chosen.removed))
-    WRITING.info("index %r: %d deleted", keys.name, len(deleted))
+    WRITING.info("index %r: %s%d deleted", keys.name, said, len(deleted))
     if WRITING.isEnabledFor(DEBUG):
         for document_id in deleted:
             WRITING.debug("index %r: deleted %s", keys.name, visible(document_id))
@@ -359,20 +358,23 @@ def _deleted(keys: Keys, chosen: _Chosen, serves: bool) -> int:
 
 def clearing(index: Index | AsyncIndex) -> Flow[int]:
     """The flow behind `Indexer.clear`."""
-    removed, serves = 0, False
-    while not serves:
-        if (field := index.schema.required_filter) is not None:
-            raise ValueError(
-                f"expected a filter on {field!r}, which this index requires, and clear() takes none: "
-                f'delete_where({{"{field}": VALUE}}) removes what matches, and drop() the whole index'
-            )
-        keys = index._keys
-        removed = max(removed, (yield from remove_documents(keys)))
-        serves = yield from check_store(keys)
-        if not serves:
-            yield from index._keeping_up_since(keys)
-    WRITING.info("index %r: cleared, %d deleted", index.name, removed)
-    return removed
+    return _clearing(index, _Chosen())
+
+
+@repeatable
+def _clearing(index: Index | AsyncIndex, chosen: _Chosen) -> Flow[int]:
+    if (required := index.schema.required_filter) is not None:
+        raise ValueError(
+            f"expected a filter on {required!r}, which this index requires, and clear() takes none: "
+            f'delete_where({{"{required}": VALUE}}) removes what matches, and drop() the whole index'
+        )
+    yield from index._modernizing()
+    keys = index._keys
+    if not (yield from check_store(keys)):
+        raise rebuilt(keys)
+    there = yield from look_through(keys)
+    yield from delete_all(keys, there, sorted(there), chosen.removed)
+    return _deleted(keys, chosen, (yield from check_store(keys)), "cleared, ")
 
 
 def _matching(place: Place, ids: Iterable[str], among: Fragment) -> Flow[list[str]]:

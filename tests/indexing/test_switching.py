@@ -7,6 +7,7 @@ import inspect
 from functools import partial
 from itertools import count, cycle
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from stepping import Steps
@@ -29,6 +30,7 @@ from ragknn import (
 )
 from ragknn.estimators import KNeighborsClassifier
 from ragknn.evaluation import Questions, aevaluate, ascan_recall, evaluate, scan_recall
+from ragknn.transfer._restoring import Restoring
 
 EMBEDDER = HashingEmbedder(8)
 SHORT, LONG = (Splitter(size=size, overlap=0, unit="words") for size in (4, 9))
@@ -36,6 +38,7 @@ DOCUMENTS = [
     Document(f"d{n}", f"letter {n} of pears " * (n % 3 + 1), "ab"[n % 2], {"n": n, "kind": "xy"[n % 2], "year": n})
     for n in range(6)
 ]
+NEW, CHANGED = Document("new", "a new one " * 6), Document("d0", "another text " * 6, metadata={"kind": "x"})
 X = {"kind": "x"}
 JUDGED = Questions({"q": "letter 5"}, {"q": {"d5": 1}})
 OWN = [Passage("own", "d1", "some text", 0, 0)]
@@ -68,7 +71,20 @@ def fitted(faces, index):
     return sorted({name.partition("#")[0] for name in model.ids_})
 
 
+def counts(report):
+    kinds = {kind for note in report.notes if (kind := note.kind) != "changed"}
+    return report.added, report.updated, report.unchanged, report.skipped, report.deleted, len(report.failed), kinds
+
+
+def imported(faces, index, folder):
+    columns = {"document_id": ["d1", "new"], "text": ["own text"] * 2, "vector": [[1.0] * 8] * 2}
+    pq.write_table(pa.table(columns), file := folder / "more.parquet")
+    restoring = Restoring(file, index.name, index._reach.url, EMBEDDER, None, None, dry_run=False)
+    return counts(index._run(restoring.writing(index, None)))
+
+
 READS = {
+    "dry run": lambda faces, index, _: counts(faces.indexer(index).sync([NEW, CHANGED, *DOCUMENTS[1:]], dry_run=True)),
     "count": lambda faces, index, _: index.count(X) > 0,
     "count_documents": lambda faces, index, _: index.count_documents(X),
     "values": lambda faces, index, _: index.values("kind"),
@@ -115,9 +131,11 @@ READS = {
 }
 WRITES = {
     "add_fields": lambda faces, index, _: added_fields(faces, index),
-    "add": lambda faces, index, _: faces.indexer(index).add([Document("new", "a new one " * 6)]).added,
-    "sync": lambda faces, index, _: faces.indexer(index).sync(DOCUMENTS[:-2]).deleted,
-    "sync(where)": lambda faces, index, _: faces.indexer(index).sync(DOCUMENTS[:4:2], where=X).deleted,
+    "add": lambda faces, index, _: counts(faces.indexer(index).add([NEW, CHANGED])),
+    "add(skip)": lambda faces, index, _: counts(faces.indexer(index).add([NEW, *DOCUMENTS], on_existing="skip")),
+    "import_parquet": lambda faces, index, folder: imported(faces, index, folder),
+    "sync": lambda faces, index, _: counts(faces.indexer(index).sync([CHANGED, *DOCUMENTS[1:-2]])),
+    "sync(where)": lambda faces, index, _: counts(faces.indexer(index).sync([CHANGED, DOCUMENTS[2]], where=X)),
     "add_vectors": lambda faces, index, _: faces.indexer(index).add_vectors(["v"], [[1.0] * 8], texts=["own"]).added,
     "add_passages": lambda faces, index, _: faces.indexer(index).add_passages(OWN).updated,
     "add_passages(keep_others)": lambda faces, index, _: (
@@ -224,3 +242,30 @@ def test_passages_are_not_deleted_by_ids_that_others_have_by_now(faces, redis_ur
             steps.disturb(4, partial(recut, other))
             with pytest.raises(IndexRebuilt, match="got its documents cut anew meanwhile"):
                 faces.indexer(late).delete_passages(["d3#0"])
+
+
+def test_what_is_listed_by_a_cursor_begins_again_where_that_is_gone(faces, redis_url, index_name):
+    steps, many = Steps(), [f"d{n}" for n in range(1_100)]
+    with Index(index_name, url=redis_url, dim=2, metric="l2", fields={"kind": "tag"}) as other:
+        ragknn.Indexer(other).add_vectors(many, [[1.0, 2.0]] * len(many), metadata=[X] * len(many))
+        with steps.index(faces, index_name, url=redis_url) as index:
+            steps.disturb(1, partial(rearranged, other))
+            assert ids(index.documents(where=X)) == sorted(many)
+
+
+def test_an_index_that_is_cleared_has_whole_documents_between_any_two_steps(faces, redis_url, index_name):
+    steps, looks = Steps(), []
+    many = [Document(f"d{n}", "one two three four five six") for n in range(1_200)]
+    with Index(index_name, url=redis_url, embedder=EMBEDDER) as other:
+        ragknn.Indexer(other, SHORT).add(many)
+
+        def look():
+            report = other.check()
+            looks.append((report.is_sound, report.passages == 2 * report.documents))
+
+        with steps.index(faces, index_name, url=redis_url) as index:
+            steps.disturb(None, look)
+            assert faces.indexer(index).clear() == 1_200
+        assert set(looks) == {(True, True)}
+        assert len(looks) > 4
+        assert other.count() == 0

@@ -219,7 +219,7 @@ def verified(answers, stored):
     """Run the look of a sync that has counted so many passages, on a server that answers FT.INFO like this."""
     keys, tally, told = Keys("x", 1), Tally(Policy()), iter(answers)
     place = Place(keys, Schema(embedder="e", dim=2), Watch(), 1.0)
-    flow, sent = verify(place, parse_info({"index_name": "x", "num_docs": 0}), Remainder(stored), tally), None
+    flow, sent = verify(place, parse_info({"index_name": keys.searched, "num_docs": 0}), Remainder(stored), tally), None
     while True:
         try:
             step = flow.send(sent)
@@ -227,7 +227,7 @@ def verified(answers, stored):
             return tally.verification, [f"{note.kind}: {note.reason.partition(';')[0]}" for note in tally.notes]
         if isinstance(step, list):
             [(name, *_)] = step
-            sent = [{"index_name": "x", **next(told)} if name == "FT.INFO" else [b"0", [b"ragknn:x:p:{a}:0"]]]
+            sent = [{"index_name": keys.searched, **next(told)} if name == "FT.INFO" else [b"0", [b"ragknn:x:p:{a}:0"]]]
 
 
 def test_what_is_not_known_is_said():

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from servers import private_server
-from stepping import at_work, disturbed
+from stepping import Steps, at_work
 from stores import check_tidy, same_as_fresh, stored
 
 from ragknn import (
@@ -20,10 +20,7 @@ from ragknn import (
     Splitter,
 )
 from ragknn._protocol.keys import Keys
-from ragknn._protocol.presence import while_there
 from ragknn.estimators import KNeighborsClassifier
-from ragknn.indexing._writing import adding, adding_vectors, deleting, updating
-from ragknn.server._connection import run
 
 EMBEDDER = HashingEmbedder(16)
 SPLITTER = Splitter(size=12, overlap=0, unit="words")
@@ -285,15 +282,15 @@ def test_a_server_without_room_is_not_filled(tmp_path):
 
 
 WRITES = {
-    "add": lambda index, new: adding(Indexer(index, SPLITTER), [Document(new, "text")], {}),
-    "add_vectors": lambda index, new: adding_vectors(index, [new], np.ones((1, 16)), None, None, None, {}),
-    "update": lambda index, new: updating(index, ["d1"], None, {"turn": new}, ..., "fail"),
-    "delete": lambda index, new: deleting(index, ["d0"], None),
+    "add": lambda indexer, new: indexer.add([Document(new, "text")]),
+    "add_vectors": lambda indexer, new: indexer.add_vectors([new], np.ones((1, 16))),
+    "update": lambda indexer, new: indexer.update(["d1"], metadata={"turn": new}),
+    "delete": lambda indexer, new: indexer.delete(["d0"]),
 }
 
 
 @pytest.mark.parametrize("work", WRITES)
-def test_what_is_changed_between_any_two_steps_of_a_write_loses_nothing(redis_url, index_name, client, work):
+def test_what_is_changed_between_any_two_steps_of_a_write_loses_nothing(faces, redis_url, index_name, client, work):
     """It was given another version before, which who writes has not noticed, and then gets another store."""
     made(redis_url, index_name, DOCUMENTS[:3])
     turns = {"dtype": ["float16", "float32"], "algorithm": ["hnsw", "flat"]}
@@ -302,18 +299,15 @@ def test_what_is_changed_between_any_two_steps_of_a_write_loses_nothing(redis_ur
         other.rebuild(**{what: turns[what][0]})
         turns[what].reverse()
 
-    at, came = 0, True
+    at, steps = 0, Steps()
     with Index(index_name, url=redis_url) as other:
-        while came:
+        while at <= steps.count:
             new = f"new{at}"
-            with Index(index_name, url=redis_url, embedder=EMBEDDER) as index:
+            with steps.index(faces, index_name, url=redis_url, embedder=EMBEDDER) as index:
                 index.count()
                 change(other, "algorithm")
-                flow = while_there(index._keys, WRITES[work](index, new))
-                try:
-                    came = run(index.client, disturbed(flow, at, lambda: change(other, "dtype")))
-                except IndexNotFound:  # of one that is then begun again, as the index does
-                    index._run(WRITES[work](index, new))
+                steps.disturb(at, lambda: change(other, "dtype"))
+                WRITES[work](faces.indexer(index, SPLITTER), new)
             match work:
                 case "update":
                     [one] = other.documents(["d1"])

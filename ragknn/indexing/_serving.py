@@ -1,13 +1,14 @@
-"""Where others have dropped the search index under a writer: it is made again of what is stored."""
+"""What serves while something is written: another version after a rebuild, or one made again that others dropped."""
 
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
 from ragknn._logs import WRITING
 from ragknn._protocol.counting import index_info, wait_until_searchable
 from ragknn._protocol.flows import Flow
-from ragknn._protocol.opening import made_again
+from ragknn._protocol.opening import made_again, serving
 from ragknn._protocol.place import Place
 from ragknn._protocol.replies import SearchIndexInfo
 from ragknn.errors import CommandRefused, IndexNotFound
@@ -18,6 +19,20 @@ _REMADE = (
     "its search index was gone, as others had dropped it, and was made again of what is stored; what was removed with "
     "it is lost until it is added again"
 )
+
+
+def as_it_serves(place: Place, info: SearchIndexInfo) -> Flow[Place]:
+    """Return the index as it is by now, if the server says that another version serves than that of the place.
+
+    Raises:
+        SchemaMismatch: the index was dropped meanwhile, and made anew for other vectors.
+    """
+    if info.name == place.keys.searched:
+        return place
+    schema, keys = yield from serving(place.keys)
+    if keys.store == place.keys.store:  # vectors of others are in a store of their own, unless it is another index
+        schema.check_vectors(keys.name, place.schema)
+    return replace(place, schema=schema, keys=keys)
 
 
 def searched_by_now(place: Place, tally: Tally) -> Flow[SearchIndexInfo]:
