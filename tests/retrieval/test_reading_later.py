@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from ragknn import Document, HashingEmbedder, Index, Indexer
+from ragknn import Document, HashingEmbedder, Index, Indexer, Passage
 from ragknn._protocol import layout
 from ragknn._protocol.keys import Keys
 from ragknn.retrieval import _plan
@@ -87,6 +87,21 @@ def test_what_is_read_later_is_what_would_have_come_at_once(
         assert np.array_equal(one.passage.vector, other.passage.vector)
         assert one.passage.digest == other.passage.digest
         assert one.passage.text
+
+
+def test_of_the_candidates_only_those_that_are_returned_become_passages(faces, index):
+    retriever = faces.retriever(index)
+    retriever.retrieve(QUERY, 5, mode="hybrid", candidates=100)
+    made = []
+
+    def watch(frame, event, _):
+        if event == "call" and frame.f_code is Passage.from_sources.__func__.__code__:
+            made.append(len(frame.f_locals["sources"]))
+
+    sys.setprofile(watch)
+    retriever.retrieve(QUERY, 5, mode="hybrid", candidates=100)
+    sys.setprofile(None)
+    assert sum(made) == 2 * 5, "once to be compared, once to be returned"
 
 
 def test_texts_and_metadata_are_sent_and_read_of_what_is_returned_alone(faces, index, commands):
