@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 from ragknn._protocol.kept import Kept
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.schema import FORMAT, Schema
+from ragknn._protocol.server import ServerInfo
 from ragknn._protocol.watch import Watch
 
 OnIncomplete: TypeAlias = Literal["raise", "return"]
@@ -26,7 +27,7 @@ class Place:
         watch: what is known of the server from earlier searches.
         timeout: seconds that one search may take on the server.
         on_incomplete: "raise", or "return" what came.
-        version: of Redis; empty if it is not known.
+        server: what is known of the server; None: nothing.
         bulk: whether many searches at once may be made in memory.
         kept: the vectors that are in memory already.
         most_bytes: memory that they may take.
@@ -37,7 +38,7 @@ class Place:
     watch: Watch
     timeout: float
     on_incomplete: OnIncomplete = "raise"
-    version: tuple[int, ...] = ()
+    server: ServerInfo | None = None
     bulk: Bulk = "never"
     kept: Kept = field(default_factory=Kept)
     most_bytes: int = 0

@@ -9,7 +9,7 @@ from typing import Any
 
 from ragknn._protocol.flows import Flow
 from ragknn._protocol.replies import as_mapping, as_text, checked, dotted, module_version, parse_configuration
-from ragknn.errors import UnsupportedServer
+from ragknn.errors import CommandRefused, UnsupportedServer
 
 # RESP3 and 16-bit vectors need these. Redis 8 carries search 8, Redis Stack 7.4 carries 2.10.
 OLDEST_REDIS = (7, 2)
@@ -139,6 +139,24 @@ def checked_server(hello: Any, listed: Any) -> Flow[ServerInfo]:
             f"expected a search module {dotted(OLDEST_SEARCH)} or later, got {dotted(server.search)}: {advice}"
         )
     return server
+
+
+def check_writable(server: ServerInfo | None) -> Flow[None]:
+    """Refuse a replica, of which the server was one when the index was opened and is one still.
+
+    It would refuse each document by itself, after all of them were embedded.
+
+    Raises:
+        CommandRefused: it is.
+    """
+    if server is None or not server.is_replica:
+        return
+    [hello] = yield [("HELLO",)]
+    if parse_hello(hello).is_replica:
+        raise CommandRefused(
+            "expected a primary to write to, got a replica, which takes nothing but what its primary has: connect to "
+            "the primary, not to a replica"
+        )
 
 
 def _check_cluster(server: ServerInfo) -> None:

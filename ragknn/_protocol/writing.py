@@ -92,7 +92,7 @@ _FIRST_WITH_NEW_HASHES = (8,)  # of Redis
 
 def stores_new_hashes(place: Place) -> bool:
     """Tell whether the server can store a hash only where it is not there yet, in one step and without a script."""
-    return place.version >= _FIRST_WITH_NEW_HASHES
+    return place.server is not None and place.server.version >= _FIRST_WITH_NEW_HASHES
 
 
 def store_if_new(keys: Keys, document_id: str, fields: Command) -> Command:

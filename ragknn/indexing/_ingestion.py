@@ -15,6 +15,7 @@ from ragknn._protocol.inventory import Inventory, delete_all, look_among, look_t
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.place import Place
 from ragknn._protocol.removing import delete_documents, remove_beyond
+from ragknn._protocol.server import check_writable
 from ragknn._protocol.stored import DAMAGED, stored_hashes
 from ragknn._protocol.version import named_birth
 from ragknn._protocol.where import filtering
@@ -58,6 +59,8 @@ def ingest(
         ready: the vectors of all documents, each of one passage; None: the line has them.
         renew: takes the index as it serves by now, if another store of passages has taken the place of that of `place`.
     """
+    if not policy.dry_run:
+        yield from check_writable(place.server)
     tally = Tally(policy)
     before = yield from searched_by_now(place, tally)
     serves = yield from as_it_serves(place, before)

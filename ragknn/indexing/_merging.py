@@ -15,6 +15,7 @@ from ragknn._protocol.flows import Flow, Work
 from ragknn._protocol.owners import OF_ANOTHER, Owners
 from ragknn._protocol.presence import gone
 from ragknn._protocol.reading import FIELDS, Stored, passage_counts, read_stored
+from ragknn._protocol.server import check_writable
 from ragknn._protocol.vectors import as_vectors
 from ragknn._protocol.version import named_birth
 from ragknn._protocol.writing import MOVED, Change, Replacement, write_documents
@@ -94,6 +95,7 @@ class _Merger:
         """Take the index as it serves now."""
         self._place, self._birth = self._index._place(), ""
         if not self._policy.dry_run:
+            yield from check_writable(self._place.server)
             self._birth, store = yield from named_birth(self._place.keys, self._place.schema)
             while store != self._place.keys.store:
                 yield from self._index._keeping_up_since(self._place.keys)

@@ -172,7 +172,7 @@ class SharedIndex(Copied):
             # No number tells that all nodes of a cluster are as they were.
             bulk = bulk if opened.schema.algorithm == "flat" and not opened.server.cluster else "never"
             place = Place(
-                *(self._keys, opened.schema, self._watch, self.timeout, on_incomplete, opened.server.version),
+                *(self._keys, opened.schema, self._watch, self.timeout, on_incomplete, opened.server),
                 bulk=bulk,
                 kept=self._kept,
                 most_bytes=self._settings.bulk_bytes,

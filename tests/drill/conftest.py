@@ -2,8 +2,12 @@
 
 import pytest
 from disturbed import WORKS, begin, tried
+from drilling import POINTS
 from proxies import proxy_before
 from servers import private_server
+
+# A cluster for each point takes too long for a few quick ones.
+collect_ignore = [] if POINTS else ["test_cluster_in_trouble.py"]
 
 
 @pytest.fixture(scope="session")

@@ -74,7 +74,7 @@ MAKING_ROOM = [
 ROOM = [[0], [[b"0", []]], [[b"0", []]], [[b"0", []]]]
 
 
-PLACE = Place(KEYS, SCHEMA, Watch(), 1.0, version=(8, 2, 3))
+PLACE = Place(KEYS, SCHEMA, Watch(), 1.0, server=ServerInfo((8, 2, 3), (2, 10, 5), 3))
 
 
 def play(flow, *answers):
@@ -437,7 +437,9 @@ def test_one_that_another_writer_stored_meanwhile_is_replaced_unless_it_must_be_
     ids=["known", "several passages", "older server"],
 )
 def test_every_other_document_is_stored_by_the_script(document, version):
-    [[command]], _ = play(write_documents(replace(PLACE, version=version), [document]), [1])
+    [[command]], _ = play(
+        write_documents(replace(PLACE, server=replace(PLACE.server, version=version)), [document]), [1]
+    )
     assert command[0] == "EVAL"
 
 

@@ -5,6 +5,7 @@ import signal
 import threading
 from contextlib import suppress
 
+import numpy as np
 import pytest
 import redis
 from commands import run_here
@@ -20,6 +21,7 @@ from ragknn import (
     HashingEmbedder,
     Index,
     Indexer,
+    Passage,
     RagKNNError,
     Retriever,
     UnsupportedServer,
@@ -29,6 +31,14 @@ from ragknn.server._connection import aconnect, connect
 from ragknn.server._urls import Service, service_of
 
 EMBEDDER = HashingEmbedder(16)
+
+
+class NotForDocuments(HashingEmbedder):
+    def embed_queries(self, texts):
+        return super().embed_documents(texts)
+
+    def embed_documents(self, texts):
+        raise AssertionError("what cannot be written was embedded")
 
 
 def documents(many, words="of pears and plums"):
@@ -197,11 +207,18 @@ def test_a_replica_is_searched_but_not_written_to(faces, behind, url, name):
         faces.indexer(index).sync(documents(2))
     behind.wait_until_in_step()
     replica = f"redis://:p%2Fw@127.0.0.1:{behind.servers[1]}"
-    with faces.index(name, url=replica, embedder=EMBEDDER) as index:
+    with faces.index(name, url=replica, embedder=NotForDocuments(16)) as index:
         assert index.server.is_replica
         assert len(faces.retriever(index).retrieve("pears", k=2)) == 2
-        with pytest.raises(RagKNNError, match="connect to the primary, not to a replica"):
-            faces.indexer(index).add(documents(3)).raise_for_failures()
+        for write in (
+            lambda indexer: indexer.sync(documents(3)),
+            lambda indexer: indexer.add_vectors(["d"], np.ones((1, 16))),
+            lambda indexer: indexer.add_passages([Passage("p", "d", "text", 0, 0)]),
+            lambda indexer: indexer.add_passages([Passage("p", "d", "text", 0, 0)], keep_others=True),
+            lambda indexer: indexer.delete(["d1"]),
+        ):
+            with pytest.raises(CommandRefused, match="connect to the primary, not to a replica"):
+                write(faces.indexer(index))
     assert "connect to the primary" in refused(faces, replica, CommandRefused)
 
 
