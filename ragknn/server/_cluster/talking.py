@@ -23,7 +23,18 @@ from ragknn.errors import UnsupportedServer
 from ragknn.server._cluster.conversations import Answer, Conversation, Known, Map, NodeFailed, Renew, Say, Step
 from ragknn.server._cluster.routing import Kind, Unit, is_of_one_moment, next_stage, put_together, units_of
 from ragknn.server._cluster.scanning import Cursor
-from ragknn.server._cluster.views import ASK_PARTITIONS, ASK_VIEW, Asked, View, has_replicas, read_asked, read_view
+from ragknn.server._cluster.searches import (
+    check_times,
+    cursor_of,
+    has_answer,
+    has_twice,
+    is_of_search,
+    is_search,
+    is_starting,
+    is_unreached,
+    may_be_late,
+)
+from ragknn.server._cluster.views import ASK_PARTITIONS, ASK_VIEW, View, has_replicas, read_asked, read_view
 from ragknn.server._retries import RETRIES, may_pass, pause_after
 
 # Seconds between attempts while a slot is being moved, of which a document is half on one node and half on another.
@@ -39,13 +50,6 @@ _MOST_CURSORS = 1_000
 
 # Versions of the search module whose FT.INFO sums up what primaries and replicas have: from the first, before the last.
 COUNTING_REPLICAS = ((8,), (8, 2, 6))
-
-_READING = frozenset({"FT.SEARCH", "FT.AGGREGATE", "FT.CURSOR", "FT.INFO", "FT.TAGVALS"})
-# In the words of the search module: it could not reach all of the cluster.
-_UNREACHED = (
-    *("could not send query", "could not distribute command", "could not perform query", "no responses received"),
-    *("uninitialized cluster", "cluster is down", "clusterdown"),
-)
 
 _UNSURE = (
     "passages were being moved between the nodes of the cluster while they were searched, so that one may be missing"
@@ -97,7 +101,7 @@ class Talk:
             return ""
         if unit.slot is not None:
             return self._map.owner(unit.slot)
-        if (cursor := _cursor_of(unit.commands[0])) in self._known.cursors:
+        if (cursor := cursor_of(unit.commands[0])) in self._known.cursors:
             return self._known.cursors[cursor][0]
         return self._home()
 
@@ -166,17 +170,17 @@ class Talk:
 
     def _deliver(self, parcels: Mapping[str, list[Unit]], replies: list[Any]) -> Conversation:
         """Send units, and write the replies to those that were done; return the others, which are to be sent again."""
-        searching = next((name for name, units in parcels.items() if any(map(_is_search, units))), None)
+        searching = next((name for name, units in parcels.items() if any(map(is_search, units))), None)
         if searching is not None:
             return (yield from self._search(searching, parcels[searching], replies))
         answers, _ = yield Say([(name, self._words(units)) for name, units in parcels.items()])
         left, done = yield from self._sorted(list(parcels.items()), answers, replies)
         for unit in done:
             for position in unit.positions:
-                if _is_starting(replies[position]):  # it was not begun
+                if is_starting(replies[position]):  # it was not begun
                     yield from self._wait_for_notice(self._known.home, [unit])
                     left.append(unit)
-                elif _is_of_search(unit) and _is_unreached(replies[position]):
+                elif is_of_search(unit) and is_unreached(replies[position]):
                     raise NodeFailed(self._known.home, redis.ConnectionError(str(replies[position])))
         return left
 
@@ -276,37 +280,37 @@ class Talk:
         _check_allowed(home, partitions)
         seen = {name: one if isinstance(one, Exception) else one[0] for name, one in zip(others, views, strict=True)}
         view = known.view = _view_of({home: view_of_home, **seen})
-        refused = next((one for one in own if _is_unreached(one)), None)
+        refused = next((one for one in own if is_unreached(one)), None)
         left, done = yield from self._sorted([(home, units)], [own], replies)
-        if _is_starting(refused) and not view.trouble:
+        if is_starting(refused) and not view.trouble:
             yield from self._wait_for_notice(home, units)
-            return [unit for unit in units if _is_search(unit) or unit in left]
+            return [unit for unit in units if is_search(unit) or unit in left]
         if refused is not None or view.trouble:
             reason = redis.ConnectionError(view.trouble if refused is None else str(refused))
             known.view = None
-            if any(_cursor_of(unit.commands[0]) for unit in units):
+            if any(cursor_of(unit.commands[0]) for unit in units):
                 raise NodeFailed(home, reason)
             yield from self._fail(home, reason)
             yield Renew()
-            return [unit for unit in units if _is_search(unit) or unit in left]
+            return [unit for unit in units if is_search(unit) or unit in left]
         # What is refused, such as an index that is not there, is refused by the home itself, which then asks nobody.
-        if partitions and view.is_as(before) and any(_has_answer(unit, replies) for unit in done):
+        if partitions and view.is_as(before) and any(has_answer(unit, replies) for unit in done):
             asked = read_asked(partitions[0])
             if asked is not None and not asked.is_as(view):
                 yield from self._wait_for_notice(home, units)
-                return [unit for unit in units if _is_search(unit) or unit in left]
-            _check_times(asked, view)
+                return [unit for unit in units if is_search(unit) or unit in left]
+            check_times(asked, view)
             known.whole, known.whole_at = view, home
         is_sure = view.is_as(before) and (
             not view.leaving or (view.leaving == departing and (yield from self._counted(departing)) == counted)
         )
         self._remember_cursors(home, done, replies, view)
-        left += self._note_late(home, units, [unit for unit in done if _may_be_late(unit, seconds)], replies)
-        unsure = [unit for unit in done if _is_search(unit) and not (is_sure and self._is_whole(unit, replies, view))]
+        left += self._note_late(home, units, [unit for unit in done if may_be_late(unit, seconds)], replies)
+        unsure = [unit for unit in done if is_search(unit) and not (is_sure and self._is_whole(unit, replies, view))]
         if not unsure:
             return left
         self._searches += 1
-        if self._searches < _SEARCHES and not any(_cursor_of(unit.commands[0]) for unit in unsure):
+        if self._searches < _SEARCHES and not any(cursor_of(unit.commands[0]) for unit in unsure):
             yield Renew()
             return [unit for unit in units if unit in unsure or unit in left]
         for unit in unsure:
@@ -343,16 +347,16 @@ class Talk:
 
     def _wait_for_notice(self, home: str, units: Sequence[Unit]) -> Generator[Step, Any, None]:
         """Wait until the search module has looked again whose the slots are."""
-        if time.monotonic() > self._until or any(_cursor_of(unit.commands[0]) for unit in units):
+        if time.monotonic() > self._until or any(cursor_of(unit.commands[0]) for unit in units):
             words = "its search module does not ask those nodes that have the slots"
             raise NodeFailed(home, redis.ConnectionError(words))
         yield Pause(_NOTICING_PAUSE)
 
     def _is_whole(self, unit: Unit, replies: list[Any], view: View) -> bool:
         """Whether a search was made in one view from its beginning, and has found no passage twice."""
-        if (cursor := _cursor_of(unit.commands[0])) and not view.is_as(self._known.cursors.get(cursor, ("", view))[1]):
+        if (cursor := cursor_of(unit.commands[0])) and not view.is_as(self._known.cursors.get(cursor, ("", view))[1]):
             return False
-        return not any(_has_twice(replies[position]) for position in unit.positions)
+        return not any(has_twice(replies[position]) for position in unit.positions)
 
     def _remember_cursors(self, home: str, done: Sequence[Unit], replies: list[Any], view: View) -> None:
         cursors = self._known.cursors
@@ -429,56 +433,3 @@ def _check_allowed(name: str, replies: Sequence[Any]) -> None:
     for reply in replies:
         if isinstance(reply, NoPermissionError):
             raise NodeFailed(name, reply)
-
-
-def _is_of_search(unit: Unit) -> bool:
-    return str(unit.commands[0][0]).startswith(("FT.", "_FT."))
-
-
-def _is_search(unit: Unit) -> bool:
-    return unit.slot is None and unit.commands[0][0] in _READING
-
-
-def _has_answer(unit: Unit, replies: Sequence[Any]) -> bool:
-    return _is_search(unit) and not all(isinstance(replies[position], Exception) for position in unit.positions)
-
-
-def _is_unreached(reply: Any) -> bool:
-    return isinstance(reply, Exception) and any(words in str(reply).lower() for words in _UNREACHED)
-
-
-def _check_times(asked: Asked | None, view: View) -> None:
-    nodes, times = (0, 0) if asked is None else asked.times(view)
-    if times > nodes:
-        raise UnsupportedServer(
-            f"expected a cluster whose search asks each of its {nodes} nodes once, got one that asks {times} times, "
-            "and counts passages twice: search modules before 8.4 do so where the slots of a node are not in one "
-            "range; move slots until each node has one, or run Redis 8.4 or later"
-        )
-
-
-def _is_starting(reply: Any) -> bool:
-    """Whether it says that the search module has not looked yet whose the slots are, and has done nothing."""
-    return isinstance(reply, Exception) and "uninitialized cluster" in str(reply).lower()
-
-
-def _may_be_late(unit: Unit, seconds: float) -> bool:
-    """Whether a node may have run out of time unnoticed: in a radius it says so by an error, which is left out."""
-    [command, *_] = unit.commands
-    if command[0] != "FT.SEARCH" or "VECTOR_RANGE" not in str(command[2]) or "TIMEOUT" not in command:
-        return False
-    at = len(command) - 1 - command[::-1].index("TIMEOUT")
-    return seconds * 1_000 >= int(command[at + 1])
-
-
-def _cursor_of(command: Command) -> int:
-    """Return the cursor that a command reads on; 0 for others."""
-    return int(command[3]) if command[0] == "FT.CURSOR" and command[1] == "READ" else 0
-
-
-def _has_twice(reply: Any) -> bool:
-    """Whether a search has found a passage twice: its key was on two nodes for a moment."""
-    if not isinstance(reply, dict) or b"results" not in reply:
-        return False
-    keys = [row[b"id"] for row in reply[b"results"] if b"id" in row]
-    return len(set(keys)) < len(keys)
