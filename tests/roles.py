@@ -1,6 +1,6 @@
 """The calls of each role on an index in Redis: what a reader, a writer and an admin of it do."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 
 import numpy as np
@@ -12,6 +12,7 @@ from ragknn import (
     Indexer,
     LabelVoter,
     Passage,
+    RagKNNError,
     Retriever,
     Splitter,
     build_context,
@@ -20,6 +21,7 @@ from ragknn import (
 )
 from ragknn.estimators import KNeighborsClassifier
 from ragknn.evaluation import Questions, evaluate, scan_recall
+from ragknn.reports import IngestReport
 
 DIM = 8
 EMBEDDER = HashingEmbedder(DIM)
@@ -170,3 +172,15 @@ class Calls:
     def first_writer(self) -> Mapping[str, Callable[[], object]]:
         """What the first writer to an index of an earlier release does."""
         return {"Indexer.add(moving)": lambda: self._writing(lambda to: to.delete(["nobody"]))}
+
+
+def refusals(calls: Mapping[str, Callable[[], object]]) -> Iterator[str]:
+    """Make the calls, and yield what each says that the server refuses."""
+    for name, call in calls.items():
+        try:
+            made = call()
+        except RagKNNError as error:
+            yield f"{name}: {error}"
+            continue
+        if isinstance(made, IngestReport) and made.failed:
+            yield f"{name}: {made.failed[0]}"

@@ -10,10 +10,9 @@ from clusters import PRIMARIES, begin_to_move, end_move, move_keys, slot_of
 from commands import run_here
 from reading import EMBEDDER, FLAT, calls, fill
 
-from ragknn import CommandRefused, Index, RagKNNError
+from ragknn import CommandRefused, Index
 from ragknn._protocol.replies import checked
 from ragknn._protocol.rights import ON_A_CLUSTER, RIGHTS, rules_of
-from ragknn.reports import IngestReport
 from ragknn.server._connection import arun, run
 
 COUNT = 300
@@ -65,23 +64,11 @@ def as_user(bed):
         node("ACL", "DELUSER", "someone")
 
 
-def refusals(there):
-    """Make calls, and yield what each says that is refused."""
-    for name, call in there.items():
-        try:
-            made = call()
-        except RagKNNError as error:
-            yield f"{name}: {error}"
-            continue
-        if isinstance(made, IngestReport) and made.failed:
-            yield f"{name}: {made.failed[0]}"
-
-
 @pytest.mark.parametrize("role", RIGHTS)
 def test_each_role_does_what_it_does_on_one_server(bed, name, as_user, role):
     roles.make(bed.url, name)
     there = getattr(roles.Calls(as_user(rules_of([role], name, cluster=True)), name), role)()
-    assert list(refusals(there)) == []
+    assert list(roles.refusals(there)) == []
     Index(name, url=bed.url).drop()
 
 

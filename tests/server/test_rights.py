@@ -12,10 +12,9 @@ import roles
 from commands import run_here
 from servers import private_server
 
-from ragknn import Index, Indexer, LabelVoter, RagKNNError, Retriever
+from ragknn import Index, Indexer, LabelVoter, Retriever
 from ragknn._protocol.keys import Keys
 from ragknn._protocol.rights import RIGHTS, rules_of
-from ragknn.reports import IngestReport
 
 NAME, PASSWORD = "guarded", "pass"
 
@@ -41,18 +40,6 @@ def as_user(server: str, admin: redis.Redis, rules: list[str]) -> str:
     return server.replace("unix://", f"unix://someone:{PASSWORD}@")
 
 
-def refusals(calls: Mapping[str, Callable[[], object]]) -> Iterator[str]:
-    """Make the calls, and yield what each says that the server refuses."""
-    for name, call in calls.items():
-        try:
-            made = call()
-        except RagKNNError as error:
-            yield f"{name}: {error}"
-            continue
-        if isinstance(made, IngestReport) and made.failed:
-            yield f"{name}: {made.failed[0]}"
-
-
 def weaker(rules: list[str]) -> Iterator[tuple[str, list[str]]]:
     """Yield each right, and the rules without it; a key that is read and written, also without either."""
     for rule in rules:
@@ -67,7 +54,7 @@ def weaker(rules: list[str]) -> Iterator[tuple[str, list[str]]]:
 def test_the_rights_of_a_role_are_enough(server, admin, role):
     roles.make(server, NAME, large=True)
     calls = roles.Calls(as_user(server, admin, RIGHTS[role].rules(NAME)), NAME)
-    assert list(refusals(getattr(calls, role)())) == []
+    assert list(roles.refusals(getattr(calls, role)())) == []
 
 
 def calls_of(server: str, admin: redis.Redis, role: str, right: str, url: str) -> Mapping[str, Callable[[], object]]:
@@ -89,7 +76,7 @@ def test_each_right_that_is_taken_away_is_missed_by_its_name(server, admin, role
     for right, rules in sorted(weaker(RIGHTS[role].rules(NAME)), key=lambda pair: pair[0] == "+ft.cursor"):
         calls = calls_of(server, admin, role, right, as_user(server, admin, rules))
         name = r"access a key|keys" if "~" in right else rf"'{re.escape(right[1:])}' command"
-        missed[right] = next((said for said in refusals(calls) if re.search(name, said, re.IGNORECASE)), None)
+        missed[right] = next((said for said in roles.refusals(calls) if re.search(name, said, re.IGNORECASE)), None)
     assert [right for right, said in missed.items() if said is None] == []
     assert all("`ragknn acl`" in said for said in missed.values())
 
@@ -99,7 +86,7 @@ def test_nobody_reaches_another_index(server, admin):
     url = as_user(server, admin, rules_of(list(RIGHTS), NAME))
     for calls in (roles.Calls(url, f"{NAME}2").reader(), roles.Calls(url, f"{NAME}2").writer()):
         free = {"list_indexes", "estimators"}
-        assert len(list(refusals(calls))) >= len(calls) - len(free)
+        assert len(list(roles.refusals(calls))) >= len(calls) - len(free)
 
 
 def test_no_role_may_do_what_is_dangerous(server, admin):
